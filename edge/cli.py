@@ -1,0 +1,73 @@
+"""The ``edge`` command: names its subcommands and maps errors to exit codes; imports nothing heavy."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from engines.errors import OutriderError
+
+
+class LazyGroup(click.Group):
+    """A click group whose commands are imported only when called: start-up stays fast.
+
+    ``table`` maps a command's name to ("module:attribute", its one-line help).
+    """
+
+    def __init__(self, *, table: dict[str, tuple[str, str]], help: str) -> None:
+        super().__init__(help=help)
+        self.table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Command names in the order of the table."""
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in self.table:
+            return None
+        module, _, attribute = self.table[cmd_name][0].partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table, importing none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self.table.items()])
+
+
+def invoke(group: click.Group, name: str) -> None:
+    """Run ``group`` and leave the process with the project's exit codes.
+
+    An ``OutriderError`` becomes one line on stderr and its own exit code; wrong usage exits 2.
+    """
+    try:
+        code = group.main(prog_name=name, standalone_mode=False)
+    except OutriderError as exc:
+        print(f"{name}: {exc}", file=sys.stderr)
+        sys.exit(exc.exit_code)
+    except click.ClickException as exc:
+        exc.show()
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+commands = LazyGroup(
+    help="Outrider: real-time detection and segmentation on camera frames.",
+    table={
+        "run": ("edge.commands.run:run", "Run the perception app on a camera, video or scene."),
+        "bench": ("edge.commands.bench:bench", "Measure stages, bare engine and pipeline here."),
+        "doctor": ("edge.commands.doctor:doctor", "Say what this machine can do."),
+        "check": ("edge.commands.check:check", "Validate settings, model and source."),
+    },
+)
+
+
+def main() -> None:
+    """Entry point of the console script ``edge``."""
+    invoke(commands, "edge")

@@ -1,0 +1,31 @@
+"""The interface of a sink: where rendered frames and results go."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from edge.types import Image, Result
+
+
+class Sink(Protocol):
+    """Takes every rendered frame, on the main thread."""
+
+    @property
+    def name(self) -> str:
+        """What it writes to, for logs: 'window', a path, 'stdout', 'null'."""
+
+    @property
+    def wants_image(self) -> bool:
+        """Whether it uses the overlay; the pipeline draws none when no sink does."""
+
+    def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
+        """Take one frame; ``image`` is the overlay (H, W, 3) uint8 BGR, valid only during the call.
+
+        Returns False when the user asked to stop (q or Esc in the window, the window closed).
+
+        Raises:
+            SinkError: it cannot be written; what was written before stays readable.
+        """
+
+    def close(self) -> None:
+        """Finalise the output (a playable mp4, flushed lines); safe to call twice."""

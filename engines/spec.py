@@ -1,0 +1,222 @@
+"""What a model file says about itself: tensors, input geometry, heads. Data only: no arrays, no runtime.
+
+The spec travels as JSON in the ONNX file's ``metadata_props["outrider"]``, so one file is all there is
+to copy. Heads name their tensors; nothing depends on the order of a graph's outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from engines.errors import ModelError
+
+METADATA_KEY = "outrider"
+"""Key of the spec's JSON in an ONNX file's ``metadata_props``."""
+
+Resize = Literal["letterbox_center", "letterbox_topleft", "stretch"]
+Interpolation = Literal["linear", "area", "nearest"]
+DetectionFamily = Literal["yolo-anchors", "yolov8", "yolox"]
+BoxCode = Literal["darknet", "yolov5"]
+
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output tensor: its name, static shape and NumPy dtype name ('uint8', 'float32')."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """The image input: always uint8, NHWC, BGR, shape (1, height, width, 3).
+
+    ``resize`` says how a frame is placed in it, ``pad_value`` is the grey level around it.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    name: str
+    height: int
+    width: int
+    resize: Resize = "letterbox_center"
+    pad_value: int = 114
+    interpolation: Interpolation = "linear"
+    layout: Literal["NHWC"] = "NHWC"
+    colour: Literal["BGR"] = "BGR"
+    dtype: Literal["uint8"] = "uint8"
+
+    @property
+    def tensor(self) -> TensorSpec:
+        """The tensor that the host fills: uint8 (1, height, width, 3)."""
+        return TensorSpec(self.name, (1, self.height, self.width, 3), self.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionHead:
+    """Where the boxes are and how to decode them.
+
+    Families:
+        yolo-anchors: one raw tensor a stride, (1, A·(5+C), H/s, W/s) float32, channels ordered anchor
+            by anchor as tx, ty, tw, th, objectness, classes, all before sigmoid. ``box_code`` 'darknet':
+            xy = (σ(t) + cell)·s, wh = anchor·exp(t) (YOLOv3, arXiv 1804.02767); 'yolov5':
+            xy = (2σ(t) − 0.5 + cell)·s, wh = anchor·(2σ(t))² (Ultralytics YOLOv5).
+        yolov8: one tensor (1, 4+C, N) float32, cx, cy, w, h in input pixels, then scores 0..1.
+        yolox: one tensor (1, N, 5+C) float32 over all strides in order; xy = (t + cell)·s,
+            wh = exp(t)·s; objectness and classes already 0..1 (arXiv 2107.08430).
+
+    ``anchors[i]`` are (width, height) in input pixels for ``strides[i]``; ``outputs[i]`` belongs to
+    ``strides[i]`` where a family has one tensor a stride.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    family: DetectionFamily
+    outputs: tuple[str, ...]
+    classes: tuple[str, ...]
+    strides: tuple[int, ...] = ()
+    anchors: tuple[tuple[tuple[float, float], ...], ...] = ()
+    box_code: BoxCode = "yolov5"
+    conf: float = 0.25
+    """Score threshold that the model's author recommends; settings and ``--conf`` override it."""
+    nms_iou: float = 0.45
+    """IoU above which the lower-scored of two boxes of one class falls."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskHead:
+    """One semantic mask: tensor uint8 (1, h, w) of class indices (ArgMax is inside the graph).
+
+    ``background`` names the classes that the overlay leaves uncoloured.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    name: str
+    output: str
+    classes: tuple[str, ...]
+    background: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Everything that the app must know to run one model file."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    name: str
+    input: InputSpec
+    outputs: tuple[TensorSpec, ...]
+    detection: DetectionHead | None = None
+    masks: tuple[MaskHead, ...] = ()
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    source_sha256: str = ""
+    """SHA-256 of the file or weights that this model was made from."""
+    notice: str = ""
+    """Licence and origin of the weights, in one line."""
+    version: Literal[1] = 1
+
+    def to_json(self) -> str:
+        """The spec as compact JSON, for the metadata of a model file."""
+        return _adapter().dump_json(self).decode()
+
+    @staticmethod
+    def from_json(text: str, *, origin: str) -> ModelSpec:
+        """Read a spec back; ``origin`` names the file in messages.
+
+        Raises:
+            ModelError: the JSON is not a spec, or its parts contradict each other.
+        """
+        try:
+            spec = _adapter().validate_json(text)
+        except ValidationError as exc:
+            first = exc.errors()[0]
+            where = ".".join(str(p) for p in first["loc"]) or "the whole text"
+            raise ModelError(
+                f"{origin}: its Outrider spec is not valid at {where}: {first['msg']}. "
+                "Make the file again with 'edge-export adopt' or 'edge-export onnx'."
+            ) from exc
+        spec.check(origin=origin)
+        return spec
+
+    def check(self, *, origin: str) -> None:
+        """Refuse a spec whose parts contradict each other.
+
+        Raises:
+            ModelError: names the part, what was got and what was wanted.
+        """
+        for problem in self._problems():
+            raise ModelError(
+                f"{origin}: its Outrider spec contradicts itself: {problem}. "
+                "Make the file again with 'edge-export adopt' or 'edge-export onnx'."
+            )
+
+    def _problems(self) -> list[str]:
+        problems: list[str] = []
+        outputs = {t.name: t for t in self.outputs}
+        if not (0 < self.input.height <= 8192 and 0 < self.input.width <= 8192):
+            problems.append(f"input size {self.input.height}x{self.input.width}, wanted 1 to 8192")
+        if not 0 <= self.input.pad_value <= 255:
+            problems.append(f"pad_value {self.input.pad_value}, wanted 0 to 255")
+        if self.detection is None and not self.masks:
+            problems.append("no detection head and no mask")
+        if self.detection is not None:
+            head = self.detection
+            if not head.classes:
+                problems.append("a detection head without classes")
+            problems += [
+                f"head tensor {n!r} is not an output" for n in head.outputs if n not in outputs
+            ]
+            if head.family == "yolo-anchors":
+                if not len(head.outputs) == len(head.strides) == len(head.anchors) > 0:
+                    problems.append(
+                        f"{len(head.outputs)} head tensors, {len(head.strides)} strides and "
+                        f"{len(head.anchors)} anchor sets, wanted as many of each"
+                    )
+                else:
+                    problems += self._anchor_shape_problems(head, outputs)
+            elif len(head.outputs) != 1:
+                problems.append(f"{len(head.outputs)} tensors for family {head.family}, wanted 1")
+        for mask in self.masks:
+            tensor = outputs.get(mask.output)
+            if tensor is None:
+                problems.append(f"mask tensor {mask.output!r} is not an output")
+            elif len(tensor.shape) != 3 or tensor.dtype != "uint8":
+                problems.append(
+                    f"mask tensor {mask.output!r} is {tensor.dtype}{list(tensor.shape)}, "
+                    "wanted uint8 [1, h, w]"
+                )
+        return problems
+
+    def _anchor_shape_problems(
+        self, head: DetectionHead, outputs: dict[str, TensorSpec]
+    ) -> list[str]:
+        problems: list[str] = []
+        for name, stride, anchors in zip(head.outputs, head.strides, head.anchors, strict=True):
+            if name not in outputs:
+                continue
+            wanted = (
+                1,
+                len(anchors) * (5 + len(head.classes)),
+                self.input.height // stride,
+                self.input.width // stride,
+            )
+            if outputs[name].shape != wanted:
+                problems.append(
+                    f"head tensor {name!r} is {list(outputs[name].shape)}, wanted {list(wanted)}"
+                )
+        return problems
+
+
+@cache
+def _adapter() -> TypeAdapter[ModelSpec]:
+    return TypeAdapter(ModelSpec)

@@ -1,0 +1,1 @@
+"""Networks, data, training, ONNX export, adoption, proofs and evaluation; never the running app."""
