@@ -1,0 +1,196 @@
+"""ONNX files on disk: reads and writes their spec, refuses broken or unsafe ones; runs nothing.
+
+``onnx`` is imported inside the functions that need it, so that reading settings stays fast.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from engines.errors import ModelError
+from engines.spec import METADATA_KEY, ModelSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def load_model(path: Path) -> onnx.ModelProto:
+    """Parse an ONNX file, leaving external weights where they are.
+
+    Raises:
+        ModelError: missing, unreadable, truncated, not ONNX, or its external weights are missing or
+            lie outside the file's folder.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as exc:
+        raise ModelError(f"{path}: no such model file. Check the path given to --model.") from exc
+    except OSError as exc:
+        raise ModelError(f"{path}: cannot be read ({exc.strerror or exc}).") from exc
+    again = f"got {len(data)} bytes, wanted a whole ONNX file; copy or export it again."
+    try:
+        model = onnx.ModelProto.FromString(data)
+    except DecodeError as exc:
+        raise ModelError(f"{path}: not an ONNX model, or a truncated one: {again}") from exc
+    # Random or empty bytes can parse as a message with nothing in it.
+    if not model.ir_version or not model.opset_import or not model.graph.node:
+        raise ModelError(f"{path}: holds no ONNX graph: {again}")
+    _check_external_data(model, path)
+    return model
+
+
+def find_spec(path: Path) -> ModelSpec | None:
+    """The spec in an ONNX file's metadata, or None for a valid file that has none.
+
+    Raises:
+        ModelError: the file is refused by ``load_model``, or its spec is not valid.
+    """
+    return spec_of(load_model(path), origin=str(path))
+
+
+def spec_of(model: onnx.ModelProto, *, origin: str) -> ModelSpec | None:
+    """The spec in a parsed model's metadata, or None.
+
+    Raises:
+        ModelError: the spec is not valid; ``origin`` names the file.
+    """
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            return ModelSpec.from_json(entry.value, origin=origin)
+    return None
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """The spec in an ONNX file's metadata.
+
+    Raises:
+        ModelError: the file is refused, or it has no spec.
+    """
+    spec = find_spec(path)
+    if spec is None:
+        raise no_spec(path)
+    return spec
+
+
+def no_spec(path: Path) -> ModelError:
+    """The error for a valid ONNX file that does not say how to run it."""
+    return ModelError(
+        f"{path}: a valid ONNX file without an Outrider spec in its metadata, so its input and its "
+        f"heads are unknown. Make one that the app runs with: edge-export adopt {path}"
+    )
+
+
+def write_spec(model: onnx.ModelProto, spec: ModelSpec) -> None:
+    """Put ``spec`` into the model's metadata, replacing one that is there."""
+    kept = [(p.key, p.value) for p in model.metadata_props if p.key != METADATA_KEY]
+    del model.metadata_props[:]
+    for key, value in [*kept, (METADATA_KEY, spec.to_json())]:
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+
+
+def save_model(model: onnx.ModelProto, path: Path) -> None:
+    """Check a model and write it atomically: a reader sees the old file or the whole new one.
+
+    Raises:
+        ModelError: the checker refuses the graph, or the file cannot be written.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError) as exc:
+        raise ModelError(f"{path}: not written, the ONNX checker refuses the graph: {exc}") from exc
+    write_atomically(model.SerializeToString(), path)
+
+
+def write_atomically(data: bytes, path: Path) -> None:
+    """Write ``data`` to a temporary file beside ``path``, then rename it over ``path``.
+
+    Raises:
+        ModelError: the folder is missing or not writable, or the disk is full.
+    """
+    temporary: str | None = None
+    try:
+        fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner can read
+        os.replace(temporary, path)
+    except OSError as exc:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise ModelError(f"{path}: cannot be written ({exc.strerror or exc}).") from exc
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as exc:
+        raise ModelError(f"{path}: cannot be read ({exc.strerror or exc}).") from exc
+    return digest.hexdigest()
+
+
+def op_types(model: onnx.ModelProto) -> set[str]:
+    """Every operator type in the model, nested graphs and functions included."""
+    found: set[str] = set()
+    nodes = list(model.graph.node)
+    for function in model.functions:
+        nodes.extend(function.node)
+    while nodes:
+        node = nodes.pop()
+        found.add(node.op_type)
+        for attribute in node.attribute:
+            nodes.extend(attribute.g.node)
+            for graph in attribute.graphs:
+                nodes.extend(graph.node)
+    return found
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    yield from model.graph.initializer
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+
+
+def _check_external_data(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse weights outside the model's folder: a model file must not read arbitrary files."""
+    import onnx
+
+    folder = path.parent.resolve()
+    for tensor in _tensors(model):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+        parts = PurePosixPath(location)
+        target = (folder / parts).resolve()
+        if not location or parts.is_absolute() or not target.is_relative_to(folder):
+            raise ModelError(
+                f"{path}: the weights of {tensor.name!r} lie at {location!r}, outside the model's "
+                "folder. Refused: put the data file beside the model, or export it as one file."
+            )
+        if not target.is_file():
+            raise ModelError(
+                f"{path}: the weights of {tensor.name!r} lie in {location!r}, which is missing. "
+                "Copy that file beside the model, or export the model as one file."
+            )
