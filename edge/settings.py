@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 import engines
-from edge.sinks.window import display_answers
+from edge.display import display_answers
 from engines.errors import SettingsError
 
 if sys.version_info >= (3, 11):

@@ -1,38 +1,95 @@
-"""Shows rendered frames in a window and takes the user's wish to stop; it owns no thread.
-
-``cv2`` is imported inside the opener: who only asks whether a display answers pays nothing for it.
-"""
+"""Shows rendered frames in a window and takes the user's wish to stop; it owns no thread."""
 
 from __future__ import annotations
 
 import os
-import socket
-from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+
+from edge.display import display_answers
+from edge.types import Image, Result
+from engines.errors import SinkError
+
+TITLE = "Outrider"
+MAX_WIDTH_PX = 1600
+"""A larger frame opens at this width; the window can be resized."""
+STOP_KEYS = (ord("q"), ord("Q"), 27)
+"""q and Esc."""
+FONT_FOLDERS = ("/usr/share/fonts/truetype/dejavu", "/usr/share/fonts/TTF", "/usr/share/fonts")
 
 
-def display_answers(environ: Mapping[str, str] = os.environ, *, timeout_s: float = 1.0) -> bool:
-    """Whether the X display named in ``environ`` accepts connections.
+class WindowSink:
+    """A resizable window; q, Esc or closing it asks the run to stop."""
 
-    The Qt inside the OpenCV wheels speaks X11 only; a Wayland desktop answers through XWayland,
-    which sets DISPLAY too.
-    """
-    host, colon, rest = environ.get("DISPLAY", "").rpartition(":")
-    number = rest.partition(".")[0]
-    if not colon or not number.isdigit():
-        return False
-    attempts: list[tuple[int, str | tuple[str, int]]]
-    if host in ("", "unix"):
-        # Servers listen on the path, on the abstract name (leading NUL), or on both.
-        path = f"/tmp/.X11-unix/X{number}"
-        attempts = [(socket.AF_UNIX, path), (socket.AF_UNIX, "\0" + path)]
-    else:
-        attempts = [(socket.AF_INET, (host, 6000 + int(number)))]
-    for family, address in attempts:
+    name = "window"
+    wants_image = True
+
+    def __init__(self) -> None:
+        self._shown = False
+        self._closed = False
+        os.environ.setdefault("QT_QPA_PLATFORM", "xcb")  # no other plugin is in the wheels
+        # The wheels point Qt at a folder of fonts that they do not bring, and Qt complains of it.
+        for folder in FONT_FOLDERS:
+            if Path(folder).is_dir():
+                os.environ["QT_QPA_FONTDIR"] = folder
+                break
+        else:
+            os.environ.setdefault("QT_LOGGING_RULES", "qt.qpa.fonts.warning=false")
+
+    def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:  # noqa: ARG002
+        """Show one frame; False when the user asked to stop.
+
+        Raises:
+            SinkError: the window system refused.
+        """
+        assert image is not None, "the pipeline draws an overlay for a sink that wants one"
+        if self._closed:
+            return False
         try:
-            with socket.socket(family, socket.SOCK_STREAM) as connection:
-                connection.settimeout(timeout_s)
-                connection.connect(address)
-        except OSError:
-            continue
-        return True
-    return False
+            if not self._shown:
+                self._open(image)
+            elif cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
+                return False
+            cv2.imshow(TITLE, image)
+            # pollKey draws what is due and takes a key without waiting for one.
+            return cv2.pollKey() & 0xFF not in STOP_KEYS
+        except cv2.error as exc:
+            raise SinkError(
+                f"window: {exc.err or exc}; write to a file instead: --sink out.mp4"
+            ) from exc
+
+    def close(self) -> None:
+        """Close the window."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._shown:
+            cv2.destroyAllWindows()
+            cv2.pollKey()  # lets Qt take the window off the screen
+
+    def _open(self, image: Image) -> None:
+        cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        height, width = image.shape[:2]
+        shrink = min(1.0, MAX_WIDTH_PX / width)
+        cv2.resizeWindow(TITLE, round(width * shrink), round(height * shrink))
+        self._shown = True
+
+
+def open_window(text: str, *, fps: float | None, live: bool) -> WindowSink:  # noqa: ARG001
+    """Open 'window'.
+
+    Raises:
+        SinkError: no display answers, or this OpenCV has no windows.
+    """
+    if not display_answers():
+        display = os.environ.get("DISPLAY", "")
+        got = f"the display {display} does not answer" if display else "DISPLAY is not set"
+        raise SinkError(f"window: {got}; start it on a desktop, or use --sink out.mp4, --sink null")
+    gui = getattr(cv2, "currentUIFramework", str)()
+    if not hasattr(cv2, "imshow") or gui == "":
+        raise SinkError(
+            "window: this OpenCV is built without windows (opencv-python-headless?); "
+            "install opencv-python, or use --sink out.mp4"
+        )
+    return WindowSink()
