@@ -1,0 +1,154 @@
+"""Writes one JSON object a line for every rendered frame, to a file or stdout; it draws nothing.
+
+Each line is one write to the operating system: a reader on the other side sees a frame as soon as
+it is rendered, and a full disk leaves no line half written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge.sinks.place import check_place
+from edge.types import Image, Mask, Result
+from engines.errors import SinkError
+
+
+class JsonlSink:
+    """Lines of JSON into a file that is opened with the first frame, or into stdout."""
+
+    wants_image = False
+
+    def __init__(self, path: Path | None) -> None:
+        """``path`` None writes to stdout."""
+        self.name = "stdout" if path is None else str(path)
+        self._path = path
+        self._fd: int | None = None
+        self._broken = False
+
+    def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:  # noqa: ARG002
+        """Write one line; False when nobody reads stdout any more.
+
+        Raises:
+            SinkError: the line cannot be written; the lines before it are whole.
+        """
+        if self._broken:
+            return False
+        line = json.dumps(as_record(result, frame_age_ms=frame_age_ms), ensure_ascii=False) + "\n"
+        try:
+            if self._fd is None:
+                self._fd = self._open()
+            _write_whole(self._fd, line.encode(), seekable=self._path is not None)
+        except BrokenPipeError:
+            self._broken = True
+            return False
+        except OSError as exc:
+            self._broken = True
+            raise SinkError(
+                f"{self.name}: cannot write frame {result.frame.id}: {exc.strerror}; "
+                "the lines before it are whole"
+            ) from exc
+        return True
+
+    def close(self) -> None:
+        """Close the file; stdout stays open."""
+        if self._fd is not None and self._path is not None:
+            os.close(self._fd)
+        self._fd, self._broken = None, True
+
+    def _open(self) -> int:
+        if self._path is None:
+            sys.stdout.flush()
+            return sys.stdout.fileno()
+        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+
+
+def as_record(result: Result, *, frame_age_ms: float) -> dict[str, Any]:
+    """One frame as plain values: pixels to 0.01, scores to 0.0001, shares to 0.00001."""
+    found = result.detections
+    frame = result.frame
+    return {
+        "frame": frame.id,
+        "t_capture_ns": frame.t_capture_ns,
+        "clock": frame.clock,
+        "source": frame.source,
+        "wh": list(frame.wh),
+        "frame_age_ms": round(frame_age_ms, 3),
+        "dropped": result.dropped,
+        "detections": [
+            {
+                "xyxy": xyxy,
+                "score": score,
+                "class_id": class_id,
+                "class": result.classes[class_id],
+                "track_id": track_id,
+            }
+            for xyxy, score, class_id, track_id in zip(
+                # float64 first: rounding in float32 would print digits that are not there.
+                found.xyxy.astype(np.float64).round(2).tolist(),
+                found.scores.astype(np.float64).round(4).tolist(),
+                found.class_ids.tolist(),
+                found.track_ids.tolist(),
+                strict=True,
+            )
+        ],
+        "masks": [{"name": m.name, "share": share_by_class(m)} for m in result.masks],
+    }
+
+
+def share_by_class(mask: Mask) -> dict[str, float]:
+    """The part of the frame that each class covers, 0..1; padding is not counted.
+
+    Pixels whose label has no name count for the whole and for no class.
+    """
+    box = mask.letterbox
+    high, wide = mask.labels.shape  # (h, w), the whole network input
+    (frame_w, frame_h), (input_w, input_h) = box.frame_wh, box.input_wh
+    x0, x1 = _span(box.pad_x, frame_w * box.scale_x, wide / input_w, wide)
+    y0, y1 = _span(box.pad_y, frame_h * box.scale_y, high / input_h, high)
+    inside = mask.labels[y0:y1, x0:x1]
+    counts = np.bincount(inside.reshape(-1), minlength=256)
+    return {
+        name: round(int(counts[index]) / inside.size, 5) for index, name in enumerate(mask.classes)
+    }
+
+
+def _span(pad: float, length: float, scale: float, limit: int) -> tuple[int, int]:
+    """Where the frame lies in the labels along one axis, at least one pixel of it."""
+    start = min(max(round(pad * scale), 0), limit - 1)
+    return start, min(max(round((pad + length) * scale), start + 1), limit)
+
+
+def _write_whole(fd: int, line: bytes, *, seekable: bool) -> None:
+    """Write all of ``line``; where only a part of it fits, take that part back."""
+    done = 0
+    try:
+        while done < len(line):
+            done += os.write(fd, line[done:])
+    except OSError:
+        if seekable and done:
+            with contextlib.suppress(OSError):  # a device cannot be truncated
+                os.ftruncate(fd, os.lseek(fd, 0, os.SEEK_CUR) - done)
+        raise
+
+
+def open_jsonl(text: str, *, fps: float | None, live: bool) -> JsonlSink:  # noqa: ARG001
+    """Open FILE.jsonl.
+
+    Raises:
+        SinkError: there is no such folder, or no permission.
+    """
+    path = Path(text)
+    check_place(path)
+    return JsonlSink(path)
+
+
+def open_stdout(text: str, *, fps: float | None, live: bool) -> JsonlSink:  # noqa: ARG001
+    """Open '-'."""
+    return JsonlSink(None)

@@ -1,0 +1,24 @@
+"""Takes results and keeps nothing: for measuring, and for machines without a display."""
+
+from __future__ import annotations
+
+from edge.types import Image, Result
+
+
+class NullSink:
+    """A sink that wants no overlay and never stops the run."""
+
+    name = "null"
+    wants_image = False
+
+    def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:  # noqa: ARG002
+        """Take a frame and forget it."""
+        return True
+
+    def close(self) -> None:
+        """Nothing to finalise."""
+
+
+def open_null(text: str, *, fps: float | None, live: bool) -> NullSink:  # noqa: ARG001
+    """Open 'null'."""
+    return NullSink()
