@@ -1,0 +1,74 @@
+# make run    the app on the built-in street, in a window or into out/street.mp4
+# make test   ruff, mypy --strict and pytest
+#
+# Both set themselves up in .venv from exact versions (constraints/) and ask for nothing but make and
+# Python 3.10 to 3.13; what apt has to bring is printed, never installed.
+
+PYTHON ?= python3
+VENV ?= .venv
+# More words for `edge run` (make run ARGS="--source drive.mp4") and for pip install.
+ARGS ?=
+PIP_FLAGS ?=
+
+BIN := $(VENV)/bin
+PINS := $(wildcard constraints/*.txt)
+# Python 3.10 has a file of its own: the newest wheels for it are older.
+CONSTRAINTS = constraints/$$($(BIN)/python -c 'import sys; print("py310" if sys.version_info < (3, 11) else "py311")').txt
+INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check --only-binary=:all: \
+	$(PIP_FLAGS) -c $(CONSTRAINTS)
+
+.PHONY: help run test lint hooks clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^# make /make /p' Makefile
+	@echo 'make lint   ruff and mypy alone'
+	@echo 'make hooks  the same checks at every git commit'
+	@echo 'make clean  remove .venv and caches'
+
+run: $(VENV)/.run
+	@if [ -n "$$DISPLAY" ]; then \
+		echo 'The built-in street in a window: q, Esc or Ctrl-C ends it.'; \
+		exec $(BIN)/edge run --sink window $(ARGS); \
+	else \
+		mkdir -p out; \
+		echo 'No display here: 300 frames into out/street.mp4.'; \
+		exec $(BIN)/edge run --sink out/street.mp4 --frames 300 $(ARGS); \
+	fi
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+hooks: $(VENV)/.test
+	$(INSTALL) -e '.[dev]'
+	$(BIN)/pre-commit install
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis outrider.egg-info
+
+# The stamps make a second run instant; a changed pyproject.toml or constraint file installs anew.
+$(VENV)/.run: pyproject.toml $(PINS)
+	$(call ready,run)
+	@echo 'Installing what the app needs into $(VENV) (once, some 250 MB) …'
+	@$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml $(PINS)
+	$(call ready,test)
+	@echo 'Installing what the tests need into $(VENV) (once; torch is the largest part) …'
+	@$(INSTALL) -e '.[test]'
+	@touch $(VENV)/.run $@
+
+# $(call ready,GOAL): this machine has what GOAL needs, and the venv is there.
+define ready
+	@command -v $(PYTHON) >/dev/null || { \
+		echo 'No $(PYTHON) here. Install it, then run make $(1) again:'; \
+		echo '    sudo apt install -y python3 python3-venv'; exit 1; } >&2
+	@$(PYTHON) .ci/system_packages.py $(1)
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+endef
