@@ -1,0 +1,63 @@
+"""The interface of a box decoder: raw tensors in, boxes in network-input pixels out; no NMS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.base import Array
+from engines.errors import ModelError
+
+
+class RawBoxes(NamedTuple):
+    """N boxes before NMS, in no order: finite, with positive width and height."""
+
+    xyxy_in: NDArray[np.float32]
+    """(N, 4), network-input px; may reach beyond the input."""
+    scores: NDArray[np.float32]
+    """(N,), 0..1."""
+    class_ids: NDArray[np.int32]
+    """(N,)."""
+
+
+Decoder: TypeAlias = Callable[[Mapping[str, Array], float], RawBoxes]
+"""``decoder(outputs by name, conf)`` returns the boxes whose score is at least ``conf``."""
+
+NO_BOXES = RawBoxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
+
+
+def from_centres(
+    cx_cy: NDArray[np.float32],
+    w_h: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    class_ids: NDArray[np.intp],
+) -> RawBoxes:
+    """Boxes from centres (N, 2) and sizes (N, 2); those that are not finite or have no area fall.
+
+    A network that overflowed gives NaN and inf: an infinite box would cover the whole frame.
+    """
+    half = w_h * np.float32(0.5)
+    xyxy = np.concatenate((cx_cy - half, cx_cy + half), axis=1)  # (N, 4)
+    # NaN fails both comparisons; inf - inf is NaN, so infinite centres fall too.
+    size = xyxy[:, 2:] - xyxy[:, :2]
+    good = ((size > 0) & (size < np.inf)).all(axis=1) & np.isfinite(scores)
+    if not good.all():
+        xyxy, scores, class_ids = xyxy[good], scores[good], class_ids[good]
+    return RawBoxes(xyxy, scores, class_ids.astype(np.int32))
+
+
+def expect_shape(name: str, raw: Array, wanted: tuple[int, ...]) -> None:
+    """Refuse a tensor whose shape contradicts the spec's classes, strides or input size.
+
+    Raises:
+        ModelError: names the tensor, its shape and the shape wanted.
+    """
+    if raw.shape != wanted:
+        raise ModelError(
+            f"head tensor {name!r} is {list(raw.shape)}, wanted {list(wanted)} for the classes, "
+            "strides and input size in the model's spec. Make the file again with "
+            "'edge-export adopt' or 'edge-export onnx'."
+        )

@@ -1,0 +1,198 @@
+"""From a camera image to boxes and masks through one or more engines; owns no thread, no clock.
+
+The pipeline calls prepare → submit → wait → decode for a slot, on one thread, and times the steps.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.decode import Decoder, build_decoder
+from edge.decode.nms import nms_per_class
+from edge.decode.semantic import decode_mask
+from edge.letterbox import Letterbox
+from edge.types import Detections, Image, Mask
+from engines.base import Array, Engine
+from engines.errors import SettingsError
+
+
+@dataclass(slots=True)
+class _Slot:
+    """What one engine's slot holds between prepare and decode."""
+
+    letterbox: Letterbox | None = None
+    outputs: Mapping[str, Array] | None = None
+
+
+@dataclass(slots=True)
+class _Channel:
+    """One engine with its decoder; ``offset`` is where its class ids begin in the joint list."""
+
+    engine: Engine
+    decoder: Decoder | None
+    conf: float
+    nms_iou: float
+    offset: int
+    wanted: NDArray[np.bool_] | None
+    """(C,) whether a class is wanted; None where all are."""
+    slots: list[_Slot]
+
+
+class Perception:
+    """Letterbox, run and decode; several engines see the same image and their results are joined.
+
+    Class ids of the second engine begin where those of the first end, and so on.
+    """
+
+    def __init__(
+        self,
+        engines: Engine | Sequence[Engine],
+        *,
+        conf: float | None = None,
+        classes: Sequence[str] | None = None,
+        nms_iou: float | None = None,
+        max_detections: int = 300,
+    ) -> None:
+        """Build the decoders; ``conf`` and ``nms_iou`` of None mean what each model recommends.
+
+        ``classes`` keeps only boxes of these names; masks are not filtered.
+
+        Raises:
+            SettingsError: a name in ``classes`` is no box class of any of the models.
+        """
+        several = list(engines) if isinstance(engines, Sequence) else [engines]
+        if not several:
+            raise SettingsError("no model was given, wanted at least one. Name one with --model.")
+        heads = [engine.spec.detection for engine in several]
+        self.class_names: tuple[str, ...] = tuple(
+            name for head in heads if head is not None for name in head.classes
+        )
+        self.slots = min(engine.slots for engine in several)
+        self._max_detections = max_detections
+        _check_names(classes, self.class_names)
+        self._channels: list[_Channel] = []
+        offset = 0
+        for engine, head in zip(several, heads, strict=True):
+            channel = _Channel(
+                engine=engine,
+                decoder=build_decoder(head, engine.spec.input) if head is not None else None,
+                conf=conf if conf is not None else head.conf if head is not None else 0.0,
+                nms_iou=nms_iou if nms_iou is not None else head.nms_iou if head is not None else 1,
+                offset=offset,
+                wanted=None
+                if classes is None or head is None
+                else np.array([name in classes for name in head.classes]),
+                slots=[_Slot() for _ in range(self.slots)],
+            )
+            offset += len(head.classes) if head is not None else 0
+            self._channels.append(channel)
+
+    def prepare(self, image: Image, slot: int) -> None:
+        """Letterbox ``image`` (H, W, 3) BGR into every engine's input buffer of ``slot``."""
+        frame_wh = (image.shape[1], image.shape[0])
+        for channel in self._channels:
+            spec = channel.engine.spec.input
+            held = channel.slots[slot]
+            if held.letterbox is None or held.letterbox.frame_wh != frame_wh:
+                held.letterbox = Letterbox.fit(frame_wh, spec)
+            held.letterbox.apply(image, channel.engine.inputs(slot)[spec.name])
+
+    def submit(self, slot: int) -> None:
+        """Start every engine on ``slot``.
+
+        Raises:
+            EngineError: an engine refused.
+        """
+        for channel in self._channels:
+            channel.slots[slot].outputs = None
+            channel.engine.submit(slot)
+
+    def wait(self, slot: int) -> None:
+        """Block until every engine is done with ``slot``.
+
+        Raises:
+            EngineError: a run failed.
+        """
+        for channel in self._channels:
+            channel.slots[slot].outputs = channel.engine.wait(slot)
+
+    def decode(self, slot: int) -> tuple[Detections, tuple[Mask, ...]]:
+        """Boxes in frame px by falling score, and masks, of what ``wait(slot)`` returned.
+
+        Both lie in memory of their own and outlive the slot.
+        """
+        boxes = []
+        masks: list[Mask] = []
+        for channel in self._channels:
+            held = channel.slots[slot]
+            if held.letterbox is None or held.outputs is None:
+                raise RuntimeError(f"decode({slot}) before prepare, submit and wait of that slot")
+            found = self._detect(channel, held.outputs, held.letterbox)
+            if len(found):
+                boxes.append(found)
+            masks += [
+                decode_mask(head, held.outputs, held.letterbox)
+                for head in channel.engine.spec.masks
+            ]
+        return _join(boxes, limit=self._max_detections), tuple(masks)
+
+    def _detect(
+        self, channel: _Channel, outputs: Mapping[str, Array], letterbox: Letterbox
+    ) -> Detections:
+        if channel.decoder is None:
+            return Detections.empty()
+        xyxy_in, scores, class_ids = channel.decoder(outputs, channel.conf)
+        if channel.wanted is not None and class_ids.size:
+            keep = channel.wanted[class_ids]
+            xyxy_in, scores, class_ids = xyxy_in[keep], scores[keep], class_ids[keep]
+        if not class_ids.size:
+            return Detections.empty()
+        best = nms_per_class(
+            xyxy_in, scores, class_ids, iou=channel.nms_iou, limit=self._max_detections
+        )
+        xyxy = letterbox.to_frame(xyxy_in[best])  # (n, 4)
+        # A box that lies wholly in the padding is clipped to nothing.
+        inside = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
+        best, xyxy = best[inside], xyxy[inside]
+        return Detections(
+            xyxy=xyxy,
+            scores=scores[best],
+            class_ids=class_ids[best] + np.int32(channel.offset),
+            track_ids=np.full(best.size, -1, np.int32),
+        )
+
+
+def _join(parts: Sequence[Detections], *, limit: int) -> Detections:
+    if not parts:
+        return Detections.empty()
+    if len(parts) == 1:
+        return parts[0]
+    scores = np.concatenate([part.scores for part in parts])
+    order = np.argsort(-scores, kind="stable")[:limit]
+    return Detections(
+        np.concatenate([part.xyxy for part in parts])[order],
+        scores[order],
+        np.concatenate([part.class_ids for part in parts])[order],
+        np.concatenate([part.track_ids for part in parts])[order],
+    )
+
+
+def _check_names(classes: Sequence[str] | None, known: Sequence[str]) -> None:
+    for name in classes or ():
+        if name in known:
+            continue
+        if not known:
+            raise SettingsError(
+                f"class {name!r} was asked for, but the model gives masks only, no boxes. "
+                "Leave --classes out."
+            )
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+        raise SettingsError(
+            f"class {name!r} is not one of the model's box classes; the nearest is {near[0]!r}. "
+            f"It knows: {', '.join(dict.fromkeys(known))}."
+        )
