@@ -32,7 +32,7 @@ class JsonlSink:
         self._fd: int | None = None
         self._broken = False
 
-    def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:  # noqa: ARG002
+    def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
         """Write one line; False when nobody reads stdout any more.
 
         Raises:
@@ -107,22 +107,11 @@ def share_by_class(mask: Mask) -> dict[str, float]:
 
     Pixels whose label has no name count for the whole and for no class.
     """
-    box = mask.letterbox
-    high, wide = mask.labels.shape  # (h, w), the whole network input
-    (frame_w, frame_h), (input_w, input_h) = box.frame_wh, box.input_wh
-    x0, x1 = _span(box.pad_x, frame_w * box.scale_x, wide / input_w, wide)
-    y0, y1 = _span(box.pad_y, frame_h * box.scale_y, high / input_h, high)
-    inside = mask.labels[y0:y1, x0:x1]
+    inside = mask.letterbox.mask_crop(mask.labels)  # (h, w)
     counts = np.bincount(inside.reshape(-1), minlength=256)
     return {
         name: round(int(counts[index]) / inside.size, 5) for index, name in enumerate(mask.classes)
     }
-
-
-def _span(pad: float, length: float, scale: float, limit: int) -> tuple[int, int]:
-    """Where the frame lies in the labels along one axis, at least one pixel of it."""
-    start = min(max(round(pad * scale), 0), limit - 1)
-    return start, min(max(round((pad + length) * scale), start + 1), limit)
 
 
 def _write_whole(fd: int, line: bytes, *, seekable: bool) -> None:

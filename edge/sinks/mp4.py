@@ -109,7 +109,7 @@ class Mp4Sink:
         self._stream: VideoStream | None = None
         self._closed = False
 
-    def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:  # noqa: ARG002
+    def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
         """Encode one frame.
 
         Raises:

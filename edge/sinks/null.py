@@ -11,7 +11,7 @@ class NullSink:
     name = "null"
     wants_image = False
 
-    def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:  # noqa: ARG002
+    def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
         """Take a frame and forget it."""
         return True
 

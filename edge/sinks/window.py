@@ -37,7 +37,7 @@ class WindowSink:
         else:
             os.environ.setdefault("QT_LOGGING_RULES", "qt.qpa.fonts.warning=false")
 
-    def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:  # noqa: ARG002
+    def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
         """Show one frame; False when the user asked to stop.
 
         Raises:
@@ -49,7 +49,7 @@ class WindowSink:
         try:
             if not self._shown:
                 self._open(image)
-            elif cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
+            elif not _visible():
                 return False
             cv2.imshow(TITLE, image)
             # pollKey draws what is due and takes a key without waiting for one.
@@ -74,6 +74,14 @@ class WindowSink:
         shrink = min(1.0, MAX_WIDTH_PX / width)
         cv2.resizeWindow(TITLE, round(width * shrink), round(height * shrink))
         self._shown = True
+
+
+def _visible() -> bool:
+    """Whether the window is still there: of one that the user closed, OpenCV 5 raises."""
+    try:
+        return bool(cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1)
+    except cv2.error:
+        return False
 
 
 def open_window(text: str, *, fps: float | None, live: bool) -> WindowSink:  # noqa: ARG001

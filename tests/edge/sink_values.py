@@ -1,0 +1,28 @@
+"""Results and pictures for the tests of sinks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge.types import Detections, Frame, Image, Mask, Result
+
+
+def picture(bgr: tuple[int, int, int], *, wh: tuple[int, int] = (64, 48)) -> Image:
+    """One colour everywhere, (H, W, 3) uint8."""
+    return np.full((wh[1], wh[0], 3), bgr, np.uint8)
+
+
+def result(
+    frame_id: int,
+    *,
+    t_capture_ns: int = 0,
+    wh: tuple[int, int] = (64, 48),
+    detections: Detections | None = None,
+    classes: tuple[str, ...] = ("car", "sign"),
+    masks: tuple[Mask, ...] = (),
+    dropped: int = 0,
+) -> Result:
+    """A result without boxes and masks unless they are given."""
+    frame = Frame(picture((0, 0, 0), wh=wh), frame_id, t_capture_ns, t_capture_ns, "read", "scene")
+    found = Detections.empty() if detections is None else detections
+    return Result(frame, found, classes, masks, {}, dropped)

@@ -1,0 +1,57 @@
+"""The contract that every sink keeps, and the way in which they are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge.sinks import SINKS, open_sink
+from edge.sinks.base import Sink
+from engines.errors import SettingsError, SinkError
+from tests.edge.sink_values import picture, result
+
+# The window has a test of its own under a display.
+WITHOUT_DISPLAY = sorted(set(SINKS) - {"window"})
+
+
+def _open(kind: str, folder: Path) -> Sink:
+    text = str(folder / f"out{kind}") if kind.startswith(".") else kind
+    return open_sink(text, fps=25.0, live=False)
+
+
+@pytest.mark.parametrize("kind", WITHOUT_DISPLAY)
+def test_a_sink_takes_frames_until_it_is_closed_and_closes_twice(kind: str, tmp_path: Path) -> None:
+    sink = _open(kind, tmp_path)
+    assert sink.name
+    for i in range(3):
+        image = picture((0, 0, 0)) if sink.wants_image else None
+        assert sink.write(result(i), image, frame_age_ms=1.0)
+    sink.close()
+    sink.close()
+
+
+@pytest.mark.parametrize("kind", WITHOUT_DISPLAY)
+def test_a_sink_without_frames_closes_and_leaves_no_file(kind: str, tmp_path: Path) -> None:
+    _open(kind, tmp_path).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["out.avi", "", "windows", "jsonl", "mp4"])
+def test_an_unknown_sink_is_refused_with_the_valid_ones(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"wanted window, FILE\.mp4, FILE\.jsonl, - or null"):
+        open_sink(text, fps=None, live=True)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "jsonl", "MP4"])
+def test_a_missing_folder_is_named_with_the_command_that_makes_it(
+    suffix: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SinkError, match=f"mkdir -p {tmp_path}/none"):
+        open_sink(str(tmp_path / "none" / f"a.{suffix}"), fps=None, live=True)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").mkdir()
+    with pytest.raises(SinkError, match="is a folder"):
+        open_sink(str(tmp_path / "a.mp4"), fps=None, live=True)
