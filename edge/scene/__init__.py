@@ -1,0 +1,6 @@
+"""The synthetic street: frames with exact boxes and labels; it knows nothing of sources or models."""
+
+from edge.scene.pens import BOX_CLASSES, LABELS, SceneTruth
+from edge.scene.street import StreetScene
+
+__all__ = ["BOX_CLASSES", "LABELS", "SceneTruth", "StreetScene"]

@@ -1,0 +1,342 @@
+"""Vehicles as small meshes with lit faces; where they drive is not decided here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.scene.look import Floats, Look
+from edge.scene.pens import CAR, Pen
+
+PAINTS: Final = (
+    (48, 44, 42),
+    (226, 226, 224),
+    (172, 170, 166),
+    (120, 116, 112),
+    (40, 38, 150),
+    (128, 70, 30),
+    (92, 60, 24),
+    (60, 92, 46),
+    (200, 196, 188),
+    (46, 84, 168),
+    (30, 26, 92),
+    (170, 120, 60),
+)
+PARTS: Final[dict[str, tuple[float, float, float]]] = {
+    "glass": (74, 62, 52),
+    "pane": (96, 82, 68),
+    "tyre": (34, 32, 32),
+    "rim": (150, 150, 148),
+    "head": (236, 240, 244),
+    "tail": (44, 36, 190),
+    "trim": (46, 44, 44),
+    "plate": (208, 216, 216),
+    "under": (26, 25, 25),
+}
+Point3 = tuple[float, float, float]
+
+
+@dataclass(slots=True)
+class Mesh:
+    """Faces in drawing order: details follow what they lie on. x right, y up, s ahead, metres."""
+
+    length: float
+    width: float
+    height: float
+    corners: list[list[Point3]] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    least: list[float] = field(default_factory=list)
+
+    def add(self, part: str, corners: list[Point3], *, least: float = 0.0) -> None:
+        """Add a convex face; it is left out while the vehicle is under ``least`` px tall."""
+        self.corners.append(corners)
+        self.parts.append(part)
+        self.least.append(least)
+
+    def both(self, part: str, corners: list[Point3], *, least: float = 0.0) -> None:
+        """Add a face and its mirror image."""
+        self.add(part, corners, least=least)
+        self.add(part, [(-x, y, s) for x, y, s in corners], least=least)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A vehicle's side outline: lengths from the front in shares, heights in metres."""
+
+    length: float
+    width: float
+    height: float
+    bonnet: float  # windscreen's foot
+    screen: float  # roof's front
+    roof: float  # roof's rear
+    deck: float  # rear window's foot
+    belt: float  # height of the windows' lower edge
+    roof_width: float
+    windows: int
+
+
+SHAPES: Final = (
+    Shape(4.0, 1.76, 1.48, 0.24, 0.42, 0.86, 0.97, 0.94, 0.76, 2),  # hatchback
+    Shape(4.6, 1.82, 1.44, 0.27, 0.44, 0.74, 0.88, 0.93, 0.72, 2),  # saloon
+    Shape(4.6, 1.88, 1.70, 0.24, 0.38, 0.92, 0.985, 1.05, 0.82, 3),  # estate, off-roader
+    Shape(5.2, 1.98, 2.20, 0.14, 0.28, 0.985, 0.995, 1.20, 0.92, 1),  # van
+    Shape(10.5, 2.50, 3.00, 0.012, 0.03, 0.99, 0.998, 1.25, 0.97, 6),  # bus
+)
+SHARES: Final = (0.33, 0.29, 0.22, 0.12, 0.04)
+
+
+def build_mesh(shape: Shape) -> Mesh:
+    """A vehicle's faces."""
+    f, w, top = shape.length / 2, shape.width / 2, shape.height
+    big = shape.height > 2.5
+    mesh = Mesh(shape.length, shape.width, shape.height)
+
+    def at(share: float) -> float:
+        return f - share * shape.length
+
+    belt, nose = shape.belt, shape.belt * (0.95 if shape.bonnet < 0.2 else 0.78)
+    roof_w = w * shape.roof_width
+    # (half width, y, s) along the outline, from the front's foot over the roof to the rear's.
+    line = [
+        (w * 0.92, 0.26, f),
+        (w * 0.97, nose * 0.80, f),
+        (w * 0.95, nose, f - 0.10),
+        (w * 0.97, belt, at(shape.bonnet)),
+        (roof_w, top, at(shape.screen)),
+        (roof_w, top, at(shape.roof)),
+        (w * 0.96, belt, at(shape.deck)),
+        (w * 0.96, belt * 0.97, -f + 0.03),
+        (w * 0.97, belt * 0.55, -f),
+        (w * 0.92, 0.28, -f),
+    ]
+    radius = 0.46 if big else (0.34 if top > 1.6 else 0.31)
+    axles = (f - 0.20 * shape.length, -f + 0.20 * shape.length)
+
+    for s in (f - 0.25, -f + 0.25):  # what is seen under the bumper
+        mesh.add(
+            "under",
+            [(-w * 0.9, 0.12, s), (w * 0.9, 0.12, s), (w * 0.9, 0.4, s), (-w * 0.9, 0.4, s)],
+        )
+    for axle in axles:
+        for s in (axle + radius * 0.9, axle - radius * 0.9):
+            mesh.both(
+                "tyre",
+                [(w * 0.66, 0.0, s), (w * 0.96, 0.0, s), (w * 0.96, 0.4, s), (w * 0.66, 0.4, s)],
+            )
+
+    def strip(i: int, part: str) -> None:
+        (w0, y0, s0), (w1, y1, s1) = line[i], line[i + 1]
+        mesh.add(part, [(-w0, y0, s0), (w0, y0, s0), (w1, y1, s1), (-w1, y1, s1)])
+
+    def inset(i: int, part: str, lo: float, hi: float, wide: float, *, least: float = 7.0) -> None:
+        (w0, y0, s0), (w1, y1, s1) = line[i], line[i + 1]
+
+        def point(k: float, sign: float) -> Point3:
+            width = (w0 + (w1 - w0) * k) * wide
+            return sign * width, y0 + (y1 - y0) * k, s0 + (s1 - s0) * k
+
+        mesh.add(part, [point(lo, -1), point(lo, 1), point(hi, 1), point(hi, -1)], least=least)
+
+    lower = [line[i] for i in (0, 1, 2, 3, 6, 7, 8, 9)]
+    mesh.both("body", lower)
+    for i in (0, 1, 2, 6, 7, 8):
+        strip(i, "body")
+    mesh.both("body", [line[i] for i in (3, 4, 5, 6)])
+    for i in (3, 4, 5):
+        strip(i, "body")
+    inset(3, "glass", 0.06, 0.92, 0.90)
+    inset(5, "glass", 0.10, 0.88 if not big else 0.5, 0.84)
+    # Lower edges darker: bumpers and sills.
+    inset(0, "trim", 0.0, 0.34, 1.0, least=12)
+    inset(8, "trim", 0.45, 1.0, 1.0, least=12)
+    mesh.both(
+        "trim",
+        [
+            (w * 0.93, 0.26, f - 0.1),
+            (w * 0.95, 0.38, f - 0.1),
+            (w * 0.95, 0.38, 0.1 - f),
+            (w * 0.93, 0.28, 0.1 - f),
+        ],
+        least=16,
+    )
+    _side_windows(mesh, [line[i] for i in (3, 4, 5, 6)], shape.windows)
+    for axle in axles:
+        _wheel(mesh, w, axle, radius)
+    _lamps(mesh, line, nose, belt)
+    return mesh
+
+
+def _side_windows(mesh: Mesh, frame: list[Point3], count: int) -> None:
+    """Panes between pillars on the slanted upper side."""
+    (w0, y0, s0), (w1, y1, s1), (_, _, s2), (_, _, s3) = frame
+
+    def point(along: float, up: float) -> Point3:
+        bottom, top = s0 + (s3 - s0) * along, s1 + (s2 - s1) * along
+        return w0 + (w1 - w0) * up + 0.005, y0 + (y1 - y0) * up, bottom + (top - bottom) * up
+
+    stop = 0.34 if count == 1 else 0.96
+    for i in range(count):
+        a = 0.06 + (stop - 0.06) * i / count + (0.012 if i else 0.0)
+        b = 0.06 + (stop - 0.06) * (i + 1) / count - 0.012
+        mesh.both(
+            "glass", [point(a, 0.06), point(b, 0.06), point(b, 0.86), point(a, 0.86)], least=9
+        )
+        if b - a > 0.1:
+            m = a + (b - a) * 0.45
+            mesh.both(
+                "pane",
+                [point(a, 0.5), point(m, 0.5), point(m + 0.02, 0.86), point(a, 0.86)],
+                least=50,
+            )
+
+
+def _wheel(mesh: Mesh, w: float, axle: float, radius: float) -> None:
+    """Arch, tyre and rim as polygons on the side."""
+    for part, r, x, least in (
+        ("under", radius * 1.22, 0.972, 12.0),
+        ("tyre", radius, 0.98, 0.0),
+        ("rim", radius * 0.62, 0.985, 16.0),
+        ("trim", radius * 0.22, 0.99, 50.0),
+    ):
+        turn = np.linspace(0, 2 * np.pi, 15)[:-1]
+        ring = [(w * x, radius + r * float(np.sin(a)), axle + r * float(np.cos(a))) for a in turn]
+        mesh.both(part, ring, least=least)
+
+
+def _lamps(mesh: Mesh, line: list[Point3], nose: float, belt: float) -> None:
+    """Lights, grille, plates and mirrors."""
+    w, f = mesh.width / 2, mesh.length / 2
+    front, rear = f + 0.005, -f - 0.005
+    y0, y1 = nose * 0.70, nose * 0.93
+
+    def plate(
+        part: str, x: tuple[float, float], y: tuple[float, float], s: float, least: float
+    ) -> None:
+        quad = [(x[0], y[0], s), (x[1], y[0], s), (x[1], y[1], s), (x[0], y[1], s)]
+        if x[0] < 0:
+            mesh.add(part, quad, least=least)
+        else:
+            mesh.both(part, quad, least=least)
+
+    plate("trim", (-w * 0.50, w * 0.50), (nose * 0.62, nose * 0.86), front, 18)
+    plate("trim", (-w * 0.34, w * 0.34), (0.30, 0.42), front, 40)
+    plate("head", (w * 0.56, w * 0.90), (y0, y1), front, 9)
+    plate("rim", (w * 0.66, w * 0.78), (y0 + 0.03, y1 - 0.03), front + 0.005, 60)
+    plate("plate", (-0.26, 0.26), (0.42, 0.52), front + 0.01, 16)
+    plate("tail", (w * 0.62, w * 0.94), (belt * 0.66, belt * 0.92), rear, 7)
+    plate("head", (w * 0.66, w * 0.80), (belt * 0.68, belt * 0.75), rear - 0.005, 40)
+    plate("plate", (-0.26, 0.26), (belt * 0.62, belt * 0.62 + 0.11), rear - 0.005, 14)
+    plate("trim", (-w * 0.80, w * 0.80), (belt * 0.50, belt * 0.53), rear - 0.005, 40)
+    foot = line[3][2]
+    for s in (foot - 0.25, foot - 0.32):
+        quad = [
+            (w * 0.98, belt + 0.02, s),
+            (w * 1.14, belt + 0.05, s),
+            (w * 1.14, belt + 0.18, s),
+            (w * 0.98, belt + 0.15, s),
+        ]
+        mesh.both("body", quad, least=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Solid:
+    """A mesh as arrays: everything that does not depend on colour or place."""
+
+    mesh: Mesh
+    vertices: Floats  # (V, 3)
+    slices: tuple[slice, ...]
+    normals: Floats  # (F, 3)
+    centres: Floats  # (F, 3)
+    least: Floats  # (F,)
+
+
+def freeze(mesh: Mesh) -> Solid:
+    """Turn faces into arrays, normals outward."""
+    vertices: list[Point3] = []
+    slices, normals, centres = [], [], []
+    middle = np.array([0.0, mesh.height * 0.45, 0.0])
+    for face in mesh.corners:
+        slices.append(slice(len(vertices), len(vertices) + len(face)))
+        vertices.extend(face)
+        p = np.asarray(face)
+        normal = np.cross(p[1] - p[0], p[2] - p[0])
+        normal /= np.linalg.norm(normal)
+        centre = p.mean(axis=0)
+        normals.append(normal if normal @ (centre - middle) > 0 else -normal)
+        centres.append(centre)
+    return Solid(
+        mesh,
+        np.asarray(vertices),
+        tuple(slices),
+        np.asarray(normals),
+        np.asarray(centres),
+        np.asarray(mesh.least),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Vehicle:
+    """One vehicle at ``x``, its front towards ``heading`` (1 away from the camera, −1 towards it)."""
+
+    solid: Solid
+    look: Look
+    x: float
+    heading: float
+    colours: Floats  # (F, 3) lit
+    shadow: Floats
+
+    def paint(self, pen: Pen, z: float, t_s: float) -> None:
+        """Draw it with its middle at ``z`` metres ahead."""
+        solid, look = self.solid, self.look
+        view = look.view
+        half = solid.mesh.length / 2
+        if z < half * 0.6:
+            return
+        tall = view.focal * solid.mesh.height / max(z - half, 1.0)
+        wide = solid.mesh.width / 2
+        for grow, dark in ((0.22, 0.80), (0.02, 0.45)):
+            flat = view.flat(
+                self.x - wide - grow, self.x + wide + grow, z - half - grow, z + half + grow
+            )
+            pen.decal([flat], look.faded(self.shadow * dark, z))
+        eye = np.array([(view.x - self.x) * self.heading, view.y, -z * self.heading])
+        facing = np.einsum("ij,ij->i", solid.normals, eye - solid.centres) > 0
+        facing &= solid.least <= tall
+        p = solid.vertices
+        points = view.points(p[:, 0] * self.heading + self.x, p[:, 1], p[:, 2] * self.heading + z)
+        haze = look.haze(z)
+        colours = (self.colours + (np.asarray(look.haze_bgr) - self.colours) * haze).tolist()
+        pen.begin(CAR)
+        for i in np.flatnonzero(facing).tolist():
+            pen.face(points[solid.slices[i]], colours[i])
+        pen.end()
+
+
+def build_vehicle(
+    look: Look, rng: np.random.Generator, solids: tuple[Solid, ...], x: float, heading: float
+) -> Vehicle:
+    """A vehicle of a random make and paint."""
+    solid = solids[int(rng.choice(len(solids), p=SHARES))]
+    paint = np.asarray(PAINTS[int(rng.integers(len(PAINTS)))], float) * rng.uniform(0.8, 1.15)
+    base = np.array([paint if p == "body" else PARTS[p] for p in solid.mesh.parts], float)
+    turn = np.array([heading, 1.0, heading])
+    normals = solid.normals * turn
+    colours = look.lit(base, normals)
+    # Paint and glass mirror the sky where they lean upwards.
+    gloss: NDArray[np.float64] = np.array(
+        [0.30 if p in ("glass", "pane") else 0.14 if p == "body" else 0.0 for p in solid.mesh.parts]
+    )
+    gloss = gloss * np.clip(normals[:, 1], 0.0, 1.0)
+    colours = colours + (look.sky[0] * 1.05 - colours) * gloss[:, None]
+    lamps = look.mood in ("dusk", "grey", "evening")
+    for i, part in enumerate(solid.mesh.parts):
+        if part == "head" and lamps:
+            colours[i] = (225.0, 244.0, 250.0)
+        if part == "tail" and lamps:
+            colours[i] = (48.0, 44.0, 228.0)
+    up = np.array([0.0, 1.0, 0.0])
+    shadow = look.lit(np.full(3, 96.0), up)
+    return Vehicle(solid, look, x, heading, np.clip(colours, 0, 250), shadow)
