@@ -1,0 +1,35 @@
+"""The families of foreign models that ``edge-export adopt`` takes, by the name for ``--family``."""
+
+from __future__ import annotations
+
+from engines.errors import ExportError
+from export.families import darknet, semantic, ultralytics, yolox
+from export.families.base import Family, Hints, Plan
+from export.foreign import ForeignNet
+
+FAMILIES: dict[str, Family] = {
+    "ultralytics": ultralytics.FAMILY,
+    "yolox": yolox.FAMILY,
+    "darknet": darknet.FAMILY,
+    "semantic": semantic.FAMILY,
+}
+
+
+def recognise(net: ForeignNet, hints: Hints) -> Plan:
+    """Find the one family that ``net`` belongs to.
+
+    Raises:
+        ExportError: none or several, or the net contradicts itself.
+        SettingsError: something must be said on the command line.
+    """
+    tried = {hints.family: FAMILIES[hints.family]} if hints.family else FAMILIES
+    plans = [p for f in tried.values() if (p := f.recognise(net, hints)) is not None]
+    if len(plans) == 1:
+        return plans[0]
+    known = "; ".join(f"{name}: {family.summary}" for name, family in FAMILIES.items())
+    told = f"{net.path}: input {net.height}x{net.width}, outputs {net.shapes()}"
+    if plans:
+        names = " or ".join(p.family for p in plans)
+        raise ExportError(f"{told}: could be {names}. Say which: --family {plans[0].family}.")
+    wanted = f"is no {hints.family} net" if hints.family else "belongs to no family known here"
+    raise ExportError(f"{told}: {wanted}. Families: {known}.")

@@ -1,0 +1,168 @@
+"""What a family of foreign models says about one of its own: preprocessing, heads, their origin.
+
+Adding a family is one file with a ``Family`` in it and one line in ``export/families/__init__.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from engines.errors import ExportError, SettingsError
+from engines.spec import DetectionHead, InputSpec, MaskHead, Resize, TensorSpec
+from export.coco_names import COCO_NAMES
+from export.foreign import Float, ForeignNet, Outputs
+
+Triple = tuple[float, float, float]
+Anchors = tuple[tuple[float, float], ...]
+Colour = Literal["RGB", "BGR"]
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """How the net wants its image: blob = (pixel − mean) / std, pixel 0..255, planes in ``colour``.
+
+    ``mean`` and ``std`` are in grey levels 0..255 and in the order of ``colour``.
+    """
+
+    colour: Colour
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: Triple = (255.0, 255.0, 255.0)
+    resize: Resize = "letterbox_center"
+    pad_value: int = 114
+
+
+@dataclass(frozen=True, slots=True)
+class MaskHint:
+    """``--mask OUTPUT[:NAME]=CLASS,CLASS,…``."""
+
+    output: str
+    name: str
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What the user said on the command line; None or empty where nothing was said."""
+
+    family: str | None = None
+    names: tuple[str, ...] | None = None
+    masks: tuple[MaskHint, ...] = ()
+    anchors: Mapping[int, Anchors] = field(default_factory=dict)
+    """stride → (width, height) of each anchor in input pixels."""
+    colour: Colour | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    resize: Resize | None = None
+
+    def apply(self, default: Preprocess) -> Preprocess:
+        """The family's preprocessing with what the user said in its place."""
+        return Preprocess(
+            self.colour or default.colour,
+            self.mean or default.mean,
+            self.std or default.std,
+            self.resize or default.resize,
+            default.pad_value,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MaskPlan:
+    """One semantic head: ``logits`` is the foreign tensor (1, C, h, w), ``head`` its mask."""
+
+    logits: str
+    head: MaskHead
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that adoption decided about one file; ``said`` are lines for the user."""
+
+    family: str
+    preprocess: Preprocess
+    detection: DetectionHead | None = None
+    masks: tuple[MaskPlan, ...] = ()
+    said: tuple[str, ...] = ()
+    notice: str = ""
+
+    def input_spec(self, net: ForeignNet) -> InputSpec:
+        """The input of the adopted file."""
+        taken = {t.name for t in net.outputs} | {net.input}
+        name = next(n for n in ("image", "image_bgr", "outrider_image") if n not in taken)
+        p = self.preprocess
+        return InputSpec(name, net.height, net.width, resize=p.resize, pad_value=p.pad_value)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One family of foreign models.
+
+    ``recognise`` returns None for a net of another family and raises where a net of this one
+    contradicts itself or lacks something (then naming the option that says it).
+    ``doubt`` looks at the numbers of a real run and returns why they cannot be this family's, or
+    None: shapes and names alone are never trusted.
+    ``decode`` is the reference for the proof, independent of the app's decoders: every candidate as
+    (boxes (N, 4) x0, y0, x1, y1 in input pixels, scores (N, C)); None for nets without boxes.
+    """
+
+    summary: str
+    recognise: Callable[[ForeignNet, Hints], Plan | None]
+    doubt: Callable[[Plan, Outputs], str | None]
+    decode: Callable[[ForeignNet, Plan, Outputs], tuple[Float, Float]] | None = None
+
+
+def class_names(net: ForeignNet, hints: Hints, channels: int) -> tuple[tuple[str, ...], str]:
+    """Names of the net's ``channels`` classes and, in words, where they come from.
+
+    Raises:
+        ExportError: the names given, or those in the metadata, are more or fewer than the channels.
+        SettingsError: nobody says the names.
+    """
+    if hints.names is not None:
+        names, origin = hints.names, "--names"
+    elif (found := net.literal("names")) is not None:
+        names, origin = _as_names(net, found), "the metadata"
+    elif channels == len(COCO_NAMES):
+        return COCO_NAMES, "COCO, assumed because there are 80 and the file names none"
+    else:
+        raise SettingsError(
+            f"{net.path}: the net has {channels} classes and the file does not name them. "
+            "Give a text file with one name a line: --names FILE."
+        )
+    if len(names) != channels:
+        raise ExportError(
+            f"{net.path}: {origin} has {len(names)} class names, but the graph has {channels} "
+            "class channels. Give the names that belong to this net: --names FILE."
+        )
+    return names, origin
+
+
+def _as_names(net: ForeignNet, found: object) -> tuple[str, ...]:
+    if isinstance(found, dict):
+        keys = sorted(int(k) for k in found if str(k).isdigit())
+        if len(keys) == len(found) and keys == list(range(len(keys))):
+            by_id = {int(k): str(v) for k, v in found.items()}
+            return tuple(by_id[k] for k in keys)
+    elif isinstance(found, list | tuple):
+        return tuple(str(n) for n in found)
+    raise ExportError(
+        f"{net.path}: its metadata entry 'names' is neither a list nor a table with the keys "
+        "0, 1, 2, …. Give the names with --names FILE."
+    )
+
+
+def grid_cells(net: ForeignNet, strides: tuple[int, ...]) -> int:
+    """How many cells the grids of ``strides`` have together; 0 where a side is no multiple."""
+    if any(net.height % s or net.width % s for s in strides):
+        return 0
+    return sum((net.height // s) * (net.width // s) for s in strides)
+
+
+def only_output(net: ForeignNet, dimensions: int) -> TensorSpec | None:
+    """The net's output where it has one alone, of float32 and so many dimensions, batch 1."""
+    if len(net.outputs) != 1:
+        return None
+    (tensor,) = net.outputs
+    fits = len(tensor.shape) == dimensions and tensor.shape[0] == 1 and tensor.dtype == "float32"
+    return tensor if fits else None

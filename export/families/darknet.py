@@ -1,0 +1,168 @@
+"""Darknet-style nets (YOLOv3, YOLOv4, YOLO-Fastest): raw heads (1, A·(5 + C), h, w) with anchors.
+
+Preprocessing as in darknet's ``detector test``: RGB / 255, stretched to the input. Heads are bound
+to their anchors by the stride that their own shape gives, never by their order or name.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engines.errors import ExportError, SettingsError
+from engines.spec import DetectionHead
+from export.families.base import Anchors, Family, Hints, Plan, Preprocess, class_names
+from export.foreign import Float, ForeignNet, Outputs
+
+CONF, NMS_IOU = 0.25, 0.45
+"""Defaults of darknet's ``detector test`` (src/detector.c: thresh 0.25, nms 0.45)."""
+
+
+def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
+    """See ``Family``."""
+    heads = _heads_by_stride(net)
+    marked = "anchors" in net.metadata or bool(hints.anchors)
+    if not heads or not (marked or len(heads) > 1 or hints.family == "darknet"):
+        return None
+    _refuse_scaled_centres(net)
+    anchors, anchors_from = _anchors_by_stride(net, hints)
+    if sorted(anchors) != sorted(heads):
+        raise ExportError(
+            f"{net.path}: anchors from {anchors_from} are for the strides {sorted(anchors)}, but "
+            f"the heads have {sorted(heads)} ({net.shapes()} at {net.height}x{net.width})."
+        )
+    strides = tuple(sorted(heads))
+    channels = {net_channels for _, net_channels in heads.values()}
+    counts = {len(anchors[s]) for s in strides}
+    if (
+        len(channels) != 1
+        or len(counts) != 1
+        or (total := channels.pop()) % (count := counts.pop())
+    ):
+        raise ExportError(
+            f"{net.path}: heads {net.shapes()} do not divide by "
+            f"{[len(anchors[s]) for s in strides]} anchors; wanted anchors x (5 + classes)."
+        )
+    if total // count < 6:
+        raise ExportError(
+            f"{net.path}: {total} channels for {count} anchors leave no class; wanted "
+            "anchors x (5 + classes)."
+        )
+    names, origin = class_names(net, hints, total // count - 5)
+    head = DetectionHead(
+        family="yolo-anchors",
+        outputs=tuple(heads[s][0] for s in strides),
+        classes=names,
+        strides=strides,
+        anchors=tuple(anchors[s] for s in strides),
+        box_code="darknet",
+        conf=CONF,
+        nms_iou=NMS_IOU,
+    )
+    listed = ", ".join(f"{heads[s][0]} stride {s}" for s in strides)
+    return Plan(
+        family="darknet",
+        preprocess=hints.apply(Preprocess("RGB", resize="stretch")),
+        detection=head,
+        said=(
+            f"classes      {len(names)}, from {origin}",
+            f"heads        {listed}; {count} anchors a cell, from {anchors_from}",
+        ),
+    )
+
+
+def _heads_by_stride(net: ForeignNet) -> dict[int, tuple[str, int]]:
+    """The tensor and channels of every stride; empty where an output is no such grid."""
+    heads: dict[int, tuple[str, int]] = {}
+    for tensor in net.outputs:
+        if len(tensor.shape) != 4 or tensor.shape[0] != 1 or tensor.dtype != "float32":
+            return {}
+        _, channels, rows, columns = tensor.shape
+        stride = net.height // max(rows, 1)
+        if stride < 4 or (rows * stride, columns * stride) != (net.height, net.width):
+            return {}
+        if stride in heads:
+            return {}
+        heads[stride] = (tensor.name, channels)
+    return heads
+
+
+def _anchors_by_stride(net: ForeignNet, hints: Hints) -> tuple[dict[int, Anchors], str]:
+    if hints.anchors:
+        return dict(hints.anchors), "--anchors"
+    found, strides = net.literal("anchors"), net.literal("strides")
+    if found is None or strides is None:
+        missing = "anchors" if found is None else "strides"
+        raise SettingsError(
+            f"{net.path}: its heads {net.shapes()} look like a Darknet net's, but the metadata has "
+            f"no {missing}. Give the anchors in input pixels by stride: "
+            '--anchors \'{"16": [[12, 18], [37, 49]], "32": [[115, 73], [119, 199]]}\'.'
+        )
+    try:
+        table = {
+            int(s): tuple((float(w), float(h)) for w, h in a)
+            for s, a in zip(strides, found, strict=True)
+        }
+    except (TypeError, ValueError) as exc:
+        raise ExportError(
+            f"{net.path}: its metadata has strides {str(strides)[:60]} and anchors "
+            f"{str(found)[:80]}; wanted one list of [width, height] a stride. Give --anchors."
+        ) from exc
+    if not all(w > 0 and h > 0 for anchors in table.values() for w, h in anchors):
+        raise ExportError(f"{net.path}: its anchors {table} are not all positive.")
+    return table, "the metadata"
+
+
+def _refuse_scaled_centres(net: ForeignNet) -> None:
+    scales = net.literal("scale_x_y")
+    for scale in scales if isinstance(scales, list) else [scales]:
+        if scale is not None and scale != 1:
+            raise ExportError(
+                f"{net.path}: its metadata says scale_x_y {scales}; only 1.0 is decoded. Export "
+                "the heads with the scaling inside, or train with scale_x_y=1."
+            )
+
+
+def doubt(plan: Plan, outputs: Outputs) -> str | None:
+    """See ``Family``."""
+    assert plan.detection is not None
+    size = 5 + len(plan.detection.classes)
+    for name in plan.detection.outputs:
+        _, channels, rows, columns = outputs[name].shape
+        logits = outputs[name].reshape(channels // size, size, rows, columns)[:, 4:]
+        if logits.min() >= 0 and logits.max() <= 1:
+            return (
+                f"objectness and classes of {name} lie in {logits.min():.3g} to "
+                f"{logits.max():.3g}, so they are after sigmoid already; wanted raw logits"
+            )
+    return None
+
+
+def decode(net: ForeignNet, plan: Plan, outputs: Outputs) -> tuple[Float, Float]:
+    """See ``Family``; formulas of YOLOv3 (arXiv 1804.02767, section 2.1)."""
+    assert plan.detection is not None
+    head = plan.detection
+    boxes, scores = [], []
+    for name in head.outputs:
+        _, _, rows, columns = outputs[name].shape
+        # The stride comes from the tensor's own shape, the anchors from what is filed under it.
+        stride = net.height // rows
+        anchors = head.anchors[head.strides.index(stride)]
+        grid = outputs[name][0].reshape(len(anchors), 5 + len(head.classes), rows, columns)
+        for anchor, (anchor_w, anchor_h) in enumerate(anchors):
+            for row in range(rows):
+                for column in range(columns):
+                    t = grid[anchor, :, row, column]
+                    x = (_sigmoid(t[0]) + column) * stride
+                    y = (_sigmoid(t[1]) + row) * stride
+                    w, h = anchor_w * np.exp(t[2]), anchor_h * np.exp(t[3])
+                    boxes.append((x - w / 2, y - h / 2, x + w / 2, y + h / 2))
+                    scores.append(_sigmoid(t[4]) * _sigmoid(t[5:]))
+    return np.asarray(boxes, np.float32), np.asarray(scores, np.float32)
+
+
+def _sigmoid(value: Float) -> Float:
+    with np.errstate(over="ignore"):  # exp of a very negative logit: 1 / inf is the right 0
+        return np.float32(1) / (np.float32(1) + np.exp(-value))
+
+
+FAMILY = Family("Darknet anchors (YOLOv3, YOLOv4, YOLO-Fastest)", recognise, doubt, decode)

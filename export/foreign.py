@@ -1,0 +1,252 @@
+"""A foreign ONNX file made plain: one float image input, static shapes, metadata, a way to run it.
+
+It decides nothing about what the net means; families do. It refuses files that have no single
+(1, 3, H, W) float input, since there is no image to bake the preprocessing onto.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.base import Array
+from engines.errors import ExportError, SettingsError
+from engines.model_file import is_quantized, load_model, sha256_of, spec_of
+from engines.spec import TensorSpec
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+Float = NDArray[np.float32]
+Outputs = Mapping[str, Array]
+Size = tuple[int, int]
+"""(height, width) in input pixels, in the order of ``--size HxW`` and of ONNX shapes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignNet:
+    """A foreign model with a static (1, 3, height, width) float32 input.
+
+    ``model`` has that shape written into it and lists no initialiser as an input. ``outputs`` are
+    the shapes of a real run, not what the file claims.
+    """
+
+    path: Path
+    model: onnx.ModelProto = field(repr=False)
+    input: str
+    height: int
+    width: int
+    outputs: tuple[TensorSpec, ...]
+    metadata: Mapping[str, str] = field(repr=False)
+    sha256: str
+    int8: bool
+    session: onnxruntime.InferenceSession = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix."""
+        return self.path.stem
+
+    def run(self, blob: Float) -> dict[str, Array]:
+        """Run the net as its author made it, in ONNX Runtime at f32; ``blob`` (1, 3, H, W).
+
+        Raises:
+            ExportError: ONNX Runtime cannot run it.
+        """
+        return run_session(self.session, {self.input: blob}, origin=str(self.path))
+
+    def literal(self, key: str) -> Any:
+        """A metadata entry as a Python value (exporters write JSON or Python), None without it.
+
+        Raises:
+            ExportError: the entry is neither.
+        """
+        text = self.metadata.get(key)
+        if text is None:
+            return None
+        for parse in (json.loads, ast.literal_eval):
+            try:
+                return parse(text)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
+        raise ExportError(
+            f"{self.path}: its metadata entry {key!r} is {text[:60]!r}, wanted JSON or a Python "
+            "literal. Export the model again."
+        )
+
+    def shapes(self) -> str:
+        """The outputs in one line, for messages."""
+        return ", ".join(f"{t.name} {t.dtype}{list(t.shape)}" for t in self.outputs)
+
+
+def open_foreign(path: Path, *, size: Size | None = None) -> ForeignNet:
+    """Load a foreign model and fix its input at a static size.
+
+    ``size`` is for graphs whose height and width are open; without it the exporter's ``imgsz``
+    is taken.
+
+    Raises:
+        ModelError: not a readable ONNX file.
+        ExportError: the file is adopted already, has no single image input, contradicts ``size``,
+            or does not run.
+        SettingsError: the size is open and nothing says it.
+    """
+    from onnx import external_data_helper
+
+    model = load_model(path)
+    if spec_of(model, origin=str(path)) is not None:
+        raise ExportError(
+            f"{path}: has an Outrider spec already, there is nothing to adopt. "
+            f"Run it: edge run --model {path}"
+        )
+    # load_model has checked that all of it lies in the file's own folder.
+    external_data_helper.load_external_data_for_model(model, str(path.parent))
+    metadata = {p.key: p.value for p in model.metadata_props}
+    initialisers = {t.name for t in model.graph.initializer}
+    inputs = [i for i in model.graph.input if i.name not in initialisers]
+    image = _image_input(path, inputs)
+    height, width = _static_size(path, image, size, metadata)
+    _make_static(model, image, height, width)
+    session = open_session(model.SerializeToString(), origin=str(path))
+    zeros = np.zeros((1, 3, height, width), np.float32)
+    made = run_session(session, {image.name: zeros}, origin=str(path))
+    outputs = tuple(TensorSpec(n, tuple(a.shape), str(a.dtype)) for n, a in made.items())
+    return ForeignNet(
+        path=path,
+        model=model,
+        input=image.name,
+        height=height,
+        width=width,
+        outputs=outputs,
+        metadata=metadata,
+        sha256=sha256_of(path),
+        int8=is_quantized(model),
+        session=session,
+    )
+
+
+def open_session(model: bytes | str, *, origin: str) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session on the CPU at f32.
+
+    Raises:
+        ExportError: ONNX Runtime refuses the graph.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only: its warnings are about its own optimiser
+    # A count of its own keeps it from pinning threads, which fails in containers.
+    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as exc:  # its exception types have no common root but Exception
+        raise ExportError(f"{origin}: ONNX Runtime cannot open it: {first_line(exc)}") from exc
+
+
+def run_session(
+    session: onnxruntime.InferenceSession, feed: dict[str, Array], *, origin: str
+) -> dict[str, Array]:
+    """One run: {output name: array}.
+
+    Raises:
+        ExportError: the run failed, or an output is not a tensor.
+    """
+    try:
+        arrays = session.run(None, feed)
+    except Exception as exc:  # as above
+        shapes = ", ".join(f"{n} {list(a.shape)}" for n, a in feed.items())
+        raise ExportError(
+            f"{origin}: ONNX Runtime cannot run it with {shapes}: {first_line(exc)}. "
+            "If the graph fits another size only, give it with --size HxW."
+        ) from exc
+    names = [o.name for o in session.get_outputs()]
+    made = dict(zip(names, arrays, strict=True))
+    for name, array in made.items():
+        if not isinstance(array, np.ndarray):
+            raise ExportError(f"{origin}: output {name!r} is a {type(array).__name__}, no tensor.")
+    return made
+
+
+def first_line(exc: BaseException) -> str:
+    """The first line of a foreign exception, short enough for a message."""
+    return (str(exc).strip().splitlines() or [type(exc).__name__])[0][:300]
+
+
+def _image_input(path: Path, inputs: list[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
+    from onnx import TensorProto
+
+    def told(value: onnx.ValueInfoProto) -> str:
+        tensor = value.type.tensor_type
+        dims = [d.dim_value or d.dim_param or "?" for d in tensor.shape.dim]
+        return f"{value.name} {TensorProto.DataType.Name(tensor.elem_type).lower()}{dims}"
+
+    listed = ", ".join(told(i) for i in inputs) or "none"
+    if len(inputs) != 1:
+        raise ExportError(
+            f"{path}: has {len(inputs)} inputs ({listed}), wanted one image. "
+            "Export the model with the image as its only input."
+        )
+    tensor = inputs[0].type.tensor_type
+    dims = tensor.shape.dim
+    if tensor.elem_type != TensorProto.FLOAT or len(dims) != 4:
+        raise ExportError(f"{path}: its input is {listed}, wanted float32 [1, 3, H, W].")
+    if dims[0].dim_value not in (0, 1) or dims[1].dim_value not in (0, 3):
+        raise ExportError(
+            f"{path}: its input is {listed}, wanted float32 [1, 3, H, W]: one image a run, "
+            "colour planes first. Export it so."
+        )
+    return inputs[0]
+
+
+def _static_size(
+    path: Path,
+    image: onnx.ValueInfoProto,
+    wanted: Size | None,
+    metadata: Mapping[str, str],
+) -> Size:
+    dims = image.type.tensor_type.shape.dim
+    declared = (dims[2].dim_value, dims[3].dim_value)  # 0: open
+    if wanted is not None:
+        if any(d not in (0, w) for d, w in zip(declared, wanted, strict=True)):
+            raise ExportError(
+                f"{path}: --size {wanted[0]}x{wanted[1]} contradicts the graph, whose input is "
+                f"fixed at {declared[0] or 'any'}x{declared[1] or 'any'} (height x width). "
+                "Leave --size out, or export the model at that size."
+            )
+        return wanted
+    numbers = [int(n) for n in re.findall(r"\d+", metadata.get("imgsz", ""))]
+    said = (numbers * 2)[:2] if numbers else [0, 0]
+    height, width = (d or s for d, s in zip(declared, said, strict=True))
+    if not height or not width:
+        raise SettingsError(
+            f"{path}: the input's height and width are open and its metadata has no imgsz. "
+            "Say the size to run at: --size HxW, for example --size 384x640."
+        )
+    return height, width
+
+
+def _make_static(
+    model: onnx.ModelProto, image: onnx.ValueInfoProto, height: int, width: int
+) -> None:
+    """Write the input's shape, forget every shape derived from another, free the initialisers."""
+    for dim, value in zip(image.type.tensor_type.shape.dim, (1, 3, height, width), strict=True):
+        dim.dim_value = value  # also clears dim_param: they are one oneof
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    # An initialiser that is also an input can be overridden, so runtimes would not fold it.
+    kept = [i for i in model.graph.input if i.name == image.name]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    # IR 3 and older wanted every initialiser among the inputs.
+    model.ir_version = max(model.ir_version, 4)
