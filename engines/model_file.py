@@ -27,7 +27,7 @@ def load_model(path: Path) -> onnx.ModelProto:
             lie outside the file's folder.
     """
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
         data = path.read_bytes()
@@ -37,7 +37,7 @@ def load_model(path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path}: cannot be read ({exc.strerror or exc}).") from exc
     again = f"got {len(data)} bytes, wanted a whole ONNX file; copy or export it again."
     try:
-        model = onnx.ModelProto.FromString(data)
+        model: onnx.ModelProto = onnx.ModelProto.FromString(data)
     except DecodeError as exc:
         raise ModelError(f"{path}: not an ONNX model, or a truncated one: {again}") from exc
     # Random or empty bytes can parse as a message with nothing in it.
@@ -163,6 +163,11 @@ def op_types(model: onnx.ModelProto) -> set[str]:
             for graph in attribute.graphs:
                 nodes.extend(graph.node)
     return found
+
+
+def is_quantized(model: onnx.ModelProto) -> bool:
+    """Whether any part of the graph computes in integers."""
+    return any("Quantize" in kind or kind.endswith("Integer") for kind in op_types(model))
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -68,7 +69,7 @@ class _Graph:
     def f32(self, *values: float) -> str:
         return self.const(np.asarray(values, np.float32))
 
-    def op(self, kind: str, *inputs: str, out: str | None = None, **attributes: object) -> str:
+    def op(self, kind: str, *inputs: str, out: str | None = None, **attributes: Any) -> str:
         name = out or f"t{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
@@ -107,7 +108,9 @@ def tiny_street(
     return _save(graph, path, true, spec)
 
 
-def tiny_yolov8(path: Path, height: int = 64, width: int = 96) -> ModelSpec:
+def tiny_yolov8(
+    path: Path, height: int = 64, width: int = 96, *, spec: ModelSpec | None = None
+) -> ModelSpec:
     """One (1, 4 + 4, N) tensor of all three strides: cx, cy, w, h in input pixels, scores 0..1."""
     graph, blob = _blob(False)
     rows = []
@@ -120,8 +123,8 @@ def tiny_yolov8(path: Path, height: int = 64, width: int = 96) -> ModelSpec:
     graph.op("Concat", *rows, axis=2, out="output0")
     head = DetectionHead("yolov8", ("output0",), BOX_CLASSES, STRIDES)
     tensor = TensorSpec("output0", (1, 8, _cells(height, width)), "float32")
-    spec = ModelSpec("tiny-yolov8", InputSpec("image", height, width), (tensor,), head)
-    return _save(graph, path, spec, None)
+    true = ModelSpec("tiny-yolov8", InputSpec("image", height, width), (tensor,), head)
+    return _save(graph, path, true, spec)
 
 
 def tiny_yolox(path: Path, height: int = 64, width: int = 96) -> ModelSpec:

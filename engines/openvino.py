@@ -1,0 +1,158 @@
+"""The OpenVINO engine: runs a model file on the CPU without copying inputs or outputs.
+
+Inputs and outputs are views of the infer requests' own tensors, one request a slot. Nothing is
+cached between processes: a stale cache could answer for another file, and compiling is short.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engines.base import Array
+from engines.errors import EngineError, ModelError
+from engines.model_file import is_quantized, load_model, no_spec, spec_of
+from engines.seam import EngineOptions, SlotStates, check_tensors, foreign_errors
+from engines.spec import ModelSpec, TensorSpec
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+_NAME = "openvino"
+
+
+def open_openvino(path: Path, options: EngineOptions) -> OpenVinoEngine:
+    """Compile an ONNX file with a spec for this machine's CPU.
+
+    Raises:
+        EngineError: OpenVINO is not installed or cannot run the graph.
+        ModelError: the file is refused, has no spec, or contradicts it.
+    """
+    model = load_model(path)
+    spec = spec_of(model, origin=str(path))
+    if spec is None:
+        raise no_spec(path)
+    try:
+        import openvino as ov
+    except ImportError as exc:
+        raise EngineError(f"OpenVINO is not usable here ({exc}): pip install openvino") from exc
+
+    # Unpinned: the app's own threads share the cores, and a pinned worker cannot get out of their
+    # way (5 to 10 % on two cores with another thread busy a third of the time, nothing without).
+    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False}
+    if options.precision == "f32":
+        config["INFERENCE_PRECISION_HINT"] = "f32"
+    if options.threads is not None:
+        config["INFERENCE_NUM_THREADS"] = options.threads
+    core = ov.Core()
+    with foreign_errors(f"{path}: OpenVINO cannot read it", kind=ModelError):
+        graph = core.read_model(path)
+    check_tensors(
+        spec,
+        inputs=[_tensor(port) for port in graph.inputs],
+        outputs=[_tensor(port) for port in graph.outputs],
+        origin=str(path),
+    )
+    with foreign_errors(f"{path}: OpenVINO cannot compile it"):
+        compiled = core.compile_model(graph, "CPU", config)
+    return OpenVinoEngine(compiled, spec, slots=options.slots, quantized=is_quantized(model))
+
+
+class OpenVinoEngine:
+    """One compiled model, one infer request a slot."""
+
+    def __init__(
+        self, compiled: ov.CompiledModel, spec: ModelSpec, *, slots: int, quantized: bool
+    ) -> None:
+        self._spec = spec
+        self._states = SlotStates(slots, engine=_NAME)
+        self._inputs: list[dict[str, Array]] = []
+        self._outputs: list[dict[str, Array]] = []
+        self._requests: list[ov.InferRequest] = []
+        with foreign_errors("OpenVINO cannot set up its requests"):
+            hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+            for _ in range(slots):
+                request = compiled.create_infer_request()
+                image = request.get_tensor(spec.input.name).data
+                outputs = {t.name: request.get_tensor(t.name).data for t in spec.outputs}
+                for array in outputs.values():
+                    array.flags.writeable = False
+                self._requests.append(request)
+                self._inputs.append({spec.input.name: image})
+                self._outputs.append(outputs)
+        # Integer weights and activations stay integer whatever the hint says about the rest.
+        self._precision = "int8" if quantized else str(hint)
+
+    @property
+    def name(self) -> str:
+        """'openvino'."""
+        return _NAME
+
+    @property
+    def precision(self) -> str:
+        """What the device chose, read back after compiling: 'f32', 'bf16', 'f16', 'int8'."""
+        return self._precision
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The spec of the file."""
+        return self._spec
+
+    @property
+    def slots(self) -> int:
+        """Requests that can be in flight; one runs, the others queue behind it."""
+        return len(self._requests)
+
+    def inputs(self, slot: int) -> dict[str, Array]:
+        """The request's own input tensor, to be filled in place.
+
+        Raises:
+            EngineError: no such slot, or closed.
+        """
+        self._states.check(slot)
+        return dict(self._inputs[slot])
+
+    def submit(self, slot: int) -> None:
+        """Start the request; returns at once.
+
+        Raises:
+            EngineError: already in flight, no such slot, closed, or OpenVINO failed.
+        """
+        self._states.begin(slot)
+        try:
+            with foreign_errors("OpenVINO cannot start a run"):
+                self._requests[slot].start_async()
+        except EngineError:
+            self._states.forget(slot)
+            raise
+
+    def wait(self, slot: int) -> dict[str, Array]:
+        """Block, without holding the GIL, until the run is done; read-only views of the outputs.
+
+        Raises:
+            EngineError: not submitted, no such slot, closed, or the run failed.
+        """
+        self._states.end(slot)
+        with foreign_errors("OpenVINO failed while running"):
+            self._requests[slot].wait()
+        return dict(self._outputs[slot])
+
+    def close(self) -> None:
+        """Let runs in flight finish, then release the requests; safe to call twice."""
+        busy = self._states.in_flight()
+        if not self._states.close():
+            return
+        try:
+            with foreign_errors("OpenVINO failed while closing"):
+                for slot in busy:
+                    self._requests[slot].wait()
+        finally:
+            self._inputs, self._outputs, self._requests = [], [], []
+
+
+def _tensor(port: Any) -> TensorSpec:
+    """A port of the graph as the runtime sees it."""
+    shape = tuple(d.get_length() if d.is_static else -1 for d in port.get_partial_shape())
+    return TensorSpec(port.get_any_name(), shape, np.dtype(port.get_element_type().to_dtype()).name)

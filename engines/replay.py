@@ -1,0 +1,158 @@
+"""The replay engine: returns recorded outputs in turn, with NumPy alone; it computes nothing.
+
+A recording is one ``NAME.replay.npz``: the spec's JSON, the precision it was recorded at, and one
+array an output with the runs along its first axis. It is loaded without pickle.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from zlib import error as ZlibError
+
+import numpy as np
+
+from engines.base import Array, Engine
+from engines.errors import EngineError, ModelError
+from engines.model_file import write_atomically
+from engines.seam import EngineOptions, SlotStates
+from engines.spec import ModelSpec
+
+_NAME = "replay"
+SUFFIX = ".replay.npz"
+
+
+def open_replay(path: Path, options: EngineOptions) -> ReplayEngine:
+    """Open a recording; for ``NAME.onnx`` the file ``NAME.replay.npz`` beside it.
+
+    Raises:
+        EngineError: there is no recording.
+        ModelError: the file is not a recording, or its arrays contradict its spec.
+    """
+    if path.suffix != ".npz":
+        path = path.with_suffix(SUFFIX)
+    if not path.is_file():
+        raise EngineError(
+            f"{path}: no recording here to replay. Make one with engines.replay.record(), or "
+            "choose another engine with --engine."
+        )
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            spec_json, precision = str(archive["spec"]), str(archive["precision"])
+            spec = ModelSpec.from_json(spec_json, origin=str(path))
+            runs = [archive[f"output_{i}"] for i in range(len(spec.outputs))]
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, ZlibError) as exc:
+        raise ModelError(
+            f"{path}: not a whole recording of outputs ({exc}). Make it again with "
+            "engines.replay.record()."
+        ) from exc
+    for tensor, array in zip(spec.outputs, runs, strict=True):
+        wanted = (len(runs[0]) if runs[0].ndim else 0, *tensor.shape)
+        if array.shape != wanted or array.dtype.name != tensor.dtype or not wanted[0]:
+            raise ModelError(
+                f"{path}: recorded output {tensor.name!r} is "
+                f"{array.dtype.name}{list(array.shape)}, wanted {tensor.dtype} "
+                f"{[*tensor.shape]} for each of 1 run or more."
+            )
+    return ReplayEngine(spec, runs, precision=precision, slots=options.slots)
+
+
+def record(engine: Engine, images: Iterable[Array], path: Path) -> int:
+    """Run ``engine`` on images, each (1, H, W, 3) uint8; write the outputs, return how many.
+
+    Raises:
+        EngineError: a run failed, or there were no images.
+        ModelError: the file cannot be written.
+    """
+    spec = engine.spec
+    runs: list[list[Array]] = [[] for _ in spec.outputs]
+    for image in images:
+        engine.inputs(0)[spec.input.name][...] = image
+        engine.submit(0)
+        outputs = engine.wait(0)
+        for kept, tensor in zip(runs, spec.outputs, strict=True):
+            kept.append(outputs[tensor.name].copy())
+    if not runs[0]:
+        raise EngineError(f"{path}: nothing to record, wanted at least one image.")
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        spec=np.array(spec.to_json()),
+        precision=np.array(engine.precision),
+        **{f"output_{i}": np.stack(kept) for i, kept in enumerate(runs)},  # type: ignore[arg-type]
+    )
+    write_atomically(buffer.getvalue(), path)
+    return len(runs[0])
+
+
+class ReplayEngine:
+    """Recorded outputs, in order of submission, from the start again after the last."""
+
+    def __init__(self, spec: ModelSpec, runs: list[Array], *, precision: str, slots: int) -> None:
+        self._spec = spec
+        self._precision = precision
+        self._slots = slots
+        self._states = SlotStates(slots, engine=_NAME)
+        for array in runs:
+            array.flags.writeable = False
+        self._runs = runs
+        self._submitted = 0
+        self._run_of_slot = [0] * slots
+        tensor = spec.input.tensor
+        self._images = [np.zeros(tensor.shape, tensor.dtype) for _ in range(slots)]
+
+    @property
+    def name(self) -> str:
+        """'replay'."""
+        return _NAME
+
+    @property
+    def precision(self) -> str:
+        """Precision of the engine that was recorded."""
+        return self._precision
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The spec of the model that was recorded."""
+        return self._spec
+
+    @property
+    def slots(self) -> int:
+        """Runs that can be in flight."""
+        return self._slots
+
+    def inputs(self, slot: int) -> dict[str, Array]:
+        """An input buffer that can be filled and is never looked at.
+
+        Raises:
+            EngineError: no such slot, or closed.
+        """
+        self._states.check(slot)
+        return {self._spec.input.name: self._images[slot]}
+
+    def submit(self, slot: int) -> None:
+        """Take the next recorded run.
+
+        Raises:
+            EngineError: already in flight, no such slot, or closed.
+        """
+        self._states.begin(slot)
+        self._run_of_slot[slot] = self._submitted % len(self._runs[0])
+        self._submitted += 1
+
+    def wait(self, slot: int) -> dict[str, Array]:
+        """The recorded outputs, read-only.
+
+        Raises:
+            EngineError: not submitted, no such slot, or closed.
+        """
+        self._states.end(slot)
+        run = self._run_of_slot[slot]
+        return {t.name: a[run] for t, a in zip(self._spec.outputs, self._runs, strict=True)}
+
+    def close(self) -> None:
+        """Release the recording; safe to call twice."""
+        if self._states.close():
+            self._runs, self._images = [], []
