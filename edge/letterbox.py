@@ -99,12 +99,12 @@ class Letterbox:
             raise ValueError(f"input buffer is {out.shape}, wanted (1, {input_h}, {input_w}, 3)")
         width, height = self.resized_wh
         x0, y0, x1, y1 = self.pad_x, self.pad_y, self.pad_x + width, self.pad_y + height
-        inner = canvas[y0:y1, x0:x1]
-        resized = cv2.resize(
-            image, (width, height), dst=inner, interpolation=_CV2_INTERPOLATION[self.interpolation]
+        cv2.resize(
+            image,
+            (width, height),
+            dst=canvas[y0:y1, x0:x1],
+            interpolation=_CV2_INTERPOLATION[self.interpolation],
         )
-        if not np.may_share_memory(resized, inner):  # OpenCV could not write into this layout
-            inner[...] = resized
         canvas[:y0] = self.pad_value
         canvas[y1:] = self.pad_value
         canvas[y0:y1, :x0] = self.pad_value
