@@ -101,16 +101,16 @@ def build_mesh(shape: Shape) -> Mesh:
     roof_w = w * shape.roof_width
     # (half width, y, s) along the outline, from the front's foot over the roof to the rear's.
     line = [
-        (w * 0.92, 0.26, f),
-        (w * 0.97, nose * 0.80, f),
-        (w * 0.95, nose, f - 0.10),
+        (w * 0.78, 0.26, f),
+        (w * 0.80, nose * 0.80, f),
+        (w * 0.78, nose, f - 0.10),
         (w * 0.97, belt, at(shape.bonnet)),
         (roof_w, top, at(shape.screen)),
         (roof_w, top, at(shape.roof)),
         (w * 0.96, belt, at(shape.deck)),
-        (w * 0.96, belt * 0.97, -f + 0.03),
-        (w * 0.97, belt * 0.55, -f),
-        (w * 0.92, 0.28, -f),
+        (w * 0.84, belt * 0.97, -f + 0.03),
+        (w * 0.85, belt * 0.55, -f),
+        (w * 0.82, 0.28, -f),
     ]
     radius = 0.46 if big else (0.34 if top > 1.6 else 0.31)
     axles = (f - 0.20 * shape.length, -f + 0.20 * shape.length)
@@ -140,8 +140,27 @@ def build_mesh(shape: Shape) -> Mesh:
 
         mesh.add(part, [point(lo, -1), point(lo, 1), point(hi, 1), point(hi, -1)], least=least)
 
-    lower = [line[i] for i in (0, 1, 2, 3, 6, 7, 8, 9)]
-    mesh.both("body", lower)
+    # The corners are cut: a side begins a little behind the front and ends before the rear.
+    front = [
+        (w * 0.94, 0.26, f - 0.30),
+        (w * 0.98, nose * 0.8, f - 0.30),
+        (w * 0.96, nose, f - 0.34),
+    ]
+    rear = [
+        (w * 0.96, belt * 0.97, 0.22 - f),
+        (w * 0.98, belt * 0.55, 0.20 - f),
+        (w * 0.94, 0.28, 0.20 - f),
+    ]
+    mesh.both("body", [*front, line[3], line[6], *rear])
+    for corner in (
+        [line[0], line[1], front[1], front[0]],
+        [line[1], line[2], front[2], front[1]],
+        [line[2], line[3], front[2]],
+        [line[9], line[8], rear[1], rear[2]],
+        [line[8], line[7], rear[0], rear[1]],
+        [line[7], line[6], rear[0]],
+    ):
+        mesh.both("body", corner)
     for i in (0, 1, 2, 6, 7, 8):
         strip(i, "body")
     mesh.both("body", [line[i] for i in (3, 4, 5, 6)])
@@ -221,15 +240,40 @@ def _lamps(mesh: Mesh, line: list[Point3], nose: float, belt: float) -> None:
         else:
             mesh.both(part, quad, least=least)
 
-    plate("trim", (-w * 0.50, w * 0.50), (nose * 0.62, nose * 0.86), front, 18)
+    plate("trim", (-w * 0.44, w * 0.44), (nose * 0.62, nose * 0.86), front, 18)
     plate("trim", (-w * 0.34, w * 0.34), (0.30, 0.42), front, 40)
-    plate("head", (w * 0.56, w * 0.90), (y0, y1), front, 9)
-    plate("rim", (w * 0.66, w * 0.78), (y0 + 0.03, y1 - 0.03), front + 0.005, 60)
+    plate("head", (w * 0.50, w * 0.79), (y0, y1), front, 9)
+    plate("rim", (w * 0.58, w * 0.70), (y0 + 0.03, y1 - 0.03), front + 0.005, 60)
     plate("plate", (-0.26, 0.26), (0.42, 0.52), front + 0.01, 16)
-    plate("tail", (w * 0.62, w * 0.94), (belt * 0.66, belt * 0.92), rear, 7)
-    plate("head", (w * 0.66, w * 0.80), (belt * 0.68, belt * 0.75), rear - 0.005, 40)
+    plate("tail", (w * 0.56, w * 0.83), (belt * 0.66, belt * 0.92), rear, 7)
+    plate("head", (w * 0.58, w * 0.70), (belt * 0.68, belt * 0.75), rear - 0.005, 40)
     plate("plate", (-0.26, 0.26), (belt * 0.62, belt * 0.62 + 0.11), rear - 0.005, 14)
     plate("trim", (-w * 0.80, w * 0.80), (belt * 0.50, belt * 0.53), rear - 0.005, 40)
+
+    def corner(
+        part: str,
+        x: tuple[float, float],
+        y: tuple[float, float],
+        s: tuple[float, float],
+        least: float,
+    ) -> None:
+        quad = [
+            (w * x[0], y[0], s[0]),
+            (w * x[1], y[0], s[1]),
+            (w * x[1], y[1], s[1]),
+            (w * x[0], y[1], s[0]),
+        ]
+        mesh.both(part, quad, least=least)
+
+    # Lamps and bumpers go round the cut corners.
+    corner("head", (0.80, 0.91), (y0, y1), (front, front - 0.19), 12)
+    corner(
+        "trim", (0.78, 0.95), (0.27, 0.27 + 0.34 * (nose * 0.8 - 0.26)), (front, front - 0.30), 12
+    )
+    corner("tail", (0.85, 0.93), (belt * 0.66, belt * 0.92), (rear, rear + 0.12), 12)
+    corner(
+        "trim", (0.83, 0.96), (0.29, 0.28 + 0.55 * (belt * 0.55 - 0.28)), (rear, rear + 0.20), 12
+    )
     foot = line[3][2]
     for s in (foot - 0.25, foot - 0.32):
         quad = [
@@ -262,7 +306,8 @@ def freeze(mesh: Mesh) -> Solid:
         slices.append(slice(len(vertices), len(vertices) + len(face)))
         vertices.extend(face)
         p = np.asarray(face)
-        normal = np.cross(p[1] - p[0], p[2] - p[0])
+        # Newell: the faces are nearly, not exactly, flat.
+        normal = np.cross(p - p[0], np.roll(p, -1, axis=0) - p[0]).sum(axis=0)
         normal /= np.linalg.norm(normal)
         centre = p.mean(axis=0)
         normals.append(normal if normal @ (centre - middle) > 0 else -normal)

@@ -180,7 +180,7 @@ def backdrop(look: Look, rng: np.random.Generator) -> tuple[Image, Image]:
     labels = np.full((h, w), SKY, np.uint8)
     up = np.array([0.0, 1.0, 0.0])
     grass = look.lit(np.array([62.0, 112.0, 96.0]) * rng.uniform(0.8, 1.1), up)
-    road = look.lit(np.full(3, rng.uniform(92, 128)) + rng.normal(0, 3, 3), up)
+    road = look.lit(np.full(3, rng.uniform(92, 128)) + rng.normal(0, 1.5, 3), up)
     slab = look.lit(np.array([150.0, 156.0, 160.0]) * rng.uniform(0.85, 1.1), up)
     kerb = look.lit(np.array([176.0, 180.0, 182.0]), up)
     line = look.lit(np.array([222.0, 226.0, 226.0]), up)
