@@ -1,0 +1,307 @@
+"""Cameras through V4L2: which there are, opening one with few buffers, its driver's timestamps.
+
+It reads one frame after another as fast as it is asked; the capture thread keeps the queue empty.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from edge.sources.gate import ReadGate
+from edge.sources.options import Policy, SourceOptions
+from edge.sources.pacing import SECOND_NS, LostFrames
+from edge.types import Clock, Frame, Image
+from engines.errors import SettingsError, SourceError
+
+if TYPE_CHECKING:
+    import cv2
+
+_log = logging.getLogger("edge")
+
+_BUFFERS = 2
+"""One to be filled while one is read: each further one would only hold older pictures."""
+
+_GRAMMAR = re.compile(
+    r"camera:(?P<id>.+?)(?::(?P<w>\d+)x(?P<h>\d+)@(?P<fps>\d+(?:\.\d+)?)(?::(?P<fourcc>\w{4}))?)?"
+)
+_MISTAKEN = re.compile(r"\d+:|.*:\d+x|.*@")
+"""An ID that looks as if size, rate or format were meant but not understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A camera of this machine; ``stable_id`` outlives reboots, None where udev gave none."""
+
+    device: Path
+    name: str
+    stable_id: str | None
+
+    def __str__(self) -> str:
+        return f"camera:{self.stable_id or self.device.name.removeprefix('video')} ({self.name})"
+
+
+@dataclass(frozen=True, slots=True)
+class CameraRequest:
+    """What a ``camera:`` text asks for; None leaves it to the driver."""
+
+    id: str
+    wh: tuple[int, int] | None = None
+    fps: float | None = None
+    fourcc: str | None = None
+
+
+def list_cameras(root: Path = Path("/")) -> list[Camera]:
+    """The capture devices of this machine in the order of their numbers; never fails.
+
+    Nodes other than a device's first one carry metadata, not pictures (sysfs ``index``).
+    """
+    names = {
+        link.resolve().name: link.name
+        for link in sorted(_entries(root / "dev/v4l/by-id"), reverse=True)  # index0 wins
+    }
+    cameras = []
+    for node in sorted(_entries(root / "sys/class/video4linux"), key=lambda p: _number(p.name)):
+        if not node.name.startswith("video") or _line(node / "index") not in ("", "0"):
+            continue
+        device = root / "dev" / node.name
+        cameras.append(Camera(device, _line(node / "name") or node.name, names.get(node.name)))
+    return cameras
+
+
+def parse_camera(text: str) -> CameraRequest:
+    """Read ``/dev/videoN`` or ``camera:ID[:WxH@FPS[:MJPG]]``.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    if text.startswith("/dev/"):
+        return CameraRequest(text)
+    match = _GRAMMAR.fullmatch(text)
+    if match is None or (match["w"] is None and _MISTAKEN.match(match["id"])):
+        raise SettingsError(
+            f"source {text!r}: not a camera, wanted camera:ID[:WxH@FPS[:MJPG]], for example "
+            "camera:0 or camera:0:1280x720@30:MJPG; ID is a number or a name in /dev/v4l/by-id"
+        )
+    if match["w"] is None:
+        return CameraRequest(match["id"])
+    wh = int(match["w"]), int(match["h"])
+    fps = float(match["fps"])
+    if min(wh) < 1 or fps <= 0:
+        raise SettingsError(f"source {text!r}: size and rate must be more than 0")
+    fourcc = match["fourcc"]
+    return CameraRequest(match["id"], wh, fps, fourcc.upper() if fourcc else None)
+
+
+def find_device(request: CameraRequest, root: Path = Path("/")) -> Path:
+    """The device node of a request, checked as far as can be without opening it as a camera.
+
+    Raises:
+        SourceError: absent or not allowed; names the cameras that are there.
+    """
+    if request.id.startswith("/dev/"):
+        device = root / request.id.removeprefix("/")
+    elif request.id.isdigit():
+        device = root / "dev" / f"video{int(request.id)}"
+    else:
+        device = root / "dev/v4l/by-id" / request.id
+    try:
+        device = device.resolve(strict=True)
+        with device.open("rb"):
+            pass
+    except PermissionError as exc:
+        raise SourceError(
+            f"camera {request.id}: {device} may not be opened by this user, wanted read access; "
+            "join its group (sudo usermod -aG video $USER), then log in again"
+        ) from exc
+    except OSError as exc:
+        raise SourceError(
+            f"camera {request.id}: there is no such camera ({exc.strerror}); {_choices(root)}"
+        ) from exc
+    return device
+
+
+def open_camera(
+    text: str,
+    *,
+    policy: Policy,  # a camera delivers at its own pace under every policy
+    stop: threading.Event,
+    options: SourceOptions,  # deadlines do not apply: OpenCV waits 10 s for V4L2, fixed
+    root: Path = Path("/"),
+) -> CameraSource:
+    """Open a camera and log what was negotiated with its driver.
+
+    Raises:
+        SettingsError: the text is no camera.
+        SourceError: absent, not allowed, busy, or no camera after all.
+    """
+    del policy, options
+    import cv2
+
+    request = parse_camera(text)
+    device = find_device(request, root)
+    asked = _negotiation(request)
+    # OpenCV would print its own lines about a device that does not open; ours says it in full.
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        capture = cv2.VideoCapture(os.fspath(device), cv2.CAP_V4L2)
+        opened = capture.isOpened()
+        for prop, value in asked:
+            if opened:
+                capture.set(prop, value)  # what the driver made of it is read back below
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    if not opened:
+        capture.release()
+        raise SourceError(
+            f"camera {request.id}: {device} is there but delivers no pictures: busy with another "
+            f"program (fuser -v {device} shows which) or not a camera; {_choices(root)}"
+        )
+    code = int(capture.get(cv2.CAP_PROP_FOURCC))
+    _log.info(
+        "camera %s: %dx%d at %g fps, %s, %s buffers",
+        request.id,
+        capture.get(cv2.CAP_PROP_FRAME_WIDTH),
+        capture.get(cv2.CAP_PROP_FRAME_HEIGHT),
+        capture.get(cv2.CAP_PROP_FPS),
+        code.to_bytes(4, "little", signed=code < 0).decode("ascii", "replace"),
+        capture.get(cv2.CAP_PROP_BUFFERSIZE),
+    )
+    return CameraSource(capture, name=f"camera:{request.id}", stop=stop, root=root)
+
+
+class CameraSource:
+    """An opened V4L2 camera."""
+
+    def __init__(
+        self,
+        capture: cv2.VideoCapture,
+        *,
+        name: str,
+        stop: threading.Event,
+        root: Path = Path("/"),
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        import cv2
+
+        self._capture = capture
+        self._gate = ReadGate(capture.release)
+        self._name = name
+        self._stop = stop
+        self._root = root
+        self._clock_ns = clock_ns
+        self._position_msec = cv2.CAP_PROP_POS_MSEC
+        self._fps = float(capture.get(cv2.CAP_PROP_FPS)) or None
+        self._lost = LostFrames()
+        self._gaps = 0
+        self._next_id = 0
+
+    @property
+    def name(self) -> str:
+        """``camera:`` and the ID that was given."""
+        return self._name
+
+    @property
+    def live(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def fps(self) -> float | None:
+        """The rate that the driver agreed to."""
+        return self._fps
+
+    @property
+    def gaps(self) -> int:
+        """Frames missing from the rhythm of the driver's timestamps."""
+        return self._gaps
+
+    def read(self) -> Frame | None:
+        """Wait for the next frame; None when stopped or closed.
+
+        Raises:
+            SourceError: the camera is gone or stopped delivering.
+        """
+        with self._gate as is_open:
+            if not is_open or self._stop.is_set():
+                return None
+            arrived, image = self._capture.read()
+            read_ns = self._clock_ns()
+            driver_ns = round(self._capture.get(self._position_msec) * 1e6) if arrived else 0
+        if not arrived:
+            if self._stop.is_set():
+                return None
+            raise SourceError(
+                f"{self._name}: no more pictures after frame {self._next_id}: unplugged, or "
+                f"taken by another program; {_choices(self._root)}"
+            )
+        capture_ns, clock = dated(driver_ns, read_ns)
+        if clock == "driver":
+            self._gaps += self._lost.add(capture_ns)
+        image.flags.writeable = False
+        frame_id, self._next_id = self._next_id, self._next_id + 1
+        return Frame(cast(Image, image), frame_id, capture_ns, read_ns, clock, self._name)
+
+    def close(self) -> None:
+        """Release the camera, after the read that another thread may be in."""
+        self._gate.close()
+
+
+def dated(driver_ns: int, read_ns: int) -> tuple[int, Clock]:
+    """The driver's timestamp where it lies 0 to 1 s before the read returned, else the read's.
+
+    Drivers that stamp with another clock, or not at all, fall outside.
+    """
+    if 0 <= read_ns - driver_ns <= SECOND_NS:
+        return driver_ns, "driver"
+    return read_ns, "read"
+
+
+def _negotiation(request: CameraRequest) -> list[tuple[int, float]]:
+    """Properties in V4L2's order: the format decides the sizes, the size decides the rates."""
+    import cv2
+
+    asked: list[tuple[int, float]] = [(cv2.CAP_PROP_BUFFERSIZE, _BUFFERS)]
+    if request.fourcc:
+        asked.append((cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*request.fourcc)))
+    if request.wh:
+        asked += [
+            (cv2.CAP_PROP_FRAME_WIDTH, request.wh[0]),
+            (cv2.CAP_PROP_FRAME_HEIGHT, request.wh[1]),
+        ]
+    if request.fps:
+        asked.append((cv2.CAP_PROP_FPS, request.fps))
+    return asked
+
+
+def _choices(root: Path) -> str:
+    cameras = list_cameras(root)
+    if not cameras:
+        return "this machine shows no camera: plug one in, or pass its device into the container"
+    return "there are " + ", ".join(str(camera) for camera in cameras)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _line(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _number(name: str) -> int:
+    digits = re.sub(r"\D", "", name)
+    return int(digits) if digits else -1

@@ -1,0 +1,48 @@
+"""Lets one thread read a resource and any other thread close it; it knows nothing of frames."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+
+class ReadGate:
+    """Releases a C resource only when no call is inside it.
+
+    Closing a capture while another thread reads it is a use after free in OpenCV and in FFmpeg. So
+    ``close`` never waits: whoever leaves last, the closing thread or the reader, does the release.
+    """
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release = release
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._released = False
+
+    def __enter__(self) -> bool:
+        """Enter for a read; False when the resource is closed or about to be."""
+        self._lock.acquire()
+        return not self._closing.is_set()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+        if self._closing.is_set():
+            self.close()
+
+    def close(self) -> None:
+        """Release now, or leave it to the reader that is inside; safe to call twice."""
+        self._closing.set()
+        if not self._lock.acquire(blocking=False):
+            return  # the reader sees the event after it let go of the lock
+        try:
+            if not self._released:
+                self._released = True
+                self._release()
+        finally:
+            self._lock.release()

@@ -1,0 +1,71 @@
+"""Turns and mirrors the frames of any source, for cameras that are mounted askew."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+import cv2
+
+from edge.sources.base import Source
+from edge.sources.options import Flip, SourceOptions
+from edge.types import Frame, Image
+
+_ROTATIONS = {
+    90: cv2.ROTATE_90_CLOCKWISE,
+    180: cv2.ROTATE_180,
+    270: cv2.ROTATE_90_COUNTERCLOCKWISE,
+}
+_FLIPS: dict[Flip, int] = {"horizontal": 1, "vertical": 0, "both": -1}  # cv2.flip's codes
+
+
+def rotated(image: Image, clockwise_deg: int) -> Image:
+    """The image (H, W, 3) turned by a multiple of 90 degrees, in new memory unless by 0."""
+    turn = clockwise_deg % 360
+    return cast(Image, cv2.rotate(image, _ROTATIONS[turn])) if turn else image
+
+
+def flipped(image: Image, flip: Flip) -> Image:
+    """The image mirrored: 'horizontal' swaps left and right; new memory unless 'none'."""
+    return image if flip == "none" else cast(Image, cv2.flip(image, _FLIPS[flip]))
+
+
+class Oriented:
+    """A source whose frames are turned, then mirrored, after they were read and stamped."""
+
+    def __init__(self, source: Source, options: SourceOptions) -> None:
+        self._source = source
+        self._options = options
+
+    @property
+    def name(self) -> str:
+        """The name of the source within."""
+        return self._source.name
+
+    @property
+    def live(self) -> bool:
+        """Whether the source within is live."""
+        return self._source.live
+
+    @property
+    def fps(self) -> float | None:
+        """Nominal frames per second of the source within."""
+        return self._source.fps
+
+    @property
+    def gaps(self) -> int:
+        """Frames that the source within lost."""
+        return self._source.gaps
+
+    def read(self) -> Frame | None:
+        """The next frame, turned and mirrored; its times stay those of the reading."""
+        frame = self._source.read()
+        if frame is None:
+            return None
+        image = flipped(rotated(frame.image, self._options.rotate_deg), self._options.flip)
+        image.flags.writeable = False
+        return replace(frame, image=image)
+
+    def close(self) -> None:
+        """Close the source within."""
+        self._source.close()

@@ -1,0 +1,137 @@
+"""Media time against CLOCK_MONOTONIC: playing a file at its rate, dating and missing live frames.
+
+It reads no frames; times are integers in nanoseconds, clocks and waits are passed in.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from statistics import median
+
+SECOND_NS = 1_000_000_000
+
+_BROKEN_STEP_NS = 10 * SECOND_NS
+"""A step between neighbouring timestamps beyond this is a fault of the stream, not a pause."""
+
+
+class Pacer:
+    """Holds each frame of a file back until its timestamp is due, seen from the first frame."""
+
+    def __init__(
+        self,
+        stop: threading.Event,
+        *,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        wait: Callable[[float], bool] | None = None,
+    ) -> None:
+        """``wait(seconds)`` sleeps and returns True at once when ``stop`` is set."""
+        self._stop = stop
+        self._clock_ns = clock_ns
+        self._wait = wait or stop.wait
+        self._anchor_ns: int | None = None
+        self._last_ns = 0
+
+    def hold(self, media_ns: int) -> bool:
+        """Return when the frame is due, at once when it is late; False when ``stop`` was set.
+
+        Timestamps that run backwards or leap start a new count: a damaged file must not stall.
+        """
+        now_ns = self._clock_ns()
+        if self._anchor_ns is None or not 0 <= media_ns - self._last_ns <= _BROKEN_STEP_NS:
+            self._anchor_ns = now_ns - media_ns
+        self._last_ns = media_ns
+        remaining_ns = self._anchor_ns + media_ns - now_ns
+        if remaining_ns > 0:
+            return not self._wait(remaining_ns / SECOND_NS)
+        return not self._stop.is_set()
+
+
+class StreamClock:
+    """Dates the frames of a live stream: pts plus the smallest recent (arrival − pts).
+
+    The smallest difference belongs to the frame that was held up least, so others show their own
+    delay. The delay that even that one had is unknown and not in the result. The minimum is over
+    the last 5 to 10 s: long enough to bridge a stall of the network, short enough to follow a
+    sender whose clock drifts (100 ppm over 10 s is 1 ms).
+    """
+
+    def __init__(self, *, half_window_ns: int = 5 * SECOND_NS) -> None:
+        self._half_window_ns = half_window_ns
+        self._reset(0)
+        self._last: tuple[int, int] | None = None  # (pts, arrival)
+
+    def _reset(self, arrival_ns: int) -> None:
+        self._since_ns = arrival_ns
+        self._current: int | None = None
+        self._previous: int | None = None
+
+    def capture_ns(self, pts_ns: int, arrival_ns: int) -> int:
+        """When the frame was captured, on the clock of ``arrival_ns`` and never after it."""
+        if self._last is not None:
+            step_ns = pts_ns - self._last[0]
+            # Ahead of the wall by more than a second: the sender restarted its count.
+            if step_ns < 0 or step_ns > arrival_ns - self._last[1] + SECOND_NS:
+                self._reset(arrival_ns)
+        self._last = (pts_ns, arrival_ns)
+        if self._current is None or arrival_ns - self._since_ns > self._half_window_ns:
+            self._previous, self._current, self._since_ns = self._current, None, arrival_ns
+        offset_ns = arrival_ns - pts_ns
+        self._current = offset_ns if self._current is None else min(self._current, offset_ns)
+        smallest = self._current if self._previous is None else min(self._current, self._previous)
+        return pts_ns + smallest
+
+
+class LostFrames:
+    """Counts frames missing from a live stream of constant rate, by its timestamps.
+
+    A single step of k periods between regular ones is k − 1 lost frames. Streams of variable rate
+    and changes of rate (a camera in the dark) show no such pattern and count nothing.
+    """
+
+    _TOLERANCE = 0.25  # of a period: cameras stamp with some ms of jitter
+    _HISTORY = 12  # regular steps before a long one means anything: half a second at 25 fps
+
+    def __init__(self) -> None:
+        self._steps: deque[int] = deque(maxlen=self._HISTORY)
+        self._last_ns: int | None = None
+        self._pending = 0
+
+    def add(self, t_ns: int) -> int:
+        """Take the next frame's timestamp; returns how many lost frames are now certain."""
+        last_ns, self._last_ns = self._last_ns, t_ns
+        if last_ns is None:
+            return 0
+        step_ns = t_ns - last_ns
+        if not 0 < step_ns < _BROKEN_STEP_NS:
+            return self._irregular()
+        period_ns = self._period_ns()
+        if period_ns is None:
+            self._steps.append(step_ns)
+            return 0
+        periods = round(step_ns / period_ns)
+        if abs(step_ns - periods * period_ns) > self._TOLERANCE * period_ns:
+            return self._irregular()
+        if periods == 1:
+            self._steps.append(step_ns)
+            lost, self._pending = self._pending, 0
+            return lost
+        if self._pending:  # two long steps in a row: the rate changed
+            return self._irregular()
+        self._pending = periods - 1
+        return 0
+
+    def _period_ns(self) -> float | None:
+        """The period, once the history is full and regular."""
+        if len(self._steps) < self._HISTORY:
+            return None
+        period_ns = median(self._steps)
+        spread_ns = max(self._steps) - min(self._steps)
+        return period_ns if spread_ns <= self._TOLERANCE * period_ns else None
+
+    def _irregular(self) -> int:
+        self._steps.clear()
+        self._pending = 0
+        return 0

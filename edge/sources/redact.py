@@ -1,0 +1,59 @@
+"""Takes credentials out of URLs, wherever they stand in a text; it never looks anything up.
+
+In doubt it takes too much: a name that lost its host is a nuisance, a leaked password is not.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+HIDDEN = "***"
+"""What stands where a secret was."""
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)")
+_AUTHORITY = re.compile(r"[^/?#]*")
+# A host name or a bracketed IPv6 address, a port, and the punctuation of a sentence around it.
+_PLAIN_HOST = re.compile(r"""(\[[^\]@]*\]|[^:@\[\]]*)(:\d*)?['"`,.;:)\]>}]*""")
+_ENCODED_LOGIN = re.compile(r"(?i)(%3A(?:%2F){2})[^\s&]*%40")
+_PARAMETER = re.compile(r"(?<=[?&;#/])([^=?&;#/\s]+)=([^&#\s]*)")
+
+_SECRET_PARTS = ("token", "key", "pass", "pwd", "sig", "secret", "auth", "cred", "session", "jwt")
+_SECRET_NAMES = frozenset({"user", "username", "usr", "login", "account", "pw", "sid", "code"})
+
+
+def redact(text: str) -> str:
+    """The text with logins and secret parameters of all its URLs replaced by ``***``.
+
+    ``rtsp://user:pa@ss@cam/1?token=x`` becomes ``rtsp://***@cam/1?token=***``. Passwords that hold
+    unescaped ``@ / ? #`` are covered: everything up to the last ``@`` of such a URL goes.
+    """
+    parts = _SCHEME.split(text)
+    for i in range(2, len(parts), 2):  # text, scheme, rest, scheme, rest, ...
+        parts[i] = _without_parameters(_without_login(parts[i]))
+    return "".join(parts)
+
+
+def _without_login(rest: str) -> str:
+    """``rest`` is what follows ``scheme://`` up to the next scheme or the end of the text."""
+    url = re.split(r"\s", rest, maxsplit=1)[0]
+    match = _AUTHORITY.match(url)
+    authority = match.group() if match else ""
+    plain = _PLAIN_HOST.fullmatch(authority)
+    if plain is None and "@" not in authority:
+        # "user:pa/ss@host": the slash ended the authority early; a space may have as well.
+        url = rest
+    elif plain is not None:
+        # "user:12/34@host" looks like host, port and path; without a port no password can be there.
+        url = url.partition("?")[0] if plain.group(2) and not authority.startswith("[") else ""
+    cut = url.rfind("@")
+    return rest if cut < 0 else HIDDEN + rest[cut:]
+
+
+def _without_parameters(rest: str) -> str:
+    def hide(match: re.Match[str]) -> str:
+        name = unquote(match.group(1)).lower()
+        secret = name in _SECRET_NAMES or any(part in name for part in _SECRET_PARTS)
+        return f"{match.group(1)}={HIDDEN}" if secret and match.group(2) else match.group()
+
+    return _PARAMETER.sub(hide, _ENCODED_LOGIN.sub(rf"\1{HIDDEN}%40", rest))
