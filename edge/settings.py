@@ -57,6 +57,7 @@ class SourceSettings(_Section):
     read_timeout_s: _Positive = 5.0
     rotate_deg: RotateDeg = 0
     flip: Flip = "none"
+    images_fps: _Positive = 25.0
     seed: int = Field(0, ge=0, le=2**32 - 1)
 
 

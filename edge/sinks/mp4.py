@@ -12,10 +12,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2  # before av: the other order freezes cv2.imshow
 import numpy as np
 
 from edge.letterbox import Letterbox
+from edge.media import av, cv2
 from edge.sinks.place import check_place
 from edge.types import Frame, Image, Result
 from engines.errors import SinkError
@@ -160,8 +160,6 @@ class Mp4Sink:
         return SinkError(f"{self.name}: cannot be written: {reason}; what was written is playable")
 
     def _open(self, frame: Frame, image: Image) -> None:
-        import av
-
         # H.264 with 4:2:0 colour has even sides only; an odd last row or column is cut off.
         height, width = (max(2, side - side % 2) for side in image.shape[:2])
         self._output = _Output(self._path)
@@ -190,8 +188,6 @@ class Mp4Sink:
         return self._last_pts
 
     def _encode(self, image: Image, pts: int) -> None:
-        import av
-
         assert self._stream is not None
         assert self._container is not None
         cv2.cvtColor(self._fitted(image), cv2.COLOR_BGR2YUV_I420, dst=self._yuv)  # (H·3/2, W)
