@@ -1,9 +1,10 @@
-"""The CamVid data set on disk: which image has which label map and which boxes. It decodes and checks
-files; it does not augment, batch or score.
+"""The CamVid data set on disk: which image has which label map and which boxes.
 
-Layout: ``images/{train,val,test}/NAME.jpg``, ``labels/{train,val,test}/NAME.png`` (8-bit class indices)
-and ``boxes_{train,val,test}.json`` (COCO). Source: Brostow et al., "Semantic object classes in video",
-2009, in the split of SegNet (arXiv 1511.00561).
+It decodes and checks files; it does not augment, batch or score.
+
+Layout: ``images/{train,val,test}/NAME.jpg``, ``labels/{train,val,test}/NAME.png`` (8-bit class
+indices) and ``boxes_{train,val,test}.json`` (COCO). Source: Brostow et al., "Semantic object
+classes in video", 2009, in the split of SegNet (arXiv 1511.00561).
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ BOX_CLASSES: tuple[str, ...] = ("car", "pedestrian", "bicyclist", "sign")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One labelled frame: ``boxes`` (N, 4) float32 xyxy px; ``class_ids`` index BOX_CLASSES;
-    ``crowd`` (N,) bool marks regions in which several objects share one box.
+    """One labelled frame.
+
+    ``boxes`` (N, 4) float32 xyxy px; ``class_ids`` (N,) index BOX_CLASSES; ``crowd`` (N,) bool marks
+    regions in which several objects share one box.
     """
 
     image_path: Path
@@ -80,7 +83,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class CamVidSplit:
-    """One split: its items in file order, and the COCO dictionary of its boxes as it lies on disk."""
+    """One split: its items in file order, and the COCO dictionary of its boxes as on disk."""
 
     name: Split
     items: tuple[Item, ...]

@@ -1,0 +1,88 @@
+"""Checkpoints of a training: written atomically, read without executing pickled code.
+
+A checkpoint holds tensors and plain values only, so ``torch.load(weights_only=True)`` reads it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engines.errors import ExportError
+from export.model import Shape, StreetNet
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write beside ``path``, then move into place: a full disk or a kill leaves the old one whole.
+
+    Raises:
+        ExportError: it could not be written; what lay at ``path`` is untouched.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except (OSError, RuntimeError) as exc:
+        part.unlink(missing_ok=True)
+        raise ExportError(
+            f"{path}: the checkpoint could not be written: {exc}. The last one is kept; free some "
+            "space and start the same command again to resume."
+        ) from exc
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what ``save_checkpoint`` wrote.
+
+    Raises:
+        ExportError: missing, truncated, or holding anything but tensors and plain values.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as exc:  # torch raises a dozen kinds for a damaged or hostile file
+        raise ExportError(
+            f"{path}: not a checkpoint that can be read safely ({type(exc).__name__}). "
+            "Wanted a .pt file written by 'edge-export train'."
+        ) from exc
+    if not isinstance(state, dict) or "ema" not in state or "shape" not in state:
+        raise ExportError(f"{path}: not a checkpoint of 'edge-export train': no weights inside.")
+    return state
+
+
+def network_state(net: StreetNet) -> dict[str, Any]:
+    """What it takes to build the network again, beside its weights."""
+    return {
+        "shape": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(net.shape).items()},
+        "anchors": [[list(a) for a in level] for level in net.anchors],
+        "box_classes": list(net.box_classes),
+        "mask_classes": list(net.mask_classes),
+    }
+
+
+def network_from(state: dict[str, Any], *, origin: Path) -> StreetNet:
+    """Build the network of a checkpoint with its averaged weights, in evaluation mode.
+
+    Raises:
+        ExportError: the weights do not fit the network described.
+    """
+    try:
+        shape = {k: tuple(v) if isinstance(v, list) else v for k, v in state["shape"].items()}
+        net = StreetNet(
+            Shape(**shape),
+            box_classes=tuple(state["box_classes"]),
+            mask_classes=tuple(state["mask_classes"]),
+            anchors=tuple(tuple((a[0], a[1]) for a in level) for level in state["anchors"]),
+        )
+        net.load_state_dict(state["ema"])
+    except (KeyError, TypeError, RuntimeError) as exc:
+        raise ExportError(
+            f"{origin}: its weights do not fit its network: {str(exc).splitlines()[0]}. "
+            "Train again with this version of the project."
+        ) from exc
+    return net.eval()

@@ -1,0 +1,131 @@
+"""The training set as tensors in memory, on the device that trains; it augments nothing.
+
+CamVid frames and frames of the synthetic street lie side by side at one size, so a batch is one
+index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from engines.errors import ExportError
+from export.augment import Batch
+from export.camvid import BOX_CLASSES, IGNORE, Split, load_index
+
+SIZE_WH = (480, 360)
+"""Width and height of CamVid's frames here; every image of the set has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """Labelled images.
+
+    ``images`` uint8 (N, 3, H, W) RGB; ``labels`` uint8 (N, H, W); ``boxes`` (N, M, 4) xyxy px;
+    ``class_ids`` (N, M), −1 for none; ``crowd`` (N, M) bool. The first ``real`` are photographs.
+    """
+
+    images: Tensor
+    labels: Tensor
+    boxes: Tensor
+    class_ids: Tensor
+    crowd: Tensor
+    real: int
+
+    def __len__(self) -> int:
+        return int(self.images.shape[0])
+
+    def batch(self, index: Tensor) -> Batch:
+        """The images of ``index`` (B,) without augmentation."""
+        return Batch(
+            self.images[index], self.labels[index], self.boxes[index],
+            self.class_ids[index], self.crowd[index],
+        )  # fmt: skip
+
+    def class_weights(self, classes: int) -> Tensor:
+        """Weights (classes,) ∝ 1/√frequency over the photographs, mean 1.
+
+        Rare classes count more, without drowning the common ones.
+        """
+        counts = torch.bincount(self.labels[: self.real].flatten().int(), minlength=classes)
+        frequency = counts[:classes].float() / counts[:classes].sum()
+        weights = frequency.clamp(min=1e-4).rsqrt()
+        return weights / weights.mean()
+
+
+@dataclass(slots=True)
+class _Lists:
+    images: list[np.ndarray]
+    labels: list[np.ndarray]
+    boxes: list[np.ndarray]
+    class_ids: list[np.ndarray]
+    crowd: list[np.ndarray]
+
+
+def load_training_set(
+    root: Path, splits: Sequence[Split], *, synthetic: int, seed: int, device: torch.device
+) -> TrainingSet:
+    """Read the splits and render ``synthetic`` frames of the street, each of a scene of its own.
+
+    Raises:
+        ExportError: data are missing or wrong (see export.camvid).
+    """
+    lists = _Lists([], [], [], [], [])
+    for split in splits:
+        for item in load_index(root, split).items:
+            image, labels = item.image(), item.labels()
+            if image.shape[1::-1] != SIZE_WH or labels.shape != image.shape[:2]:
+                raise ExportError(
+                    f"{item.image_path}: image {image.shape[1]}x{image.shape[0]} and labels "
+                    f"{labels.shape[1]}x{labels.shape[0]}, wanted {SIZE_WH[0]}x{SIZE_WH[1]} each."
+                )
+            _append(lists, image, labels, item.boxes, item.class_ids, item.crowd)
+    real = len(lists.images)
+    rng = np.random.default_rng(seed)
+    if synthetic:
+        from edge.scene import StreetScene
+    for i in range(synthetic):
+        scene = StreetScene(*SIZE_WH, seed=seed * 100_003 + i)
+        t = float(rng.uniform(0, 60))
+        truth = scene.truth(t)
+        to_box_class = np.array([BOX_CLASSES.index(n) for n in truth.class_names], np.int32)
+        ids = to_box_class[truth.class_ids]
+        crowd = np.zeros(len(ids), np.bool_)
+        _append(lists, scene.render(t), truth.labels, truth.boxes, ids, crowd)
+    most = max((len(b) for b in lists.boxes), default=1)
+    n = len(lists.images)
+    boxes = np.zeros((n, most, 4), np.float32)
+    class_ids = np.full((n, most), -1, np.int64)
+    crowd_all = np.zeros((n, most), np.bool_)
+    for i, (b, c, k) in enumerate(zip(lists.boxes, lists.class_ids, lists.crowd, strict=True)):
+        boxes[i, : len(b)], class_ids[i, : len(b)], crowd_all[i, : len(b)] = b, c, k
+    return TrainingSet(
+        torch.from_numpy(np.stack(lists.images)).to(device),
+        torch.from_numpy(np.stack(lists.labels)).to(device),
+        torch.from_numpy(boxes).to(device),
+        torch.from_numpy(class_ids).to(device),
+        torch.from_numpy(crowd_all).to(device),
+        real,
+    )
+
+
+def _append(
+    lists: _Lists,
+    image: np.ndarray,
+    labels: np.ndarray,
+    boxes: np.ndarray,
+    class_ids: np.ndarray,
+    crowd: np.ndarray,
+) -> None:
+    rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    lists.images.append(np.ascontiguousarray(rgb.transpose(2, 0, 1)))  # (3, H, W)
+    lists.labels.append(np.minimum(labels, IGNORE))
+    lists.boxes.append(boxes)
+    lists.class_ids.append(class_ids)
+    lists.crowd.append(crowd)
