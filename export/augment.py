@@ -6,6 +6,7 @@ given; it reads no files and knows no loss.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -104,9 +105,7 @@ class Augment:
             there & (batch.crowd | ~whole),
         )
 
-    def _colour(self, view: Tensor, uniform: object) -> Tensor:
-        draw = uniform
-        assert callable(draw)
+    def _colour(self, view: Tensor, draw: Callable[..., Tensor]) -> Tensor:
         gain = 1 + draw(-self.brightness, self.brightness, 1, 1, 1)
         contrast = 1 + draw(-self.contrast, self.contrast, 1, 1, 1)
         saturation = 1 + draw(-self.saturation, self.saturation, 1, 1, 1)
@@ -115,4 +114,5 @@ class Augment:
         mean = view.mean((1, 2, 3), keepdim=True)
         view = (view - mean) * contrast + mean
         grey = view.mean(1, keepdim=True)
-        return ((view - grey) * saturation + grey).clamp(0, 1)
+        toned: Tensor = ((view - grey) * saturation + grey).clamp(0, 1)
+        return toned

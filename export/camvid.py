@@ -37,8 +37,8 @@ BOX_CLASSES: tuple[str, ...] = ("car", "pedestrian", "bicyclist", "sign")
 class Item:
     """One labelled frame.
 
-    ``boxes`` (N, 4) float32 xyxy px; ``class_ids`` (N,) index BOX_CLASSES; ``crowd`` (N,) bool marks
-    regions in which several objects share one box.
+    ``boxes`` (N, 4) float32 xyxy px; ``class_ids`` (N,) index BOX_CLASSES; ``crowd`` (N,) bool
+    marks regions in which several objects share one box.
     """
 
     image_path: Path

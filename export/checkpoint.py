@@ -72,7 +72,9 @@ def network_from(state: dict[str, Any], *, origin: Path) -> StreetNet:
         ExportError: the weights do not fit the network described.
     """
     try:
-        shape = {k: tuple(v) if isinstance(v, list) else v for k, v in state["shape"].items()}
+        shape: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in state["shape"].items()
+        }
         net = StreetNet(
             Shape(**shape),
             box_classes=tuple(state["box_classes"]),

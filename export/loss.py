@@ -55,7 +55,8 @@ def ciou(a: Tensor, b: Tensor) -> Tensor:
     ) ** 2
     with torch.no_grad():
         alpha = aspect / (1 - iou + aspect + 1e-7)
-    return iou - distance / diagonal - alpha * aspect
+    quality: Tensor = iou - distance / diagonal - alpha * aspect
+    return quality
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 One depthwise-separable backbone feeds a feature pyramid; three YOLO grids (strides 8, 16, 32) read
 boxes from it and a decoder with skips reads the mask. Fully convolutional: any height and width
-that are multiples of 32. Every operator is one that TensorRT, OpenVINO and ONNX Runtime run in FP16.
+that are multiples of 32. TensorRT, OpenVINO and ONNX Runtime run every operator of it in FP16.
 
 Shapes at the line ends are for an input of (N, 3, H, W).
 """
@@ -67,8 +67,8 @@ class ConvBN(nn.Sequential):
 class Depthwise(nn.Conv2d):
     """One k×k filter a channel, without a norm behind it.
 
-    A pointwise convolution with a norm always follows; with nothing non-linear between them a second
-    norm only costs training time.
+    A pointwise convolution with a norm always follows; with nothing non-linear between them a
+    second norm only costs training time.
     """
 
     def __init__(self, c: int, k: int = 3, *, stride: int = 1, dilation: int = 1) -> None:

@@ -103,7 +103,7 @@ def export_onnx(
         torch.onnx.export(
             Deployed(net, mask_stride=stride).eval(),
             (torch.zeros(1, height, width, 3, dtype=torch.uint8),),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # the tracing exporter takes open files
             opset_version=OPSET,
             dynamo=False,
             input_names=["image"],
