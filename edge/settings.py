@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 import engines
 from edge.display import display_answers
+from edge.mistakes import mistakes
 from engines.errors import SettingsError
 
 if sys.version_info >= (3, 11):
@@ -173,8 +173,10 @@ def load_settings(
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as exc:
-        lines = [_sentence(dict(e), path, text, given) for e in exc.errors()]
-        raise SettingsError("\n".join(dict.fromkeys(lines))) from exc
+        options = {key: OPTIONS.get(key, key) for key in given}
+        lines = mistakes(exc, Settings, path=path, text=text, options=options)
+        raise SettingsError("\n".join(lines)) from exc
+    _refuse_overwriting(settings)
     if settings.output.sinks:
         return settings
     sinks = ("window",) if display_answers(environ) else ("null",)
@@ -200,7 +202,7 @@ def _parse(text: str, path: Path | None) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
-        raise SettingsError(f"{path}: not valid TOML: {exc}; correct that line") from exc
+        raise SettingsError(f"{path}: not valid TOML: {exc}") from exc
 
 
 def _anchor(raw: dict[str, Any], folder: Path) -> None:
@@ -235,106 +237,22 @@ def _anchor(raw: dict[str, Any], folder: Path) -> None:
             table[name] = how(table[name])
 
 
-def _sentence(error: dict[str, Any], path: Path | None, text: str, given: Mapping[str, Any]) -> str:
-    """One mistake as one line: where, the key, what was got, what was wanted."""
-    loc = [str(part) for part in error["loc"]]
-    key = ".".join(loc[:2])
-    if key in given:
-        where = OPTIONS.get(key, key)
-    else:
-        line = _line_of(text, loc)
-        where = f"{path}:{line}: {key}" if line else f"{path}: {key}"
-    if error["type"] == "extra_forbidden":
-        return f"{where}: unknown {'key' if len(loc) > 1 else 'section'}{_nearest(loc)}"
-    got = _shown(key, error["input"])
-    if error["type"] == "model_type":
-        return f"{where}: got {got}, wanted a section: write [{key}] on a line of its own"
-    return f"{where}: got {got}, wanted {_wanted(error)}"
-
-
-def _shown(key: str, value: Any) -> str:
-    if key == "source.uri":  # may hold a password
-        return "an empty text" if value == "" else f"a {type(value).__name__}"
-    shown = repr(value) if not isinstance(value, bool) else str(value).lower()
-    return shown if len(shown) <= 60 else shown[:57] + "..."
-
-
-_WANTED = {
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "bool_type": "true or false",
-    "string_type": "a text in quotes",
-    "tuple_type": 'a list, such as ["a", "b"]',
-    "is_instance_of": "a path in quotes",
-    "path_type": "a path in quotes",
-    "string_too_short": "a text that is not empty",
-    "too_short": "at least one entry",
-}
-
-
-def _wanted(error: Mapping[str, Any]) -> str:
-    """What pydantic expected, in words; its own message where none of ours fits."""
-    context = error.get("ctx", {})
-    limits = {"ge": "or more", "le": "or less", "gt": "more than", "lt": "less than"}
-    for name, words in limits.items():
-        if name in context:
-            limit = context[name]
-            return f"{limit:g} {words}" if name in ("ge", "le") else f"{words} {limit:g}"
-    if error["type"] == "literal_error":
-        return str(context["expected"]).replace("'", '"')
-    return _WANTED.get(error["type"], str(error["msg"]))
-
-
-def _nearest(loc: list[str]) -> str:
-    """The valid key that an unknown one was probably meant to be, with its section."""
-    sections = Settings.model_fields
-    if len(loc) == 1:
-        homes = [s for s, field in sections.items() if loc[0] in _keys(field.annotation)]
-        if homes:
-            return f'; "{loc[0]}" belongs under [{homes[0]}]'
-        close = get_close_matches(loc[0], sections, n=1, cutoff=0.5)
-        if close:
-            return f", did you mean [{close[0]}]?"
-        return "; the sections are " + ", ".join(f"[{s}]" for s in sections)
-    section, name = loc[0], loc[1]
-    own = _keys(sections[section].annotation)
-    homes = [s for s, field in sections.items() if name in _keys(field.annotation)]
-    if homes:
-        return f'; "{name}" belongs under [{homes[0]}]'
-    close = get_close_matches(name, own, n=1, cutoff=0.5)
-    if close:
-        return f', did you mean "{close[0]}"?'
-    everywhere = {k: s for s, field in sections.items() for k in _keys(field.annotation)}
-    close = get_close_matches(name, everywhere, n=1, cutoff=0.7)
-    if close:
-        return f', did you mean "{close[0]}" under [{everywhere[close[0]]}]?'
-    return f"; [{section}] takes " + ", ".join(own)
-
-
-def _keys(annotation: Any) -> list[str]:
-    return list(annotation.model_fields)
-
-
-def _line_of(text: str, loc: list[str]) -> int | None:
-    """The line on which ``[section]`` or its key stands, for tables as people write them."""
-    section = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if stripped.startswith("["):
-            section = stripped.strip("[]").split("]")[0].strip()
-            if len(loc) == 1 and section == loc[0]:
-                return number
+def _refuse_overwriting(settings: Settings) -> None:
+    """Refuse outputs that would destroy an input or each other."""
+    taken = {path.resolve(): "the model" for path in settings.model.files}
+    if "://" not in settings.source.uri:
+        taken[Path(settings.source.uri).resolve()] = "the source"
+    outputs = list(settings.output.sinks)
+    if settings.output.metrics is not None:
+        outputs.append(str(settings.output.metrics))
+    for i, text in enumerate(outputs):
+        if text in ("window", "-", "null"):
+            if text in outputs[:i]:
+                raise SettingsError(f'--sink: got "{text}" twice, wanted it once')
             continue
-        name = stripped.partition("=")[0].strip().strip('"')
-        if name and name in (".".join(loc[:2]), loc[0] if len(loc) == 1 else "") and not section:
-            return number
-        if len(loc) > 1 and section == loc[0] and name == loc[1]:
-            return number
-    return None
-
-
-ENGINE_NAMES: tuple[str, ...] = get_args(EngineName)
-POLICIES: tuple[str, ...] = get_args(Policy)
-PRECISIONS: tuple[str, ...] = get_args(Precision)
+        place = Path(text).resolve()
+        if place in taken:
+            raise SettingsError(
+                f"{text}: would be written over {taken[place]}; give each file a name of its own"
+            )
+        taken[place] = "another output"
