@@ -9,10 +9,10 @@ import numpy as np
 
 from edge.scene.look import Look
 from edge.scene.pens import BICYCLIST, PEDESTRIAN, TREE, Pen
-from edge.scene.sprites import Sheet, Sprite
+from edge.scene.sprites import Sheet, Shelf, Sprite
 
 POSES: Final = 8  # of one full stride
-PX_PER_M: Final = 150.0
+PX_PER_M: Final = 120.0
 PERSON_M: Final = (1.1, 1.95)  # the sheet's width and height
 BIKE_M: Final = (2.1, 2.0)
 SKIN: Final = ((150, 182, 222), (120, 156, 206), (84, 116, 164), (58, 78, 112))
@@ -31,6 +31,7 @@ CLOTH: Final = (
     (40, 40, 90),
 )
 TROUSERS: Final = ((60, 48, 40), (96, 66, 44), (40, 38, 38), (110, 120, 132), (70, 74, 84))
+OCTAGON: Final = np.array([(0.36 * np.cos(a), 0.30 * np.sin(a)) for a in np.arange(8) * np.pi / 4])
 Colour = list[float]
 Pair = tuple[float, float]
 
@@ -89,7 +90,7 @@ def _head(sheet: Sheet, d: Dress, x: float, y: float, *, view: str) -> None:
         sheet.oval(x - 0.045, y + 0.01, 0.055, 0.10, d.hair)
 
 
-def _walker(d: Dress, pose: int, view: str, rng: np.random.Generator, lit: float) -> Sprite:
+def _walker(d: Dress, pose: int, view: str) -> Sheet:
     """A walking person; 'side' walks to the right."""
     sheet = Sheet(*PERSON_M, PX_PER_M)
     phase = 2 * np.pi * pose / POSES
@@ -159,12 +160,10 @@ def _walker(d: Dress, pose: int, view: str, rng: np.random.Generator, lit: float
         )
     arm(1.0, 0.9)
     _head(sheet, d, 0.015 if view == "side" else 0.0, neck + 0.22, view=view)
-    return sheet.sprite(rng, lit_from=lit, grain=0.03)
+    return sheet
 
 
-def _cyclist(
-    d: Dress, pose: int, view: str, rng: np.random.Generator, lit: float, frame: Colour
-) -> Sprite:
+def _cyclist(d: Dress, pose: int, view: str, frame: Colour) -> Sheet:
     """A rider; 'side' rides to the right."""
     sheet = Sheet(*BIKE_M, PX_PER_M)
     phase = 2 * np.pi * pose / POSES
@@ -195,9 +194,9 @@ def _cyclist(
         sheet.oval(0.0, 1.71, 0.11, 0.07, frame)
         lamp = [230.0, 240.0, 245.0] if front else [50.0, 44.0, 210.0]
         sheet.oval(0.0, 0.86 if front else 0.72, 0.035, 0.035, lamp)
-        return sheet.sprite(rng, lit_from=lit, grain=0.03)
+        return sheet
 
-    def leg(turn: float, shade: float) -> None:
+    def pedalling(turn: float, shade: float) -> None:
         pedal = (crank[0] + 0.17 * float(np.cos(turn)), crank[1] - 0.17 * float(np.sin(turn)))
         hip = (-0.24, 0.98)
         mid = ((hip[0] + pedal[0]) / 2, (hip[1] + pedal[1]) / 2)
@@ -209,7 +208,7 @@ def _cyclist(
         sheet.limb([knee, pedal], 0.11, _dark(d.legs, shade * 0.95))
         sheet.limb([pedal, (pedal[0] + 0.12, pedal[1] - 0.02)], 0.08, _dark(d.shoes, shade))
 
-    leg(phase + np.pi, 0.75)
+    pedalling(phase + np.pi, 0.75)
     for x in (-0.52, 0.52):
         sheet.oval(x, 0.35, 0.32, 0.32, tyre, ring=0.045)
         sheet.oval(x, 0.35, 0.05, 0.05, steel)
@@ -225,49 +224,47 @@ def _cyclist(
         [(-0.36, 0.94), (-0.12, 0.92), (0.16, 1.34), (0.10, 1.46), (-0.06, 1.46), (-0.30, 1.16)],
         d.top,
     )
-    leg(phase, 1.0)
+    pedalling(phase, 1.0)
     sheet.limb([(0.06, 1.36), (0.22, 1.14), (0.44, 1.04)], 0.09, _dark(d.top, 0.88))
     _head(sheet, d, 0.16, 1.62, view="side")
     sheet.oval(0.14, 1.69, 0.13, 0.075, frame)
-    return sheet.sprite(rng, lit_from=lit, grain=0.03)
-
-
-def _mirror(sprite: Sprite) -> Sprite:
-    colour, clear = sprite.largest
-    return Sprite(
-        np.ascontiguousarray(colour[:, ::-1]), np.ascontiguousarray(255 - clear[:, ::-1, 0])
-    )
+    return sheet
 
 
 class Figure:
     """One person or rider with the poses of one stride, each drawn when first needed."""
 
-    def __init__(self, look: Look, seed: int, *, view: str, rides: bool) -> None:
+    def __init__(self, look: Look, shelf: Shelf, seed: int, *, view: str, rides: bool) -> None:
         self._look, self._seed, self._rides = look, seed, rides
         self._view, self._flip = view.removeprefix("-"), view.startswith("-")
-        self._poses: dict[int, Sprite] = {}
+        self._shelf, self._number = shelf, shelf.number()
         rng = np.random.default_rng(seed)
         self._dress = draw_dress(look, rng)
         self._frame = _pick(look, rng, CLOTH)
+        ground = look.lit(np.full(3, 92.0), np.array([0.0, 1.0, 0.0]))
+        self._shadow = ground * 0.66
         self.label = BICYCLIST if rides else PEDESTRIAN
         self.height = (BIKE_M if rides else PERSON_M)[1] * rng.uniform(0.88, 1.04)
 
     def pose(self, number: int) -> Sprite:
         """The sprite of one pose."""
-        if number not in self._poses:
-            # A generator of its own: a pose looks the same whenever it is first needed.
-            rng = np.random.default_rng((self._seed, number))
-            lit = (
-                float(self._look.sun[0])
-                * (-1.0 if self._flip else 1.0)
-                * (1.3 - self._look.ambient)
-            )
-            if self._rides:
-                made = _cyclist(self._dress, number, self._view, rng, lit, self._frame)
-            else:
-                made = _walker(self._dress, number, self._view, rng, lit)
-            self._poses[number] = _mirror(made) if self._flip else made
-        return self._poses[number]
+        return self._shelf.sprite((self._number, number), lambda: self._draw(number))
+
+    def _draw(self, number: int) -> Sprite:
+        # A generator of its own: a pose looks the same whenever it is first needed.
+        rng = np.random.default_rng((self._seed, number))
+        look, shelf = self._look, self._shelf
+        lit = float(look.sun[0]) * (-1.0 if self._flip else 1.0) * (1.3 - look.ambient)
+        if self._rides:
+            sheet = _cyclist(self._dress, number, self._view, self._frame)
+        else:
+            sheet = _walker(self._dress, number, self._view)
+        made = sheet.sprite(rng, shelf, lit_from=lit, grain=0.03)
+        if not self._flip:
+            return made
+        colour, alpha = made.largest
+        flipped = np.ascontiguousarray(colour[:, ::-1]), np.ascontiguousarray(alpha[:, ::-1])
+        return Sprite(*flipped, shelf)
 
     def paint(self, pen: Pen, x: float, z: float, stride: float) -> None:
         """Draw it standing at (x, z), ``stride`` counted in full strides."""
@@ -278,20 +275,17 @@ class Figure:
         wide = (0.55 if self._rides else 0.34) * scale
         if not -3 * wide < u < view.width + 3 * wide:
             return
-        shadow = look.lit(np.full(3, 92.0), np.array([0.0, 1.0, 0.0])) * 0.66
-        flat = [view.quad(*[(x + 0.36 * c, 0.0, z + 0.30 * s) for c, s in OCTAGON])]
-        pen.decal(flat, look.faded(shadow, z))
-        sprite = self.pose(int(stride * POSES) % POSES)
         height = self.height * scale
+        if height > 40:
+            flat = view.points(OCTAGON[:, 0] + x, np.zeros(8), OCTAGON[:, 1] + z)
+            pen.decal([flat], look.faded(self._shadow, z))
+        sprite = self.pose(int(stride * POSES) % POSES)
         pen.begin(self.label)
         pen.sprite(sprite, u - height * sprite.aspect / 2, v - height, height, look.haze(z))
         pen.end()
 
 
-OCTAGON: Final = tuple((float(np.cos(a)), float(np.sin(a))) for a in np.arange(8) * np.pi / 4)
-
-
-def draw_tree(look: Look, rng: np.random.Generator) -> Sprite:
+def draw_tree(look: Look, rng: np.random.Generator, shelf: Shelf) -> Sprite:
     """A broad-leaved tree or a conifer, two shades of leaves over a trunk."""
     sheet = Sheet(6.0, 8.0, 44.0)
     bark = look.lit(
@@ -323,7 +317,7 @@ def draw_tree(look: Look, rng: np.random.Generator) -> Sprite:
             sheet.oval(
                 x, min(float(y), 7.5), size, size * 0.85, np.clip(leaf * tone, 0, 250).tolist()
             )
-    return sheet.sprite(rng, lit_from=float(look.sun[0]) * 0.4, grain=0.10)
+    return sheet.sprite(rng, shelf, lit_from=float(look.sun[0]) * 0.4, grain=0.10)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,21 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from edge.scene.cars import SHAPES, Solid, build_mesh, build_vehicle, freeze
 from edge.scene.figures import Figure, Tree, draw_tree
-from edge.scene.houses import AHEAD, UP, Fence, Patch, Post, build_house, draw_plates
-from edge.scene.look import Look
+from edge.scene.houses import AHEAD, UP, House, build_house
+from edge.scene.look import Floats, Look
+from edge.scene.marks import Marks
+from edge.scene.meshes import SHAPES, build_mesh, freeze
 from edge.scene.pens import Pen
+from edge.scene.roadside import Fence, build_lamp, build_sign
+from edge.scene.sprites import Shelf, Sprite
+from edge.scene.vehicles import build_vehicle
 
 LOOP_M: Final = 720.0  # the street repeats after this far; nothing is seen further than half of it
 FAR_M: Final = 300.0
 WALK_M_S: Final = 1.4
 STRIDE_M: Final = 1.5
+METRES_A_TURN: Final = 5.0  # of a bicycle's pedals
 
 
 class Thing(Protocol):
@@ -67,225 +72,231 @@ class Crossing:
         if z > 2.0:
             done = min(max((self.from_z - z) / (self.from_z - self.until_z), 0.0), 1.0)
             x = self.x0 + (self.x1 - self.x0) * done
-            self.figure.paint(pen, x, z, abs(x - self.x0) / STRIDE_M)
+            walked = abs(x - self.x0) / STRIDE_M if 0.0 < done < 1.0 else 0.0  # 0 stands still
+            self.figure.paint(pen, x, z, walked)
 
 
-def lay_out(
-    look: Look, rng: np.random.Generator, speed: float
-) -> tuple[list[Placed], list[Placed]]:
-    """Everything on the street: (marks on the ground, things that stand)."""
-    marks: list[Placed] = []
-    things: list[Placed] = []
-    crossings = _crossings(look, rng, marks, things)
-    trees = tuple(draw_tree(look, rng) for _ in range(4))
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A street while it is laid out."""
+
+    look: Look
+    rng: np.random.Generator
+    shelf: Shelf
+    speed: float  # of the camera, m/s
+    things: list[Placed]
+    marks: list[Marks]
+    trees: tuple[Sprite, ...]
+
+    def between(self, low: float, high: float) -> float:
+        """A random number."""
+        return float(self.rng.uniform(low, high))
+
+    def chance(self, share: float) -> bool:
+        """True in ``share`` of all cases."""
+        return bool(self.rng.random() < share)
+
+    def sign(self) -> float:
+        """−1 or 1."""
+        return 1.0 if self.chance(0.5) else -1.0
+
+    def figure(self, view: str, *, rides: bool = False) -> Figure:
+        """A new person."""
+        seed = int(self.rng.integers(1 << 30))
+        return Figure(self.look, self.shelf, seed, view=view, rides=rides)
+
+    def tree(self, x: float, height: float) -> Tree:
+        """A tree of one of the street's kinds."""
+        return Tree(self.look, self.trees[int(self.rng.integers(len(self.trees)))], x, height)
+
+    def put(self, thing: Thing, z: float, **motion: float) -> None:
+        """Place a thing."""
+        self.things.append(Placed(thing, z, **motion))
+
+    def mark(self, spans: list[tuple[float, float, float, float]], bgr: Floats, far: float) -> None:
+        """Paint rectangles (left, right, far end, length) on the ground."""
+        self.marks.append(Marks(self.look, np.array(spans), bgr, far))
+
+
+def lay_out(look: Look, rng: np.random.Generator, speed: float) -> tuple[list[Marks], list[Placed]]:
+    """Everything on the street: (marks on the ground, things that stand on it)."""
+    shelf = Shelf()
+    trees = tuple(draw_tree(look, rng, shelf) for _ in range(4))
+    plan = Plan(look, rng, shelf, speed, [], [], trees)
+    _ground(plan)
+    crossings = _crossings(plan)
     for side in (-1.0, 1.0):
-        _lots(look, rng, things, trees, side)
-        _kerbside(look, rng, things, trees, side)
-    _marks(look, rng, marks)
-    _traffic(look, rng, things, crossings, speed)
-    _people(look, rng, things)
-    return marks, things
+        _lots(plan, side)
+        _kerbside(plan, side)
+    _parked(plan, crossings)
+    _traffic(plan)
+    _people(plan)
+    _riders(plan)
+    return plan.marks, plan.things
 
 
-def _crossings(
-    look: Look, rng: np.random.Generator, marks: list[Placed], things: list[Placed]
-) -> list[float]:
+def _ground(plan: Plan) -> None:
+    """Repairs and manholes, joints between slabs, lane dashes: later ones lie on earlier ones."""
+    look = plan.look
+    tar = look.lit(np.full(3, plan.between(74, 100)), UP)
+    for tone in (0.9, 1.0, 1.1):
+        spans = []
+        for _ in range(26):
+            x = plan.between(-look.edge + 1, look.edge - 1)
+            wide, long = 0.32, 0.65
+            if plan.chance(0.6):
+                wide, long = plan.between(0.4, 1.4), plan.between(1.5, 7.0)
+            spans.append((x - wide, x + wide, plan.between(0, LOOP_M), long))
+        plan.mark(spans, tar * tone, 55.0)
+    joint = look.lit(np.array([118.0, 122.0, 126.0]), UP)
+    inner, outer = look.edge + 0.16, look.edge + look.pavement
+    rows = np.arange(0.0, LOOP_M, 2.4).tolist()
+    plan.mark([(s * inner, s * outer, z, 0.05) for s in (-1.0, 1.0) for z in rows], joint, 32.0)
+    paint = look.lit(np.array([220.0, 224.0, 224.0]) * plan.between(0.85, 1.05), UP)
+    pitch, dash = (9.0, 3.0) if plan.chance(0.5) else (6.0, 2.5)
+    lines = [look.lane * k for k in range(1 - look.lanes, look.lanes)]
+    rows = np.arange(0.0, LOOP_M, pitch).tolist()
+    plan.mark([(x - 0.07, x + 0.07, z, dash) for x in lines for z in rows], paint, 110.0)
+
+
+def _crossings(plan: Plan) -> list[float]:
+    """Zebras, and who waits there to cross; returns where they are."""
+    look = plan.look
     paint = look.lit(np.array([214.0, 218.0, 218.0]), UP)
-    places = [float(z) for z in np.arange(70.0, LOOP_M - 40, rng.uniform(110, 170))]
+    places = np.arange(70.0, LOOP_M - 40, plan.between(110, 170)).tolist()
+    lefts = [-look.edge + 0.3 + i * 1.1 for i in range(int(2 * look.edge / 1.1))]
+    plan.mark([(x, x + 0.55, z + 1.4, 2.8) for z in places for x in lefts], paint, 120.0)
+    outer = look.edge + 0.6
     for z in places:
-        count = int(2 * look.edge / 1.1)
-        bars = tuple(
-            (-look.edge + 0.3 + i * 1.1, -look.edge + 0.85 + i * 1.1) for i in range(count)
-        )
-        marks.append(Placed(Patch(look, bars, 2.8, paint), z + 1.4, far=120.0))
-        outer = look.edge + 0.6
-        for _ in range(int(rng.integers(1, 4))):
-            way = 1.0 if rng.random() < 0.5 else -1.0
-            figure = Figure(
-                look,
-                int(rng.integers(1 << 30)),
-                view="side" if way > 0 else "-side",
-                rides=bool(rng.random() < 0.15),
-            )
-            begin = rng.uniform(58.0, 90.0)
-            cross = Crossing(
-                figure, -way * outer, way * outer, begin, begin - rng.uniform(34.0, 44.0)
-            )
-            things.append(Placed(cross, z + rng.uniform(-1.1, 1.1), far=140.0))
-    return places
+        for _ in range(int(plan.rng.integers(1, 5))):
+            way = plan.sign()
+            who = plan.figure("side" if way > 0 else "-side", rides=plan.chance(0.15))
+            begin = plan.between(58.0, 90.0)
+            end = begin - plan.between(34.0, 44.0)
+            cross = Crossing(who, -way * outer, way * outer, begin, end)
+            plan.put(cross, z + plan.between(-1.1, 1.1), far=140.0)
+    return [float(z) for z in places]
 
 
-def _lots(
-    look: Look,
-    rng: np.random.Generator,
-    things: list[Placed],
-    trees: tuple[object, ...],
-    side: float,
-) -> None:
+def _lots(plan: Plan, side: float) -> None:
     """Houses and gardens, one lot after another along the loop."""
-    line = look.edge + look.pavement
-    town = rng.random()
+    line = plan.look.edge + plan.look.pavement
+    town = plan.between(0.0, 0.7)
+    before: House | None = None
     z = 0.0
     while z < LOOP_M - 6:
-        length = min(float(rng.uniform(8.0, 20.0)), LOOP_M - z)
+        length = min(plan.between(8.0, 20.0), LOOP_M - z)
         z += length
-        garden = rng.random() < 0.16
-        back = float(rng.uniform(2.0, 5.0)) if rng.random() < 0.35 else 0.0
+        garden = plan.chance(0.16)
+        back = plan.between(2.0, 5.0) if plan.chance(0.35) else 0.0
         if garden or back:
-            kind = str(rng.choice(["rails", "boards", "hedge"]))
-            tone = {
-                "rails": (60.0, 60.0, 58.0),
-                "boards": (96.0, 120.0, 146.0),
-                "hedge": (48.0, 92.0, 66.0),
-            }[kind]
-            colour = look.lit(np.array(tone) * rng.uniform(0.8, 1.25), np.array([-side, 0.2, 0.0]))
-            fence = Fence(
-                look, side * (line + 0.05), length, float(rng.uniform(0.9, 1.6)), kind, colour
-            )
-            things.append(Placed(fence, z - 0.01, far=160.0))
+            plan.put(_fence(plan, side, side * (line + 0.05), length), z - 0.01, far=160.0)
         if garden:
-            for _ in range(int(rng.integers(2, 5))):
-                x = side * (line + rng.uniform(2.0, 9.0))
-                tree = Tree(
-                    look, trees[int(rng.integers(len(trees)))], x, float(rng.uniform(4.5, 9.5))
-                )  # type: ignore[arg-type]
-                things.append(Placed(tree, z - rng.uniform(1.0, length - 1.0)))
+            before = None
+            for _ in range(int(plan.rng.integers(2, 5))):
+                tree = plan.tree(side * (line + plan.between(2.0, 9.0)), plan.between(4.5, 9.5))
+                plan.put(tree, z - plan.between(1.0, length - 1.0), far=180.0)
             continue
-        tall = (
-            float(rng.uniform(6.0, 9.5))
-            if rng.random() > town * 0.7
-            else float(rng.uniform(9.0, 20.0))
-        )
-        things.append(
-            Placed(build_house(look, rng, side * (line + back), side, length, tall=tall), z)
-        )
+        tall = plan.between(9.0, 20.0) if plan.chance(town) else plan.between(6.0, 9.5)
+        x = side * (line + back)
+        before = build_house(plan.look, plan.rng, x, length, tall=tall, before=before)
+        plan.put(before, z, far=260.0)
 
 
-def _kerbside(
-    look: Look,
-    rng: np.random.Generator,
-    things: list[Placed],
-    trees: tuple[object, ...],
-    side: float,
-) -> None:
+def _fence(plan: Plan, side: float, x: float, length: float) -> Fence:
+    kind, tone = (
+        ("rails", (60.0, 60.0, 58.0)),
+        ("boards", (96.0, 120.0, 146.0)),
+        ("hedge", (48.0, 92.0, 66.0)),
+    )[int(plan.rng.integers(3))]
+    bgr = np.array(tone) * plan.between(0.8, 1.25)
+    colour = plan.look.lit(bgr, np.array([-side, 0.2, 0.0]))
+    return Fence(plan.look, x, length, plan.between(0.9, 1.6), kind, colour)
+
+
+def _kerbside(plan: Plan, side: float) -> None:
     """Lamp posts, signs and street trees on the pavement's edge."""
-    steel = look.lit(np.array([112.0, 116.0, 112.0]) * rng.uniform(0.6, 1.2), AHEAD)
-    x = side * (look.edge + 0.5)
-    high = float(rng.uniform(6.0, 9.0))
-    gap = float(rng.uniform(24.0, 36.0))
-    for z in np.arange(rng.uniform(4, 20), LOOP_M - 5, gap):
-        things.append(Placed(Post(look, x, high, -side * 1.6, steel, (), 0.6), float(z), far=200.0))
+    look = plan.look
+    steel = look.lit(np.array([112.0, 116.0, 112.0]) * plan.between(0.6, 1.2), AHEAD)
+    lamp = build_lamp(look, side * (look.edge + 0.5), plan.between(6.0, 9.0), -side * 1.6, steel)
+    for z in np.arange(plan.between(4, 20), LOOP_M - 5, plan.between(24.0, 36.0)).tolist():
+        plan.put(lamp, z, far=170.0)
     grey = look.lit(np.array([140.0, 142.0, 142.0]), AHEAD)
-    z = float(rng.uniform(8, 30))
+    z = plan.between(8, 30)
     while z < LOOP_M - 5:
-        size, high = float(rng.uniform(0.55, 0.85)), float(rng.uniform(2.5, 3.3))
-        post = Post(
-            look,
-            side * (look.edge + rng.uniform(0.4, 0.9)),
-            high,
-            0.0,
-            grey,
-            draw_plates(look, rng),
-            size,
-        )
-        things.append(Placed(post, z, far=110.0))
-        z += float(rng.uniform(16.0, 50.0))
-    if look.pavement > 2.6 and rng.random() < 0.75:
-        for z in np.arange(rng.uniform(6, 20), LOOP_M - 5, rng.uniform(14.0, 30.0)):
-            if rng.random() < 0.8:
-                tree = Tree(
-                    look,
-                    trees[int(rng.integers(len(trees)))],
-                    side * (look.edge + 0.8),
-                    float(rng.uniform(4.5, 7.5)),
-                )  # type: ignore[arg-type]
-                things.append(Placed(tree, float(z) + rng.uniform(-2, 2)))
+        post = build_sign(look, plan.rng, side * (look.edge + plan.between(0.4, 0.9)), grey)
+        plan.put(post, z, far=110.0)
+        z += plan.between(16.0, 50.0)
+    if look.pavement > 2.6 and plan.chance(0.75):
+        for z in np.arange(plan.between(6, 20), LOOP_M - 5, plan.between(14.0, 30.0)).tolist():
+            if plan.chance(0.8):
+                tree = plan.tree(side * (look.edge + 0.8), plan.between(4.5, 7.5))
+                plan.put(tree, z + plan.between(-2, 2), far=180.0)
 
 
-def _marks(look: Look, rng: np.random.Generator, marks: list[Placed]) -> None:
-    """Lane dashes, repairs and manholes."""
-    paint = look.lit(np.array([220.0, 224.0, 224.0]) * rng.uniform(0.85, 1.05), UP)
-    pitch, dash = (9.0, 3.0) if rng.random() < 0.5 else (6.0, 2.5)
-    lines = [look.lane * k for k in range(1 - look.lanes, look.lanes)]
-    spans = tuple((x - 0.07, x + 0.07) for x in lines)
-    for z in np.arange(0.0, LOOP_M, pitch):
-        marks.append(Placed(Patch(look, spans, dash, paint), float(z), far=110.0))
-    tar = look.lit(np.full(3, rng.uniform(74, 100)), UP)
-    for _ in range(90):
-        x, z = float(rng.uniform(-look.edge + 1, look.edge - 1)), float(rng.uniform(0, LOOP_M))
-        wide, long = (
-            (0.32, 0.65) if rng.random() < 0.4 else (rng.uniform(0.4, 1.4), rng.uniform(1.5, 7.0))
-        )
-        tone = tar * rng.uniform(0.9, 1.12)
-        marks.append(Placed(Patch(look, ((x - wide, x + wide),), float(long), tone), z, far=55.0))
-    joint = look.lit(np.array([118.0, 122.0, 126.0]), UP)
-    spans = tuple((s * (look.edge + 0.16), s * (look.edge + look.pavement)) for s in (-1.0, 1.0))
-    for z in np.arange(0.0, LOOP_M, 2.4):
-        marks.append(Placed(Patch(look, spans, 0.05, joint), float(z), far=32.0))
+def _parked(plan: Plan, crossings: list[float]) -> None:
+    look = plan.look
+    if look.parking < 1:
+        return
+    solids = tuple(freeze(build_mesh(shape)) for shape in (*SHAPES[:4], SHAPES[1]))
+    for s in (-1.0, 1.0):
+        z, full = 0.0, plan.between(0.3, 0.9)
+        while z < LOOP_M - 8:
+            z += plan.between(5.9, 7.2)
+            if plan.chance(full) and all(abs(z - c) > 8 for c in crossings):
+                x = s * (look.edge - 1.05 + plan.between(-0.1, 0.1))
+                heading = look.side * s
+                car = build_vehicle(look, plan.rng, solids, x, heading, shelf=plan.shelf)
+                plan.put(car, z, far=130.0)
 
 
-def _traffic(
-    look: Look, rng: np.random.Generator, things: list[Placed], crossings: list[float], speed: float
-) -> None:
-    solids: tuple[Solid, ...] = tuple(freeze(build_mesh(shape)) for shape in SHAPES)
-    side = look.side
+def _traffic(plan: Plan) -> None:
+    """Oncoming lanes, the cars ahead in the camera's own lane, and those in the lane beside it."""
+    look = plan.look
+    solids = tuple(freeze(build_mesh(shape)) for shape in SHAPES)
+    small = (*solids[:4], solids[1])  # no bus straight ahead: it would hide the street
     for lane in range(look.lanes):
-        pace = -speed * rng.uniform(0.7, 1.1)
-        z = float(rng.uniform(0, 30))
+        x = -look.side * look.lane * (lane + 0.5)
+        pace = -plan.speed * plan.between(0.7, 1.1)
+        z = plan.between(0, 30)
         while z < LOOP_M - 14:
-            x = -side * look.lane * (lane + 0.5)
-            things.append(Placed(build_vehicle(look, rng, solids, x, -1.0), z, speed=pace))
-            z += float(rng.uniform(14, 30) if rng.random() < 0.3 else rng.uniform(30, 110))
-    mine = side * look.view.x
+            car = build_vehicle(look, plan.rng, solids, x, -1.0, shelf=plan.shelf)
+            plan.put(car, z, speed=pace, far=180.0)
+            z += plan.between(14, 30) if plan.chance(0.3) else plan.between(30, 110)
     for lane in range(look.lanes):
-        x = side * look.lane * (lane + 0.5)
-        own = abs(abs(x) - mine) < look.lane / 2
+        x = look.side * look.lane * (lane + 0.5)
+        own = abs(x - look.view.x) < look.lane / 2
         # Cars in the camera's own lane keep their distance; the next lane is a little faster.
-        z = float(rng.uniform(11, 34)) if own else float(rng.uniform(0, 30))
-        for _ in range(int(rng.integers(1, 5))):
-            car = build_vehicle(look, rng, solids, x, 1.0)
-            things.append(
-                Placed(car, z, speed=speed if own else speed * 1.18, sway=2.2 if own else 0.0)
-            )
-            z += float(rng.uniform(18, 45))
-    if look.parking > 1:
-        for s in (-1.0, 1.0):
-            z, full = 0.0, rng.uniform(0.3, 0.9)
-            while z < LOOP_M - 8:
-                z += float(rng.uniform(5.9, 7.2))
-                clear = all(abs(z - c) > 8 for c in crossings)
-                if clear and rng.random() < full:
-                    x = s * (look.edge - 1.05 + rng.uniform(-0.1, 0.1))
-                    car = build_vehicle(look, rng, solids[:4] + solids[1:2], x, side * s)
-                    things.append(Placed(car, z))
+        pace, sway = (plan.speed, 2.2) if own else (plan.speed * 1.18, 0.0)
+        z = plan.between(12, 36)
+        for _ in range(int(plan.rng.integers(1, 5))):
+            car = build_vehicle(look, plan.rng, small, x, 1.0, shelf=plan.shelf)
+            plan.put(car, z, speed=pace, sway=sway, far=180.0)
+            z += plan.between(18, 45)
 
 
-def _people(look: Look, rng: np.random.Generator, things: list[Placed]) -> None:
-    """People on the pavements, riders beside the lanes."""
-    for _ in range(int(rng.integers(22, 60))):
-        way = 1.0 if rng.random() < 0.5 else -1.0
-        s = 1.0 if rng.random() < 0.5 else -1.0
-        pace = WALK_M_S * float(rng.uniform(0.8, 1.2))
-        figure = Figure(
-            look, int(rng.integers(1 << 30)), view="back" if way > 0 else "front", rides=False
-        )
-        x = s * (look.edge + rng.uniform(1.0, look.pavement - 0.4))
-        walk = Walk(figure, float(x), pace / STRIDE_M, float(rng.random()))
-        z = float(rng.uniform(0, LOOP_M))
-        things.append(Placed(walk, z, speed=pace * way, far=130.0))
-        if rng.random() < 0.3:  # a companion
-            other = Figure(
-                look, int(rng.integers(1 << 30)), view="back" if way > 0 else "front", rides=False
-            )
-            beside = Walk(other, float(x) - s * 0.6, pace / STRIDE_M, float(rng.random()))
-            things.append(Placed(beside, z + 0.2, speed=pace * way, far=130.0))
-    for _ in range(int(rng.integers(6, 16))):
-        s = look.side if rng.random() < 0.6 else -look.side
-        way = 1.0 if s == look.side else -1.0
-        figure = Figure(
-            look, int(rng.integers(1 << 30)), view="back" if way > 0 else "front", rides=True
-        )
-        x = s * (look.edge - max(look.parking - 0.2, 0.0) - rng.uniform(0.2, 0.5))
-        pace = float(rng.uniform(3.6, 5.6))
-        ride = Walk(figure, float(x), pace / 5.0, float(rng.random()))
-        things.append(Placed(ride, float(rng.uniform(0, LOOP_M)), speed=pace * way, far=150.0))
+def _people(plan: Plan) -> None:
+    """People on the pavements, some side by side."""
+    look = plan.look
+    for _ in range(int(plan.rng.integers(22, 60))):
+        way, s = plan.sign(), plan.sign()
+        pace = WALK_M_S * plan.between(0.8, 1.2)
+        x = s * (look.edge + plan.between(1.0, look.pavement - 0.4))
+        z = plan.between(0, LOOP_M)
+        for beside in range(2 if plan.chance(0.3) else 1):
+            who = plan.figure("back" if way > 0 else "front")
+            walk = Walk(who, x - s * 0.6 * beside, pace / STRIDE_M, plan.between(0, 1))
+            plan.put(walk, z + 0.2 * beside, speed=pace * way, far=130.0)
+
+
+def _riders(plan: Plan) -> None:
+    """Cyclists beside the lanes."""
+    look = plan.look
+    for _ in range(int(plan.rng.integers(6, 16))):
+        s = look.side if plan.chance(0.6) else -look.side
+        way = s * look.side
+        x = s * (look.edge - max(look.parking - 0.2, 0.0) - plan.between(0.2, 0.5))
+        pace = plan.between(3.6, 5.6)
+        who = plan.figure("back" if way > 0 else "front", rides=True)
+        ride = Walk(who, x, pace / METRES_A_TURN, plan.between(0, 1))
+        plan.put(ride, plan.between(0, LOOP_M), speed=pace * way, far=150.0)

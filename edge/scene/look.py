@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import exp
 from typing import Final
 
 import cv2
@@ -14,7 +15,7 @@ from edge.types import Image
 
 Floats = NDArray[np.float64]
 NEAR_M: Final = 0.6  # nothing nearer is projected: the frame's edges lie beyond it
-LIMIT_PX: Final = 20_000.0  # keeps fixed point inside OpenCV's 16-bit drawing range
+ONE: Final = float(1 << SHIFT)
 
 # Colours are BGR. (name, sky above, sky at the horizon, light on surfaces, ambient share, haze length m)
 MOODS: Final = (
@@ -40,14 +41,22 @@ class View:
     y: float
 
     def points(self, x: Floats, y: Floats, z: Floats) -> Points:
-        """Frame px in fixed point, (..., 2) int32."""
-        scale = self.focal / np.maximum(z, NEAR_M)
-        out = np.empty((*scale.shape, 2))
-        out[..., 0] = self.centre + (x - self.x) * scale
-        out[..., 1] = self.horizon + (self.y - y) * scale
-        np.clip(out, -LIMIT_PX, LIMIT_PX, out=out)
-        out *= 1 << SHIFT
+        """Frame px in fixed point, (..., 2) int32; ``z`` must not be under ``NEAR_M``."""
+        scale = self.focal * ONE / z
+        out = np.empty((*scale.shape, 2), np.int32)
+        np.add((x - self.x) * scale, self.centre * ONE, out=out[..., 0], casting="unsafe")
+        np.add((self.y - y) * scale, self.horizon * ONE, out=out[..., 1], casting="unsafe")
+        return out
+
+    def upright(self, offsets: Floats, z: float) -> Points:
+        """Points that all stand at ``z``: (N, 2) of (x − camera x, camera y − y) in metres."""
+        out = offsets * (self.focal * ONE / z)
+        out += (self.centre * ONE, self.horizon * ONE)
         return out.astype(np.int32)
+
+    def offsets(self, points: list[tuple[float, float]]) -> Floats:
+        """Metres from the camera's axis, (N, 2) right and down, of points (x, y)."""
+        return np.array([(x - self.x, self.y - y) for x, y in points])
 
     def flat(self, x0: float, x1: float, z0: float, z1: float) -> Points:
         """A rectangle lying on the ground, (4, 2)."""
@@ -55,15 +64,11 @@ class View:
 
     def quad(self, *corners: tuple[float, float, float]) -> Points:
         """A polygon by its corners (x, y, z): plain floats, cheaper than arrays for so few."""
-        one = float(1 << SHIFT)
+        focal, centre, horizon = self.focal * ONE, self.centre * ONE, self.horizon * ONE
         out = []
         for x, y, z in corners:
-            s = self.focal / (z if z > NEAR_M else NEAR_M)
-            u = self.centre + (x - self.x) * s
-            v = self.horizon + (self.y - y) * s
-            u = min(max(u, -LIMIT_PX), LIMIT_PX)
-            v = min(max(v, -LIMIT_PX), LIMIT_PX)
-            out.append((int(u * one), int(v * one)))
+            s = focal / (z if z > NEAR_M else NEAR_M)
+            out.append((int(centre + (x - self.x) * s), int(horizon + (self.y - y) * s)))
         return np.array(out, np.int32)
 
 
@@ -84,21 +89,16 @@ class Look:
     parking: float
     pavement: float
     grain: int
+    haze_bgr: tuple[float, float, float]  # what far things fade into
 
     @property
     def edge(self) -> float:
         """From the road's middle to the kerb."""
         return self.lane * self.lanes + self.parking
 
-    @property
-    def haze_bgr(self) -> tuple[float, float, float]:
-        """What far things fade into."""
-        b, g, r = (0.94 * self.sky[1]).tolist()
-        return b, g, r
-
     def haze(self, z: float) -> float:
         """Share of haze in front of a thing at ``z``."""
-        return float(1.0 - np.exp(-max(z - 8.0, 0.0) / self.haze_m))
+        return 1.0 - exp((8.0 - z) / self.haze_m) if z > 8.0 else 0.0
 
     def lit(self, bgr: Floats, normal: Floats) -> Floats:
         """A surface's colour under this sky; ``bgr`` (..., 3), ``normal`` (..., 3) unit, outward."""
@@ -133,10 +133,12 @@ def draw_look(width: int, height: int, rng: np.random.Generator) -> Look:
     )
     sun = np.array([rng.uniform(-1, 1), rng.uniform(0.5, 1.2), rng.uniform(-1, 0.4)])
     jitter = rng.normal(0.0, 6.0, (2, 3))
+    low_sky = np.clip(low + jitter[1], 20, 250)
+    b, g, r = (0.94 * low_sky).tolist()
     return Look(
         view=view,
         mood=mood,
-        sky=(np.clip(above + jitter[0], 20, 250), np.clip(low + jitter[1], 20, 250)),
+        sky=(np.clip(above + jitter[0], 20, 250), low_sky),
         light=np.asarray(light) * rng.uniform(0.9, 1.05),
         ambient=ambient,
         sun=sun / np.linalg.norm(sun),
@@ -147,6 +149,7 @@ def draw_look(width: int, height: int, rng: np.random.Generator) -> Look:
         parking=2.2 if rng.random() < 0.7 else 0.3,
         pavement=rng.uniform(2.2, 4.0),
         grain=int(rng.integers(3, 9)),
+        haze_bgr=(b, g, r),
     )
 
 

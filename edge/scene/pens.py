@@ -83,7 +83,7 @@ class Pen(Protocol):
 class ColourPen:
     """Draws the picture, with smooth edges."""
 
-    def __init__(self, image: Image, haze_bgr: Colour) -> None:
+    def __init__(self, image: Image, haze_bgr: tuple[float, float, float]) -> None:
         self._image = image
         self._haze_bgr = haze_bgr
 
@@ -107,16 +107,11 @@ class ColourPen:
 
     def sprite(self, sprite: Sprite, left: float, top: float, height: float, haze: float) -> None:
         """Blend a sprite over the picture: premultiplied, so one multiply and one add."""
-        placed = sprite.place(left, top, height, self._image.shape)
+        placed = sprite.place(left, top, height, self._image.shape, haze, self._haze_bgr)
         if placed is None:
             return
         colour, clear, x, y = placed
         roi = self._image[y : y + colour.shape[0], x : x + colour.shape[1]]
-        if haze > 0.02:
-            # Premultiplied haze: colour·(1−h) + haze·h·alpha, alpha = 1 − clear.
-            alpha = cv2.bitwise_not(clear)
-            tint = cv2.multiply(alpha, (*self._haze_bgr[:3], 0.0), scale=haze / 255.0)
-            colour = cv2.addWeighted(colour, 1.0 - haze, tint, 1.0, 0.0)
         cv2.multiply(roi, clear, dst=roi, scale=1.0 / 255.0)
         cv2.add(roi, colour, dst=roi)
 
@@ -157,7 +152,7 @@ class TruthPen:
 
     def sprite(self, sprite: Sprite, left: float, top: float, height: float, haze: float) -> None:
         """Mark the pixels that the sprite covers by half or more."""
-        placed = sprite.place(left, top, height, self._codes.shape)
+        placed = sprite.place(left, top, height, self._codes.shape, 0.0, (0.0, 0.0, 0.0))
         if placed is None:
             return
         _, clear, x, y = placed

@@ -1,8 +1,10 @@
-"""Pictures with transparency that are drawn once, large, and placed at any size; no shape is known here."""
+"""Pictures with transparency, drawn once, large, and placed at any size; no shape is known here."""
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from typing import Final
 
 import cv2
@@ -11,9 +13,132 @@ from numpy.typing import NDArray
 
 from edge.types import Image
 
+SHELF_BYTES: Final = 12 << 20  # about twice what one busy view needs
+SMALL_PX: Final = 80  # up to this height scaled sprites are kept: they repeat from frame to frame
+HAZE_STEPS: Final = 24
+
+
+class Shelf:
+    """Keeps what was drawn last, within ``SHELF_BYTES``; what it holds never changes a picture."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, tuple[Sprite | Pair, int]] = OrderedDict()
+        self._bytes = 0
+        self._numbers = itertools.count()
+
+    def number(self) -> int:
+        """A number of one's own, to build keys with."""
+        return next(self._numbers)
+
+    def sprite(self, key: Hashable, make: Callable[[], Sprite]) -> Sprite:
+        """The sprite under ``key``, made when it is not there."""
+        found = self._find(key)
+        if isinstance(found, Sprite):
+            return found
+        made = make()
+        self._keep(key, made, made.nbytes)
+        return made
+
+    def pair(self, key: Hashable, make: Callable[[], Pair]) -> Pair:
+        """The scaled sprite under ``key``, made when it is not there."""
+        found = self._find(key)
+        if isinstance(found, tuple):
+            return found
+        made = make()
+        self._keep(key, made, made[0].nbytes + made[1].nbytes)
+        return made
+
+    def _find(self, key: Hashable) -> Sprite | Pair | None:
+        found = self._kept.get(key)
+        if found is None:
+            return None
+        self._kept.move_to_end(key)
+        return found[0]
+
+    def _keep(self, key: Hashable, made: Sprite | Pair, size: int) -> None:
+        self._kept[key] = (made, size)
+        self._bytes += size
+        while self._bytes > SHELF_BYTES and len(self._kept) > 1:
+            self._bytes -= self._kept.popitem(last=False)[1][1]
+
+
+Pair = tuple[Image, Image]
 Placed = tuple[Image, Image, int, int]
-CACHED_PX: Final = 64  # sizes up to this height are kept: they repeat from frame to frame
-CACHED_SIZES: Final = 24  # a sprite's kept sizes, the least recently used goes first
+
+
+class Sprite:
+    """A premultiplied picture and its cover at halving sizes.
+
+    Args:
+        colour: (h, w, 3) uint8 BGR, black where nothing is.
+        alpha: (h, w) uint8, 255 where it covers.
+        shelf: Where small sizes are kept.
+    """
+
+    def __init__(self, colour: Image, alpha: Image, shelf: Shelf) -> None:
+        self.aspect: float = colour.shape[1] / colour.shape[0]
+        self._shelf, self._number = shelf, shelf.number()
+        self._levels: list[Pair] = [(colour, alpha)]
+        while self._levels[-1][0].shape[0] > 12:
+            colour, alpha = shrink(colour), shrink(alpha)
+            self._levels.append((colour, alpha))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all its sizes."""
+        return sum(c.nbytes + a.nbytes for c, a in self._levels)
+
+    @property
+    def largest(self) -> Pair:
+        """Colour and alpha as drawn."""
+        return self._levels[0]
+
+    def place(
+        self,
+        left: float,
+        top: float,
+        height: float,
+        shape: tuple[int, ...],
+        haze: float,
+        haze_bgr: tuple[float, float, float],
+    ) -> Placed | None:
+        """Scale to ``height`` px, fade, crop to the frame: (colour, 255 − alpha, x, y), None outside.
+
+        Both are (h, w, 3): ready for one multiply and one add.
+        """
+        h = round(height)
+        w = round(height * self.aspect)
+        x, y = round(left), round(top)
+        x0, y0 = max(x, 0), max(y, 0)
+        x1, y1 = min(x + w, shape[1]), min(y + h, shape[0])
+        if h < 2 or w < 1 or x1 <= x0 or y1 <= y0:
+            return None
+        step = round(haze * HAZE_STEPS)
+        if h <= SMALL_PX:
+
+            def make() -> Pair:
+                level = self._level(h)
+                return _faded(_scaled(level[0], (w, h)), _scaled(level[1], (w, h)), step, haze_bgr)
+
+            colour, clear = self._shelf.pair((self._number, w, h, step), make)
+            if x1 - x0 < w or y1 - y0 < h:
+                crop = np.s_[y0 - y : y1 - y, x0 - x : x1 - x]
+                return colour[crop], clear[crop], x0, y0
+            return colour, clear, x0, y0
+        colour, alpha = self._level(h)
+        # Only the part inside the frame is scaled: a near tree is mostly outside.
+        sy, sx = colour.shape[0] / h, colour.shape[1] / w
+        rows = slice(int((y0 - y) * sy), max(round((y1 - y) * sy), int((y0 - y) * sy) + 1))
+        columns = slice(int((x0 - x) * sx), max(round((x1 - x) * sx), int((x0 - x) * sx) + 1))
+        size = (x1 - x0, y1 - y0)
+        scaled = _scaled(colour[rows, columns], size), _scaled(alpha[rows, columns], size)
+        return (*_faded(*scaled, step, haze_bgr), x0, y0)
+
+    def _level(self, height: int) -> Pair:
+        for level in reversed(self._levels):
+            if level[0].shape[0] >= height:
+                return level
+        return self._levels[0]
 
 
 def shrink(image: Image) -> Image:
@@ -22,74 +147,18 @@ def shrink(image: Image) -> Image:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-class Sprite:
-    """A premultiplied picture and its transparency at halving sizes.
-
-    Args:
-        colour: (h, w, 3) uint8 BGR, black where nothing is.
-        alpha: (h, w) uint8, 255 where it covers.
-    """
-
-    def __init__(self, colour: Image, alpha: Image) -> None:
-        clear = np.repeat((255 - alpha)[:, :, None], 3, axis=2)
-        self.aspect: float = colour.shape[1] / colour.shape[0]
-        self._levels: list[tuple[Image, Image]] = [(colour, clear)]
-        while self._levels[-1][0].shape[0] > 12:
-            colour, clear = shrink(colour), shrink(clear)
-            self._levels.append((colour, clear))
-        self._kept: OrderedDict[tuple[int, int], tuple[Image, Image]] = OrderedDict()
-
-    @property
-    def largest(self) -> tuple[Image, Image]:
-        """Colour and 255 − alpha as drawn."""
-        return self._levels[0]
-
-    def place(
-        self, left: float, top: float, height: float, shape: tuple[int, ...]
-    ) -> Placed | None:
-        """Scale to ``height`` px and crop to the frame: (colour, 255 − alpha, x, y), None when outside."""
-        h = round(height)
-        w = round(height * self.aspect)
-        x, y = round(left), round(top)
-        x0, y0 = max(x, 0), max(y, 0)
-        x1, y1 = min(x + w, shape[1]), min(y + h, shape[0])
-        if h < 2 or w < 1 or x1 <= x0 or y1 <= y0:
-            return None
-        if h <= CACHED_PX:
-            colour, clear = self._small(w, h)
-            crop = np.s_[y0 - y : y1 - y, x0 - x : x1 - x]
-            return colour[crop], clear[crop], x0, y0
-        colour, clear = self._level(h)
-        # Only the part inside the frame is scaled: a near tree is mostly outside.
-        sy, sx = colour.shape[0] / h, colour.shape[1] / w
-        source = np.s_[
-            int((y0 - y) * sy) : max(round((y1 - y) * sy), int((y0 - y) * sy) + 1),
-            int((x0 - x) * sx) : max(round((x1 - x) * sx), int((x0 - x) * sx) + 1),
-        ]
-        size = (x1 - x0, y1 - y0)
-        return _scaled(colour[source], size), _scaled(clear[source], size), x0, y0
-
-    def _level(self, height: int) -> tuple[Image, Image]:
-        for level in reversed(self._levels):
-            if level[0].shape[0] >= height:
-                return level
-        return self._levels[0]
-
-    def _small(self, w: int, h: int) -> tuple[Image, Image]:
-        found = self._kept.get((w, h))
-        if found is not None:
-            self._kept.move_to_end((w, h))
-            return found
-        colour, clear = self._level(h)
-        made = _scaled(colour, (w, h)), _scaled(clear, (w, h))
-        self._kept[(w, h)] = made
-        if len(self._kept) > CACHED_SIZES:
-            self._kept.popitem(last=False)
-        return made
-
-
 def _scaled(image: Image, size: tuple[int, int]) -> Image:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _faded(colour: Image, alpha: Image, step: int, haze_bgr: tuple[float, float, float]) -> Pair:
+    """Premultiplied haze, colour·(1−h) + haze·h·alpha, and the cover inverted on three planes."""
+    cover = np.asarray(cv2.cvtColor(alpha, cv2.COLOR_GRAY2BGR), np.uint8)
+    if step:
+        share = step / HAZE_STEPS
+        tint = cv2.multiply(cover, np.array([*haze_bgr, 0.0]), scale=share / 255.0)
+        colour = np.asarray(cv2.addWeighted(colour, 1.0 - share, tint, 1.0, 0.0), np.uint8)
+    return colour, np.asarray(cv2.bitwise_not(cover), np.uint8)
 
 
 class Sheet:
@@ -108,7 +177,7 @@ class Sheet:
     def limb(self, points: list[tuple[float, float]], thick: float, colour: list[float]) -> None:
         """A line with round ends through ``points``, ``thick`` metres wide."""
         px = max(round(thick * self._scale), 1)
-        for a, b in zip(points, points[1:], strict=False):
+        for a, b in itertools.pairwise(points):
             cv2.line(self._colour, self._at(*a), self._at(*b), colour, px, cv2.LINE_AA, 4)
             cv2.line(self._alpha, self._at(*a), self._at(*b), (255,), px, cv2.LINE_AA, 4)
 
@@ -129,8 +198,10 @@ class Sheet:
                 image, (self._at(x, y), (0, 0))[0], axes, 0, 0, 360, value, px, cv2.LINE_AA, 4
             )
 
-    def sprite(self, rng: np.random.Generator, *, lit_from: float, grain: float) -> Sprite:
-        """Round the drawing by light (−1 from the left, 1 from the right) and texture, then freeze it."""
+    def sprite(
+        self, rng: np.random.Generator, shelf: Shelf, *, lit_from: float, grain: float
+    ) -> Sprite:
+        """Round the drawing by light (−1 from the left, 1 from the right), roughen it, freeze it."""
         depth = cv2.distanceTransform(
             (self._alpha > 127).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3
         )
@@ -144,4 +215,4 @@ class Sheet:
         shaded = self._colour.astype(np.float32) * light[:, :, None]
         # Never brighter than alpha: premultiplied colours cannot overflow when blended.
         limit = self._alpha.astype(np.float32)[:, :, None]
-        return Sprite(np.clip(shaded, 0.0, limit).astype(np.uint8), self._alpha)
+        return Sprite(np.clip(shaded, 0.0, limit).astype(np.uint8), self._alpha, shelf)

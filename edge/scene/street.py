@@ -34,7 +34,7 @@ class StreetScene:
         self._speed = float(rng.uniform(7.0, 12.0))  # m/s, 25 to 43 km/h
         # Layout first and from its own generator: it must not depend on the frame's size.
         marks, things = lay_out(self._look, np.random.default_rng((seed, 1)), self._speed)
-        self._marks, self._things = _Line(marks), _Line(things)
+        self._marks, self._things = marks, _Line(things)
         self._picture, self._ground = backdrop(self._look, np.random.default_rng((seed, 2)))
         grain = np.random.default_rng((seed, 3)).integers(
             0, self._look.grain, (height + GRAINS, width, 3)
@@ -57,9 +57,11 @@ class StreetScene:
 
     def _paint(self, pen: Pen, t_s: float) -> None:
         """Draw everything in view, far to near; marks on the ground lie under all else."""
-        for line in (self._marks, self._things):
-            for placed, z in line.ahead(self._speed * t_s, t_s):
-                placed.thing.paint(pen, z, t_s)
+        camera_m = self._speed * t_s
+        for marks in self._marks:
+            marks.paint(pen, camera_m, LOOP_M)
+        for placed, z in self._things.ahead(camera_m, t_s):
+            placed.thing.paint(pen, z, t_s)
 
 
 class _Line:

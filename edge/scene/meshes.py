@@ -1,4 +1,4 @@
-"""Vehicles as small meshes with lit faces; where they drive is not decided here."""
+"""The shapes of vehicles as small meshes; paint, light and place are added elsewhere."""
 
 from __future__ import annotations
 
@@ -6,36 +6,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edge.scene.look import Floats, Look
-from edge.scene.pens import CAR, Pen
+from edge.scene.look import Floats
 
-PAINTS: Final = (
-    (48, 44, 42),
-    (226, 226, 224),
-    (172, 170, 166),
-    (120, 116, 112),
-    (40, 38, 150),
-    (128, 70, 30),
-    (92, 60, 24),
-    (60, 92, 46),
-    (200, 196, 188),
-    (46, 84, 168),
-    (30, 26, 92),
-    (170, 120, 60),
-)
-PARTS: Final[dict[str, tuple[float, float, float]]] = {
-    "glass": (74, 62, 52),
-    "pane": (96, 82, 68),
-    "tyre": (34, 32, 32),
-    "rim": (150, 150, 148),
-    "head": (236, 240, 244),
-    "tail": (44, 36, 190),
-    "trim": (46, 44, 44),
-    "plate": (208, 216, 216),
-    "under": (26, 25, 25),
-}
 Point3 = tuple[float, float, float]
 
 
@@ -293,7 +266,7 @@ class Solid:
     vertices: Floats  # (V, 3)
     slices: tuple[slice, ...]
     normals: Floats  # (F, 3)
-    centres: Floats  # (F, 3)
+    planes: Floats  # (F,) normal · corner: an eye beyond it sees the face
     least: Floats  # (F,)
 
 
@@ -312,76 +285,6 @@ def freeze(mesh: Mesh) -> Solid:
         centre = p.mean(axis=0)
         normals.append(normal if normal @ (centre - middle) > 0 else -normal)
         centres.append(centre)
-    return Solid(
-        mesh,
-        np.asarray(vertices),
-        tuple(slices),
-        np.asarray(normals),
-        np.asarray(centres),
-        np.asarray(mesh.least),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Vehicle:
-    """One vehicle at ``x``, its front towards ``heading`` (1 away from the camera, −1 towards it)."""
-
-    solid: Solid
-    look: Look
-    x: float
-    heading: float
-    colours: Floats  # (F, 3) lit
-    shadow: Floats
-
-    def paint(self, pen: Pen, z: float, t_s: float) -> None:
-        """Draw it with its middle at ``z`` metres ahead."""
-        solid, look = self.solid, self.look
-        view = look.view
-        half = solid.mesh.length / 2
-        if z < half * 0.6:
-            return
-        tall = view.focal * solid.mesh.height / max(z - half, 1.0)
-        wide = solid.mesh.width / 2
-        for grow, dark in ((0.22, 0.80), (0.02, 0.45)):
-            flat = view.flat(
-                self.x - wide - grow, self.x + wide + grow, z - half - grow, z + half + grow
-            )
-            pen.decal([flat], look.faded(self.shadow * dark, z))
-        eye = np.array([(view.x - self.x) * self.heading, view.y, -z * self.heading])
-        facing = np.einsum("ij,ij->i", solid.normals, eye - solid.centres) > 0
-        facing &= solid.least <= tall
-        p = solid.vertices
-        points = view.points(p[:, 0] * self.heading + self.x, p[:, 1], p[:, 2] * self.heading + z)
-        haze = look.haze(z)
-        colours = (self.colours + (np.asarray(look.haze_bgr) - self.colours) * haze).tolist()
-        pen.begin(CAR)
-        for i in np.flatnonzero(facing).tolist():
-            pen.face(points[solid.slices[i]], colours[i])
-        pen.end()
-
-
-def build_vehicle(
-    look: Look, rng: np.random.Generator, solids: tuple[Solid, ...], x: float, heading: float
-) -> Vehicle:
-    """A vehicle of a random make and paint."""
-    solid = solids[int(rng.choice(len(solids), p=SHARES))]
-    paint = np.asarray(PAINTS[int(rng.integers(len(PAINTS)))], float) * rng.uniform(0.8, 1.15)
-    base = np.array([paint if p == "body" else PARTS[p] for p in solid.mesh.parts], float)
-    turn = np.array([heading, 1.0, heading])
-    normals = solid.normals * turn
-    colours = look.lit(base, normals)
-    # Paint and glass mirror the sky where they lean upwards.
-    gloss: NDArray[np.float64] = np.array(
-        [0.30 if p in ("glass", "pane") else 0.14 if p == "body" else 0.0 for p in solid.mesh.parts]
-    )
-    gloss = gloss * np.clip(normals[:, 1], 0.0, 1.0)
-    colours = colours + (look.sky[0] * 1.05 - colours) * gloss[:, None]
-    lamps = look.mood in ("dusk", "grey", "evening")
-    for i, part in enumerate(solid.mesh.parts):
-        if part == "head" and lamps:
-            colours[i] = (225.0, 244.0, 250.0)
-        if part == "tail" and lamps:
-            colours[i] = (48.0, 44.0, 228.0)
-    up = np.array([0.0, 1.0, 0.0])
-    shadow = look.lit(np.full(3, 96.0), up)
-    return Vehicle(solid, look, x, heading, np.clip(colours, 0, 250), shadow)
+    outward = np.asarray(normals)
+    planes = np.einsum("ij,ij->i", outward, np.asarray(centres))
+    return Solid(mesh, np.asarray(vertices), tuple(slices), outward, planes, np.asarray(mesh.least))

@@ -1,0 +1,183 @@
+"""Vehicles on the road: painted, lit meshes when near, sprites of themselves when far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log2
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.scene.look import NEAR_M, Floats, Look, View
+from edge.scene.meshes import SHARES, Solid
+from edge.scene.pens import CAR, SHIFT, Pen, Points
+from edge.scene.sprites import Shelf, Sprite
+
+FAR_PX: Final = 36.0  # vehicles under this height are drawn from sprites: faces would be a few px
+SPRITE_PX: Final = 64.0
+SIDE_STEPS: Final = 28.0  # sprites differ by where the vehicle stands: 1/28 of sideways per ahead
+PAINTS: Final = (
+    (48, 44, 42),
+    (226, 226, 224),
+    (172, 170, 166),
+    (120, 116, 112),
+    (40, 38, 150),
+    (128, 70, 30),
+    (92, 60, 24),
+    (60, 92, 46),
+    (200, 196, 188),
+    (46, 84, 168),
+    (30, 26, 92),
+    (170, 120, 60),
+)
+PARTS: Final[dict[str, tuple[float, float, float]]] = {
+    "glass": (74, 62, 52),
+    "pane": (96, 82, 68),
+    "tyre": (34, 32, 32),
+    "rim": (150, 150, 148),
+    "head": (236, 240, 244),
+    "tail": (44, 36, 190),
+    "trim": (46, 44, 44),
+    "plate": (208, 216, 216),
+    "under": (26, 25, 25),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Vehicle:
+    """One vehicle at ``x``, its front towards ``heading`` (1 away from the camera, −1 towards it)."""
+
+    solid: Solid
+    look: Look
+    shelf: Shelf
+    number: int
+    x: float
+    heading: float
+    vertices: Floats  # (V, 3) turned to its heading
+    colours: Floats  # (F, 3) lit
+    shadow: Floats
+
+    def paint(self, pen: Pen, z: float, t_s: float) -> None:
+        """Draw it with its middle at ``z`` metres ahead."""
+        solid, look, view = self.solid, self.look, self.look.view
+        half, wide = solid.mesh.length / 2, solid.mesh.width / 2 + 0.3
+        if z < half * 0.6:
+            return
+        # Wholly beside the frame: the corner nearest to its middle is outside.
+        aside = abs(self.x - view.x) - wide
+        if aside > 0 and aside * view.focal / (z + half) > view.width * 0.56:
+            return
+        tall = view.focal * solid.mesh.height / max(z - half, 1.0)
+        rings = ((0.22, 0.80), (0.02, 0.45)) if tall > FAR_PX else ((0.02, 0.50),)
+        x0, x1 = self.x - wide + 0.3, self.x + wide - 0.3
+        for grow, dark in rings:
+            flat = view.flat(x0 - grow, x1 + grow, z - half - grow, z + half + grow)
+            pen.decal([flat], look.faded(self.shadow * dark, z))
+        pen.begin(CAR)
+        if tall > FAR_PX:
+            haze = look.haze(z)
+            colours = self.colours + (np.asarray(look.haze_bgr) - self.colours) * haze
+            points, seen = self._project(view, self.x, z, tall)
+            shades = colours.tolist()
+            for i in seen:
+                pen.face(points[solid.slices[i]], shades[i])
+        else:
+            self._paint_far(pen, z)
+        pen.end()
+
+    def _project(self, view: View, x: float, z: float, tall: float) -> tuple[Points, list[int]]:
+        """Corners on the frame, and the faces turned to the camera, in drawing order."""
+        solid, p = self.solid, self.vertices
+        eye = np.array([(view.x - x) * self.heading, view.y, -z * self.heading])
+        seen = (solid.normals @ eye > solid.planes) & (solid.least <= tall)
+        points = view.points(p[:, 0] + x, p[:, 1], np.maximum(p[:, 2] + z, NEAR_M))
+        return points, np.flatnonzero(seen).tolist()
+
+    def _paint_far(self, pen: Pen, z: float) -> None:
+        look, view = self.look, self.look.view
+        turn = round((self.x - view.x) / z * SIDE_STEPS)
+        octave = round(2 * log2(z))
+        sprite = self.shelf.sprite(
+            (self.number, turn, octave), lambda: self._draw(turn / SIDE_STEPS, 2 ** (octave / 2))
+        )
+        # The sheet spans so many metres around the vehicle's foot at its own distance.
+        reach_x, up, down = self._reach()
+        scale = view.focal / z
+        u, v = view.centre + (self.x - view.x) * scale, view.horizon + view.y * scale
+        height = (up + down) * scale
+        pen.sprite(sprite, u - reach_x * scale, v - up * scale, height, look.haze(z))
+
+    def _reach(self) -> tuple[float, float, float]:
+        """Metres that its sprite covers beside, above and below the foot of its middle."""
+        mesh = self.solid.mesh
+        return mesh.width * 0.7 + mesh.length * 0.25, mesh.height * 1.12, mesh.height * 0.2
+
+    def _draw(self, aside: float, z: float) -> Sprite:
+        """Its sprite as seen from ``z`` metres, ``aside`` metres sideways for each ahead."""
+        reach_x, up, down = self._reach()
+        scale = SPRITE_PX / (up + down)
+        shape = (round((up + down) * scale), round(2 * reach_x * scale))
+        view = View(
+            width=shape[1],
+            height=shape[0],
+            focal=scale * z,
+            centre=reach_x * scale,
+            horizon=up * scale - self.look.view.y * scale,
+            x=0.0,
+            y=self.look.view.y,
+        )
+        # The frame's centre moves with the vehicle: a sheet seen aside, not a camera turned.
+        points, seen = self._project(view, aside * z, z, SPRITE_PX)
+        points[:, 0] -= round(aside * z * scale * (1 << SHIFT))
+        colour = np.zeros((*shape, 3), np.uint8)
+        alpha = np.zeros(shape, np.uint8)
+        for i in seen:
+            face = points[self.solid.slices[i]]
+            cv2.fillConvexPoly(colour, face, self.colours[i].tolist(), cv2.LINE_AA, SHIFT)
+            cv2.fillConvexPoly(alpha, face, (255,), cv2.LINE_AA, SHIFT)
+        return Sprite(np.minimum(colour, alpha[:, :, None]), alpha, self.shelf)
+
+
+def build_vehicle(
+    look: Look,
+    rng: np.random.Generator,
+    solids: tuple[Solid, ...],
+    x: float,
+    heading: float,
+    *,
+    shelf: Shelf,
+) -> Vehicle:
+    """A vehicle of a random make and paint."""
+    solid = solids[int(rng.choice(len(solids), p=SHARES))]
+    paint = np.asarray(PAINTS[int(rng.integers(len(PAINTS)))], float) * rng.uniform(0.8, 1.15)
+    base = np.array([paint if p == "body" else PARTS[p] for p in solid.mesh.parts], float)
+    turn = np.array([heading, 1.0, heading])
+    normals = solid.normals * turn
+    colours = look.lit(base, normals)
+    # Paint and glass mirror the sky where they lean upwards.
+    gloss: NDArray[np.float64] = np.array(
+        [0.30 if p in ("glass", "pane") else 0.14 if p == "body" else 0.0 for p in solid.mesh.parts]
+    )
+    gloss = gloss * np.clip(normals[:, 1], 0.0, 1.0)
+    colours = colours + (look.sky[0] * 1.05 - colours) * gloss[:, None]
+    lamps = look.mood in ("dusk", "grey", "evening")
+    for i, part in enumerate(solid.mesh.parts):
+        if part == "head" and lamps:
+            colours[i] = (225.0, 244.0, 250.0)
+        if part == "tail" and lamps:
+            colours[i] = (48.0, 44.0, 228.0)
+    up = np.array([0.0, 1.0, 0.0])
+    shadow = look.lit(np.full(3, 96.0), up)
+    return Vehicle(
+        solid=solid,
+        look=look,
+        shelf=shelf,
+        number=shelf.number(),
+        x=x,
+        heading=heading,
+        vertices=solid.vertices * turn,
+        colours=np.clip(colours, 0, 250),
+        shadow=shadow,
+    )
