@@ -58,8 +58,8 @@ class _Plan:
 class MaskPainter:
     """Paints masks; keeps its tables and buffers while the masks' geometry stays the same."""
 
-    def __init__(self, *, alpha: float) -> None:
-        self._alpha = alpha
+    def __init__(self, *, opacity: float) -> None:
+        self._opacity = opacity
         self._plan: _Plan | None = None
 
     def paint(
@@ -100,7 +100,7 @@ class MaskPainter:
             colours = cv2.copyTo(colours, labels, grown)
         smooth = cv2.INTER_NEAREST_EXACT if plan.fine else cv2.INTER_LINEAR
         cv2.resize(colours, size, dst=plan.spread, interpolation=smooth)
-        alpha = self._alpha
+        alpha = self._opacity
         cv2.addWeighted(image, 1 - alpha, plan.spread[shown], alpha, 0, dst=out)
         if bare:
             # Resized linearly and cut at the half, the edge runs smoothly through coarse labels.

@@ -93,8 +93,19 @@ class _Chip:
 class Overlay:
     """Draws into a buffer of its own, which is made again when the frame's size changes."""
 
-    def __init__(self, *, mask_alpha: float = 0.42) -> None:
-        self._masks = MaskPainter(alpha=mask_alpha)
+    def __init__(
+        self,
+        *,
+        boxes: bool = True,
+        masks: bool = True,
+        legend: bool = True,
+        readout: bool = True,
+        mask_opacity: float = 0.45,
+    ) -> None:
+        """``mask_opacity`` 0..1 is how much of the frame a mask hides; the rest turns parts off."""
+        self._boxes_on, self._masks_on = boxes, masks
+        self._legend_on, self._readout_on = legend, readout
+        self._masks = MaskPainter(opacity=mask_opacity)
         self._out: Image = np.empty((0, 0, 3), np.uint8)
         self._style = _Style.fit(960, 540)
         self._classes: tuple[str, ...] = ()
@@ -111,10 +122,13 @@ class Overlay:
         if self._out.shape != image.shape:
             self._out = np.empty_like(image)
             self._style = _Style.fit(image.shape[1], image.shape[0])
-        present = self._masks.paint(image, result.masks, self._out)
-        self._draw_boxes(result.detections, result.classes)
-        self._draw_legend(present)
-        self._draw_readout(tuple(readout))
+        present = self._masks.paint(image, result.masks if self._masks_on else (), self._out)
+        if self._boxes_on:
+            self._draw_boxes(result.detections, result.classes)
+        if self._legend_on:
+            self._draw_legend(present)
+        if self._readout_on:
+            self._draw_readout(tuple(readout))
         return self._out
 
     def _draw_boxes(self, detections: Detections, classes: tuple[str, ...]) -> None:
@@ -145,7 +159,7 @@ class Overlay:
     def _place_chip(
         self, text: str, box: tuple[int, int, int, int], colour: Colour, others: list[_Chip]
     ) -> _Chip:
-        """Above the box, else inside at its top, else below it: where no better box's label is.
+        """Above the box, else below it, else inside at its top: where no better box's label is.
 
         Always wholly in the frame.
         """
@@ -153,7 +167,7 @@ class Overlay:
         frame_h, frame_w = self._out.shape[:2]
         width, height = style.width(text) + 2 * style.pad, style.cap + 2 * style.pad
         left = max(0, min(x0 - style.line // 2, frame_w - width))
-        tops = [top for top in (y0 - height, y0, y1) if 0 <= top <= frame_h - height]
+        tops = [top for top in (y0 - height, y1, y0) if 0 <= top <= frame_h - height]
         near = [o for o in others if o.left < left + width and left < o.left + o.width]
         for top in tops:
             if all(o.top >= top + height or top >= o.top + o.height for o in near):
