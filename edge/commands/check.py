@@ -1,0 +1,130 @@
+"""``edge check``: opens what a settings file names, says what it found, and runs nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from engines.errors import OutriderError, SettingsError, SinkError
+
+if TYPE_CHECKING:
+    from edge.settings import Settings
+    from engines.base import Engine
+
+
+@click.command()
+@click.argument("settings", type=click.Path(path_type=Path))
+@click.pass_context
+def check(context: click.Context, /, settings: Path) -> None:
+    """Validate SETTINGS, its models and its source without running.
+
+    Every part is looked at, also after one that is wrong. Exits 0 when all is well, else as
+    'edge run' would for the first thing that is wrong: 2 settings, 3 source, 4 model.
+    """
+    from edge.settings import load_settings
+
+    loaded = load_settings(settings)
+
+    from edge.logs import set_up_logs
+    from edge.sources.redact import redact
+
+    set_up_logs(verbose=loaded.log.verbose)
+    click.echo(f"settings  ok       {settings}")
+    parts: list[tuple[str, Callable[[Settings], Iterator[str]]]] = [
+        ("model", _models),
+        ("source", _source),
+        ("output", _sinks),
+    ]
+    code = 0
+    for name, look in parts:
+        try:
+            for line in look(loaded):
+                click.echo(f"{name:<9} ok       {redact(line)}")
+        except OutriderError as exc:
+            click.echo(f"{name:<9} WRONG    {redact(str(exc))}")
+            code = code or exc.exit_code
+    context.exit(code)
+
+
+def _models(settings: Settings) -> Iterator[str]:
+    """Open every model, which compares its tensors with its spec, and look for the classes."""
+    from edge.adopt_cache import adopted
+    from edge.perception import Perception
+    from engines import open_engine
+    from engines.model_file import find_spec
+
+    opened: list[Engine] = []
+    try:
+        for path in settings.model.files:
+            foreign = path.suffix == ".onnx" and find_spec(path) is None
+            engine = open_engine(
+                adopted(path, settings.source.uri) if foreign else path,
+                engine=settings.model.engine,
+                precision=settings.model.precision,
+                slots=settings.model.slots or 1,
+                threads=settings.model.threads,
+            )
+            opened.append(engine)
+            size = f"{engine.spec.input.width}x{engine.spec.input.height}"
+            yield f"{path}: {size} in {engine.name} at {engine.precision}"
+            head = engine.spec.detection
+            if head is not None:
+                yield f"  boxes of {len(head.classes)} classes: {_some(head.classes)}"
+            for mask in engine.spec.masks:
+                yield f"  mask {mask.name}: {_some(mask.classes)}"
+        Perception(opened, classes=settings.detect.classes)
+    finally:
+        for engine in opened:
+            engine.close()
+
+
+def _source(settings: Settings) -> Iterator[str]:
+    """Open the source and read one frame."""
+    from edge.sources import open_source
+    from edge.sources.options import SourceOptions
+
+    given = settings.source
+    options = SourceOptions(
+        open_timeout_s=given.open_timeout_s,
+        read_timeout_s=given.read_timeout_s,
+        rotate_deg=given.rotate_deg,
+        flip=given.flip,
+        seed=given.seed,
+        images_fps=given.images_fps,
+    )
+    source = open_source(given.uri, policy=given.policy, stop=threading.Event(), options=options)
+    try:
+        frame = source.read()
+        kind = "live" if source.live else "a file"
+        rate = "an unknown rate" if source.fps is None else f"{source.fps:g} fps"
+        size = "no frame" if frame is None else f"{frame.wh[0]}x{frame.wh[1]}"
+        yield f"{source.name}: {kind}, {size} at {rate}"
+    finally:
+        source.close()
+
+
+def _sinks(settings: Settings) -> Iterator[str]:
+    """Open every sink; none writes before its first frame."""
+    from edge.sinks import open_sink
+
+    for text in settings.output.sinks:
+        try:
+            sink = open_sink(text, fps=None, live=True)
+        except SinkError as exc:
+            raise SettingsError(str(exc)) from exc
+        sink.close()
+        yield sink.name
+    metrics = settings.output.metrics
+    if metrics is not None:
+        from edge.metrics import check_writable
+
+        check_writable(metrics)
+        yield f"metrics in {metrics}"
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
