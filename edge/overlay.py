@@ -242,7 +242,7 @@ def _render_legend(
         places.append((x, y))
         used = max(used, x + entry + style.pad)
         x += entry + 3 * style.pad
-    image = np.zeros((y + style.row, min(used, width), 3), np.uint8)
+    image = np.zeros((y + style.row, used, 3), np.uint8)  # one long name may exceed the frame
     swatches = []
     for (name, colour), (x, y) in zip(entries, places, strict=True):
         style.write(image, name, x + swatch + style.pad, y + style.cap, _WHITE)
