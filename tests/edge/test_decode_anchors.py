@@ -104,6 +104,15 @@ def test_the_logit_filter_never_drops_what_the_score_lets_pass(
         assert passed == (score > conf)
 
 
+@pytest.mark.parametrize("conf", [0.001, 0.25, 0.5, 0.9, 0.999])
+def test_an_objectness_just_above_the_threshold_passes_with_a_sure_class(conf: float) -> None:
+    outputs = silent()
+    outputs["coarse"][0, :, 0, 0] = [0, 0, 0, 0, logit(conf) + 1e-3, 30, -30]  # σ(30) is 1
+    assert len(decode(outputs, conf=conf).scores) == 1
+    outputs["coarse"][0, 4, 0, 0] = logit(conf) - 1e-3
+    assert len(decode(outputs, conf=conf).scores) == 0
+
+
 @pytest.mark.parametrize("conf", [0.0, 1.0])
 def test_the_extreme_thresholds_work(conf: float) -> None:
     outputs = silent()

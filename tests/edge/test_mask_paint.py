@@ -115,14 +115,14 @@ def test_an_edge_lies_where_the_letterbox_puts_it(
 
 def test_the_picture_agrees_with_the_exact_mask_nearly_everywhere() -> None:
     rng = np.random.default_rng(5)
-    # Padding of 13 rows (1920x1200 would give it) does not divide by the labels' 4 px.
+    # Padding of 13 rows does not divide by the labels' 8 px: the frame begins in row 1.625.
     letterbox = fit((640, 358), (640, 384), "letterbox_center")
     assert letterbox.pad_y == 13
     blocks = rng.integers(0, 2, (12, 20), dtype=np.uint8)
-    labels = blocks.repeat(8, 0).repeat(8, 1)  # (96, 160)
+    labels = blocks.repeat(4, 0).repeat(4, 1)  # (48, 80)
     out = paint(frame(640, 358), mask(labels, letterbox))
     exact = letterbox.mask_to_frame(labels) == 1
-    # Wrong by one label row, a 32-px block pattern would disagree on about 6 %.
+    # Wrong by 5 px, blocks of 32 px would disagree on half of 5/32, 8 %.
     assert ((out != GREY).any(axis=2) != exact).mean() < 0.02
 
 

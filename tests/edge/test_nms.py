@@ -89,9 +89,10 @@ def test_boxes_of_different_classes_never_suppress_each_other() -> None:
     assert nms([(0, 0, 10, 10)] * 3, [0.5, 0.9, 0.7], [0, 1, 2]) == [1, 2, 0]
 
 
-def test_a_box_beyond_the_left_edge_does_not_meet_another_class_beyond_the_right() -> None:
-    # Classes are parted by a shift; without a common origin −50 of class 1 would land on 601.
-    assert nms([(600, 0, 650, 50), (-50, 0, 0, 50)], [0.9, 0.8], [0, 1]) == [0, 1]
+def test_a_box_beyond_the_top_left_does_not_meet_another_class_at_the_bottom_right() -> None:
+    # Classes are parted by a shift of x and y; without a common origin −50 of class 1 would land
+    # on 601 and meet class 0 there.
+    assert nms([(600, 600, 650, 650), (-50, -50, 0, 0)], [0.9, 0.8], [0, 1]) == [0, 1]
 
 
 def test_boxes_that_only_touch_both_stay() -> None:
