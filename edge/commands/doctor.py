@@ -1,0 +1,44 @@
+"""``edge doctor``: prints what the machine can do; it finds nothing out itself and never fails."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from edge.doctor import Finding
+
+MARKS = {"ok": ("ok", "green"), "missing": ("MISSING", "red"), "none": ("-", "yellow")}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON list of findings, for programs.")
+def doctor(as_json: bool) -> None:
+    """Say what this machine can do, what is missing and how to get it."""
+    from edge.doctor import examine
+
+    findings = examine()
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        click.echo(as_text(findings))
+
+
+def as_text(findings: list[Finding]) -> str:
+    """The findings as a page: a heading a section, a line a finding, hints below them."""
+    lines: list[str] = []
+    section = ""
+    for found in findings:
+        if found.section != section:
+            section = found.section
+            lines += ["", click.style(section, bold=True)]
+        mark, colour = MARKS[found.status]
+        lines.append(f"  {click.style(f'{mark:<8}', fg=colour)} {found.name:<14} {found.text}")
+        if found.status == "missing" and found.hint:
+            lines.append(f"{'':<11}{'':<14} to get it: {found.hint}")
+    wanting = sum(found.status == "missing" for found in findings)
+    lines += ["", "Nothing is missing." if not wanting else f"{wanting} missing, see above."]
+    return "\n".join(lines).lstrip("\n")
