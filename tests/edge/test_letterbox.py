@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -73,6 +73,7 @@ def test_an_odd_row_of_padding_goes_below() -> None:
     assert (box.pad_y, box.resized_wh) == (24, (100, 51))
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(frame_wh=sizes, input_wh=st.sampled_from([(640, 640), (640, 384), (416, 416), (320, 736)]))
 def test_centred_geometry_is_that_of_ultralytics(
     frame_wh: tuple[int, int], input_wh: tuple[int, int]
@@ -89,6 +90,7 @@ def test_centred_geometry_is_that_of_ultralytics(
         assert input_w - box.pad_x - unpadded[0] == round(dw + 0.1)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(frame_wh=sizes, resize=st.sampled_from(RESIZES))
 def test_the_resized_frame_lies_inside_the_input_and_touches_it(
     frame_wh: tuple[int, int], resize: Resize
@@ -102,6 +104,7 @@ def test_the_resized_frame_lies_inside_the_input_and_touches_it(
     assert box.pad_y + height <= 384
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(
     frame_wh=sizes,
     resize=st.sampled_from(RESIZES),
@@ -225,6 +228,7 @@ def test_a_mask_whose_padding_does_not_divide_is_placed_by_pixel_centres() -> No
     assert box.mask_crop(labels)[:, 0].tolist() == [0, 1, 2]
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(frame_wh=sizes, resize=st.sampled_from(RESIZES))
 def test_a_mask_crop_is_never_empty(frame_wh: tuple[int, int], resize: Resize) -> None:
     crop = Letterbox.fit(frame_wh, spec(640, 384, resize)).mask_crop(np.zeros((96, 160), np.uint8))
