@@ -1,13 +1,12 @@
-"""The ``edge`` command: names its subcommands and maps errors to exit codes; imports nothing heavy."""
+"""The ``edge`` command: names its subcommands, maps errors to exit codes; imports nothing heavy."""
 
 from __future__ import annotations
 
 import sys
+import traceback
 from importlib import import_module
 
 import click
-
-from engines.errors import OutriderError
 
 
 class LazyGroup(click.Group):
@@ -42,19 +41,32 @@ class LazyGroup(click.Group):
 def invoke(group: click.Group, name: str) -> None:
     """Run ``group`` and leave the process with the project's exit codes.
 
-    An ``OutriderError`` becomes one line on stderr and its own exit code; wrong usage exits 2.
+    An ``OutriderError`` becomes its message on stderr and its own exit code; wrong usage exits 2,
+    Ctrl-C 0, and what nobody foresaw 5, with a traceback. None of it shows credentials.
     """
     try:
         code = group.main(prog_name=name, standalone_mode=False)
-    except OutriderError as exc:
-        print(f"{name}: {exc}", file=sys.stderr)
-        sys.exit(exc.exit_code)
     except click.ClickException as exc:
         exc.show()
         sys.exit(2)
     except click.Abort:
         sys.exit(0)
+    except Exception as exc:
+        sys.exit(_report(exc, name))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _report(exc: Exception, name: str) -> int:
+    """Print an error on stderr; returns the exit code."""
+    # Imported only now: the packages bring NumPy, which --help can do without.
+    from edge.sources.redact import redact
+    from engines.errors import OutriderError
+
+    known = isinstance(exc, OutriderError)
+    text = str(exc) if known else f"this is a fault of Outrider:\n{traceback.format_exc().rstrip()}"
+    for line in redact(text).splitlines() or [type(exc).__name__]:
+        print(f"{name}: {line}", file=sys.stderr)
+    return exc.exit_code if isinstance(exc, OutriderError) else 5
 
 
 commands = LazyGroup(

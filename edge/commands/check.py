@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engines.errors import OutriderError, SettingsError, SinkError
-
 if TYPE_CHECKING:
     from edge.settings import Settings
     from engines.base import Engine
@@ -31,6 +29,7 @@ def check(context: click.Context, /, settings: Path) -> None:
 
     from edge.logs import set_up_logs
     from edge.sources.redact import redact
+    from engines.errors import OutriderError
 
     set_up_logs(verbose=loaded.log.verbose)
     click.echo(f"settings  ok       {settings}")
@@ -110,6 +109,7 @@ def _source(settings: Settings) -> Iterator[str]:
 def _sinks(settings: Settings) -> Iterator[str]:
     """Open every sink; none writes before its first frame."""
     from edge.sinks import open_sink
+    from engines.errors import SettingsError, SinkError
 
     for text in settings.output.sinks:
         try:
