@@ -5,12 +5,12 @@ A new kind is one file and one entry in ``SOURCES``. Nothing heavy is imported b
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Protocol
 
 from edge.sources.base import Source
@@ -78,18 +78,18 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tif
 def _is_images(text: str) -> bool:
     if "://" in text:
         return False
-    path = Path(text).expanduser()
-    if path.exists():
-        return path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES
+    path = os.path.expanduser(text)
+    if os.path.exists(path):  # unlike Path.exists it does not raise where a folder is closed to us
+        return os.path.isdir(path) or path.lower().endswith(IMAGE_SUFFIXES)
     return text.endswith("/") or bool(re.search(r"[*?\[]", text))
 
 
 def _is_file(text: str) -> bool:
     """Whether the text is a path: it exists, or looks like one that should."""
-    if "://" in text:
+    if "://" in text or "\0" in text:
         return False
     suffix = re.search(r"\.[A-Za-z0-9]{2,5}$", text)
-    return "/" in text or suffix is not None or Path(text).exists()
+    return "/" in text or suffix is not None or os.path.exists(text)
 
 
 SOURCES: dict[str, SourceKind] = {

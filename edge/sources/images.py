@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 import threading
 import time
@@ -41,14 +42,14 @@ def find_images(text: str) -> list[Path]:
         SourceError: nothing there, not readable, or no image among it.
     """
     path = Path(text).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir it does not raise where a folder is closed to us
         try:
             found = list(path.iterdir())
         except OSError as exc:
             raise SourceError(
                 f"{text}: the folder cannot be read: {exc.strerror}; check its rights (ls -ld)"
             ) from exc
-    elif path.exists():
+    elif os.path.exists(path):
         found = [path]
     else:
         found = [Path(p) for p in glob.glob(str(path), recursive=True)]
@@ -57,7 +58,7 @@ def find_images(text: str) -> list[Path]:
     images = [
         p
         for p in found
-        if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and p.is_file()
+        if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and os.path.isfile(p)
     ]
     if not images:
         raise SourceError(
@@ -82,9 +83,7 @@ def read_image(path: Path) -> Image:
         raise SourceError(f"{path}: cannot be read: {exc.strerror}; check its rights") from exc
     if data.size == 0:
         raise SourceError(f"{path}: the file is empty, wanted an image; copy it again")
-    content = data.tobytes()
-    # OpenCV fills a JPEG that was cut off with grey and returns it as if it were whole.
-    whole = not content.startswith(b"\xff\xd8") or _jpeg_ends(content)
+    whole = _is_whole(data.tobytes())
     image = None
     if whole:
         level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -99,6 +98,16 @@ def read_image(path: Path) -> Image:
         raise SourceError(f"{path}: {what}, wanted a whole image; copy it again or take it out")
     image.flags.writeable = False
     return cast(Image, image)
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether a JPEG or PNG has its end.
+
+    OpenCV returns a JPEG that was cut off as if it were whole, filled up with grey; libpng prints.
+    """
+    if content.startswith(b"\xff\xd8"):
+        return _jpeg_ends(content)
+    return not content.startswith(b"\x89PNG") or b"IEND" in content
 
 
 def _jpeg_ends(content: bytes) -> bool:
@@ -127,7 +136,7 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 
 def _contents(found: list[Path]) -> str:
-    kinds = Counter("folder" if p.is_dir() else p.suffix or "no suffix" for p in found)
+    kinds = Counter("folder" if os.path.isdir(p) else p.suffix or "no suffix" for p in found)
     return ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(5)) or "it is empty"
 
 

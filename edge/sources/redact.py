@@ -14,9 +14,9 @@ HIDDEN = "***"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)")
 _AUTHORITY = re.compile(r"[^/?#]*")
 # A host name or a bracketed IPv6 address, a port, and the punctuation of a sentence around it.
-_PLAIN_HOST = re.compile(r"""(\[[^\]@]*\]|[^:@\[\]]*)(:\d*)?['"`,.;:)\]>}]*""")
+_PLAIN_HOST = re.compile(r"""(\[[^\]@]*\]|[^:@\[\]]*)(:\d+)?['"`,.;)\]>}]*""")
 _ENCODED_LOGIN = re.compile(r"(?i)(%3A(?:%2F){2})[^\s&]*%40")
-_PARAMETER = re.compile(r"(?<=[?&;#/])([^=?&;#/\s]+)=([^&#\s]*)")
+_PARAMETER = re.compile(r"(?<=[?&;#/])([^=?&;#/\s]+)=([^;&#\s]*)((?:;[^&#\s]*)?)")
 
 _SECRET_PARTS = ("token", "key", "pass", "pwd", "sig", "secret", "auth", "cred", "session", "jwt")
 _SECRET_NAMES = frozenset({"user", "username", "usr", "login", "account", "pw", "sid", "code"})
@@ -45,7 +45,7 @@ def _without_login(rest: str) -> str:
         url = rest
     elif plain is not None:
         # "user:12/34@host" looks like host, port and path; without a port no password can be there.
-        url = url.partition("?")[0] if plain.group(2) and not authority.startswith("[") else ""
+        url = url if plain.group(2) and not authority.startswith("[") else ""
     cut = url.rfind("@")
     return rest if cut < 0 else HIDDEN + rest[cut:]
 
@@ -54,6 +54,8 @@ def _without_parameters(rest: str) -> str:
     def hide(match: re.Match[str]) -> str:
         name = unquote(match.group(1)).lower()
         secret = name in _SECRET_NAMES or any(part in name for part in _SECRET_PARTS)
-        return f"{match.group(1)}={HIDDEN}" if secret and match.group(2) else match.group()
+        if secret and (match.group(2) or match.group(3)):
+            return f"{match.group(1)}={HIDDEN}"  # some servers count a semicolon as the value's
+        return f"{match.group(1)}={match.group(2)}{_PARAMETER.sub(hide, match.group(3))}"
 
     return _PARAMETER.sub(hide, _ENCODED_LOGIN.sub(rf"\1{HIDDEN}%40", rest))

@@ -125,7 +125,8 @@ class VideoSource:
         self._lost = LostFrames()
         self._next_id = 0
         self._gaps = 0
-        self._media_ns = 0
+        self._start_ns = round((stream.start_time or 0) * (stream.time_base or 0) * SECOND_NS)
+        self._media_ns = self._start_ns
         self._arrival_ns = 0
         self._fps = _nominal_fps(stream) if self._timed else None
 
@@ -219,14 +220,18 @@ class VideoSource:
         return self._ready.popleft()
 
     def _decode(self, packet: Packet[VideoStream]) -> None:
-        self._end_check.saw(packet)
-        if packet.is_corrupt and not self._live:
-            self._gaps += 1  # half a picture; on a live stream better than none until the next key
-            return
         try:
-            self._ready.extend(packet.decode())
+            pictures = packet.decode()
         except av.error.FFmpegError:
             self._gaps += 1  # a damaged packet; the decoder goes on with the next
+            pictures = []
+        self._end_check.saw(packet, pictures)
+        for picture in pictures:
+            # Half a picture is a loss in a file; on a live stream it is the newest that there is.
+            if picture.is_corrupt and not self._live:
+                self._gaps += 1
+            else:
+                self._ready.append(picture)
 
     def _finish(self) -> None:
         """The container ended; the decoder was flushed by demux's last, empty packet."""
@@ -269,6 +274,7 @@ class VideoSource:
         count = self._next_id + len(self._ready)
         last = self._ready[-1] if self._ready else None
         end_ns = self._media_time_ns(last) if last is not None else self._media_ns
+        end_ns -= self._start_ns
         return SourceError(
             redact(
                 f"{self._name}: breaks off after frame {count} at {end_ns / SECOND_NS:.2f} s "
@@ -300,7 +306,7 @@ class _EndCheck:
     """Tells a video that ended from one that was cut off, by what its header promised.
 
     FFmpeg reports both as a plain end. Formats whose header promises nothing (a raw or transport
-    stream) are believed unless their last packet is damaged.
+    stream) are believed unless what came last is damaged.
     """
 
     _SLACK_S = 0.5  # headers round, and some writers count one frame too many
@@ -310,11 +316,13 @@ class _EndCheck:
         self._reached_s = 0.0
         self._damaged = False
 
-    def saw(self, packet: Packet[VideoStream]) -> None:
-        """Take note of a packet of the video stream."""
+    def saw(self, packet: Packet[VideoStream], pictures: list[VideoFrame]) -> None:
+        """Take note of a packet of the video stream and of the pictures that came of it."""
+        if pictures:
+            self._damaged = pictures[-1].is_corrupt
         if packet.size == 0:
             return  # the empty packet that flushes the decoder
-        self._damaged = packet.is_corrupt
+        self._damaged = self._damaged or packet.is_corrupt
         if packet.pts is not None and packet.time_base is not None:
             end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
             self._reached_s = max(self._reached_s, end_s)
@@ -323,7 +331,7 @@ class _EndCheck:
         """Why the end is no proper one, or an empty text."""
         if self._promised_s is not None and self._reached_s < self._promised_s - self._SLACK_S:
             return f"its header promises {self._promised_s:.2f} s"
-        return "its last packet is incomplete" if self._damaged else ""
+        return "its last frame is incomplete" if self._damaged else ""
 
 
 def _promised_end_s(container: InputContainer, stream: VideoStream) -> float | None:
