@@ -1,4 +1,4 @@
-"""The one interface over all inference engines; it knows arrays and slots, never boxes or threads."""
+"""The one interface over all inference engines: arrays and slots, never boxes or threads."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Engine(Protocol):
 
     An engine is created, used and closed on one thread. A slot goes round fill → submit → wait:
     the caller writes into ``inputs(slot)``, ``submit`` starts the run and returns at once where the
-    backend can, ``wait`` blocks until it is done. Arrays from ``wait`` are views of the engine's own
-    memory: valid until that slot is submitted again or the engine is closed.
+    backend can, ``wait`` blocks until it is done. Arrays from ``wait`` are read-only views of the
+    engine's own memory: valid until that slot is submitted again or the engine is closed.
     """
 
     @property

@@ -21,6 +21,11 @@ from engines.seam import EngineOptions, SlotStates
 from engines.spec import ModelSpec
 
 _NAME = "replay"
+_BROKEN = (
+    OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, NotImplementedError,
+    zipfile.BadZipFile, ZlibError,
+)  # fmt: skip
+"""What NumPy and zipfile raise over broken archives; a lone .npy array is no context manager."""
 SUFFIX = ".replay.npz"
 
 
@@ -39,11 +44,12 @@ def open_replay(path: Path, options: EngineOptions) -> ReplayEngine:
             "choose another engine with --engine."
         )
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: NumPy leaves a file open that turns out to be no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             spec_json, precision = str(archive["spec"]), str(archive["precision"])
             spec = ModelSpec.from_json(spec_json, origin=str(path))
             runs = [archive[f"output_{i}"] for i in range(len(spec.outputs))]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, ZlibError) as exc:
+    except _BROKEN as exc:
         raise ModelError(
             f"{path}: not a whole recording of outputs ({exc}). Make it again with "
             "engines.replay.record()."

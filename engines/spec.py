@@ -1,7 +1,7 @@
-"""What a model file says about itself: tensors, input geometry, heads. Data only: no arrays, no runtime.
+"""What a model file says about itself: tensors, input geometry, heads. Data only, no runtime.
 
-The spec travels as JSON in the ONNX file's ``metadata_props["outrider"]``, so one file is all there is
-to copy. Heads name their tensors; nothing depends on the order of a graph's outputs.
+The spec travels as JSON in the ONNX file's ``metadata_props["outrider"]``, so one file is all there
+is to copy. Heads name their tensors; nothing depends on the order of a graph's outputs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _STRICT = ConfigDict(extra="forbid", frozen=True)
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One input or output tensor: its name, static shape and NumPy dtype name ('uint8', 'float32')."""
+    """One input or output tensor: name, static shape, NumPy dtype name ('uint8', 'float32')."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -66,10 +66,11 @@ class DetectionHead:
     """Where the boxes are and how to decode them.
 
     Families:
-        yolo-anchors: one raw tensor a stride, (1, A·(5+C), H/s, W/s) float32, channels ordered anchor
-            by anchor as tx, ty, tw, th, objectness, classes, all before sigmoid. ``box_code`` 'darknet':
-            xy = (σ(t) + cell)·s, wh = anchor·exp(t) (YOLOv3, arXiv 1804.02767); 'yolov5':
-            xy = (2σ(t) − 0.5 + cell)·s, wh = anchor·(2σ(t))² (Ultralytics YOLOv5).
+        yolo-anchors: one raw tensor a stride, (1, A·(5+C), H/s, W/s) float32, channels ordered
+            anchor by anchor as tx, ty, tw, th, objectness, classes, all before sigmoid.
+            ``box_code`` 'darknet': xy = (σ(t) + cell)·s, wh = anchor·exp(t) (YOLOv3, arXiv
+            1804.02767); 'yolov5': xy = (2σ(t) − 0.5 + cell)·s, wh = anchor·(2σ(t))²
+            (Ultralytics YOLOv5).
         yolov8: one tensor (1, 4+C, N) float32, cx, cy, w, h in input pixels, then scores 0..1.
         yolox: one tensor (1, N, 5+C) float32 over all strides in order; xy = (t + cell)·s,
             wh = exp(t)·s; objectness and classes already 0..1 (arXiv 2107.08430).

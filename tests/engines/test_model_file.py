@@ -1,0 +1,164 @@
+"""Model files: what is read back is what was written, and broken or unsafe files are refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from engines.errors import ModelError
+from engines.model_file import (
+    find_spec,
+    is_quantized,
+    load_model,
+    read_spec,
+    save_model,
+    sha256_of,
+    write_spec,
+)
+from tests.tiny_models import tiny_street
+
+
+def plain() -> onnx.ModelProto:
+    """A valid model that adds a weight; without a spec."""
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])
+    weight = numpy_helper.from_array(np.ones(2, np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "w"], ["y"])], "plain", [value], [out], [weight]
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def with_external_weight(path: Path, location: str) -> None:
+    model = plain()
+    weight = model.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    entry = weight.external_data.add()
+    entry.key, entry.value = "location", location
+    path.write_bytes(model.SerializeToString())
+
+
+def test_a_written_spec_reads_back_equal_and_other_metadata_stays(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    spec = tiny_street(path)
+    model = load_model(path)
+    note = model.metadata_props.add()
+    note.key, note.value = "author", "someone"
+    write_spec(model, spec)
+    write_spec(model, spec)
+    save_model(model, path)
+    assert read_spec(path) == spec
+    assert sorted(p.key for p in load_model(path).metadata_props) == ["author", "outrider"]
+
+
+def test_a_valid_file_without_a_spec_is_found_and_its_adoption_named(tmp_path: Path) -> None:
+    path = tmp_path / "plain.onnx"
+    save_model(plain(), path)
+    assert find_spec(path) is None
+    with pytest.raises(ModelError, match=f"edge-export adopt {path}"):
+        read_spec(path)
+
+
+def test_a_missing_file_a_folder_and_bytes_that_are_no_model_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such model file"):
+        find_spec(tmp_path / "no.onnx")
+    with pytest.raises(ModelError, match="cannot be read"):
+        find_spec(tmp_path)
+    for content in (b"", b"\x00" * 64, b"not a model at all", b"PK\x03\x04" + bytes(100)):
+        path = tmp_path / "bad.onnx"
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match=f"got {len(content)} bytes"):
+            find_spec(path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "model.onnx"
+    tiny_street(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ModelError, match=r"model\.onnx: (not an ONNX model|holds no ONNX graph)"):
+        find_spec(path)
+
+
+def test_a_spec_that_is_no_spec_is_refused_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    tiny_street(path)
+    model = load_model(path)
+    entry = next(p for p in model.metadata_props if p.key == "outrider")
+    entry.value = entry.value.replace('"height":64', '"height":"tall"')
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"not valid at input\.height"):
+        find_spec(path)
+
+
+@pytest.mark.parametrize("location", ["/etc/hostname", "../outside.bin", "a/../../outside.bin", ""])
+def test_external_weights_outside_the_folder_are_refused(tmp_path: Path, location: str) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (tmp_path / "outside.bin").write_bytes(bytes(8))
+    with_external_weight(folder / "model.onnx", location)
+    with pytest.raises(ModelError, match="outside the model's folder"):
+        find_spec(folder / "model.onnx")
+
+
+def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (tmp_path / "outside.bin").write_bytes(bytes(8))
+    (folder / "inside.bin").symlink_to(tmp_path / "outside.bin")
+    with_external_weight(folder / "model.onnx", "inside.bin")
+    with pytest.raises(ModelError, match="outside the model's folder"):
+        find_spec(folder / "model.onnx")
+
+
+def test_external_weights_beside_the_file_are_taken_and_missing_ones_named(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    with_external_weight(path, "weights.bin")
+    with pytest.raises(ModelError, match=r"'weights\.bin', which is missing"):
+        find_spec(path)
+    (tmp_path / "weights.bin").write_bytes(bytes(8))
+    assert find_spec(path) is None
+
+
+def test_a_graph_that_the_checker_refuses_is_not_written(tmp_path: Path) -> None:
+    model = plain()
+    model.graph.node[0].input[0] = "nobody"
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"old")
+    with pytest.raises(ModelError, match="checker refuses"):
+        save_model(model, path)
+    assert path.read_bytes() == b"old"
+
+
+def test_saving_leaves_no_temporary_file_and_says_why_it_failed(tmp_path: Path) -> None:
+    save_model(plain(), tmp_path / "model.onnx")
+    assert os.listdir(tmp_path) == ["model.onnx"]
+    with pytest.raises(ModelError, match=r"cannot be written \(No such file"):
+        save_model(plain(), tmp_path / "nowhere" / "model.onnx")
+    (tmp_path / "taken.onnx").mkdir()
+    with pytest.raises(ModelError, match="cannot be written"):
+        save_model(plain(), tmp_path / "taken.onnx")
+    assert sorted(os.listdir(tmp_path)) == ["model.onnx", "taken.onnx"]
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")  # FIPS 180-4, example B.1
+    wanted = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_of(path) == wanted
+    with pytest.raises(ModelError, match="cannot be read"):
+        sha256_of(tmp_path / "no")
+
+
+def test_quantised_graphs_are_told_from_others(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    tiny_street(path, quantize=True)
+    assert is_quantized(load_model(path))
+    assert not is_quantized(plain())
