@@ -7,12 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from edge.scene.look import Look
+from edge.scene.look import Look, tone
 from edge.scene.pens import BICYCLIST, PEDESTRIAN, TREE, Pen
 from edge.scene.sprites import Sheet, Shelf, Sprite
 
 POSES: Final = 8  # of one full stride
-PX_PER_M: Final = 120.0
+PX_PER_M: Final = (36.0, 72.0, 144.0)  # drawn at the first that is not smaller than on the frame
 PERSON_M: Final = (1.1, 1.95)  # the sheet's width and height
 BIKE_M: Final = (2.1, 2.0)
 SKIN: Final = ((150, 182, 222), (120, 156, 206), (84, 116, 164), (58, 78, 112))
@@ -90,9 +90,9 @@ def _head(sheet: Sheet, d: Dress, x: float, y: float, *, view: str) -> None:
         sheet.oval(x - 0.045, y + 0.01, 0.055, 0.10, d.hair)
 
 
-def _walker(d: Dress, pose: int, view: str) -> Sheet:
+def _walker(d: Dress, pose: int, view: str, px_per_m: float) -> Sheet:
     """A walking person; 'side' walks to the right."""
-    sheet = Sheet(*PERSON_M, PX_PER_M)
+    sheet = Sheet(*PERSON_M, px_per_m)
     phase = 2 * np.pi * pose / POSES
     swing, b = float(np.sin(phase)), d.build
     bob = 0.02 * abs(float(np.cos(phase)))
@@ -163,9 +163,9 @@ def _walker(d: Dress, pose: int, view: str) -> Sheet:
     return sheet
 
 
-def _cyclist(d: Dress, pose: int, view: str, frame: Colour) -> Sheet:
+def _cyclist(d: Dress, pose: int, view: str, px_per_m: float, frame: Colour) -> Sheet:
     """A rider; 'side' rides to the right."""
-    sheet = Sheet(*BIKE_M, PX_PER_M)
+    sheet = Sheet(*BIKE_M, px_per_m)
     phase = 2 * np.pi * pose / POSES
     tyre, steel = [36.0, 34.0, 34.0], [150.0, 150.0, 148.0]
     crank = (-0.05, 0.30)
@@ -242,23 +242,25 @@ class Figure:
         self._dress = draw_dress(look, rng)
         self._frame = _pick(look, rng, CLOTH)
         ground = look.lit(np.full(3, 92.0), np.array([0.0, 1.0, 0.0]))
-        self._shadow = ground * 0.66
+        self._shadow = tone(ground * 0.66)
         self.label = BICYCLIST if rides else PEDESTRIAN
         self.height = (BIKE_M if rides else PERSON_M)[1] * rng.uniform(0.88, 1.04)
 
-    def pose(self, number: int) -> Sprite:
-        """The sprite of one pose."""
-        return self._shelf.sprite((self._number, number), lambda: self._draw(number))
+    def pose(self, number: int, px_per_m: float) -> Sprite:
+        """The sprite of one pose, to be seen at ``px_per_m``."""
+        detail = next((p for p in PX_PER_M if p >= px_per_m), PX_PER_M[-1])
+        key = (self._number, number, detail)
+        return self._shelf.sprites.get(key, lambda: self._draw(number, detail))
 
-    def _draw(self, number: int) -> Sprite:
+    def _draw(self, number: int, detail: float) -> Sprite:
         # A generator of its own: a pose looks the same whenever it is first needed.
         rng = np.random.default_rng((self._seed, number))
         look, shelf = self._look, self._shelf
         lit = float(look.sun[0]) * (-1.0 if self._flip else 1.0) * (1.3 - look.ambient)
         if self._rides:
-            sheet = _cyclist(self._dress, number, self._view, self._frame)
+            sheet = _cyclist(self._dress, number, self._view, detail, self._frame)
         else:
-            sheet = _walker(self._dress, number, self._view)
+            sheet = _walker(self._dress, number, self._view, detail)
         made = sheet.sprite(rng, shelf, lit_from=lit, grain=0.03)
         if not self._flip:
             return made
@@ -278,8 +280,8 @@ class Figure:
         height = self.height * scale
         if height > 40:
             flat = view.points(OCTAGON[:, 0] + x, np.zeros(8), OCTAGON[:, 1] + z)
-            pen.decal([flat], look.faded(self._shadow, z))
-        sprite = self.pose(int(stride * POSES) % POSES)
+            pen.decal([flat], look.fade(self._shadow, look.haze(z)))
+        sprite = self.pose(int(stride * POSES) % POSES, scale)
         pen.begin(self.label)
         pen.sprite(sprite, u - height * sprite.aspect / 2, v - height, height, look.haze(z))
         pen.end()

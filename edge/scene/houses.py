@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.scene.look import Floats, Look
+from edge.scene.look import Bgr, Floats, Look, tone
 from edge.scene.pens import BUILDING, Pen
 
 CUT_M: Final = 2.0  # long things are cut off here: nearer parts lie outside every frame
@@ -65,15 +65,17 @@ class House:
     height: float
     ridge: float  # height of a pitched roof over the eaves, 0 for a flat one
     outline: Floats  # (CORNERS, 2) metres from the camera's axis: right, down
-    wall: Floats
-    end: Floats
-    roof: Floats
-    trim: Floats
-    band: Floats  # plinth or shop sign
+    wall: Bgr
+    end: Bgr
+    roof: Bgr
+    trim: Bgr
+    band: Bgr  # plinth or shop sign
+    dim: Bgr  # a row of panes from afar
+    glass: tuple[Bgr, Bgr]
     panes: Floats  # (N, 4, 2) corners (from the near end, y)
-    glass: tuple[Floats, Floats]
-    bright: NDArray[np.bool_]  # (N,)
-    rows: Floats  # (storeys, 2) lowest and highest y of the panes
+    bright: NDArray[np.bool_]  # (N,) panes of the second glass
+    lattice: Floats  # (storeys + columns + 1, 4, 2) rows of panes, then the wall between columns
+    storeys: int
     stack: Floats | None  # (4, 2) the chimney
     hides_end: bool  # the house before it covers its end wall
     hides_gable: bool
@@ -87,55 +89,60 @@ class House:
         aside = (self.x - view.x) * view.focal
         if not 0 <= view.centre + aside / z < view.width:
             return
-        mid, whole = (near + z) / 2, near > CUT_M
+        whole, close, haze = near > CUT_M, look.haze(near), look.haze((near + z) / 2)
         corners = np.concatenate((view.upright(self.outline, near), view.upright(self.outline, z)))
         pen.begin(BUILDING)
         if self.ridge:
             if self.stack is not None:
                 c = near + 0.7 * (z - near)
-                pen.face(view.upright(self.stack, c), look.faded(self.end * 0.9, c))
-            pen.face(corners[ROOF_FACE], look.faded(self.roof, mid))
+                pen.face(view.upright(self.stack, c), look.fade(self.end, haze))
+            pen.face(corners[ROOF_FACE], look.fade(self.roof, haze))
             if whole and not self.hides_gable:
-                pen.face(corners[GABLE_FACE], look.faded(self.end, near))
+                pen.face(corners[GABLE_FACE], look.fade(self.end, close))
         if whole and not self.hides_end:
-            pen.face(corners[END_FACE], look.faded(self.end, near))
-        pen.face(corners[FRONT_FACE], look.faded(self.wall, mid))
+            pen.face(corners[END_FACE], look.fade(self.end, close))
+        pen.face(corners[FRONT_FACE], look.fade(self.wall, haze))
         pen.end()
         band = abs(aside) * (1 / near - 1 / z)  # px from its near to its far end
-        if band < 4.0:
+        if band < 6.0:
             return
-        pen.decal([corners[BAND_FACE]], look.faded(self.band, mid))
-        pen.decal([corners[CORNICE_FACE]], look.faded(self.trim, mid))
-        if band < 12.0:  # single panes are thinner than a pixel
-            self._paint_rows(pen, near, z, mid)
+        if band < 48.0:
+            self._paint_lattice(pen, z, haze)
         else:
-            self._paint_panes(pen, z, mid, framed=band > 60.0)
+            self._paint_panes(pen, z, haze)
+        if band > 14.0:
+            pen.decal([corners[BAND_FACE]], look.fade(self.band, haze))
+            pen.decal([corners[CORNICE_FACE]], look.fade(self.trim, haze))
 
-    def _paint_rows(self, pen: Pen, near: float, z: float, mid: float) -> None:
-        view = self.look.view
-        x = self.x
-        quads = [view.quad((x, a, near), (x, a, z), (x, b, z), (x, b, near)) for a, b in self.rows]
-        tone = self.wall * 0.5 + self.glass[0] * 0.35 + self.glass[1] * 0.15
-        pen.decal(quads, self.look.faded(tone, mid))
+    def _paint_lattice(self, pen: Pen, z: float, haze: float) -> None:
+        """From afar: whole rows of panes, then the wall between: far fewer shapes than panes."""
+        view, look, rows = self.look.view, self.look, self.storeys
+        along = self.lattice[:, :, 0] + (z - self.length)
+        points = view.points(self._side, self.lattice[:, :, 1], along)
+        pen.decal(list(points[:rows]), look.fade(self.dim, haze))
+        pen.decal(list(points[rows:]), look.fade(self.wall, haze))
 
-    def _paint_panes(self, pen: Pen, z: float, mid: float, *, framed: bool) -> None:
+    def _paint_panes(self, pen: Pen, z: float, haze: float) -> None:
         view, look = self.look.view, self.look
-        along = self.panes[:, :, 0] + (z - self.length)
-        seen = along[:, 0] > CUT_M
-        if self.length / z > 0.6:  # near: leave out what is beside the frame
-            u = view.centre + (self.x - view.x) * view.focal / np.maximum(along[:, 1], CUT_M)
-            seen &= (u > -4) & (u < view.width + 4)
+        along, high = self.panes[:, :, 0] + (z - self.length), self.panes[:, :, 1]
+        scale = view.focal / np.maximum(along[:, 1], CUT_M)
+        # Leave out what is beside or above the frame.
+        u = view.centre + (self.x - view.x) * scale
+        seen = (along[:, 0] > CUT_M) & (u > -4) & (u < view.width + 4)
+        seen &= view.horizon + (view.y - high[:, 0]) * scale > -4
         if not seen.any():
             return
-        along, high, bright = along[seen], self.panes[seen, :, 1], self.bright[seen]
-        side = np.full((1, 1), self.x)
-        if framed:
-            frames = view.points(side, high + FRAME_M[:, 1], along + FRAME_M[:, 0])
-            pen.decal(list(frames), look.faded(self.trim, mid))
-        points = view.points(side, high, along)
-        for tone, mask in ((self.glass[0], ~bright), (self.glass[1], bright)):
+        along, high, bright = along[seen], high[seen], self.bright[seen]
+        frames = view.points(self._side, high + FRAME_M[:, 1], along + FRAME_M[:, 0])
+        pen.decal(list(frames), look.fade(self.trim, haze))
+        points = view.points(self._side, high, along)
+        for glass, mask in ((self.glass[0], ~bright), (self.glass[1], bright)):
             if mask.any():
-                pen.decal(list(points[mask]), look.faded(tone, mid))
+                pen.decal(list(points[mask]), look.fade(glass, haze))
+
+    @property
+    def _side(self) -> Floats:
+        return np.full((1, 1), self.x)
 
 
 def build_house(
@@ -150,7 +157,7 @@ def build_house(
     """A house of a random style; ``before`` is the one that touches its near end."""
     side = 1.0 if x > 0 else -1.0
     pitched = bool(rng.random() < 0.55) and tall < 12
-    storeys = max(int(round(tall / 3.1)), 2)
+    storeys = max(round(tall / 3.1), 2)
     height = storeys * 3.1 + 0.5
     shop = bool(rng.random() < 0.4)
     base = np.asarray(WALLS[int(rng.integers(len(WALLS)))], float) * rng.uniform(0.8, 1.12)
@@ -175,7 +182,7 @@ def build_house(
                 a, w, y, h = column * pitch + 0.25, pitch - 0.5, 0.55, 2.0
             elif storey == 0 and column == columns // 2:
                 y, h = 0.05, 2.3
-            panes.append([(a, y), (a + w, y), (a + w, y + h), (a, y + h)])
+            panes.append(_rectangle(a, a + w, y, y + h))
     bright = rng.random(len(panes)) < 0.3
     dark = look.lit(np.array([92.0, 84.0, 74.0]) * rng.uniform(0.7, 1.0), facing)
     light = dark + (look.sky[0] - dark) * 0.45
@@ -193,8 +200,13 @@ def build_house(
     stack = [(s * 0.45 + ridge_x, top + y) for s, y in ((-1, -0.6), (1, -0.6), (1, 0.9), (-1, 0.9))]
     chimney = bool(rng.random() < 0.6)
     table = np.asarray(panes, float)
-    lowest, highest = table[:, :, 1].min(axis=1), table[:, :, 1].max(axis=1)
-    middle = slice(columns - 1, None, columns)  # the last pane of a storey is never its door
+    plain = table.reshape(storeys, columns, 4, 2)[:, -1]  # the last of a storey is never its door
+    lows, highs = plain[:, 0, 1].tolist(), plain[:, 2, 1].tolist()
+    rows = [_rectangle(0.0, length, y0, y1) for y0, y1 in zip(lows, highs, strict=True)]
+    edges = [0.0, *table[columns : 2 * columns, :2, 0].ravel().tolist(), length]
+    walls = [
+        _rectangle(edges[i], edges[i + 1], lows[0], highs[-1]) for i in range(0, len(edges), 2)
+    ]
     covers = before is not None and abs(before.x) <= abs(x)
     return House(
         look=look,
@@ -203,16 +215,22 @@ def build_house(
         height=height,
         ridge=ridge,
         outline=look.view.offsets(outline),
-        wall=wall,
-        end=end,
-        roof=roof,
-        trim=trim,
-        band=sign if shop else wall * 0.72,
+        wall=tone(wall),
+        end=tone(end),
+        roof=tone(roof),
+        trim=tone(trim),
+        band=tone(sign if shop else wall * 0.72),
+        dim=tone(dark * 0.75 + light * 0.25),
+        glass=(tone(dark), tone(light)),
         panes=table,
-        glass=(dark, light),
         bright=bright,
-        rows=np.stack((lowest[middle], highest[middle]), axis=1),
+        lattice=np.array(rows + walls),
+        storeys=storeys,
         stack=look.view.offsets(stack) if chimney else None,
         hides_end=covers and before is not None and before.height >= height,
         hides_gable=covers and before is not None and before.height >= top,
     )
+
+
+def _rectangle(a: float, b: float, low: float, high: float) -> list[tuple[float, float]]:
+    return [(a, low), (b, low), (b, high), (a, high)]

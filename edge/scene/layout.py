@@ -9,7 +9,7 @@ import numpy as np
 
 from edge.scene.figures import Figure, Tree, draw_tree
 from edge.scene.houses import AHEAD, UP, House, build_house
-from edge.scene.look import Floats, Look
+from edge.scene.look import Bgr, Floats, Look, tone
 from edge.scene.marks import Marks
 from edge.scene.meshes import SHAPES, build_mesh, freeze
 from edge.scene.pens import Pen
@@ -85,7 +85,9 @@ class Plan:
     shelf: Shelf
     speed: float  # of the camera, m/s
     things: list[Placed]
-    marks: list[Marks]
+    spans: list[list[float]]  # see Marks
+    kinds: list[int]
+    colours: list[Bgr]
     trees: tuple[Sprite, ...]
 
     def between(self, low: float, high: float) -> float:
@@ -114,15 +116,17 @@ class Plan:
         self.things.append(Placed(thing, z, **motion))
 
     def mark(self, spans: list[tuple[float, float, float, float]], bgr: Floats, far: float) -> None:
-        """Paint rectangles (left, right, far end, length) on the ground."""
-        self.marks.append(Marks(self.look, np.array(spans), bgr, far))
+        """Paint rectangles (left, right, far end, length) on the ground, of one kind."""
+        self.spans.extend([*span, far] for span in spans)
+        self.kinds.extend([len(self.colours)] * len(spans))
+        self.colours.append(tone(bgr))
 
 
-def lay_out(look: Look, rng: np.random.Generator, speed: float) -> tuple[list[Marks], list[Placed]]:
+def lay_out(look: Look, rng: np.random.Generator, speed: float) -> tuple[Marks, list[Placed]]:
     """Everything on the street: (marks on the ground, things that stand on it)."""
     shelf = Shelf()
     trees = tuple(draw_tree(look, rng, shelf) for _ in range(4))
-    plan = Plan(look, rng, shelf, speed, [], [], trees)
+    plan = Plan(look, rng, shelf, speed, [], [], [], [], trees)
     _ground(plan)
     crossings = _crossings(plan)
     for side in (-1.0, 1.0):
@@ -132,22 +136,23 @@ def lay_out(look: Look, rng: np.random.Generator, speed: float) -> tuple[list[Ma
     _traffic(plan)
     _people(plan)
     _riders(plan)
-    return plan.marks, plan.things
+    marks = Marks(look, np.array(plan.spans), np.array(plan.kinds), tuple(plan.colours))
+    return marks, plan.things
 
 
 def _ground(plan: Plan) -> None:
     """Repairs and manholes, joints between slabs, lane dashes: later ones lie on earlier ones."""
     look = plan.look
     tar = look.lit(np.full(3, plan.between(74, 100)), UP)
-    for tone in (0.9, 1.0, 1.1):
+    for dark in (0.92, 1.08):
         spans = []
-        for _ in range(26):
+        for _ in range(36):
             x = plan.between(-look.edge + 1, look.edge - 1)
             wide, long = 0.32, 0.65
             if plan.chance(0.6):
                 wide, long = plan.between(0.4, 1.4), plan.between(1.5, 7.0)
             spans.append((x - wide, x + wide, plan.between(0, LOOP_M), long))
-        plan.mark(spans, tar * tone, 55.0)
+        plan.mark(spans, tar * dark, 55.0)
     joint = look.lit(np.array([118.0, 122.0, 126.0]), UP)
     inner, outer = look.edge + 0.16, look.edge + look.pavement
     rows = np.arange(0.0, LOOP_M, 2.4).tolist()
@@ -185,7 +190,7 @@ def _lots(plan: Plan, side: float) -> None:
     before: House | None = None
     z = 0.0
     while z < LOOP_M - 6:
-        length = min(plan.between(8.0, 20.0), LOOP_M - z)
+        length = min(plan.between(9.0, 22.0), LOOP_M - z)
         z += length
         garden = plan.chance(0.16)
         back = plan.between(2.0, 5.0) if plan.chance(0.35) else 0.0
@@ -193,24 +198,24 @@ def _lots(plan: Plan, side: float) -> None:
             plan.put(_fence(plan, side, side * (line + 0.05), length), z - 0.01, far=160.0)
         if garden:
             before = None
-            for _ in range(int(plan.rng.integers(2, 5))):
+            for _ in range(int(plan.rng.integers(1, 4))):
                 tree = plan.tree(side * (line + plan.between(2.0, 9.0)), plan.between(4.5, 9.5))
-                plan.put(tree, z - plan.between(1.0, length - 1.0), far=180.0)
+                plan.put(tree, z - plan.between(1.0, length - 1.0), far=150.0)
             continue
         tall = plan.between(9.0, 20.0) if plan.chance(town) else plan.between(6.0, 9.5)
         x = side * (line + back)
         before = build_house(plan.look, plan.rng, x, length, tall=tall, before=before)
-        plan.put(before, z, far=260.0)
+        plan.put(before, z, far=230.0)
 
 
 def _fence(plan: Plan, side: float, x: float, length: float) -> Fence:
-    kind, tone = (
+    kind, paint = (
         ("rails", (60.0, 60.0, 58.0)),
         ("boards", (96.0, 120.0, 146.0)),
         ("hedge", (48.0, 92.0, 66.0)),
     )[int(plan.rng.integers(3))]
-    bgr = np.array(tone) * plan.between(0.8, 1.25)
-    colour = plan.look.lit(bgr, np.array([-side, 0.2, 0.0]))
+    bgr = np.array(paint) * plan.between(0.8, 1.25)
+    colour = tone(plan.look.lit(bgr, np.array([-side, 0.2, 0.0])))
     return Fence(plan.look, x, length, plan.between(0.9, 1.6), kind, colour)
 
 
@@ -220,7 +225,7 @@ def _kerbside(plan: Plan, side: float) -> None:
     steel = look.lit(np.array([112.0, 116.0, 112.0]) * plan.between(0.6, 1.2), AHEAD)
     lamp = build_lamp(look, side * (look.edge + 0.5), plan.between(6.0, 9.0), -side * 1.6, steel)
     for z in np.arange(plan.between(4, 20), LOOP_M - 5, plan.between(24.0, 36.0)).tolist():
-        plan.put(lamp, z, far=170.0)
+        plan.put(lamp, z, far=140.0)
     grey = look.lit(np.array([140.0, 142.0, 142.0]), AHEAD)
     z = plan.between(8, 30)
     while z < LOOP_M - 5:
@@ -228,10 +233,10 @@ def _kerbside(plan: Plan, side: float) -> None:
         plan.put(post, z, far=110.0)
         z += plan.between(16.0, 50.0)
     if look.pavement > 2.6 and plan.chance(0.75):
-        for z in np.arange(plan.between(6, 20), LOOP_M - 5, plan.between(14.0, 30.0)).tolist():
+        for z in np.arange(plan.between(6, 20), LOOP_M - 5, plan.between(16.0, 34.0)).tolist():
             if plan.chance(0.8):
                 tree = plan.tree(side * (look.edge + 0.8), plan.between(4.5, 7.5))
-                plan.put(tree, z + plan.between(-2, 2), far=180.0)
+                plan.put(tree, z + plan.between(-2, 2), far=150.0)
 
 
 def _parked(plan: Plan, crossings: list[float]) -> None:
@@ -247,7 +252,7 @@ def _parked(plan: Plan, crossings: list[float]) -> None:
                 x = s * (look.edge - 1.05 + plan.between(-0.1, 0.1))
                 heading = look.side * s
                 car = build_vehicle(look, plan.rng, solids, x, heading, shelf=plan.shelf)
-                plan.put(car, z, far=130.0)
+                plan.put(car, z, far=115.0)
 
 
 def _traffic(plan: Plan) -> None:
@@ -261,7 +266,7 @@ def _traffic(plan: Plan) -> None:
         z = plan.between(0, 30)
         while z < LOOP_M - 14:
             car = build_vehicle(look, plan.rng, solids, x, -1.0, shelf=plan.shelf)
-            plan.put(car, z, speed=pace, far=180.0)
+            plan.put(car, z, speed=pace, far=160.0)
             z += plan.between(14, 30) if plan.chance(0.3) else plan.between(30, 110)
     for lane in range(look.lanes):
         x = look.side * look.lane * (lane + 0.5)

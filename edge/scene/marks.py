@@ -3,43 +3,51 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edge.scene.look import Floats, Look
+from edge.scene.look import Bgr, Floats, Look
 from edge.scene.pens import Pen
 
 NEAR_Z: Final = 0.8
-HAZE_BINS_M: Final = (0.0, 18.0, 45.0, 1000.0)  # one colour for all marks of a bin
+HAZE_BINS_M: Final = np.array([30.0, 70.0])  # one shade for all marks of a kind between them
+HAZE_AT_M: Final = (12.0, 45.0, 90.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Rectangles of one colour on the ground.
+    """Rectangles on the ground; a later kind lies on an earlier one.
 
-    ``spans`` (N, 4): left, right, far end along the loop, length; metres.
+    ``spans`` (N, 5): left, right, far end along the loop, length, seen up to; metres. ``kinds`` (N,)
+    indexes ``colours``.
     """
 
     look: Look
     spans: Floats
-    colour: Floats
-    far: float
+    kinds: NDArray[np.intp]
+    colours: tuple[Bgr, ...]
 
     def paint(self, pen: Pen, camera_m: float, loop_m: float) -> None:
         """Draw those in view."""
         z1 = (self.spans[:, 2] - camera_m) % loop_m
-        seen = (z1 < self.far) & (z1 > NEAR_Z)
-        x0, x1, _, length = self.spans[seen].T
-        z1 = z1[seen]
-        if not len(z1):
+        seen = np.flatnonzero((z1 < self.spans[:, 4]) & (z1 > NEAR_Z))
+        if not len(seen):
             return
+        z1 = z1[seen]
+        # By kind, then far to near, in runs of one shade.
+        runs = self.kinds[seen] * len(HAZE_AT_M) - np.searchsorted(HAZE_BINS_M, z1)
+        order = np.argsort(runs, kind="stable")
+        seen, z1, runs = seen[order], z1[order], runs[order]
+        x0, x1, _, length, _ = self.spans[seen].T
         z0 = np.maximum(z1 - length, NEAR_Z)
         x = np.stack((x0, x1, x1, x0), axis=1)  # (n, 4)
         z = np.stack((z0, z0, z1, z1), axis=1)  # (n, 4)
-        points = self.look.view.points(x, np.zeros((1, 1)), z)  # (n, 4, 2)
-        for low, high in zip(HAZE_BINS_M, HAZE_BINS_M[1:], strict=False):
-            inside = (z1 >= low) & (z1 < high)
-            if inside.any():
-                tone = self.look.faded(self.colour, float(z1[inside].mean()))
-                pen.decal(list(points[inside]), tone)
+        quads = list(self.look.view.points(x, np.zeros((1, 1)), z))
+        cuts = [0, *(np.flatnonzero(np.diff(runs)) + 1).tolist(), len(quads)]
+        for a, b in pairwise(cuts):
+            kind = int(self.kinds[seen[a]])
+            haze = self.look.haze(HAZE_AT_M[int(np.searchsorted(HAZE_BINS_M, z1[a]))])
+            pen.decal(quads[a:b], self.look.fade(self.colours[kind], haze))

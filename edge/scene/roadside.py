@@ -8,10 +8,11 @@ from typing import Final
 import numpy as np
 
 from edge.scene.houses import AHEAD, CUT_M
-from edge.scene.look import Floats, Look
+from edge.scene.look import Bgr, Floats, Look, tone
 from edge.scene.pens import FENCE, POLE, SIGN, TREE, Pen, Points
 
 PLATE_GAP: Final = 1.08  # from plate to plate, in plate sizes
+LAMPS_LIT: Final = ("dusk", "evening")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Fence:
     length: float
     height: float
     kind: str
-    colour: Floats
+    colour: Bgr
 
     def paint(self, pen: Pen, z: float, t_s: float) -> None:
         """Draw it with its far end at ``z`` metres ahead."""
@@ -31,14 +32,14 @@ class Fence:
             return
         view, look, x, h = self.look.view, self.look, self.x, self.height
         near = max(z - self.length, CUT_M)
-        colour = look.faded(self.colour, (near + z) / 2)
+        colour = look.fade(self.colour, look.haze((near + z) / 2))
         if self.kind != "rails":
             pen.begin(TREE if self.kind == "hedge" else FENCE)
             pen.face(view.quad((x, 0.0, near), (x, 0.0, z), (x, h, z), (x, h, near)), colour)
             pen.end()
             dark = [c * 0.82 for c in colour]
             if z < 60:
-                lines = np.arange(max(near, 4.0) // 0.9, z // 0.9) * 0.9 + (z % 0.9)
+                lines: Floats = np.arange(max(near, 4.0) // 0.9, z // 0.9) * 0.9 + (z % 0.9)
                 if self.kind == "boards" and len(lines):
                     pen.decal(self._posts(lines[lines < z], 0.04), dark)
                 else:
@@ -56,7 +57,7 @@ class Fence:
         first = max(near, 5.0)
         count = int((z - first) / step)
         if z < 90 and count > 0:
-            posts = z - (np.arange(count)[::-1] + 1) * step
+            posts: Floats = z - step * np.arange(count, 0, -1, dtype=np.float64)
             pen.faces(self._posts(posts, 0.05 if step < 0.5 else 0.08), colour)
         for bar in bars:
             pen.face(bar, colour)
@@ -71,23 +72,23 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A flat piece of a post: outline (N, 2) in metres from the camera's axis, lit colour."""
+    """A flat piece of a post: which of its points, and its lit colour."""
 
-    outline: Floats
-    colour: Floats
+    points: slice
+    colour: Bgr
+    label: int | None  # None for what is only painted on the piece before
     least: float = 0.0  # left out while a metre is under so many px
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A lamp post with an arm over the road, or a plain post with plates; all of it faces the camera."""
+    """A lamp post with an arm over the road, or a post with plates; all of it faces the camera."""
 
     look: Look
     x: float
     reach: float  # metres to either side
-    pole: tuple[Part, ...]
-    shine: Part
-    plates: tuple[tuple[Part, tuple[Part, ...]], ...]  # (outline, what is painted on it)
+    outline: Floats  # (N, 2) all points, metres from the camera's axis
+    parts: tuple[Part, ...]
 
     def paint(self, pen: Pen, z: float, t_s: float) -> None:
         """Draw it at ``z`` metres ahead."""
@@ -96,75 +97,91 @@ class Post:
         u, spread = view.centre + (self.x - view.x) * scale, self.reach * scale
         if not -spread < u < view.width + spread:
             return
-        pen.begin(POLE)
-        for part in self.pole:
-            pen.face(view.upright(part.outline, z), look.faded(part.colour, z))
-        pen.end()
-        if scale > self.shine.least:
-            outline = view.upright(self.shine.outline, z)
-            pen.decal([outline], look.faded(self.shine.colour, z))
-        for plate, paint in self.plates:
-            pen.begin(SIGN)
-            pen.face(view.upright(plate.outline, z), look.faded(plate.colour, z))
-            pen.end()
-            for part in paint:
-                if scale > part.least:
-                    pen.decal([view.upright(part.outline, z)], look.faded(part.colour, z))
+        points, haze = view.upright(self.outline, z), look.haze(z)
+        for part in self.parts:
+            if scale < part.least:
+                continue
+            colour = look.fade(part.colour, haze)
+            if part.label is None:
+                pen.decal([points[part.points]], colour)
+            else:
+                pen.begin(part.label)
+                pen.face(points[part.points], colour)
+                pen.end()
 
 
-def _upright(look: Look, x: float, wide: float, high: float, colour: Floats) -> tuple[Part, Part]:
-    """A tapering pole, and the light along it."""
-    pole = [(x - wide, 0.0), (x + wide, 0.0), (x + wide * 0.7, high), (x - wide * 0.7, high)]
-    shine = [(x - wide * 0.5, 0.0), (x, 0.0), (x, high), (x - wide * 0.4, high)]
-    bright = np.minimum(colour * 1.25, 250.0)
-    offsets = look.view.offsets
-    return Part(offsets(pole), colour), Part(offsets(shine), bright, least=20.0)
+class _Kit:
+    """Collects the pieces of a post."""
+
+    def __init__(self, look: Look, x: float) -> None:
+        self.look, self.x = look, x
+        self.points: list[tuple[float, float]] = []
+        self.parts: list[Part] = []
+
+    def add(
+        self,
+        outline: list[tuple[float, float]],
+        colour: Floats,
+        label: int | None,
+        *,
+        least: float = 0.0,
+    ) -> None:
+        """Add a piece by its points (x from the post, y)."""
+        where = slice(len(self.points), len(self.points) + len(outline))
+        self.points += [(self.x + x, y) for x, y in outline]
+        self.parts.append(Part(where, tone(colour), label, least))
+
+    def pole(self, wide: float, high: float, colour: Floats) -> None:
+        """A tapering pole, and the light along it."""
+        self.add([(-wide, 0.0), (wide, 0.0), (wide * 0.7, high), (-wide * 0.7, high)], colour, POLE)
+        shine = [(-wide * 0.5, 0.0), (0.0, 0.0), (0.0, high), (-wide * 0.4, high)]
+        self.add(shine, np.minimum(colour * 1.25, 250.0), None, least=24.0)
+
+    def post(self, reach: float) -> Post:
+        """The finished post."""
+        outline = self.look.view.offsets(self.points)
+        return Post(self.look, self.x, reach, outline, tuple(self.parts))
 
 
 def build_lamp(look: Look, x: float, high: float, arm: float, colour: Floats) -> Post:
     """A lamp post whose arm reaches ``arm`` metres to the right."""
-    pole, shine = _upright(look, x, 0.075, high, colour)
-    tip = x + arm
-    back = tip - float(np.sign(arm)) * 0.6
-    beam = [(x, high - 0.12), (x, high), (tip, high + 0.25), (tip, high + 0.17)]
-    head = [(tip, high + 0.12), (back, high + 0.08), (back, high + 0.22), (tip, high + 0.3)]
-    lit = look.mood in ("dusk", "evening")
-    glow = np.array([190.0, 230.0, 250.0]) if lit else colour * 0.8
-    offsets = look.view.offsets
-    parts = (pole, Part(offsets(beam), colour), Part(offsets(head), glow))
-    return Post(look, x, abs(arm) + 0.5, parts, shine, ())
+    kit = _Kit(look, x)
+    kit.pole(0.075, high, colour)
+    back = arm - float(np.sign(arm)) * 0.6
+    beam = [(0.0, high - 0.12), (0.0, high), (arm, high + 0.25), (arm, high + 0.17)]
+    head = [(arm, high + 0.12), (back, high + 0.08), (back, high + 0.22), (arm, high + 0.3)]
+    glow = np.array([190.0, 230.0, 250.0]) if look.mood in LAMPS_LIT else colour * 0.8
+    kit.add(beam, colour, POLE)
+    kit.add(head, glow, POLE)
+    return kit.post(abs(arm) + 0.5)
 
 
 def build_sign(look: Look, rng: np.random.Generator, x: float, colour: Floats) -> Post:
     """A post with one or two plates."""
     size, high = float(rng.uniform(0.55, 0.85)), float(rng.uniform(2.5, 3.3))
-    pole, shine = _upright(look, x, 0.04, high, colour)
-    offsets = look.view.offsets
-    plates = []
+    kit = _Kit(look, x)
+    kit.pole(0.04, high, colour)
     y = high - size / 2
     for shape, border, face in draw_plates(look, rng):
         inner = 0.86 if shape == "plain" else 0.74
-        tone = np.array([40.0, 40.0, 40.0]) if shape == "disc" else border * 0.6
+        mark = np.array([40.0, 40.0, 40.0]) if shape == "disc" else border * 0.6
         w, h = size * 0.14, size * 0.18
-        mark = [(x - w, y - h), (x + w, y - h), (x + w, y + h), (x - w, y + h)]
-        paint = (
-            Part(offsets(_outline(shape, x, y, size / 2 * inner)), face),
-            Part(offsets(mark), tone, least=14.0 / size),
-        )
-        plates.append((Part(offsets(_outline(shape, x, y, size / 2)), border), paint))
+        kit.add(_outline(shape, y, size / 2), border, SIGN)
+        kit.add(_outline(shape, y, size / 2 * inner), face, None)
+        kit.add([(-w, y - h), (w, y - h), (w, y + h), (-w, y + h)], mark, None, least=14.0 / size)
         y -= size * PLATE_GAP
-    return Post(look, x, size, (pole,), shine, tuple(plates))
+    return kit.post(size)
 
 
-def _outline(shape: str, x: float, y: float, r: float) -> list[tuple[float, float]]:
-    """A plate of half size ``r`` around (x, y)."""
+def _outline(shape: str, y: float, r: float) -> list[tuple[float, float]]:
+    """A plate of half size ``r`` around (0, y)."""
     if shape == "disc":
         turn = np.arange(12) * (np.pi / 6)
-        return [(x + r * float(np.cos(a)), y + r * float(np.sin(a))) for a in turn]
+        return [(r * float(np.cos(a)), y + r * float(np.sin(a))) for a in turn]
     if shape == "triangle":
-        return [(x - r, y - r * 0.8), (x + r, y - r * 0.8), (x, y + r)]
+        return [(-r, y - r * 0.8), (r, y - r * 0.8), (0.0, y + r)]
     w = r if shape == "square" else r * 1.5
-    return [(x - w, y - r), (x + w, y - r), (x + w, y + r), (x - w, y + r)]
+    return [(-w, y - r), (w, y - r), (w, y + r), (-w, y + r)]
 
 
 def draw_plates(look: Look, rng: np.random.Generator) -> tuple[tuple[str, Floats, Floats], ...]:
@@ -176,9 +193,15 @@ def draw_plates(look: Look, rng: np.random.Generator) -> tuple[tuple[str, Floats
     )
     green, yellow = np.array([74.0, 110.0, 30.0]), np.array([60.0, 190.0, 230.0])
     kinds = (
-        ("disc", red, white), ("triangle", red, white), ("square", blue, blue * 0.92), ("disc", blue, blue * 0.92),
-        ("plain", green, green * 0.92), ("plain", white, white * 0.94), ("square", yellow, yellow * 0.95), ("disc", red, red * 0.95),
-    )  # fmt: skip
+        ("disc", red, white),
+        ("triangle", red, white),
+        ("square", blue, blue * 0.92),
+        ("disc", blue, blue * 0.92),
+        ("plain", green, green * 0.92),
+        ("plain", white, white * 0.94),
+        ("square", yellow, yellow * 0.95),
+        ("disc", red, red * 0.95),
+    )
     count = 2 if rng.random() < 0.25 else 1
     picked = [kinds[int(rng.integers(len(kinds)))] for _ in range(count)]
     return tuple((s, look.lit(a, AHEAD) * 1.1, look.lit(b, AHEAD) * 1.1) for s, a, b in picked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -13,53 +13,48 @@ from numpy.typing import NDArray
 
 from edge.types import Image
 
-SHELF_BYTES: Final = 12 << 20  # about twice what one busy view needs
-SMALL_PX: Final = 80  # up to this height scaled sprites are kept: they repeat from frame to frame
+T = TypeVar("T")
+
+SPRITE_BYTES: Final = 10 << 20  # about twice what one busy view needs
+PAIR_BYTES: Final = 3 << 20
+SMALL_PX: Final = 64  # up to this height scaled sprites are kept: they repeat from frame to frame
 HAZE_STEPS: Final = 24
 
 
+class Kept(Generic[T]):
+    """The things made last, up to ``limit`` bytes, the least recently used going first."""
+
+    def __init__(self, limit: int, size_of: Callable[[T], int]) -> None:
+        self._limit, self._size_of = limit, size_of
+        self._things: OrderedDict[Hashable, T] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What is under ``key``, made when it is not there."""
+        found = self._things.get(key)
+        if found is not None:
+            self._things.move_to_end(key)
+            return found
+        made = make()
+        self._things[key] = made
+        self._bytes += self._size_of(made)
+        while self._bytes > self._limit and len(self._things) > 1:
+            self._bytes -= self._size_of(self._things.popitem(last=False)[1])
+        return made
+
+
 class Shelf:
-    """Keeps what was drawn last, within ``SHELF_BYTES``; what it holds never changes a picture."""
+    """What one street keeps of its drawings; what it holds never changes a picture."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, tuple[Sprite | Pair, int]] = OrderedDict()
-        self._bytes = 0
+        # Apart: scaled pictures come and go with every frame, poses return after a stride.
+        self.sprites: Kept[Sprite] = Kept(SPRITE_BYTES, lambda s: s.nbytes)
+        self.pairs: Kept[Pair] = Kept(PAIR_BYTES, lambda p: p[0].nbytes + p[1].nbytes)
         self._numbers = itertools.count()
 
     def number(self) -> int:
         """A number of one's own, to build keys with."""
         return next(self._numbers)
-
-    def sprite(self, key: Hashable, make: Callable[[], Sprite]) -> Sprite:
-        """The sprite under ``key``, made when it is not there."""
-        found = self._find(key)
-        if isinstance(found, Sprite):
-            return found
-        made = make()
-        self._keep(key, made, made.nbytes)
-        return made
-
-    def pair(self, key: Hashable, make: Callable[[], Pair]) -> Pair:
-        """The scaled sprite under ``key``, made when it is not there."""
-        found = self._find(key)
-        if isinstance(found, tuple):
-            return found
-        made = make()
-        self._keep(key, made, made[0].nbytes + made[1].nbytes)
-        return made
-
-    def _find(self, key: Hashable) -> Sprite | Pair | None:
-        found = self._kept.get(key)
-        if found is None:
-            return None
-        self._kept.move_to_end(key)
-        return found[0]
-
-    def _keep(self, key: Hashable, made: Sprite | Pair, size: int) -> None:
-        self._kept[key] = (made, size)
-        self._bytes += size
-        while self._bytes > SHELF_BYTES and len(self._kept) > 1:
-            self._bytes -= self._kept.popitem(last=False)[1][1]
 
 
 Pair = tuple[Image, Image]
@@ -120,7 +115,7 @@ class Sprite:
                 level = self._level(h)
                 return _faded(_scaled(level[0], (w, h)), _scaled(level[1], (w, h)), step, haze_bgr)
 
-            colour, clear = self._shelf.pair((self._number, w, h, step), make)
+            colour, clear = self._shelf.pairs.get((self._number, w, h, step), make)
             if x1 - x0 < w or y1 - y0 < h:
                 crop = np.s_[y0 - y : y1 - y, x0 - x : x1 - x]
                 return colour[crop], clear[crop], x0, y0
@@ -206,12 +201,13 @@ class Sheet:
             (self._alpha > 127).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3
         )
         edge = np.clip(depth / (0.07 * self._scale), 0.0, 1.0)
-        blur = cv2.GaussianBlur(edge.astype(np.float32), (0, 0), 0.03 * self._scale)
+        side = max(round(0.09 * self._scale), 1)
+        blur = cv2.blur(edge.astype(np.float32), (side, side))
         slope = cv2.Sobel(blur, cv2.CV_32F, 1, 0, ksize=3) * (0.03 * self._scale)
         light: NDArray[np.float32] = (
             0.80 + 0.22 * edge - 0.35 * lit_from * np.clip(slope, -0.6, 0.6)
         )
-        light = light + rng.normal(0.0, grain, light.shape).astype(np.float32)
+        light += np.float32(grain) * rng.standard_normal(light.shape, np.float32)
         shaded = self._colour.astype(np.float32) * light[:, :, None]
         # Never brighter than alpha: premultiplied colours cannot overflow when blended.
         limit = self._alpha.astype(np.float32)[:, :, None]

@@ -58,8 +58,7 @@ class StreetScene:
     def _paint(self, pen: Pen, t_s: float) -> None:
         """Draw everything in view, far to near; marks on the ground lie under all else."""
         camera_m = self._speed * t_s
-        for marks in self._marks:
-            marks.paint(pen, camera_m, LOOP_M)
+        self._marks.paint(pen, camera_m, LOOP_M)
         for placed, z in self._things.ahead(camera_m, t_s):
             placed.thing.paint(pen, z, t_s)
 

@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.scene.look import NEAR_M, Floats, Look, View
+from edge.scene.look import NEAR_M, Bgr, Floats, Look, View, tone
 from edge.scene.meshes import SHARES, Solid
 from edge.scene.pens import CAR, SHIFT, Pen, Points
 from edge.scene.sprites import Shelf, Sprite
 
-FAR_PX: Final = 36.0  # vehicles under this height are drawn from sprites: faces would be a few px
-SPRITE_PX: Final = 64.0
-SIDE_STEPS: Final = 28.0  # sprites differ by where the vehicle stands: 1/28 of sideways per ahead
+FAR_PX: Final = 54.0  # vehicles under this height are drawn from sprites: faces would be a few px
+SPRITE_PX: Final = 72.0
+SIDE_STEPS: Final = 40.0  # sprites differ by where the vehicle stands: sideways per ahead
 PAINTS: Final = (
     (48, 44, 42),
     (226, 226, 224),
@@ -57,7 +57,7 @@ class Vehicle:
     heading: float
     vertices: Floats  # (V, 3) turned to its heading
     colours: Floats  # (F, 3) lit
-    shadow: Floats
+    shadow: Bgr
 
     def paint(self, pen: Pen, z: float, t_s: float) -> None:
         """Draw it with its middle at ``z`` metres ahead."""
@@ -70,19 +70,20 @@ class Vehicle:
         if aside > 0 and aside * view.focal / (z + half) > view.width * 0.56:
             return
         tall = view.focal * solid.mesh.height / max(z - half, 1.0)
+        haze = look.haze(z)
+        b, g, r = self.shadow
         rings = ((0.22, 0.80), (0.02, 0.45)) if tall > FAR_PX else ((0.02, 0.50),)
         x0, x1 = self.x - wide + 0.3, self.x + wide - 0.3
         for grow, dark in rings:
             flat = view.flat(x0 - grow, x1 + grow, z - half - grow, z + half + grow)
-            pen.decal([flat], look.faded(self.shadow * dark, z))
+            pen.decal([flat], look.fade((b * dark, g * dark, r * dark), haze))
         pen.begin(CAR)
         if tall > FAR_PX:
-            haze = look.haze(z)
-            colours = self.colours + (np.asarray(look.haze_bgr) - self.colours) * haze
             points, seen = self._project(view, self.x, z, tall)
-            shades = colours.tolist()
-            for i in seen:
-                pen.face(points[solid.slices[i]], shades[i])
+            colours = self.colours[seen]
+            colours += (np.asarray(look.haze_bgr) - colours) * haze
+            for i, colour in zip(seen, colours.tolist(), strict=True):
+                pen.face(points[solid.slices[i]], colour)
         else:
             self._paint_far(pen, z)
         pen.end()
@@ -99,7 +100,7 @@ class Vehicle:
         look, view = self.look, self.look.view
         turn = round((self.x - view.x) / z * SIDE_STEPS)
         octave = round(2 * log2(z))
-        sprite = self.shelf.sprite(
+        sprite = self.shelf.sprites.get(
             (self.number, turn, octave), lambda: self._draw(turn / SIDE_STEPS, 2 ** (octave / 2))
         )
         # The sheet spans so many metres around the vehicle's foot at its own distance.
@@ -179,5 +180,5 @@ def build_vehicle(
         heading=heading,
         vertices=solid.vertices * turn,
         colours=np.clip(colours, 0, 250),
-        shadow=shadow,
+        shadow=tone(shadow),
     )
