@@ -38,9 +38,9 @@ class Batch:
 class Augment:
     """How far a view may stray; ``scale`` is relative to the size that the app gives the image."""
 
-    size_hw: tuple[int, int] = (352, 480)
+    size_hw: tuple[int, int] = (320, 448)
     base_scale: float = 384 / 360
-    scale: tuple[float, float] = (0.5, 1.75)
+    scale: tuple[float, float] = (0.65, 1.7)
     stretch: float = 0.15
     brightness: float = 0.35
     contrast: float = 0.35

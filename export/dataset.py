@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from engines.errors import ExportError
@@ -21,6 +22,10 @@ from export.camvid import BOX_CLASSES, IGNORE, Split, load_index
 
 SIZE_WH = (480, 360)
 """Width and height of CamVid's frames here; every image of the set has it."""
+STREET_WH = (640, 360)
+"""The synthetic street is drawn as wide as a camera sees it; a window of SIZE_WH is kept."""
+MIN_VISIBLE = 0.35
+"""Share of a box that must be in the window; less becomes a region that no loss counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,11 @@ class TrainingSet:
         return weights / weights.mean()
 
 
+def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
+
+
 @dataclass(slots=True)
 class _Lists:
     images: list[np.ndarray]
@@ -91,13 +101,20 @@ def load_training_set(
     if synthetic:
         from edge.scene import StreetScene
     for i in range(synthetic):
-        scene = StreetScene(*SIZE_WH, seed=seed * 100_003 + i)
+        scene = StreetScene(*STREET_WH, seed=seed * 100_003 + i)
         t = float(rng.uniform(0, 60))
+        left = int(rng.integers(0, STREET_WH[0] - SIZE_WH[0] + 1))
         truth = scene.truth(t)
         to_box_class = np.array([BOX_CLASSES.index(n) for n in truth.class_names], np.int32)
         ids = to_box_class[truth.class_ids]
-        crowd = np.zeros(len(ids), np.bool_)
-        _append(lists, scene.render(t), truth.labels, truth.boxes, ids, crowd)
+        shift = np.array([left, 0, left, 0], np.float32)
+        boxes = np.clip(truth.boxes - shift, 0, [*SIZE_WH, *SIZE_WH]).astype(np.float32)
+        visible = _areas(boxes) / np.maximum(_areas(truth.boxes), 1e-6)
+        window = np.s_[:, left : left + SIZE_WH[0]]
+        image, labels = scene.render(t)[window], truth.labels[window]
+        there = visible > 0
+        crowd = visible < MIN_VISIBLE
+        _append(lists, image, labels, boxes[there], ids[there], crowd[there])
     most = max((len(b) for b in lists.boxes), default=1)
     n = len(lists.images)
     boxes = np.zeros((n, most, 4), np.float32)

@@ -31,7 +31,7 @@ class Gains:
     box: float = 0.05
     objectness: float = 1.0
     classes: float = 0.1
-    detection: float = 8.0
+    detection: float = 12.0
     mask: float = 1.0
 
 

@@ -38,18 +38,18 @@ class Recipe:
 
     splits: tuple[Split, ...] = ("train",)
     epochs: int = 100
-    batch: int = 8
-    lr: float = 2e-3
+    batch: int = 4
+    lr: float = 1.5e-3
     weight_decay: float = 0.02
     warmup_epochs: int = 3
-    ema: float = 0.998
-    synthetic: int = 300
+    ema: float = 0.999
+    synthetic: int = 400
     """Frames of the synthetic street in the set."""
-    synthetic_share: float = 0.15
+    synthetic_share: float = 0.25
     """Synthetic frames an epoch, as a share of the photographs."""
     seed: int = 0
-    height: int = 352
-    width: int = 480
+    height: int = 320
+    width: int = 448
     """Size of the augmented views."""
 
 
@@ -206,12 +206,12 @@ def choose_device(name: str) -> torch.device:
 @click.option("--root", type=click.Path(path_type=Path), help="CamVid's folder.")
 @click.option("--splits", default="train", show_default=True, help="Comma-separated: train, val.")
 @click.option("--epochs", type=click.IntRange(1), default=100, show_default=True)
-@click.option("--batch", type=click.IntRange(2), default=8, show_default=True)
-@click.option("--lr", type=click.FloatRange(0, 1, min_open=True), default=2e-3, show_default=True)
+@click.option("--batch", type=click.IntRange(2), default=4, show_default=True)
+@click.option("--lr", type=click.FloatRange(0, 1, min_open=True), default=1.5e-3, show_default=True)
 @click.option(
     "--synthetic",
     type=click.IntRange(0),
-    default=300,
+    default=400,
     show_default=True,
     help="Frames of the synthetic street to render into the set.",
 )

@@ -1,0 +1,156 @@
+"""``edge bench``: runs the measurements of edge.bench and prints them as one table."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import statistics
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engines.errors import SettingsError
+
+if TYPE_CHECKING:
+    from edge.bench import Bench, Cost
+
+OVERLOAD = 2.0
+"""Frames come this many times faster than the machine infers."""
+OVERLOAD_FRAMES = 2_000
+
+
+@click.command()
+@click.option("--source", default="synthetic:960x540@30", show_default=True)
+@click.option("--model", type=click.Path(path_type=Path), help="Default: the shipped network.")
+@click.option("--engine", default="auto", show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="Threads of the engine.")
+@click.option("--frames", type=click.IntRange(20), default=300, show_default=True)
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Another ONNX file to time bare in the same run; may be given several times.",
+)
+@click.option(
+    "--beside",
+    metavar="COMMAND",
+    help="Another program to run in turn with the pipeline; it prints 'N ms/frame'.",
+)
+@click.option("--soak", type=click.IntRange(2000), help="Watch memory over so many frames, too.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures.")
+def bench(
+    source: str, model: Path | None, engine: str, threads: int | None, frames: int,
+    peers: tuple[Path, ...], beside: str | None, soak: int | None, json_file: Path | None,
+) -> None:  # fmt: skip
+    """Measure stages, the bare engine and the whole pipeline on this machine."""
+    from edge.adopt_cache import adopted
+    from edge.bench import Bench, machine, scheduling_bound_ms
+    from edge.bench import soak as run_soak
+    from edge.settings import SHIPPED_MODEL
+    from engines.model_file import find_spec
+
+    path = model or SHIPPED_MODEL
+    if path.suffix == ".onnx" and find_spec(path) is None:
+        path = adopted(path, source)
+    b = Bench(source, path, engine, threads, frames)
+    figures: dict[str, Any] = {"machine": machine(), "model": str(path), "source": source}
+    click.echo(f"{figures['machine']}\nmodel {path.name}, source {source}\n")
+
+    images, reading = b.read_frames()
+    _row("source, reading alone", reading)
+    bare = b.bare(images, peers)
+    for name, cost in bare.items():
+        _row(
+            f"engine, bare, {Path(name).name}"
+            if name not in ("default", "f32")
+            else f"engine, bare, {name} precision",
+            cost,
+        )
+    for name, cost in b.stages(images).items():
+        _row(f"{name}, alone", cost)
+        figures[name] = {"wall_ms": cost.wall_ms, "cpu_ms": cost.cpu_ms}
+    figures["bare"] = {n: {"wall_ms": c.wall_ms, "cpu_ms": c.cpu_ms} for n, c in bare.items()}
+    figures["reading"] = {"wall_ms": reading.wall_ms, "cpu_ms": reading.cpu_ms}
+
+    own = b.own_cpu(images)
+    figures["own_cpu_ms"] = own["cpu_ms_per_frame"]
+    click.echo(f"\nthe app's own CPU, overlay drawn   {own['cpu_ms_per_frame']:8.2f} ms a frame")
+
+    ratios, walls = [], []
+    for _ in range(3):
+        # bound and pipeline in turn: a machine that slows down slows both
+        again = b.bare(images, ())["default"]
+        bound = scheduling_bound_ms(again, reading)
+        run = b.pipeline(overlay=False)
+        walls.append(1e3 / run["fps"])
+        ratios.append(walls[-1] / bound)
+    figures["pipeline"] = {
+        "frame_ms": statistics.median(walls), "ratio_to_bound": statistics.median(ratios),
+        "engine": run["engine"], "precision": run["precision"],
+    }  # fmt: skip
+    click.echo(
+        f"pipeline, as fast as possible      {statistics.median(walls):8.2f} ms a frame, "
+        f"{statistics.median(ratios):.3f} x the bound (median of {len(ratios)})"
+    )
+    if beside:
+        figures["beside"] = _beside(b, beside)
+    figures["camera"] = _camera(b, images, fps=30.0, frames=min(frames, 300))
+    fps = OVERLOAD * 1e3 / bare["default"].wall_ms
+    figures["overload"] = _camera(b, images, fps=fps, frames=OVERLOAD_FRAMES)
+    if soak:
+        figures["soak"] = run_soak(b, images, frames=soak)
+        click.echo(f"memory over {soak} frames: {figures['soak']['growth_mb']:+.2f} MB after 1,000")
+    if json_file is not None:
+        try:
+            json_file.write_text(json.dumps(figures, indent=2) + "\n")
+        except OSError as exc:
+            raise SettingsError(f"--json {json_file}: cannot be written: {exc.strerror}") from exc
+
+
+def _row(name: str, cost: Cost) -> None:
+    click.echo(f"{name:<34} {cost.wall_ms:8.2f} ms wall {cost.cpu_ms:8.2f} ms CPU")
+
+
+def _camera(b: Bench, images: Any, *, fps: float, frames: int) -> dict[str, Any]:
+    """One run at camera pace; prints ages against the inference time of the same run."""
+    ages: list[float] = []
+    report = b.camera(images, fps=fps, frames=frames, halfway=ages)
+    infer = report["stages"]["infer"]["p50_ms"]
+    half = len(ages) // 2
+    growth = statistics.median(ages[half:]) - statistics.median(ages[:half])
+    age = report["frame_age_ms"]
+    n = report["frames"]
+    click.echo(
+        f"camera pace, {fps:5.1f} fps             age p50 {age['p50_ms']:.1f} "
+        f"p99 {age['p99_ms']:.1f} ms = {age['p99_ms'] / infer:.2f} x infer {infer:.1f} ms; "
+        f"{n['rendered']} rendered, {n['dropped_overwritten']} dropped; later half {growth:+.2f} ms"
+    )
+    return {
+        "fps": fps, "infer_p50_ms": infer, "age_p50_ms": age["p50_ms"], "age_p99_ms": age["p99_ms"],
+        "age_p99_over_infer": age["p99_ms"] / infer, "age_growth_ms": growth, "frames": n,
+    }  # fmt: skip
+
+
+def _beside(b: Bench, command: str) -> dict[str, float]:
+    """Run the pipeline with its picture drawn, and another program, three times in turn."""
+    ours, theirs = [], []
+    for _ in range(3):
+        ours.append(1e3 / b.pipeline(overlay=True)["fps"])
+        done = subprocess.run(
+            shlex.split(command), capture_output=True, text=True, check=False, timeout=600
+        )
+        words = done.stdout.split()
+        if done.returncode or "ms/frame" not in words:
+            raise SettingsError(
+                f"--beside: the command ended with {done.returncode} and printed no 'N ms/frame': "
+                f"{(done.stderr or done.stdout).strip()[-200:]}"
+            )
+        theirs.append(float(words[words.index("ms/frame") - 1]))
+    click.echo(
+        f"pipeline, overlay drawn            {statistics.median(ours):8.2f} ms a frame; beside it "
+        f"{statistics.median(theirs):.2f} ms (medians of 3, in turn)"
+    )
+    return {"ours_ms": statistics.median(ours), "theirs_ms": statistics.median(theirs)}

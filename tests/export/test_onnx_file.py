@@ -1,0 +1,94 @@
+"""Export to ONNX: the file computes what the network computes, from camera bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from engines import open_engine
+from engines.errors import ExportError, SettingsError
+from engines.model_file import read_spec
+from export.checkpoint import network_state, save_checkpoint
+from export.model import StreetNet, upsample
+from export.onnx_file import export_onnx, onnx_command
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(3)
+    net = StreetNet()
+    with torch.no_grad():  # norms as after training, so that nothing cancels out
+        for m in net.modules():
+            if isinstance(m, torch.nn.BatchNorm2d):
+                m.running_mean.uniform_(-0.2, 0.2)  # type: ignore[union-attr]
+                m.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
+    path = tmp_path_factory.mktemp("checkpoint") / "net.pt"
+    save_checkpoint(path, {**network_state(net), "ema": net.state_dict()})
+    return path
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("stride", [2, 4])
+def test_the_file_computes_what_the_network_does(
+    checkpoint: Path, tmp_path: Path, engine: str, stride: int
+) -> None:
+    from export.checkpoint import load_checkpoint, network_from
+
+    out = tmp_path / "street.onnx"
+    export_onnx(checkpoint, out, height=64, width=96, mask_stride=stride)
+    image = np.random.default_rng(0).integers(0, 255, (1, 64, 96, 3)).astype(np.uint8)
+    opened = open_engine(out, engine=engine, precision="f32")
+    try:
+        opened.inputs(0)["image"][...] = image
+        opened.submit(0)
+        got = {k: v.copy() for k, v in opened.wait(0).items()}
+    finally:
+        opened.close()
+    net = network_from(load_checkpoint(checkpoint), origin=checkpoint)
+    rgb = torch.from_numpy(image[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        boxes, mask = net(rgb)
+        if stride == 2:
+            mask = upsample(mask)
+    for name, wanted in zip(("boxes_8", "boxes_16", "boxes_32"), boxes, strict=True):
+        np.testing.assert_allclose(got[name], wanted.numpy(), rtol=1e-3, atol=2e-3)
+    assert got["labels"].shape == (1, 64 // stride, 96 // stride)
+    assert (got["labels"] == mask.argmax(1).numpy()).mean() > 0.999
+
+
+def test_the_first_node_casts_and_the_last_two_cast_back(checkpoint: Path, tmp_path: Path) -> None:
+    import onnx
+
+    export_onnx(checkpoint, tmp_path / "a.onnx", height=64, width=64)
+    nodes = [n.op_type for n in onnx.load(str(tmp_path / "a.onnx")).graph.node]
+    # TensorRT converts uint8 only at the network's edge, and only from and to float
+    assert nodes[0] == "Cast"
+    assert nodes[-3:] == ["ArgMax", "Cast", "Cast"]
+
+
+def test_the_command_writes_a_file_with_its_spec(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "street.onnx"
+    result = CliRunner().invoke(onnx_command, [str(checkpoint), "-o", str(out), "--size", "64x96"])
+    assert result.exit_code == 0, result.exception
+    spec = read_spec(out)
+    assert (spec.input.height, spec.input.width) == (64, 96)
+    assert spec.detection is not None
+    assert spec.detection.classes == ("car", "pedestrian", "bicyclist", "sign")
+    assert "CamVid" in spec.notice
+
+
+@pytest.mark.parametrize("size", ["100x96", "0x32", "big"])
+def test_a_size_that_does_not_fit_is_refused(checkpoint: Path, tmp_path: Path, size: str) -> None:
+    out = tmp_path / "street.onnx"
+    result = CliRunner().invoke(onnx_command, [str(checkpoint), "-o", str(out), "--size", size])
+    assert isinstance(result.exception, SettingsError)
+    assert not out.exists()
+
+
+def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"none\.pt: not a checkpoint"):
+        export_onnx(tmp_path / "none.pt", tmp_path / "a.onnx")

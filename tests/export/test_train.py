@@ -1,0 +1,122 @@
+"""Training through its command's own function, on a few generated frames."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from engines.errors import ExportError, SettingsError
+from engines.model_file import read_spec
+from export.checkpoint import load_checkpoint, save_checkpoint
+from export.dataset import load_training_set
+from export.train import Recipe, learning_rate, run_training, train
+from tests.export.street_data import make_camvid
+
+CPU = torch.device("cpu")
+TINY = Recipe(epochs=2, batch=2, synthetic=2, synthetic_share=0.5, height=96, width=128)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_camvid(tmp_path_factory.mktemp("camvid"))
+
+
+@pytest.mark.heavy
+def test_a_training_that_was_cut_off_ends_where_an_unbroken_one_does(
+    root: Path, tmp_path: Path
+) -> None:
+    run_training(TINY, out=tmp_path / "whole", root=root, device=CPU, eval_every=0)
+    cut = tmp_path / "cut"
+    from export.train import Trainer
+
+    data = load_training_set(root, ("train",), synthetic=2, seed=0, device=CPU)
+    first = Trainer(TINY, data, device=CPU)
+    first.run_epoch(progress_bar=False)
+    cut.mkdir()
+    save_checkpoint(cut / "last.pt", first.state())
+    run_training(TINY, out=cut, root=root, device=CPU, eval_every=0)
+    a, b = load_checkpoint(tmp_path / "whole/last.pt"), load_checkpoint(cut / "last.pt")
+    assert a["epoch"] == b["epoch"] == 2
+    for name, value in a["ema"].items():
+        torch.testing.assert_close(value, b["ema"][name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.heavy
+def test_log_plot_and_scored_candidate_are_written(root: Path, tmp_path: Path) -> None:
+    run_training(replace(TINY, epochs=1), out=tmp_path, root=root, device=CPU, eval_every=1)
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [r["epoch"] for r in rows] == ["1"]
+    assert 0 <= float(rows[0]["val_miou"]) <= 1
+    assert float(rows[0]["mask"]) > 0
+    assert (tmp_path / "plot.png").stat().st_size > 5_000
+    assert read_spec(tmp_path / "candidate.onnx").detection is not None
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
+    root: Path, tmp_path: Path
+) -> None:
+    from export.train import Trainer
+
+    data = load_training_set(root, ("train",), synthetic=0, seed=0, device=CPU)
+    trainer = Trainer(TINY, data, device=CPU)
+    save_checkpoint(tmp_path / "last.pt", trainer.state())
+    before = (tmp_path / "last.pt").read_bytes()
+    with torch.no_grad():
+        trainer.net.mask_out.weight.fill_(float("nan"))
+    with pytest.raises(ExportError, match=r"loss is nan in epoch 1, step 1 .*mask nan"):
+        trainer.run_epoch(progress_bar=False)
+    assert (tmp_path / "last.pt").read_bytes() == before
+
+
+def test_a_checkpoint_of_another_recipe_is_not_resumed(root: Path, tmp_path: Path) -> None:
+    from export.train import Trainer
+
+    data = load_training_set(root, ("train",), synthetic=0, seed=0, device=CPU)
+    save_checkpoint(tmp_path / "last.pt", Trainer(TINY, data, device=CPU).state())
+    with pytest.raises(ExportError, match="other lr"):
+        run_training(replace(TINY, lr=0.1), out=tmp_path, root=root, device=CPU, eval_every=0)
+
+
+def test_synthetic_frames_stand_beside_the_photographs(root: Path) -> None:
+    data = load_training_set(root, ("train", "val"), synthetic=3, seed=1, device=CPU)
+    assert (data.real, len(data)) == (8, 11)
+    assert data.images.shape == (11, 3, 360, 480)
+    assert (data.class_ids[8:] >= 0).any()
+    assert data.labels.max() <= 11
+    boxes = data.boxes[data.class_ids >= 0]
+    assert (boxes >= 0).all()
+    assert (boxes[:, 2] <= 480).all()
+    assert (boxes[:, 3] <= 360).all()
+
+
+def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
+    small = make_camvid(tmp_path, images=1, wh=(320, 240))
+    with pytest.raises(ExportError, match=r"320x240.*wanted 480x360"):
+        load_training_set(small, ("train",), synthetic=0, seed=0, device=CPU)
+
+
+def test_rare_classes_weigh_more(root: Path) -> None:
+    data = load_training_set(root, ("train",), synthetic=0, seed=0, device=CPU)
+    weights = data.class_weights(11)
+    assert weights.mean().item() == pytest.approx(1.0)
+    assert weights[8] > weights[3]  # car is rarer than road
+
+
+def test_the_learning_rate_rises_then_falls_to_a_hundredth() -> None:
+    recipe = Recipe(epochs=100, lr=1.0, warmup_epochs=3)
+    rates = [learning_rate(recipe, e) for e in (0, 1, 3, 50, 100)]
+    assert rates[0] < rates[1] < rates[2] == pytest.approx(1.0)
+    assert rates[2] > rates[3] > rates[4] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("splits", ["test", "train,test", ""])
+def test_the_test_split_cannot_be_trained_on(splits: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(train, ["--splits", splits, "--out", str(tmp_path)])
+    assert isinstance(result.exception, SettingsError)
+    assert "test is for scoring only" in str(result.exception)
