@@ -1,0 +1,125 @@
+"""Adoption on the fly: once for each file, never half, and with the next step where it fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from edge.adopt_cache import adopted, cache_folder
+from engines.errors import ModelError
+from engines.model_file import find_spec, read_spec
+from tests.foreign_models import CLASSES, foreign_yolov8
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    return {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+
+def _unadoptable(path: Path) -> None:
+    """A valid ONNX file that is no detector and no segmenter: one number in, one out."""
+    value = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in ("a", "b")]
+    graph = helper.make_graph([helper.make_node("Neg", ["a"], ["b"])], "g", value[:1], value[1:])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+
+
+def test_a_file_is_adopted_once_and_then_found(
+    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "net.onnx"
+    foreign_yolov8(model)
+    made = adopted(model, "synthetic", environ=environ)
+    detection = read_spec(made).detection
+    assert detection is not None
+    assert detection.classes == CLASSES
+    assert find_spec(model) is None  # the user's file stays as it was
+    assert [p.name for p in made.parent.iterdir()] == [made.name]  # nothing temporary is left
+    monkeypatch.setattr(sys, "executable", "/nonexistent")  # no process can be started now
+    assert adopted(model, environ=environ) == made
+    with model.open("ab") as file:  # other bytes are another model
+        file.write(b"\x42\x00")  # an empty producer version (field 8, length 0)
+    with pytest.raises(ModelError, match="nonexistent"):
+        adopted(model, environ=environ)
+
+
+def test_a_refusal_says_why_and_what_to_run_by_hand(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    model = tmp_path / "my net.onnx"
+    _unadoptable(model)
+    with pytest.raises(ModelError) as caught:
+        adopted(model, environ=environ)
+    message = str(caught.value)
+    assert message.startswith(f"{model}: has no Outrider spec and could not be adopted: ")
+    assert f"edge-export adopt '{model}' -o 'my net.outrider.onnx'" in message
+    assert "Traceback" not in message
+    assert list(cache_folder(environ).iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    model = tmp_path / "net.onnx"
+    foreign_yolov8(model)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match=r"file.*: Not a directory.*By hand: edge-export adopt"):
+        adopted(model, environ={"XDG_CACHE_HOME": str(tmp_path / "file")})
+
+
+def test_a_folder_named_export_in_the_users_folder_is_not_taken_for_ours(
+    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "net.onnx"
+    foreign_yolov8(model)
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "__init__.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    assert adopted(Path("net.onnx"), environ=environ).is_file()
+
+
+TWO = """
+import os, sys
+from pathlib import Path
+from edge.adopt_cache import adopted
+print(adopted(Path(sys.argv[1]), environ={"XDG_CACHE_HOME": sys.argv[2]}))
+"""
+
+
+def test_two_at_once_end_with_the_same_whole_file(environ: dict[str, str], tmp_path: Path) -> None:
+    model = tmp_path / "net.onnx"
+    foreign_yolov8(model)
+    command = [sys.executable, "-c", TWO, str(model), environ["XDG_CACHE_HOME"]]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    made = {process.communicate()[0].strip() for process in both}
+    assert [process.returncode for process in both] == [0, 0]
+    assert len(made) == 1
+    read_spec(Path(made.pop()))
+
+
+@pytest.mark.parametrize(
+    ("environ", "folder"),
+    [
+        ({"XDG_CACHE_HOME": "/c", "HOME": "/h"}, "/c/outrider/adopted"),
+        ({"XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache/outrider/adopted"),
+        ({"XDG_CACHE_HOME": "relative", "HOME": "/h"}, "/h/.cache/outrider/adopted"),
+    ],
+)
+def test_the_cache_lies_where_xdg_says(environ: dict[str, str], folder: str) -> None:
+    assert cache_folder(environ) == Path(folder)
+
+
+def test_real_yolox_is_adopted_with_frames_of_the_video_being_run(
+    shared: Path, environ: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    video = shared / "data" / "videos" / "highway.mp4"
+    with caplog.at_level("INFO", logger="edge"):
+        made = adopted(shared / "models" / "yolox_nano.onnx", str(video), environ=environ)
+    assert any(str(video) in record.getMessage() for record in caplog.records)
+    assert os.access(made, os.R_OK)
+    assert np.prod(read_spec(made).input.tensor.shape) == 416 * 416 * 3
