@@ -31,7 +31,7 @@ ANCHORS: tuple[tuple[tuple[float, float], ...], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Widths and depths. ``mask_stride`` is the mask's resolution: 4 or 2."""
+    """Widths and depths. ``mask_stride`` is the mask's resolution in the exported file: 4 or 2."""
 
     stem: int = 24
     widths: tuple[int, int, int, int] = (48, 96, 192, 256)
@@ -39,7 +39,7 @@ class Shape:
     expand: int = 2
     pyramid: int = 96
     mask: int = 64
-    mask_stride: int = 2
+    mask_stride: int = 4
 
 
 class Outputs(NamedTuple):

@@ -1,0 +1,239 @@
+"""One run of the app from its settings: assembles the parts, takes signals, reports how it ended.
+
+It imports nothing heavy until its signal handlers stand: a signal during start-up ends the run in
+order, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from engines.errors import OutriderError, SinkError
+
+if TYPE_CHECKING:
+    import threading
+
+    from edge.parts import Ending, Network, Parts
+    from edge.pipeline import Pipeline
+    from edge.settings import Settings
+    from edge.sinks.base import Sink
+    from edge.sources.base import Source
+    from engines.base import Engine
+
+log = logging.getLogger(__name__)
+
+STUCK_SINK_S = 1.0
+"""How long a sink may sit on a frame after a stop was asked for (a pipe that nobody reads)."""
+FAILED_WHILE_RUNNING = 5
+
+
+def run_app(settings: Settings, *, leave: Callable[[int], Any] = os._exit) -> int:
+    """Run until the end that the settings name, a signal or an error; returns the exit code.
+
+    SIGINT and SIGTERM stay taken after the return, so that a second one cannot turn an orderly end
+    into a crash: the process is expected to end. ``leave`` is called with the exit code instead of
+    returning when a thread had to be left behind; by then everything is closed and written.
+
+    Raises:
+        SettingsError: the metrics file cannot be written where it was asked for.
+    """
+    signals = _StopSignals()
+    # cv2 on the main thread before any other: its Qt takes the thread that loads it for the GUI's.
+    import cv2
+
+    from edge.metrics import check_writable
+    from edge.parts import Limits
+    from edge.pipeline import Pipeline
+
+    if settings.output.metrics is not None:
+        check_writable(settings.output.metrics)
+    # Two threads cost 43 % more CPU a frame for 4 % less time (letterbox and overlay at 960x540),
+    # and the other cores are the engine's.
+    cv2.setNumThreads(1)
+    limits = Limits(
+        policy=settings.source.policy,
+        max_age_ms=settings.pipeline.max_age_ms,
+        frames=settings.pipeline.frames,
+        seconds=settings.pipeline.seconds,
+    )
+    pipeline = Pipeline(_parts(settings), limits)
+    signals.attach(pipeline)
+    ending = pipeline.run()
+    signals.detach()
+    code = _report(settings, pipeline, ending)
+    if ending.abandoned:
+        logging.shutdown()
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        leave(code)
+    return code
+
+
+class _StopSignals:
+    """SIGINT and SIGTERM as requests to a pipeline, remembered until there is one."""
+
+    def __init__(self) -> None:
+        self._pipeline: Pipeline | None = None
+        self._reason: str | None = None
+        signal.signal(signal.SIGINT, self._on_stop)
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGALRM, self._on_alarm)
+
+    def attach(self, pipeline: Pipeline) -> None:
+        """Pass requests on from now, the one that came before included."""
+        self._pipeline = pipeline
+        if self._reason is not None:
+            pipeline.request_stop(self._reason)
+
+    def detach(self) -> None:
+        """Take further signals without effect."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self._pipeline = None
+
+    def _on_stop(self, number: int, frame: object) -> None:
+        self._reason = f"signal {signal.Signals(number).name}"
+        if self._pipeline is not None:
+            self._pipeline.request_stop(self._reason)
+            signal.setitimer(signal.ITIMER_REAL, STUCK_SINK_S)
+
+    def _on_alarm(self, number: int, frame: object) -> None:
+        # Only a raise ends a write(2) that blocks: Python repeats the call after a handler returns.
+        if self._pipeline is not None and self._pipeline.writing_to is not None:
+            raise SinkError(
+                f"{self._pipeline.writing_to}: did not take a frame within {STUCK_SINK_S:g} s of "
+                "the stop; is its reader stopped?"
+            )
+
+
+def _parts(settings: Settings) -> Parts:
+    """How the settings open each part; imports happen on the thread that opens."""
+    from edge.parts import Parts
+    from edge.sinks import open_sink
+
+    def open_source(stop: threading.Event) -> Source:
+        from edge.sources import open_source
+        from edge.sources.options import SourceOptions
+
+        s = settings.source
+        options = SourceOptions(
+            open_timeout_s=s.open_timeout_s,
+            read_timeout_s=s.read_timeout_s,
+            rotate_deg=s.rotate_deg,
+            flip=s.flip,
+            seed=s.seed,
+        )
+        return open_source(s.uri, policy=s.policy, stop=stop, options=options)
+
+    def open_sinks(source: Source) -> Iterator[Sink]:
+        for text in settings.output.sinks:
+            yield open_sink(text, fps=source.fps, live=source.live)
+
+    def open_overlay() -> Any:
+        from edge.overlay import Overlay
+
+        return Overlay(**settings.overlay.model_dump())
+
+    return Parts(
+        open_network=lambda: _open_network(settings),
+        open_source=open_source,
+        open_sinks=open_sinks,
+        open_overlay=open_overlay,
+    )
+
+
+def _open_network(settings: Settings) -> Network:
+    """Open every model; a foreign ONNX is adopted first."""
+    from edge.parts import Network
+    from edge.perception import Perception
+    from engines import open_engine
+    from engines.model_file import find_spec
+
+    opened: list[Engine] = []
+
+    def close() -> None:
+        for engine in opened:
+            engine.close()
+
+    m, d = settings.model, settings.detect
+    try:
+        for path in m.files:
+            if path.suffix == ".onnx" and find_spec(path) is None:
+                from edge.adopt_cache import adopted
+
+                path = adopted(path, settings.source.uri)
+            opened.append(
+                open_engine(
+                    path,
+                    engine=m.engine,
+                    precision=m.precision,
+                    slots=m.slots or 1,
+                    threads=m.threads,
+                )
+            )
+        perception = Perception(
+            opened,
+            conf=d.conf,
+            classes=d.classes,
+            nms_iou=d.nms_iou,
+            max_detections=d.max_detections,
+        )
+    except BaseException:
+        close()
+        raise
+    return Network(
+        perception=perception,
+        slots=perception.slots,
+        engine=_joined(engine.name for engine in opened),
+        precision=_joined(engine.precision for engine in opened),
+        close=close,
+    )
+
+
+def _joined(names: Iterator[str]) -> str:
+    """The names without repetition: one for one model or for several of a kind."""
+    return ", ".join(dict.fromkeys(names))
+
+
+def _report(settings: Settings, pipeline: Pipeline, ending: Ending) -> int:
+    """Print the table and the error, write the metrics; returns the exit code."""
+    from edge.metrics import write_report
+    from edge.sources.redact import redact
+    from edge.table import frame_time_table
+
+    errors = [] if ending.error is None else [ending.error]
+    report = pipeline.report(model=", ".join(str(path) for path in settings.model.files))
+    report["source"] = redact(settings.source.uri)
+    report["ended"] = ending.reason
+    if report["frames"]["captured"]:
+        with contextlib.suppress(OSError):  # a closed stderr is no reason to fail
+            print(frame_time_table(report), file=sys.stderr, flush=True)
+    if settings.output.metrics is not None:
+        try:
+            write_report(report, settings.output.metrics)
+        except OutriderError as exc:
+            errors.append(exc)
+    for error in errors:
+        log.error(
+            "%s",
+            redact(_sentence(error, ending.reason)),
+            exc_info=error if log.isEnabledFor(logging.DEBUG) else None,
+        )
+    if not errors:
+        return 0
+    first = errors[0]
+    return first.exit_code if isinstance(first, OutriderError) else FAILED_WHILE_RUNNING
+
+
+def _sentence(error: BaseException, reason: str) -> str:
+    """An error of the tree in its own words, any other in one line with its place and kind."""
+    if isinstance(error, OutriderError):
+        return str(error)
+    text = " ".join(str(error).split())
+    return f"{reason}: {type(error).__name__}{': ' + text if text else ''}; --verbose shows where"
