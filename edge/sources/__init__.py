@@ -86,7 +86,7 @@ def _is_images(text: str) -> bool:
 
 def _is_file(text: str) -> bool:
     """Whether the text is a path: it exists, or looks like one that should."""
-    if "://" in text or "\0" in text:
+    if "://" in text or "\0" in text or re.match(r"(?i)(rtsps?|https?):", text):
         return False
     suffix = re.search(r"\.[A-Za-z0-9]{2,5}$", text)
     return "/" in text or suffix is not None or os.path.exists(text)
@@ -168,6 +168,10 @@ def _suggestion(text: str) -> str:
     close = get_close_matches(
         head.lower(), ["synthetic", "camera", "rtsp", "rtsps", "http", "https"], n=1
     )
-    if not close or (close[0] == head):
+    if not close:
         return ""
-    return f", did you mean {redact(close[0] + (':' + tail if tail else ''))}?"
+    if close[0] in ("synthetic", "camera"):
+        meant = close[0] + (":" + tail if tail else "")
+    else:
+        meant = f"{close[0]}://{tail.lstrip('/') or 'HOST/PATH'}"
+    return f", did you mean {redact(meant)}?"

@@ -239,10 +239,7 @@ class VideoSource:
         count = self._next_id + len(self._ready)
         broken = self._end_check.cut_short()
         if self._live:
-            self._failure = SourceError(
-                f"{self._name}: the live stream ended after {count} frames, wanted no end; "
-                "check the sender and the network, then start again"
-            )
+            self._failure = self._broken("its sender closed it")
         elif count == 0:
             self._failure = SourceError(
                 f"{self._name}: no frame could be decoded ({self._gaps} damaged packets), wanted a "
@@ -272,14 +269,17 @@ class VideoSource:
 
     def _broken(self, reason: str) -> SourceError:
         count = self._next_id + len(self._ready)
+        if self._live:
+            return SourceError(
+                f"{self._name}: the live stream ended after frame {count} ({reason}), wanted no "
+                "end; check the sender and the network, then start again"
+            )
         last = self._ready[-1] if self._ready else None
         end_ns = self._media_time_ns(last) if last is not None else self._media_ns
-        end_ns -= self._start_ns
+        end_s = (end_ns - self._start_ns) / SECOND_NS
         return SourceError(
-            redact(
-                f"{self._name}: breaks off after frame {count} at {end_ns / SECOND_NS:.2f} s "
-                f"({reason}); the frames before are good. Copy or record the video again"
-            )
+            f"{self._name}: breaks off after frame {count} at {end_s:.2f} s ({reason}); "
+            "the frames before are good. Copy or record the video again"
         )
 
 

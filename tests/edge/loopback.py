@@ -1,0 +1,217 @@
+"""Real servers on 127.0.0.1 that behave well or badly, for the tests of network streams."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge.media import av
+from tests.edge.media_files import level
+
+Handler = Callable[[socket.socket, threading.Event], None]
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@contextlib.contextmanager
+def served(handler: Handler) -> Iterator[int]:
+    """A server that hands each connection to ``handler(connection, over)``; gives its port."""
+    over = threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+    threads: list[threading.Thread] = []
+
+    def handle(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            handler(connection, over)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                thread = threading.Thread(target=handle, args=(connection,))
+                thread.start()
+                threads.append(thread)
+
+    acceptor = threading.Thread(target=accept)
+    acceptor.start()
+    try:
+        yield int(listener.getsockname()[1])
+    finally:
+        over.set()
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for thread in [acceptor, *threads]:
+            thread.join(10)
+
+
+def closed_port() -> int:
+    """A port of this machine at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def silent(connection: socket.socket, over: threading.Event) -> None:
+    """Accept and never answer."""
+    over.wait(30)
+
+
+def answering(status: str, body: bytes = b"") -> Handler:
+    """One HTTP answer."""
+
+    def handle(connection: socket.socket, over: threading.Event) -> None:
+        connection.recv(65536)
+        head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        connection.sendall(head.encode() + body)
+
+    return handle
+
+
+def then_silent(content_type: str, body: bytes) -> Handler:
+    """A header and some of a stream, then nothing more."""
+
+    def handle(connection: socket.socket, over: threading.Event) -> None:
+        connection.recv(65536)
+        connection.sendall(OK + f"Content-Type: {content_type}\r\n\r\n".encode() + body)
+        over.wait(30)
+
+    return handle
+
+
+def then_closed(content_type: str, body: bytes) -> Handler:
+    """A stream that its sender ends."""
+
+    def handle(connection: socket.socket, over: threading.Event) -> None:
+        connection.recv(65536)
+        connection.sendall(OK + f"Content-Type: {content_type}\r\n\r\n".encode() + body)
+
+    return handle
+
+
+def endless_mjpeg(*, fps: float) -> Handler:
+    """Motion JPEG as cameras serve it: a picture per part, without timestamps."""
+
+    def handle(connection: socket.socket, over: threading.Event) -> None:
+        connection.recv(65536)
+        connection.sendall(OK + b"Content-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n")
+        number = 0
+        while not over.wait(1 / fps):
+            connection.sendall(mjpeg_part(number))
+            number += 1
+
+    return handle
+
+
+def mjpeg_part(number: int) -> bytes:
+    """One part of a Motion JPEG answer."""
+    image = np.full((48, 64, 3), level(number % 25), np.uint8)
+    jpeg = cv2.imencode(".jpg", image)[1].tobytes()
+    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+    return head.encode() + jpeg + b"\r\n"
+
+
+def files(folder: Path) -> Handler:
+    """A plain web server that knows byte ranges, as a video with its index at the end needs."""
+
+    def handle(connection: socket.socket, over: threading.Event) -> None:
+        with connection.makefile("rb") as requests:
+            while line := requests.readline():
+                name = line.split()[1].decode().strip("/").partition("?")[0]
+                start = 0
+                while (header := requests.readline().strip()) != b"":
+                    if header.lower().startswith(b"range: bytes="):
+                        start = int(header.partition(b"=")[2].partition(b"-")[0])
+                data = (folder / name).read_bytes()
+                body = data[start:]
+                head = (
+                    "HTTP/1.1 206 Partial Content\r\nAccept-Ranges: bytes\r\n"
+                    f"Content-Range: bytes {start}-{len(data) - 1}/{len(data)}\r\n"
+                    f"Content-Length: {len(body)}\r\n\r\n"
+                )
+                connection.sendall(head.encode() + body)
+
+    return handle
+
+
+def transport_stream(count: int) -> bytes:
+    """An MPEG transport stream of flat frames at 25 fps."""
+    target = io.BytesIO()
+    with av.open(target, "w", format="mpegts") as container:
+        stream = container.add_stream("mpeg2video", rate=25)
+        assert isinstance(stream, av.video.stream.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.options = {"bf": "0"}
+        for number in range(count):
+            image = np.full((48, 64, 3), level(number % 25), np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return target.getvalue()
+
+
+def rtsp(*, frames: int, fps: float, lose: range = range(0)) -> Handler:
+    """An RTSP camera (RFC 2326) with H.264 over its TCP connection (RFC 6184), then silence.
+
+    Frames in ``lose`` are never sent.
+    """
+    units = [h264_frame(number) for number in range(frames)]
+    sdp = (
+        "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=cam\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n"
+        "a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:track1\r\n"
+    )
+
+    def handle(connection: socket.socket, over: threading.Event) -> None:
+        requests = connection.makefile("rb")
+        playing = False
+        while not playing:
+            verb = requests.readline().split()[0].decode()
+            headers = {}
+            while (line := requests.readline().strip()) != b"":
+                key, _, value = line.decode().partition(":")
+                headers[key.lower()] = value.strip()
+            extra, body = "", ""
+            if verb == "OPTIONS":
+                extra = "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n"
+            elif verb == "DESCRIBE":
+                extra, body = "Content-Type: application/sdp\r\n", sdp
+            elif verb == "SETUP":
+                extra = "Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
+            elif verb == "PLAY":
+                extra, playing = "Session: 1\r\n", True
+            answer = f"RTSP/1.0 200 OK\r\nCSeq: {headers['cseq']}\r\n{extra}"
+            connection.sendall(f"{answer}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        sequence = 0
+        for number, nals in enumerate(units):
+            if number not in lose:
+                for i, nal in enumerate(nals):
+                    last = i == len(nals) - 1
+                    stamp = 90_000 + round(number * 90_000 / fps)  # FFmpeg takes 0 for unknown
+                    head = struct.pack(">BBHII", 0x80, 96 | last << 7, sequence, stamp, 7)
+                    connection.sendall(struct.pack(">cBH", b"$", 0, 12 + len(nal)) + head + nal)
+                    sequence += 1
+            if over.wait(1 / fps):
+                return
+        over.wait(30)
+
+    return handle
+
+
+def h264_frame(number: int) -> list[bytes]:
+    """One picture, decodable by itself, as H.264 NAL units without start codes."""
+    codec = av.CodecContext.create("libx264", "w")
+    assert isinstance(codec, av.VideoCodecContext)
+    codec.width, codec.height, codec.pix_fmt = 64, 48, "yuv420p"
+    codec.framerate = 25  # type: ignore[assignment]  # PyAV takes whole numbers too
+    codec.options = {"tune": "zerolatency", "x264-params": "repeat-headers=1:info=0:annexb=1"}
+    image = np.full((48, 64, 3), level(number % 25), np.uint8)
+    packets = codec.encode(av.VideoFrame.from_ndarray(image, format="bgr24"))
+    stream = b"".join(bytes(p) for p in [*packets, *codec.encode(None)])
+    return [nal.rstrip(b"\0") for nal in stream.split(b"\0\0\1") if nal.strip(b"\0")]
