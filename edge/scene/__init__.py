@@ -1,4 +1,4 @@
-"""The synthetic street: frames with exact boxes and labels; it knows nothing of sources or models."""
+"""The synthetic street: frames with exact boxes and labels; it knows no sources and no models."""
 
 from edge.scene.pens import BOX_CLASSES, LABELS, SceneTruth
 from edge.scene.street import StreetScene

@@ -1,4 +1,4 @@
-"""People, cyclists and trees as sprites with a few poses each; where they go is decided in the layout."""
+"""People, cyclists and trees as sprites; where they stand and go is decided in the layout."""
 
 from __future__ import annotations
 

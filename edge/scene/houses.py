@@ -104,12 +104,12 @@ class House:
         pen.face(corners[FRONT_FACE], look.fade(self.wall, haze))
         pen.end()
         band = abs(aside) * (1 / near - 1 / z)  # px from its near to its far end
-        if band < 6.0:
+        if band < 7.0:
             return
-        if band < 48.0:
+        if band < 56.0:
             self._paint_lattice(pen, z, haze)
         else:
-            self._paint_panes(pen, z, haze)
+            self._paint_panes(pen, z, haze, framed=band > 90.0)
         if band > 14.0:
             pen.decal([corners[BAND_FACE]], look.fade(self.band, haze))
             pen.decal([corners[CORNICE_FACE]], look.fade(self.trim, haze))
@@ -120,9 +120,10 @@ class House:
         along = self.lattice[:, :, 0] + (z - self.length)
         points = view.points(self._side, self.lattice[:, :, 1], along)
         pen.decal(list(points[:rows]), look.fade(self.dim, haze))
-        pen.decal(list(points[rows:]), look.fade(self.wall, haze))
+        # Their edges are upright on the frame: smoothing would change nothing that shows.
+        pen.decal(list(points[rows:]), look.fade(self.wall, haze), smooth=False)
 
-    def _paint_panes(self, pen: Pen, z: float, haze: float) -> None:
+    def _paint_panes(self, pen: Pen, z: float, haze: float, *, framed: bool) -> None:
         view, look = self.look.view, self.look
         along, high = self.panes[:, :, 0] + (z - self.length), self.panes[:, :, 1]
         scale = view.focal / np.maximum(along[:, 1], CUT_M)
@@ -133,8 +134,9 @@ class House:
         if not seen.any():
             return
         along, high, bright = along[seen], high[seen], self.bright[seen]
-        frames = view.points(self._side, high + FRAME_M[:, 1], along + FRAME_M[:, 0])
-        pen.decal(list(frames), look.fade(self.trim, haze))
+        if framed:
+            frames = view.points(self._side, high + FRAME_M[:, 1], along + FRAME_M[:, 0])
+            pen.decal(list(frames), look.fade(self.trim, haze))
         points = view.points(self._side, high, along)
         for glass, mask in ((self.glass[0], ~bright), (self.glass[1], bright)):
             if mask.any():
@@ -167,10 +169,10 @@ def build_house(
         np.asarray(ROOFS[int(rng.integers(len(ROOFS)))], float), np.array([-side * 0.6, 0.8, 0.0])
     )
     trim = look.lit(np.minimum(base * 1.25 + 24, 235), facing)
-    wide, high = rng.uniform(0.9, 1.5), rng.uniform(1.3, 1.8)
+    wide, high = rng.uniform(1.0, 1.6), rng.uniform(1.3, 1.8)
     if rng.random() < 0.2:  # an office: bands of glass
         wide, high, pitched = 2.2, 1.7, False
-    columns = max(int(length / (wide + rng.uniform(0.9, 1.6))), 1)
+    columns = max(int(length / (wide + rng.uniform(1.1, 2.3))), 1)
     pitch = length / columns
     panes = []
     for storey in range(storeys):

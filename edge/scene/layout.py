@@ -1,4 +1,4 @@
-"""Who and what is on one street: places, speeds and habits by the seed; drawing is done elsewhere."""
+"""Who and what is on one street, where and how fast, by the seed; drawing is done elsewhere."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Thing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A thing at ``z`` metres along the loop, moving with ``speed`` m/s and swaying by ``sway`` m."""
+    """A thing at ``z`` m along the loop, moving with ``speed`` m/s and swaying by ``sway`` m."""
 
     thing: Thing
     z: float
@@ -59,7 +59,7 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """A figure that crosses the road while the camera comes nearer, and is over before it arrives."""
+    """A figure that crosses the road while the camera comes nearer, and is over in time."""
 
     figure: Figure
     x0: float
@@ -122,13 +122,15 @@ class Plan:
         self.colours.append(tone(bgr))
 
 
-def lay_out(look: Look, rng: np.random.Generator, speed: float) -> tuple[Marks, list[Placed]]:
+def lay_out(
+    look: Look, rng: np.random.Generator, shelf: Shelf, *, speed: float
+) -> tuple[Marks, list[Placed]]:
     """Everything on the street: (marks on the ground, things that stand on it)."""
-    shelf = Shelf()
     trees = tuple(draw_tree(look, rng, shelf) for _ in range(4))
     plan = Plan(look, rng, shelf, speed, [], [], [], [], trees)
-    _ground(plan)
-    crossings = _crossings(plan)
+    crossings = np.arange(70.0, LOOP_M - 40, plan.between(110, 170)).tolist()
+    _ground(plan, crossings)
+    _crossings(plan, crossings)
     for side in (-1.0, 1.0):
         _lots(plan, side)
         _kerbside(plan, side)
@@ -140,7 +142,7 @@ def lay_out(look: Look, rng: np.random.Generator, speed: float) -> tuple[Marks, 
     return marks, plan.things
 
 
-def _ground(plan: Plan) -> None:
+def _ground(plan: Plan, crossings: list[float]) -> None:
     """Repairs and manholes, joints between slabs, lane dashes: later ones lie on earlier ones."""
     look = plan.look
     tar = look.lit(np.full(3, plan.between(74, 100)), UP)
@@ -161,14 +163,14 @@ def _ground(plan: Plan) -> None:
     pitch, dash = (9.0, 3.0) if plan.chance(0.5) else (6.0, 2.5)
     lines = [look.lane * k for k in range(1 - look.lanes, look.lanes)]
     rows = np.arange(0.0, LOOP_M, pitch).tolist()
+    rows = [z for z in rows if all(abs(z - dash / 2 - c) > dash / 2 + 2.0 for c in crossings)]
     plan.mark([(x - 0.07, x + 0.07, z, dash) for x in lines for z in rows], paint, 110.0)
 
 
-def _crossings(plan: Plan) -> list[float]:
-    """Zebras, and who waits there to cross; returns where they are."""
+def _crossings(plan: Plan, places: list[float]) -> None:
+    """Zebras, and who waits there to cross."""
     look = plan.look
     paint = look.lit(np.array([214.0, 218.0, 218.0]), UP)
-    places = np.arange(70.0, LOOP_M - 40, plan.between(110, 170)).tolist()
     lefts = [-look.edge + 0.3 + i * 1.1 for i in range(int(2 * look.edge / 1.1))]
     plan.mark([(x, x + 0.55, z + 1.4, 2.8) for z in places for x in lefts], paint, 120.0)
     outer = look.edge + 0.6
@@ -180,7 +182,6 @@ def _crossings(plan: Plan) -> list[float]:
             end = begin - plan.between(34.0, 44.0)
             cross = Crossing(who, -way * outer, way * outer, begin, end)
             plan.put(cross, z + plan.between(-1.1, 1.1), far=140.0)
-    return [float(z) for z in places]
 
 
 def _lots(plan: Plan, side: float) -> None:

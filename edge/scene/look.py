@@ -1,4 +1,4 @@
-"""How one seed's street looks: camera, light, colours; and the part of the picture that never moves."""
+"""How one seed's street looks: camera, light, colours, and the picture's part that never moves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Bgr = tuple[float, float, float]
 NEAR_M: Final = 0.6  # nothing nearer is projected: the frame's edges lie beyond it
 ONE: Final = float(1 << SHIFT)
 
-# Colours are BGR. (name, sky above, sky at the horizon, light on surfaces, ambient share, haze length m)
+# Name, sky above, sky at the horizon, light on surfaces (BGR), ambient share, haze length in m.
 MOODS: Final = (
     ("clear", (205, 140, 78), (238, 222, 196), (1.00, 1.02, 1.06), 0.62, 420.0),
     ("bright", (225, 170, 105), (245, 236, 222), (1.02, 1.03, 1.05), 0.66, 320.0),
@@ -31,7 +31,7 @@ MOODS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A pinhole camera over a flat street: x right from the road's middle, y up, z ahead, metres."""
+    """A pinhole camera over a flat street: x right from its middle, y up, z ahead, metres."""
 
     width: int
     height: int
@@ -102,7 +102,7 @@ class Look:
         return 1.0 - exp((8.0 - z) / self.haze_m) if z > 8.0 else 0.0
 
     def lit(self, bgr: Floats, normal: Floats) -> Floats:
-        """A surface's colour under this sky; ``bgr`` (..., 3), ``normal`` (..., 3) unit, outward."""
+        """A surface's colour under this sky; ``bgr`` and ``normal`` (unit, outward) (..., 3)."""
         direct = np.maximum(normal @ self.sun, 0.0) * (1.25 - self.ambient)
         above = 0.10 * normal[..., 1]
         shade = self.ambient + direct + above

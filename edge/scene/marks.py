@@ -21,8 +21,8 @@ HAZE_AT_M: Final = (12.0, 45.0, 90.0)
 class Marks:
     """Rectangles on the ground; a later kind lies on an earlier one.
 
-    ``spans`` (N, 5): left, right, far end along the loop, length, seen up to; metres. ``kinds`` (N,)
-    indexes ``colours``.
+    ``spans`` (N, 5): left, right, far end along the loop, length, seen up to; metres.
+    ``kinds`` (N,) indexes ``colours``.
     """
 
     look: Look

@@ -1,6 +1,7 @@
-"""Where a scene is drawn: one pen makes the picture, one the truth, from the same calls in the same order.
+"""What a scene is drawn with: one pen makes the picture, one the truth, from the same calls.
 
-Coordinates are frame pixels in fixed point (``SHIFT`` fractional bits), as OpenCV's fills take them.
+Neither decides what is drawn. Coordinates are frame pixels in fixed point (``SHIFT`` fractional
+bits), as OpenCV's fills take them.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ Colour = Sequence[float]
 class SceneTruth:
     """What is to be seen in one frame, exactly.
 
-    ``boxes`` (N, 4) float32 xyxy, frame px, the extent of each object's visible pixels (x1, y1 exclusive).
-    An object with fewer than ``MIN_VISIBLE_PX`` visible pixels, or with less than
-    ``MIN_VISIBLE_SHARE`` of itself visible, has no box; its pixels stay in ``labels`` (H, W) uint8.
+    ``boxes`` (N, 4) float32 xyxy, frame px: the extent of each object's visible pixels, the right
+    and lower edge exclusive. An object with fewer than ``MIN_VISIBLE_PX`` visible pixels, or with
+    less than ``MIN_VISIBLE_SHARE`` of what the frame would show of it visible, has no box; its
+    pixels stay in ``labels`` (H, W) uint8, indices into ``LABELS``.
     """
 
     boxes: NDArray[np.float32]
@@ -73,7 +75,7 @@ class Pen(Protocol):
     def faces(self, polygons: Sequence[Points], colour: Colour) -> None:
         """Polygons that do not overlap, of one colour."""
 
-    def decal(self, polygons: Sequence[Points], colour: Colour) -> None:
+    def decal(self, polygons: Sequence[Points], colour: Colour, *, smooth: bool = True) -> None:
         """Polygons that change colours but belong to what they lie on: shadows, paint, panes."""
 
     def sprite(self, sprite: Sprite, left: float, top: float, height: float, haze: float) -> None:
@@ -101,9 +103,10 @@ class ColourPen:
         """Fill polygons."""
         cv2.fillPoly(self._image, polygons, colour, cv2.LINE_AA, SHIFT)
 
-    def decal(self, polygons: Sequence[Points], colour: Colour) -> None:
-        """Fill polygons."""
-        cv2.fillPoly(self._image, polygons, colour, cv2.LINE_AA, SHIFT)
+    def decal(self, polygons: Sequence[Points], colour: Colour, *, smooth: bool = True) -> None:
+        """Fill polygons; hard edges cost half."""
+        line = cv2.LINE_AA if smooth else cv2.LINE_8
+        cv2.fillPoly(self._image, polygons, colour, line, SHIFT)
 
     def sprite(self, sprite: Sprite, left: float, top: float, height: float, haze: float) -> None:
         """Blend a sprite over the picture: premultiplied, so one multiply and one add."""
@@ -147,7 +150,7 @@ class TruthPen:
         """Fill with the object's code."""
         cv2.fillPoly(self._codes, polygons, (self._code,), cv2.LINE_8, SHIFT)
 
-    def decal(self, polygons: Sequence[Points], colour: Colour) -> None:
+    def decal(self, polygons: Sequence[Points], colour: Colour, *, smooth: bool = True) -> None:
         """Paint and shadows are no objects."""
 
     def sprite(self, sprite: Sprite, left: float, top: float, height: float, haze: float) -> None:

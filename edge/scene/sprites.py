@@ -29,6 +29,11 @@ class Kept(Generic[T]):
         self._things: OrderedDict[Hashable, T] = OrderedDict()
         self._bytes = 0
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of what is kept."""
+        return self._bytes
+
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """What is under ``key``, made when it is not there."""
         found = self._things.get(key)
@@ -97,7 +102,7 @@ class Sprite:
         haze: float,
         haze_bgr: tuple[float, float, float],
     ) -> Placed | None:
-        """Scale to ``height`` px, fade, crop to the frame: (colour, 255 − alpha, x, y), None outside.
+        """Scale to ``height`` px, fade, crop: (colour, 255 − alpha, x, y), None when outside.
 
         Both are (h, w, 3): ready for one multiply and one add.
         """
@@ -196,7 +201,7 @@ class Sheet:
     def sprite(
         self, rng: np.random.Generator, shelf: Shelf, *, lit_from: float, grain: float
     ) -> Sprite:
-        """Round the drawing by light (−1 from the left, 1 from the right), roughen it, freeze it."""
+        """Round the drawing by light (−1 from the left, 1 right), roughen it, freeze it."""
         depth = cv2.distanceTransform(
             (self._alpha > 127).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3
         )

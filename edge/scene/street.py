@@ -10,10 +10,10 @@ import numpy as np
 from edge.scene.layout import LOOP_M, Placed, lay_out
 from edge.scene.look import backdrop, draw_look
 from edge.scene.pens import ColourPen, Pen, SceneTruth, TruthPen
+from edge.scene.sprites import Shelf
 from edge.types import Image
 
 GRAINS: Final = 8  # frames of sensor grain, cut from one taller picture
-BEHIND_M: Final = 24.0  # long things whose far end is ahead may begin behind the camera
 
 
 class StreetScene:
@@ -32,8 +32,11 @@ class StreetScene:
         self.width, self.height, self.seed = width, height, seed
         self._look = draw_look(width, height, rng)
         self._speed = float(rng.uniform(7.0, 12.0))  # m/s, 25 to 43 km/h
+        self._shelf = Shelf()
         # Layout first and from its own generator: it must not depend on the frame's size.
-        marks, things = lay_out(self._look, np.random.default_rng((seed, 1)), self._speed)
+        marks, things = lay_out(
+            self._look, np.random.default_rng((seed, 1)), self._shelf, speed=self._speed
+        )
         self._marks, self._things = marks, _Line(things)
         self._picture, self._ground = backdrop(self._look, np.random.default_rng((seed, 2)))
         grain = np.random.default_rng((seed, 3)).integers(

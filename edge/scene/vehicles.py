@@ -15,8 +15,8 @@ from edge.scene.meshes import SHARES, Solid
 from edge.scene.pens import CAR, SHIFT, Pen, Points
 from edge.scene.sprites import Shelf, Sprite
 
-FAR_PX: Final = 54.0  # vehicles under this height are drawn from sprites: faces would be a few px
-SPRITE_PX: Final = 72.0
+FAR_PX: Final = 64.0  # vehicles under this height are drawn from sprites: faces would be a few px
+SPRITE_PX: Final = 84.0
 SIDE_STEPS: Final = 40.0  # sprites differ by where the vehicle stands: sideways per ahead
 PAINTS: Final = (
     (48, 44, 42),
@@ -47,7 +47,7 @@ PARTS: Final[dict[str, tuple[float, float, float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Vehicle:
-    """One vehicle at ``x``, its front towards ``heading`` (1 away from the camera, −1 towards it)."""
+    """One vehicle at ``x``; ``heading`` 1 drives away from the camera, −1 towards it."""
 
     solid: Solid
     look: Look

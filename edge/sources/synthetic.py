@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from edge.scene import StreetScene
-from edge.types import Frame
+from edge.types import Frame, Image
 from engines.errors import SettingsError
 
 SIZE_DEFAULT: Final = (960, 540)
@@ -47,8 +47,8 @@ class SyntheticSource:
 
     Frame ``id`` always shows the scene at ``id / fps`` seconds. Paced, frame ``id`` is due at
     start + ``id / fps``, that is its ``t_capture_ns``; a reader that comes late gets the newest due
-    frame, and the ids between count as ``gaps``: they were never drawn. On demand ('wait'), frames follow
-    without a gap and are stamped when they are handed over.
+    frame, and the ids between count as ``gaps``: they were never drawn. On demand ('wait'), frames
+    follow without a gap and are stamped when they are handed over.
 
     Args:
         now_ns: CLOCK_MONOTONIC.
@@ -101,7 +101,10 @@ class SyntheticSource:
         if self._closed or self._stop.is_set():
             return None
         if not self._paced:
-            return self._frame(self._take(self._next), due_ns=None)
+            number = self._take(self._next)
+            image = self._draw(number)
+            now = self._now_ns()
+            return Frame(image, number, now, now, "read", self.name)
         now = self._now_ns()
         if self._start_ns is None:
             self._start_ns = now
@@ -109,11 +112,11 @@ class SyntheticSource:
         number = self._take(max(self._next, newest))
         due = self._start_ns + round(number * 1_000_000_000 / self._fps)
         # Drawn before it is due, like an exposure that ends at the due time: age starts at zero.
-        frame = self._frame(number, due_ns=due)
+        image = self._draw(number)
         while (left := due - self._now_ns()) > 0:
             if self._wait(left / 1e9):
                 return None
-        return self._handed_over(frame)
+        return Frame(image, number, due, self._now_ns(), "read", self.name)
 
     def close(self) -> None:
         """End it."""
@@ -124,16 +127,10 @@ class SyntheticSource:
         self._next = number + 1
         return number
 
-    def _frame(self, number: int, *, due_ns: int | None) -> Frame:
+    def _draw(self, number: int) -> Image:
         image = self._scene.render(number / self._fps)
         image.setflags(write=False)
-        now = self._now_ns()
-        stamp = now if due_ns is None else due_ns
-        return Frame(image, number, stamp, now, "read", self.name)
-
-    def _handed_over(self, frame: Frame) -> Frame:
-        now = self._now_ns()
-        return Frame(frame.image, frame.id, frame.t_capture_ns, now, frame.clock, frame.source)
+        return image
 
 
 def open_synthetic(
