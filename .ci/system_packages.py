@@ -1,7 +1,7 @@
-"""Owns the list of system packages that a venv cannot bring; it names what is missing, it installs nothing.
+"""Names the system packages that a venv cannot bring and this machine lacks; it installs nothing.
 
-Run by the Makefile before it makes ``.venv``, so it is plain standard library, readable by any Python 3:
-a system Python that is too old must get the message below and not a syntax error.
+The Makefile runs it before it makes ``.venv``, so it is plain standard library and readable by any
+Python 3: a system Python that is too old must get the message below and not a syntax error.
 """
 
 import ctypes
@@ -12,8 +12,8 @@ import sys
 
 OLDEST, NEWEST = (3, 10), (3, 13)
 
-# (Debian package, what shows that it is there). A name with ".so" is a shared library, else a command.
-# opencv-python's wheel links the first two; its window plug-in links the two of WINDOW.
+# (Debian package, what shows that it is there): a shared library where ".so" is in it, else a
+# command. opencv-python's wheel links those of RUN, and its window plug-in those of WINDOW too.
 RUN = [("libgl1", "libGL.so.1"), ("libglib2.0-0", "libgthread-2.0.so.0")]
 WINDOW = [("libsm6", "libSM.so.6"), ("libice6", "libICE.so.6")]
 TEST = [
@@ -56,7 +56,9 @@ def main(arguments):
         print(" ".join(packages))
         return 0
     if packages:
-        print("Missing on this machine. Install it, then run make %s again:" % goal, file=sys.stderr)
+        print(
+            "Missing on this machine. Install it, then run make %s again:" % goal, file=sys.stderr
+        )
         print("    sudo apt install -y " + " ".join(packages), file=sys.stderr)
     return 1 if packages else 0
 

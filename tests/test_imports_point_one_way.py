@@ -1,0 +1,183 @@
+"""Parses every import of the rooms: export → edge → engines, and the heavy ones stay put."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+ROOMS = {"engines": 0, "edge": 1, "export": 2}
+"""A room may import from rooms of its own rank or a lower one."""
+
+HEAVY = {
+    "torch": ("export/",),
+    "tensorrt": ("engines/", "export/"),
+    "pycuda": ("engines/",),
+    "gi": ("edge/sources/",),
+}
+"""Where a heavy library may be imported at all; elsewhere it is an error even inside a function."""
+
+DEFINES_WITH_TORCH = (
+    "export/augment.py",
+    "export/checkpoint.py",
+    "export/dataset.py",
+    "export/loss.py",
+    "export/model.py",
+    "export/onnx_file.py",
+    "export/train.py",
+)
+"""Files whose classes and functions are written in torch's terms and import it at the top.
+
+Nothing else may import one of them at the top: that would be torch through the back door.
+"""
+
+# "edge.commands.run:run" in a table of lazy imports is an import too.
+ENTRY = re.compile(r"((?:engines|edge|export)(?:\.\w+)+):\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One import: the dotted module, its line, and whether importing the file runs it."""
+
+    module: str
+    line: int
+    at_top: bool
+
+
+def imports_of(source: str) -> Iterator[Import]:
+    """Every import of a file, ``if TYPE_CHECKING:`` left out: it never runs."""
+    yield from _walk(ast.parse(source).body, at_top=True)
+
+
+def _walk(nodes: list[ast.stmt] | list[ast.AST], *, at_top: bool) -> Iterator[Import]:
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, node.lineno, at_top)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            # `from edge import app` names a module or an attribute: both spellings count.
+            yield Import(node.module or "", node.lineno, at_top)
+            for alias in node.names:
+                yield Import(f"{node.module}.{alias.name}", node.lineno, at_top)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if entry := ENTRY.fullmatch(node.value):
+                yield Import(entry[1], node.lineno, at_top=False)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            yield from _walk(node.orelse, at_top=at_top)
+        else:
+            inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            children = list(ast.iter_child_nodes(node))
+            yield from _walk(children, at_top=at_top and not inside)
+
+
+def breaches(files: dict[str, str]) -> list[str]:
+    """What is wrong in ``files`` (path from the root → source), one line each."""
+    return [line for path, source in files.items() for line in _breaches_of(path, source)]
+
+
+def _breaches_of(path: str, source: str) -> Iterator[str]:
+    room = path.split("/")[0]
+    for found in imports_of(source):
+        top = found.module.split(".")[0]
+        where = f"{path}:{found.line}"
+        if ROOMS.get(top, 0) > ROOMS[room]:
+            yield f"{where}: {room} imports {found.module}: the arrow points back"
+        if top in HEAVY and not path.startswith(HEAVY[top]):
+            yield f"{where}: {top} is imported outside {', '.join(HEAVY[top])}"
+        if path in DEFINES_WITH_TORCH or not found.at_top:
+            continue
+        if top in HEAVY:
+            yield f"{where}: {top} at the top of a module; import it in the function that opens it"
+        if f"{found.module.replace('.', '/')}.py" in DEFINES_WITH_TORCH:
+            yield f"{where}: {found.module} imports torch; import it in the function that needs it"
+
+
+def project_files() -> dict[str, str]:
+    """Every Python file of the rooms."""
+    return {
+        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+        for room in ROOMS
+        for path in sorted((ROOT / room).rglob("*.py"))
+    }
+
+
+def test_imports_of_the_project_point_one_way() -> None:
+    files = project_files()
+    assert {path.split("/")[0] for path in files} == set(ROOMS)
+    assert breaches(files) == []
+
+
+def test_every_file_said_to_define_with_torch_is_there_and_does() -> None:
+    files = project_files()
+    for path in DEFINES_WITH_TORCH:
+        modules = {found.module.split(".")[0] for found in imports_of(files[path]) if found.at_top}
+        assert "torch" in modules, path
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "message"),
+    [
+        ("edge/a.py", "from export.model import Net", "edge imports export.model"),
+        ("edge/a.py", "from export import model", "edge imports export"),
+        ("engines/a.py", "import edge.types", "engines imports edge.types"),
+        ("engines/a.py", "def f():\n    from edge import types", "a.py:2: engines imports edge"),
+        ("engines/a.py", "try:\n    import edge\nexcept ImportError: ...", "a.py:2: engines"),
+        ("edge/a.py", "TABLE = {'x': ('export.cli:main', 'help')}", "edge imports export.cli"),
+        ("edge/a.py", "def f():\n    import torch", "torch is imported outside export/"),
+        ("export/a.py", "import torch.nn as nn", "torch at the top of a module"),
+        ("export/a.py", "from torch import nn", "torch at the top of a module"),
+        ("export/a.py", "class A:\n    import torch", "a.py:2: torch at the top"),
+        ("export/a.py", "from export.model import Net", "export.model imports torch"),
+        ("export/a.py", "from export import model", "export.model imports torch"),
+        ("engines/tensorrt.py", "import tensorrt", "tensorrt at the top of a module"),
+        ("edge/a.py", "def f():\n    import pycuda.driver", "pycuda is imported outside engines/"),
+        ("engines/a.py", "def f():\n    import gi", "gi is imported outside edge/sources/"),
+    ],
+)
+def test_a_planted_breach_is_found(path: str, source: str, message: str) -> None:
+    found = breaches({path: source})
+    assert any(message in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("export/a.py", "from edge.letterbox import Letterbox\nfrom engines.spec import ModelSpec"),
+        ("edge/a.py", "from engines.errors import SourceError\nimport edge.types\nimport numpy"),
+        ("export/a.py", "def f():\n    import torch\n    from export.model import Net"),
+        ("export/model.py", "import torch"),
+        ("export/train.py", "import torch\nfrom export.model import Net"),
+        ("engines/a.py", "def f():\n    import tensorrt"),
+        (
+            "export/a.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch",
+        ),
+        ("edge/a.py", "ARGUMENTS = ['-m', 'export.cli', 'adopt']"),  # a process, not an import
+    ],
+)
+def test_what_is_allowed_is_not_reported(path: str, source: str) -> None:
+    assert breaches({path: source}) == []
+
+
+def test_the_app_adopting_and_evaluating_load_no_heavy_library() -> None:
+    """Parsing cannot see what a library imports; a fresh interpreter can."""
+    program = (
+        "import importlib, sys, edge.cli, export.cli\n"
+        "tables = [*edge.cli.commands.table.values()]\n"
+        "tables += [export.cli.commands.table[name] for name in ('evaluate', 'adopt')]\n"
+        "for entry, _ in tables: importlib.import_module(entry.partition(':')[0])\n"
+        f"print([name for name in {list(HEAVY)!r} if name in sys.modules])\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout.strip()) == (0, "[]"), run.stderr

@@ -1,0 +1,227 @@
+"""What a new user meets first: pins that resolve, commands that exist, links that lead on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import entry_points, metadata, version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
+
+ROOTS = ("outrider[dev]",)
+"""What is pinned, with all it pulls in. TensorRT and PyCUDA come with the machine."""
+
+TARGETS = [
+    ("3.10", "x86_64"),
+    ("3.10", "aarch64"),  # JetPack 6
+    ("3.11", "x86_64"),
+    ("3.12", "x86_64"),
+    ("3.12", "aarch64"),  # JetPack 7
+    ("3.13", "x86_64"),
+]
+
+GLIBC_MINORS = (17, 24, 26, 27, 28, 31, 34, 35)
+"""glibc 2.35 is Ubuntu 22.04's, the oldest system with a Python of ours; each is a wheel tag that
+packages use."""
+
+TORCHS_CUDA = re.compile(r"(nvidia|cuda)-|triton$")
+"""What only torch's CUDA build asks for."""
+
+
+def pins(python: str) -> dict[str, str]:
+    """The constraint file for a Python version: {canonical name: version}."""
+    name = "py310" if python == "3.10" else "py311"
+    lines = (ROOT / "constraints" / f"{name}.txt").read_text().splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pairs}
+
+
+def unmet(
+    requires: dict[str, list[str]], chosen: dict[str, str], python: str, machine: str
+) -> tuple[list[str], set[str]]:
+    """Walk the requirements of ``ROOTS`` through ``chosen`` versions as another machine would.
+
+    ``requires`` maps a package to its Requires-Dist lines. Returns what is missing or out of range,
+    and the names that were reached.
+    """
+    environment: dict[str, str] = {
+        **{name: str(value) for name, value in default_environment().items()},
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "platform_machine": machine,
+    }
+    problems: list[str] = []
+    seen: dict[str, set[str]] = {}
+    queue = [(Requirement(text), "the project") for text in ROOTS]
+    while queue:
+        wanted, asker = queue.pop()
+        name = canonicalize_name(wanted.name)
+        if name != "outrider":
+            if name not in chosen:
+                problems.append(f"{asker} wants {wanted}: not pinned")
+                continue
+            if not wanted.specifier.contains(chosen[name], prereleases=True):
+                problems.append(f"{asker} wants {wanted}: pinned {chosen[name]}")
+        for extra in {"", *wanted.extras} - seen.setdefault(name, set()):
+            seen[name].add(extra)
+            for needed in map(Requirement, requires.get(name, [])):
+                # With the extra "" come those without a marker; an extra brings only its own.
+                marker = needed.marker
+                if marker.evaluate({**environment, "extra": extra}) if marker else not extra:
+                    queue.append((needed, name))
+    return problems, set(seen)
+
+
+def own_requirements() -> list[str]:
+    """The project's Requires-Dist lines, straight from pyproject.toml."""
+    lines: list[str] = list(PROJECT["dependencies"])
+    for extra, texts in PROJECT["optional-dependencies"].items():
+        for text in texts:
+            requirement, _, marker = text.partition(";")
+            also = f" and ({marker.strip()})" if marker else ""
+            lines.append(f'{requirement.strip()}; extra == "{extra}"{also}')
+    return lines
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11"])
+def test_every_dependency_has_an_exact_version_in_the_constraints(python: str) -> None:
+    problems, _ = unmet({"outrider": own_requirements()}, pins(python), python, "x86_64")
+    assert problems == []
+
+
+def test_a_missing_and_a_contradicting_pin_are_found() -> None:
+    tree = {"outrider": ["a>=2", "b; extra == 'dev'"], "a": ["c<1"], "b": ["d; extra == 'x'"]}
+    problems, reached = unmet(tree, {"a": "1.0", "c": "1.0"}, "3.10", "x86_64")
+    assert sorted(problems) == [
+        "a wants c<1: pinned 1.0",
+        "outrider wants a>=2: pinned 1.0",
+        'outrider wants b; extra == "dev": not pinned',
+    ]
+    assert reached == {"outrider", "a", "c"}
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("python", "machine"), TARGETS)
+def test_the_constraints_resolve_to_wheels(python: str, machine: str, tmp_path: Path) -> None:
+    """pip finds a wheel for every pin on that machine, and the pins satisfy each other.
+
+    pip evaluates markers for the interpreter that runs it, whatever ``--python-version`` says. It
+    only looks the wheels up here (``--no-deps``); the requirements it reports are walked below.
+    """
+    chosen = {
+        name: version
+        for name, version in pins(python).items()
+        if not TORCHS_CUDA.match(name)  # several GB, fixed by torch itself
+    }
+    platforms = [f"manylinux_2_{minor}_{machine}" for minor in GLIBC_MINORS]
+    command = [
+        *(sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--no-deps"),
+        *("--ignore-installed", "--only-binary=:all:", "--python-version", python),
+        *(word for platform in platforms for word in ("--platform", platform)),
+        *("--platform", f"manylinux2014_{machine}"),
+        *("--target", str(tmp_path / "none"), "--report", str(tmp_path / "report.json")),
+        *(f"{name}=={version}" for name, version in chosen.items()),
+    ]
+    # pip keeps its own cache: make test has just filled it.
+    environment = {key: value for key, value in os.environ.items() if key != "XDG_CACHE_HOME"}
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if run.returncode and "Retrying" in run.stderr and not os.environ.get("CI"):
+        pytest.skip("needs the package index")
+    assert run.returncode == 0, run.stderr
+    found = json.loads((tmp_path / "report.json").read_text())["install"]
+    requires: dict[str, list[str]] = {"outrider": own_requirements()}
+    for item in found:
+        texts = item["metadata"].get("requires_dist", [])
+        wanted = [text for text in texts if not TORCHS_CUDA.match(Requirement(text).name)]
+        requires[canonicalize_name(item["metadata"]["name"])] = wanted
+    problems, reached = unmet(requires, chosen, python, machine)
+    assert problems == []
+    assert set(chosen) == reached - {"outrider"}, "a pin that nothing asks for"
+
+
+def test_the_installed_version_is_that_of_pyproject_and_of_the_changelog() -> None:
+    assert version("outrider") == PROJECT["version"]
+    heading = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert heading
+    assert heading[1] == PROJECT["version"]
+
+
+def test_both_commands_are_installed_and_say_what_they_offer() -> None:
+    scripts = {entry.name: entry for entry in entry_points(group="console_scripts")}
+    for name, target in PROJECT["scripts"].items():
+        assert scripts[name].value == target
+        run = subprocess.run(
+            [Path(sys.executable).parent / name, "--help"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        assert "Commands:" in run.stdout
+
+
+def test_the_licence_and_the_notice_travel_with_the_package() -> None:
+    assert metadata("outrider").get_all("License-File") == ["LICENSE", "NOTICE"]
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
+    assert "CamVid" in (ROOT / "NOTICE").read_text()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_relative_links_of_the_documents_lead_somewhere(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) + re.findall(r'src="([^"]+)"', text)
+    gone = [
+        target
+        for target in targets
+        if "://" not in target and not (document.parent / target).exists()
+    ]
+    assert gone == []
+
+
+def commands_in(text: str) -> Iterator[list[str]]:
+    """The shell lines of a document's code blocks, prompt and comment removed."""
+    for block in re.findall(r"^```(?:sh|bash|console)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            if words:
+                yield words
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_that_the_documents_show_exist(document: Path) -> None:
+    """Every `make` target, and every option of `edge` and `edge-export`, is real."""
+    import edge.cli
+    import export.cli
+
+    groups = {"edge": edge.cli.commands, "edge-export": export.cli.commands}
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for words in commands_in(document.read_text(encoding="utf-8")):
+        name = Path(words[0]).name
+        if name == "make":
+            assert next(word for word in words[1:] if "=" not in word) in targets, words
+        if name not in groups or words[1:] == ["--help"]:
+            continue
+        command = groups[name].get_command(None, words[1])  # type: ignore[arg-type]
+        assert command is not None, words
+        options = {option for parameter in command.params for option in parameter.opts}
+        used = {word.split("=")[0] for word in words[2:] if word.startswith("--")}
+        assert used <= options | {"--help"}, words
