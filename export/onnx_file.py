@@ -23,6 +23,13 @@ NOTICE = (
     "Weights trained on the Cambridge-driving Labeled Video Database (CamVid) and on synthetic "
     "frames: for research and demonstration."
 )
+UNWEIGH = 0.5
+"""Share of the class weights of training that the exported mask takes back from its logits.
+
+Weighted training makes rare classes too likely; subtracting log(weight) would undo all of that
+(logit adjustment, arXiv 2007.07314), but IoU likes rare classes a little too likely. Chosen on val with
+train-only weights: mIoU 0.617 at 0, 0.627 at 0.35, 0.626 at 0.7, 0.615 at 1.
+"""
 BOX_OUTPUTS = tuple(f"boxes_{s}" for s in STRIDES)
 
 
@@ -90,7 +97,11 @@ def export_onnx(
     for side, n in (("height", height), ("width", width)):
         if n % max(STRIDES) or n <= 0:
             raise SettingsError(f"--size: {side} {n}, wanted a multiple of {max(STRIDES)}.")
-    net = network_from(load_checkpoint(checkpoint), origin=checkpoint)
+    state = load_checkpoint(checkpoint)
+    net = network_from(state, origin=checkpoint)
+    if "mask_weights" in state and net.mask_out.bias is not None:
+        with torch.no_grad():
+            net.mask_out.bias -= UNWEIGH * torch.tensor(state["mask_weights"]).log()
     stride = mask_stride or net.shape.mask_stride
     spec = spec_for(
         net, name="street", height=height, width=width, mask_stride=stride,

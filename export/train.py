@@ -11,7 +11,7 @@ import math
 import sys
 import time
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from engines.errors import ExportError, SettingsError
+from engines.model_file import sha256_of
 from export.augment import Augment
 from export.camvid import CLASSES, Split, default_root
 from export.checkpoint import load_checkpoint, network_from, network_state, save_checkpoint
@@ -51,6 +52,8 @@ class Recipe:
     height: int = 320
     width: int = 448
     """Size of the augmented views."""
+    init_sha256: str = ""
+    """Checkpoint whose averaged weights the training starts from; empty: from scratch."""
 
 
 def learning_rate(recipe: Recipe, progress: float) -> float:
@@ -82,6 +85,16 @@ class Trainer:
         )
         self.epoch = 0
         self.steps = 0
+
+    def start_from(self, state: dict[str, Any], *, origin: Path) -> None:
+        """Begin with the averaged weights of another training.
+
+        Raises:
+            ExportError: they do not fit.
+        """
+        weights = network_from(state, origin=origin).state_dict()
+        self.net.load_state_dict(weights)
+        self.average.load_state_dict(weights)
 
     def order(self, generator: torch.Generator) -> Tensor:
         """Indices of one epoch: every photograph once and a share of synthetic frames."""
@@ -160,6 +173,7 @@ class Trainer:
             "epoch": self.epoch,
             "steps": self.steps,
             "recipe": recipe,
+            "mask_weights": self.loss.class_weights.tolist(),
         }
 
     def restore(self, state: dict[str, Any], *, origin: Path) -> None:
@@ -215,6 +229,11 @@ def choose_device(name: str) -> torch.device:
     show_default=True,
     help="Frames of the synthetic street to render into the set.",
 )
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    help="Checkpoint to start from instead of random weights.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
@@ -228,7 +247,7 @@ def choose_device(name: str) -> torch.device:
 )
 def train(
     out: Path, root: Path | None, splits: str, epochs: int, batch: int, lr: float,
-    synthetic: int, seed: int, device: str, eval_every: int,
+    synthetic: int, init: Path | None, seed: int, device: str, eval_every: int,
 ) -> None:  # fmt: skip
     """Train the street network on CamVid and the synthetic street.
 
@@ -246,12 +265,18 @@ def train(
     )
     run_training(
         recipe, out=out, root=root or default_root(), device=choose_device(device),
-        eval_every=eval_every,
+        eval_every=eval_every, init=init,
     )  # fmt: skip
 
 
 def run_training(
-    recipe: Recipe, *, out: Path, root: Path, device: torch.device, eval_every: int
+    recipe: Recipe,
+    *,
+    out: Path,
+    root: Path,
+    device: torch.device,
+    eval_every: int,
+    init: Path | None = None,
 ) -> Path:
     """Train until ``recipe.epochs``, resuming what lies in ``out``; returns the checkpoint.
 
@@ -261,10 +286,15 @@ def run_training(
     out.mkdir(parents=True, exist_ok=True)
     last = out / "last.pt"
     state = load_checkpoint(last) if last.exists() else None
+    start = None if init is None else load_checkpoint(init)
+    if init is not None:
+        recipe = replace(recipe, init_sha256=sha256_of(init))
     data = load_training_set(
         root, recipe.splits, synthetic=recipe.synthetic, seed=recipe.seed, device=device
     )
     trainer = Trainer(recipe, data, device=device)
+    if init is not None and start is not None:
+        trainer.start_from(start, origin=init)
     if state is not None:
         trainer.restore(state, origin=last)
         print(f"edge-export: resuming {last} after epoch {trainer.epoch}", file=sys.stderr)
