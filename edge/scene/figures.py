@@ -249,6 +249,8 @@ class Figure:
     def pose(self, number: int, px_per_m: float) -> Sprite:
         """The sprite of one pose, to be seen at ``px_per_m``."""
         detail = next((p for p in PX_PER_M if p >= px_per_m), PX_PER_M[-1])
+        if detail == PX_PER_M[0]:
+            number -= number % 2  # half the poses will do from afar
         key = (self._number, number, detail)
         return self._shelf.sprites.get(key, lambda: self._draw(number, detail))
 
@@ -264,9 +266,8 @@ class Figure:
         made = sheet.sprite(rng, shelf, lit_from=lit, grain=0.03)
         if not self._flip:
             return made
-        colour, alpha = made.largest
-        flipped = np.ascontiguousarray(colour[:, ::-1]), np.ascontiguousarray(alpha[:, ::-1])
-        return Sprite(*flipped, shelf)
+        colour, clear = made.largest
+        return Sprite(np.ascontiguousarray(colour[:, ::-1]), 255 - clear[:, ::-1], shelf)
 
     def paint(self, pen: Pen, x: float, z: float, stride: float) -> None:
         """Draw it standing at (x, z), ``stride`` counted in full strides."""

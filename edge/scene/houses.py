@@ -90,7 +90,7 @@ class House:
         if not 0 <= view.centre + aside / z < view.width:
             return
         whole, close, haze = near > CUT_M, look.haze(near), look.haze((near + z) / 2)
-        corners = np.concatenate((view.upright(self.outline, near), view.upright(self.outline, z)))
+        corners = view.drawn_out(self.outline, near, z)
         pen.begin(BUILDING)
         if self.ridge:
             if self.stack is not None:
@@ -104,12 +104,12 @@ class House:
         pen.face(corners[FRONT_FACE], look.fade(self.wall, haze))
         pen.end()
         band = abs(aside) * (1 / near - 1 / z)  # px from its near to its far end
-        if band < 7.0:
+        if band < 11.0:  # and far: the haze leaves nothing of its windows
             return
         if band < 56.0:
             self._paint_lattice(pen, z, haze)
         else:
-            self._paint_panes(pen, z, haze, framed=band > 90.0)
+            self._paint_panes(pen, z, haze, framed=band > 100.0)
         if band > 14.0:
             pen.decal([corners[BAND_FACE]], look.fade(self.band, haze))
             pen.decal([corners[CORNICE_FACE]], look.fade(self.trim, haze))

@@ -9,7 +9,7 @@ import numpy as np
 
 from edge.scene.figures import Figure, Tree, draw_tree
 from edge.scene.houses import AHEAD, UP, House, build_house
-from edge.scene.look import Bgr, Floats, Look, tone
+from edge.scene.look import GONE_M, Bgr, Floats, Look, tone
 from edge.scene.marks import Marks
 from edge.scene.meshes import SHAPES, build_mesh, freeze
 from edge.scene.pens import Pen
@@ -19,6 +19,7 @@ from edge.scene.vehicles import build_vehicle
 
 LOOP_M: Final = 720.0  # the street repeats after this far; nothing is seen further than half of it
 FAR_M: Final = 300.0
+CROWD: Final = 8  # different people seen from one side
 WALK_M_S: Final = 1.4
 STRIDE_M: Final = 1.5
 METRES_A_TURN: Final = 5.0  # of a bicycle's pedals
@@ -89,6 +90,7 @@ class Plan:
     kinds: list[int]
     colours: list[Bgr]
     trees: tuple[Sprite, ...]
+    crowd: dict[tuple[str, bool], list[Figure]]
 
     def between(self, low: float, high: float) -> float:
         """A random number."""
@@ -103,9 +105,14 @@ class Plan:
         return 1.0 if self.chance(0.5) else -1.0
 
     def figure(self, view: str, *, rides: bool = False) -> Figure:
-        """A new person."""
+        """One of the street's people: each walks in several places, which spares drawing them."""
+        known = self.crowd.setdefault((view, rides), [])
+        which = int(self.rng.integers(CROWD))
+        if which < len(known):
+            return known[which]
         seed = int(self.rng.integers(1 << 30))
-        return Figure(self.look, self.shelf, seed, view=view, rides=rides)
+        known.append(Figure(self.look, self.shelf, seed, view=view, rides=rides))
+        return known[-1]
 
     def tree(self, x: float, height: float) -> Tree:
         """A tree of one of the street's kinds."""
@@ -127,7 +134,7 @@ def lay_out(
 ) -> tuple[Marks, list[Placed]]:
     """Everything on the street: (marks on the ground, things that stand on it)."""
     trees = tuple(draw_tree(look, rng, shelf) for _ in range(4))
-    plan = Plan(look, rng, shelf, speed, [], [], [], [], trees)
+    plan = Plan(look, rng, shelf, speed, [], [], [], [], trees, {})
     crossings = np.arange(70.0, LOOP_M - 40, plan.between(110, 170)).tolist()
     _ground(plan, crossings)
     _crossings(plan, crossings)
@@ -158,7 +165,7 @@ def _ground(plan: Plan, crossings: list[float]) -> None:
     joint = look.lit(np.array([118.0, 122.0, 126.0]), UP)
     inner, outer = look.edge + 0.16, look.edge + look.pavement
     rows = np.arange(0.0, LOOP_M, 2.4).tolist()
-    plan.mark([(s * inner, s * outer, z, 0.05) for s in (-1.0, 1.0) for z in rows], joint, 32.0)
+    plan.mark([(s * inner, s * outer, z, 0.05) for s in (-1.0, 1.0) for z in rows], joint, 26.0)
     paint = look.lit(np.array([220.0, 224.0, 224.0]) * plan.between(0.85, 1.05), UP)
     pitch, dash = (9.0, 3.0) if plan.chance(0.5) else (6.0, 2.5)
     lines = [look.lane * k for k in range(1 - look.lanes, look.lanes)]
@@ -196,17 +203,17 @@ def _lots(plan: Plan, side: float) -> None:
         garden = plan.chance(0.16)
         back = plan.between(2.0, 5.0) if plan.chance(0.35) else 0.0
         if garden or back:
-            plan.put(_fence(plan, side, side * (line + 0.05), length), z - 0.01, far=160.0)
+            plan.put(_fence(plan, side, side * (line + 0.05), length), z - 0.01, far=130.0)
         if garden:
             before = None
             for _ in range(int(plan.rng.integers(1, 4))):
                 tree = plan.tree(side * (line + plan.between(2.0, 9.0)), plan.between(4.5, 9.5))
-                plan.put(tree, z - plan.between(1.0, length - 1.0), far=150.0)
+                plan.put(tree, z - plan.between(1.0, length - 1.0), far=120.0)
             continue
         tall = plan.between(9.0, 20.0) if plan.chance(town) else plan.between(6.0, 9.5)
         x = side * (line + back)
         before = build_house(plan.look, plan.rng, x, length, tall=tall, before=before)
-        plan.put(before, z, far=230.0)
+        plan.put(before, z, far=GONE_M)
 
 
 def _fence(plan: Plan, side: float, x: float, length: float) -> Fence:
@@ -226,18 +233,18 @@ def _kerbside(plan: Plan, side: float) -> None:
     steel = look.lit(np.array([112.0, 116.0, 112.0]) * plan.between(0.6, 1.2), AHEAD)
     lamp = build_lamp(look, side * (look.edge + 0.5), plan.between(6.0, 9.0), -side * 1.6, steel)
     for z in np.arange(plan.between(4, 20), LOOP_M - 5, plan.between(24.0, 36.0)).tolist():
-        plan.put(lamp, z, far=140.0)
+        plan.put(lamp, z, far=115.0)
     grey = look.lit(np.array([140.0, 142.0, 142.0]), AHEAD)
     z = plan.between(8, 30)
     while z < LOOP_M - 5:
         post = build_sign(look, plan.rng, side * (look.edge + plan.between(0.4, 0.9)), grey)
-        plan.put(post, z, far=110.0)
+        plan.put(post, z, far=95.0)
         z += plan.between(16.0, 50.0)
     if look.pavement > 2.6 and plan.chance(0.75):
         for z in np.arange(plan.between(6, 20), LOOP_M - 5, plan.between(16.0, 34.0)).tolist():
             if plan.chance(0.8):
                 tree = plan.tree(side * (look.edge + 0.8), plan.between(4.5, 7.5))
-                plan.put(tree, z + plan.between(-2, 2), far=150.0)
+                plan.put(tree, z + plan.between(-2, 2), far=120.0)
 
 
 def _parked(plan: Plan, crossings: list[float]) -> None:
@@ -253,7 +260,7 @@ def _parked(plan: Plan, crossings: list[float]) -> None:
                 x = s * (look.edge - 1.05 + plan.between(-0.1, 0.1))
                 heading = look.side * s
                 car = build_vehicle(look, plan.rng, solids, x, heading, shelf=plan.shelf)
-                plan.put(car, z, far=115.0)
+                plan.put(car, z, far=100.0)
 
 
 def _traffic(plan: Plan) -> None:
@@ -267,7 +274,7 @@ def _traffic(plan: Plan) -> None:
         z = plan.between(0, 30)
         while z < LOOP_M - 14:
             car = build_vehicle(look, plan.rng, solids, x, -1.0, shelf=plan.shelf)
-            plan.put(car, z, speed=pace, far=160.0)
+            plan.put(car, z, speed=pace, far=150.0)
             z += plan.between(14, 30) if plan.chance(0.3) else plan.between(30, 110)
     for lane in range(look.lanes):
         x = look.side * look.lane * (lane + 0.5)
@@ -277,7 +284,7 @@ def _traffic(plan: Plan) -> None:
         z = plan.between(12, 36)
         for _ in range(int(plan.rng.integers(1, 5))):
             car = build_vehicle(look, plan.rng, small, x, 1.0, shelf=plan.shelf)
-            plan.put(car, z, speed=pace, sway=sway, far=180.0)
+            plan.put(car, z, speed=pace, sway=sway, far=150.0)
             z += plan.between(18, 45)
 
 

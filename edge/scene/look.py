@@ -15,6 +15,7 @@ from edge.types import Image
 
 Floats = NDArray[np.float64]
 Bgr = tuple[float, float, float]
+FADES_M, GONE_M = 80.0, 165.0  # things fade out in between, so that none appears at once
 NEAR_M: Final = 0.6  # nothing nearer is projected: the frame's edges lie beyond it
 ONE: Final = float(1 << SHIFT)
 
@@ -54,6 +55,14 @@ class View:
         out = offsets * (self.focal * ONE / z)
         out += (self.centre * ONE, self.horizon * ONE)
         return out.astype(np.int32)
+
+    def drawn_out(self, offsets: Floats, near: float, far: float) -> Points:
+        """Points as in ``upright``, first all at ``near``, then all at ``far``, (2·N, 2)."""
+        out = np.empty((2, len(offsets), 2))
+        np.multiply(offsets, self.focal * ONE / near, out=out[0])
+        np.multiply(offsets, self.focal * ONE / far, out=out[1])
+        out += (self.centre * ONE, self.horizon * ONE)
+        return out.astype(np.int32).reshape(-1, 2)
 
     def offsets(self, points: list[tuple[float, float]]) -> Floats:
         """Metres from the camera's axis, (N, 2) right and down, of points (x, y)."""
@@ -98,8 +107,13 @@ class Look:
         return self.lane * self.lanes + self.parking
 
     def haze(self, z: float) -> float:
-        """Share of haze in front of a thing at ``z``."""
-        return 1.0 - exp((8.0 - z) / self.haze_m) if z > 8.0 else 0.0
+        """Share of haze in front of a thing at ``z``: all of it from ``GONE_M`` on."""
+        if z < 8.0:
+            return 0.0
+        clear = exp((8.0 - z) / self.haze_m)
+        if z > FADES_M:
+            clear *= max((GONE_M - z) / (GONE_M - FADES_M), 0.0)
+        return 1.0 - clear
 
     def lit(self, bgr: Floats, normal: Floats) -> Floats:
         """A surface's colour under this sky; ``bgr`` and ``normal`` (unit, outward) (..., 3)."""

@@ -93,12 +93,9 @@ def build_mesh(shape: Shape) -> Mesh:
             "under",
             [(-w * 0.9, 0.12, s), (w * 0.9, 0.12, s), (w * 0.9, 0.4, s), (-w * 0.9, 0.4, s)],
         )
-    for axle in axles:
-        for s in (axle + radius * 0.9, axle - radius * 0.9):
-            mesh.both(
-                "tyre",
-                [(w * 0.66, 0.0, s), (w * 0.96, 0.0, s), (w * 0.96, 0.4, s), (w * 0.66, 0.4, s)],
-            )
+    for s in (axles[0] + radius * 0.9, axles[1] - radius * 0.9):
+        foot = [(w * 0.66, 0.0, s), (w * 0.96, 0.0, s), (w * 0.96, 0.4, s), (w * 0.66, 0.4, s)]
+        mesh.both("tyre", foot)
 
     def strip(i: int, part: str) -> None:
         (w0, y0, s0), (w1, y1, s1) = line[i], line[i + 1]

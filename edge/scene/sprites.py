@@ -9,16 +9,16 @@ from typing import Final, Generic, TypeVar
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edge.types import Image
 
 T = TypeVar("T")
 
-SPRITE_BYTES: Final = 10 << 20  # about twice what one busy view needs
-PAIR_BYTES: Final = 3 << 20
-SMALL_PX: Final = 64  # up to this height scaled sprites are kept: they repeat from frame to frame
-HAZE_STEPS: Final = 24
+SPRITE_BYTES: Final = 18 << 20  # about twice what one busy view needs
+PAIR_BYTES: Final = 6 << 20
+SMALL_PX: Final = 224  # up to this height scaled sprites are kept: they repeat from frame to frame
+STEP_PX: Final = 56  # heights grow by 1 px up to here, then by 2 up to twice, and so on
+HAZE_STEPS: Final = 18  # in the first, next to the camera, no haze is worth its cost
 
 
 class Kept(Generic[T]):
@@ -78,19 +78,20 @@ class Sprite:
     def __init__(self, colour: Image, alpha: Image, shelf: Shelf) -> None:
         self.aspect: float = colour.shape[1] / colour.shape[0]
         self._shelf, self._number = shelf, shelf.number()
-        self._levels: list[Pair] = [(colour, alpha)]
+        clear = 255 - alpha
+        self._levels: list[Pair] = [(colour, clear)]
         while self._levels[-1][0].shape[0] > 12:
-            colour, alpha = shrink(colour), shrink(alpha)
-            self._levels.append((colour, alpha))
+            colour, clear = shrink(colour), shrink(clear)
+            self._levels.append((colour, clear))
 
     @property
     def nbytes(self) -> int:
         """Memory of all its sizes."""
-        return sum(c.nbytes + a.nbytes for c, a in self._levels)
+        return sum(colour.nbytes + clear.nbytes for colour, clear in self._levels)
 
     @property
     def largest(self) -> Pair:
-        """Colour and alpha as drawn."""
+        """Colour and 255 − alpha as drawn."""
         return self._levels[0]
 
     def place(
@@ -106,14 +107,17 @@ class Sprite:
 
         Both are (h, w, 3): ready for one multiply and one add.
         """
-        h = round(height)
-        w = round(height * self.aspect)
+        grid = 1 + int(height / STEP_PX) if height <= SMALL_PX else 1
+        h = round(height / grid) * grid
+        w = max(round(h * self.aspect), 1)
+        left += (height * self.aspect - w) / 2  # it stays on its foot
+        top += height - h
         x, y = round(left), round(top)
         x0, y0 = max(x, 0), max(y, 0)
         x1, y1 = min(x + w, shape[1]), min(y + h, shape[0])
         if h < 2 or w < 1 or x1 <= x0 or y1 <= y0:
             return None
-        step = round(haze * HAZE_STEPS)
+        step = int(haze * HAZE_STEPS)
         if h <= SMALL_PX:
 
             def make() -> Pair:
@@ -125,13 +129,13 @@ class Sprite:
                 crop = np.s_[y0 - y : y1 - y, x0 - x : x1 - x]
                 return colour[crop], clear[crop], x0, y0
             return colour, clear, x0, y0
-        colour, alpha = self._level(h)
+        colour, clear = self._level(h)
         # Only the part inside the frame is scaled: a near tree is mostly outside.
         sy, sx = colour.shape[0] / h, colour.shape[1] / w
         rows = slice(int((y0 - y) * sy), max(round((y1 - y) * sy), int((y0 - y) * sy) + 1))
         columns = slice(int((x0 - x) * sx), max(round((x1 - x) * sx), int((x0 - x) * sx) + 1))
         size = (x1 - x0, y1 - y0)
-        scaled = _scaled(colour[rows, columns], size), _scaled(alpha[rows, columns], size)
+        scaled = _scaled(colour[rows, columns], size), _scaled(clear[rows, columns], size)
         return (*_faded(*scaled, step, haze_bgr), x0, y0)
 
     def _level(self, height: int) -> Pair:
@@ -151,14 +155,14 @@ def _scaled(image: Image, size: tuple[int, int]) -> Image:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def _faded(colour: Image, alpha: Image, step: int, haze_bgr: tuple[float, float, float]) -> Pair:
-    """Premultiplied haze, colour·(1−h) + haze·h·alpha, and the cover inverted on three planes."""
-    cover = np.asarray(cv2.cvtColor(alpha, cv2.COLOR_GRAY2BGR), np.uint8)
+def _faded(colour: Image, clear: Image, step: int, haze_bgr: tuple[float, float, float]) -> Pair:
+    """Premultiplied haze, colour·(1−h) + haze·h·alpha; ``clear`` (255 − alpha) on three planes."""
+    wide = np.asarray(cv2.cvtColor(clear, cv2.COLOR_GRAY2BGR), np.uint8)
     if step:
         share = step / HAZE_STEPS
-        tint = cv2.multiply(cover, np.array([*haze_bgr, 0.0]), scale=share / 255.0)
+        tint = cv2.multiply(cv2.bitwise_not(wide), np.array([*haze_bgr, 0.0]), scale=share / 255.0)
         colour = np.asarray(cv2.addWeighted(colour, 1.0 - share, tint, 1.0, 0.0), np.uint8)
-    return colour, np.asarray(cv2.bitwise_not(cover), np.uint8)
+    return colour, wide
 
 
 class Sheet:
@@ -167,8 +171,7 @@ class Sheet:
     def __init__(self, width_m: float, height_m: float, px_per_m: float) -> None:
         self._scale = px_per_m
         self._w, self._h = int(width_m * px_per_m), int(height_m * px_per_m)
-        self._colour = np.zeros((self._h, self._w, 3), np.uint8)
-        self._alpha = np.zeros((self._h, self._w), np.uint8)
+        self._bgra = np.zeros((self._h, self._w, 4), np.uint8)
 
     def _at(self, x: float, y: float) -> tuple[int, int]:
         s = self._scale * 16
@@ -178,14 +181,13 @@ class Sheet:
         """A line with round ends through ``points``, ``thick`` metres wide."""
         px = max(round(thick * self._scale), 1)
         for a, b in itertools.pairwise(points):
-            cv2.line(self._colour, self._at(*a), self._at(*b), colour, px, cv2.LINE_AA, 4)
-            cv2.line(self._alpha, self._at(*a), self._at(*b), (255,), px, cv2.LINE_AA, 4)
+            ink = (*colour, 255.0)
+            cv2.line(self._bgra, self._at(*a), self._at(*b), ink, px, cv2.LINE_AA, 4)
 
     def patch(self, points: list[tuple[float, float]], colour: list[float]) -> None:
         """A filled polygon."""
         px = [np.array([self._at(*p) for p in points], np.int32)]
-        cv2.fillPoly(self._colour, px, colour, cv2.LINE_AA, 4)
-        cv2.fillPoly(self._alpha, px, (255,), cv2.LINE_AA, 4)
+        cv2.fillPoly(self._bgra, px, (*colour, 255.0), cv2.LINE_AA, 4)
 
     def oval(
         self, x: float, y: float, rx: float, ry: float, colour: list[float], *, ring: float = 0.0
@@ -193,27 +195,28 @@ class Sheet:
         """A filled ellipse, or a ring ``ring`` metres wide."""
         axes = (round(rx * self._scale * 16), round(ry * self._scale * 16))
         px = max(round(ring * self._scale), 1) if ring else -1
-        for image, value in ((self._colour, colour), (self._alpha, [255.0])):
-            cv2.ellipse(
-                image, (self._at(x, y), (0, 0))[0], axes, 0, 0, 360, value, px, cv2.LINE_AA, 4
-            )
+        ink = (*colour, 255.0)
+        cv2.ellipse(self._bgra, self._at(x, y), axes, 0, 0, 360, ink, px, cv2.LINE_AA, 4)
 
     def sprite(
         self, rng: np.random.Generator, shelf: Shelf, *, lit_from: float, grain: float
     ) -> Sprite:
         """Round the drawing by light (−1 from the left, 1 right), roughen it, freeze it."""
-        depth = cv2.distanceTransform(
-            (self._alpha > 127).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3
-        )
-        edge = np.clip(depth / (0.07 * self._scale), 0.0, 1.0)
+        columns = np.flatnonzero(self._bgra[:, :, 3].any(axis=0))
+        if len(columns):  # empty margins would cost as much as leaves; the middle stays the middle
+            margin = int(min(columns[0], self._w - 1 - columns[-1]))
+            self._bgra = np.ascontiguousarray(self._bgra[:, margin : self._w - margin])
+        alpha = np.ascontiguousarray(self._bgra[:, :, 3])
+        inside = (alpha > 127).astype(np.uint8)
+        depth = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_3)
+        edge = np.minimum(depth / np.float32(0.07 * self._scale), np.float32(1.0))
         side = max(round(0.09 * self._scale), 1)
-        blur = cv2.blur(edge.astype(np.float32), (side, side))
-        slope = cv2.Sobel(blur, cv2.CV_32F, 1, 0, ksize=3) * (0.03 * self._scale)
-        light: NDArray[np.float32] = (
-            0.80 + 0.22 * edge - 0.35 * lit_from * np.clip(slope, -0.6, 0.6)
-        )
+        slope = cv2.Sobel(cv2.blur(edge, (side, side)), cv2.CV_32F, 1, 0, ksize=3)
+        slope = np.clip(slope, -20.0 / self._scale, 20.0 / self._scale)
+        light = 0.80 + 0.22 * edge - np.float32(0.0105 * lit_from * self._scale) * slope
         light += np.float32(grain) * rng.standard_normal(light.shape, np.float32)
-        shaded = self._colour.astype(np.float32) * light[:, :, None]
+        lights = cv2.cvtColor(light, cv2.COLOR_GRAY2BGR)
+        shaded = cv2.multiply(self._bgra[:, :, :3], lights, dtype=cv2.CV_8U)
         # Never brighter than alpha: premultiplied colours cannot overflow when blended.
-        limit = self._alpha.astype(np.float32)[:, :, None]
-        return Sprite(np.clip(shaded, 0.0, limit).astype(np.uint8), self._alpha, shelf)
+        colour = np.minimum(np.asarray(shaded, np.uint8), alpha[:, :, None])
+        return Sprite(colour, alpha, shelf)

@@ -16,8 +16,9 @@ from edge.scene.pens import CAR, SHIFT, Pen, Points
 from edge.scene.sprites import Shelf, Sprite
 
 FAR_PX: Final = 64.0  # vehicles under this height are drawn from sprites: faces would be a few px
-SPRITE_PX: Final = 84.0
-SIDE_STEPS: Final = 40.0  # sprites differ by where the vehicle stands: sideways per ahead
+SPRITE_PX: Final = (42.0, 84.0)  # heights they are drawn in
+SHADOW_PX: Final = 14.0  # shadows of smaller ones are under a pixel high
+SIDE_STEPS: Final = 32.0  # sprites differ by where the vehicle stands: sideways per ahead
 PAINTS: Final = (
     (48, 44, 42),
     (226, 226, 224),
@@ -72,17 +73,21 @@ class Vehicle:
         tall = view.focal * solid.mesh.height / max(z - half, 1.0)
         haze = look.haze(z)
         b, g, r = self.shadow
+        rings: tuple[tuple[float, float], ...]
         rings = ((0.22, 0.80), (0.02, 0.45)) if tall > FAR_PX else ((0.02, 0.50),)
         x0, x1 = self.x - wide + 0.3, self.x + wide - 0.3
+        if tall < SHADOW_PX:
+            rings = ()
         for grow, dark in rings:
             flat = view.flat(x0 - grow, x1 + grow, z - half - grow, z + half + grow)
             pen.decal([flat], look.fade((b * dark, g * dark, r * dark), haze))
         pen.begin(CAR)
         if tall > FAR_PX:
             points, seen = self._project(view, self.x, z, tall)
-            colours = self.colours[seen]
-            colours += (np.asarray(look.haze_bgr) - colours) * haze
-            for i, colour in zip(seen, colours.tolist(), strict=True):
+            across = points[:, 0]
+            if across.max() < 0 or across.min() > view.width << SHIFT:
+                seen = []
+            for i, colour in zip(seen, self._hazed(seen, z), strict=True):
                 pen.face(points[solid.slices[i]], colour)
         else:
             self._paint_far(pen, z)
@@ -96,29 +101,37 @@ class Vehicle:
         points = view.points(p[:, 0] + x, p[:, 1], np.maximum(p[:, 2] + z, NEAR_M))
         return points, np.flatnonzero(seen).tolist()
 
+    def _hazed(self, faces: list[int], z: float) -> list[list[float]]:
+        colours: Floats = self.colours[faces]
+        colours += (np.asarray(self.look.haze_bgr) - colours) * self.look.haze(z)
+        hazed: list[list[float]] = colours.tolist()
+        return hazed
+
     def _paint_far(self, pen: Pen, z: float) -> None:
-        look, view = self.look, self.look.view
-        turn = round((self.x - view.x) / z * SIDE_STEPS)
-        octave = round(2 * log2(z))
-        sprite = self.shelf.sprites.get(
-            (self.number, turn, octave), lambda: self._draw(turn / SIDE_STEPS, 2 ** (octave / 2))
-        )
+        view = self.look.view
         # The sheet spans so many metres around the vehicle's foot at its own distance.
         reach_x, up, down = self._reach()
         scale = view.focal / z
         u, v = view.centre + (self.x - view.x) * scale, view.horizon + view.y * scale
         height = (up + down) * scale
-        pen.sprite(sprite, u - reach_x * scale, v - up * scale, height, look.haze(z))
+        turn, octave = round((self.x - view.x) / z * SIDE_STEPS), round(2 * log2(z))
+        tall = next(px for px in SPRITE_PX if px >= height or px == SPRITE_PX[-1])
+        sprite = self.shelf.sprites.get(
+            (self.number, turn, octave, tall),
+            lambda: self._draw(turn / SIDE_STEPS, 2 ** (octave / 2), tall),
+        )
+        # Its haze is in its colours: that of the distance it was drawn for.
+        pen.sprite(sprite, u - reach_x * scale, v - up * scale, height, 0.0)
 
     def _reach(self) -> tuple[float, float, float]:
         """Metres that its sprite covers beside, above and below the foot of its middle."""
         mesh = self.solid.mesh
         return mesh.width * 0.7 + mesh.length * 0.25, mesh.height * 1.12, mesh.height * 0.2
 
-    def _draw(self, aside: float, z: float) -> Sprite:
+    def _draw(self, aside: float, z: float, tall: float) -> Sprite:
         """Its sprite as seen from ``z`` metres, ``aside`` metres sideways for each ahead."""
         reach_x, up, down = self._reach()
-        scale = SPRITE_PX / (up + down)
+        scale = tall / (up + down)
         shape = (round((up + down) * scale), round(2 * reach_x * scale))
         view = View(
             width=shape[1],
@@ -130,15 +143,14 @@ class Vehicle:
             y=self.look.view.y,
         )
         # The frame's centre moves with the vehicle: a sheet seen aside, not a camera turned.
-        points, seen = self._project(view, aside * z, z, SPRITE_PX)
+        points, seen = self._project(view, aside * z, z, tall)
         points[:, 0] -= round(aside * z * scale * (1 << SHIFT))
-        colour = np.zeros((*shape, 3), np.uint8)
-        alpha = np.zeros(shape, np.uint8)
-        for i in seen:
+        bgra = np.zeros((*shape, 4), np.uint8)
+        for i, colour in zip(seen, self._hazed(seen, z), strict=True):
             face = points[self.solid.slices[i]]
-            cv2.fillConvexPoly(colour, face, self.colours[i].tolist(), cv2.LINE_AA, SHIFT)
-            cv2.fillConvexPoly(alpha, face, (255,), cv2.LINE_AA, SHIFT)
-        return Sprite(np.minimum(colour, alpha[:, :, None]), alpha, self.shelf)
+            cv2.fillConvexPoly(bgra, face, (*colour, 255.0), cv2.LINE_AA, SHIFT)
+        alpha = bgra[:, :, 3].copy()
+        return Sprite(np.minimum(bgra[:, :, :3], alpha[:, :, None]), alpha, self.shelf)
 
 
 def build_vehicle(
