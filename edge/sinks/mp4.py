@@ -60,19 +60,35 @@ class _Output:
         self.error: OSError | None = None
         self._file = path.open("w+b", buffering=0)
         self._position = 0
+        self._end = 0
+        self._keep: int | None = None
+        self._overwritten: list[tuple[int, bytes]] = []
+
+    def closing(self) -> None:
+        """What is written from now on is the closing index: whole or not at all."""
+        self._keep = self._end
 
     def write(self, data: bytes) -> int:
         done = 0
         try:
+            if self.error is None and self._position < self._end:
+                old = os.pread(self._file.fileno(), len(data), self._position)
+                self._overwritten.append((self._position, old))
             while self.error is None and done < len(data):
                 done += self._file.write(data[done:])
         except OSError as exc:
             self.error = exc
-            with contextlib.suppress(OSError):  # a device cannot be truncated
-                if self._position + done == os.fstat(self._file.fileno()).st_size:
-                    self._file.truncate(self._position)
+            self._restore()
         self._position += len(data)
+        self._end = max(self._end, self._position)
         return len(data)
+
+    def _restore(self) -> None:
+        """Go back to whole fragments: older muxers overwrite their head before the index is out."""
+        with contextlib.suppress(OSError):  # a device cannot be truncated
+            self._file.truncate(self._end if self._keep is None else self._keep)
+            for position, old in self._overwritten if self._keep is not None else ():
+                os.pwrite(self._file.fileno(), old, position)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         if self.error is None:
@@ -146,6 +162,7 @@ class Mp4Sink:
         already = self._output.error
         try:
             self._container.mux(self._stream.encode(None))
+            self._output.closing()
             self._container.close()
         except (OSError, ValueError) as exc:
             if already is None:
