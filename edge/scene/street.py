@@ -28,7 +28,8 @@ class StreetScene:
     """
 
     def __init__(self, width: int, height: int, *, seed: int) -> None:
-        rng = np.random.default_rng((seed, 0x57EE7))
+        # 31: under it seed 0, which most people see first, is a street on a clear day.
+        rng = np.random.default_rng((seed, 31))
         self.width, self.height, self.seed = width, height, seed
         self._look = draw_look(width, height, rng)
         self._speed = float(rng.uniform(7.0, 12.0))  # m/s, 25 to 43 km/h
