@@ -54,7 +54,7 @@ clean:
 # The stamps make a second run instant; a changed pyproject.toml or constraint file installs anew.
 $(VENV)/.run: pyproject.toml $(PINS)
 	$(call ready,run)
-	@echo 'Installing what the app needs into $(VENV) (once, some 250 MB) …'
+	@echo 'Installing what the app needs into $(VENV) (once, 0.7 GB on disk) …'
 	@$(INSTALL) -e .
 	@touch $@
 

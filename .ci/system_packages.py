@@ -20,7 +20,6 @@ TEST = [
     ("xvfb", "Xvfb"),  # a screen for the window sink
     ("xdotool", "xdotool"),  # the key pressed in it
     ("imagemagick", "import"),  # a picture of it
-    ("ffmpeg", "ffprobe"),  # a second opinion on the files that the app writes
 ]
 
 
