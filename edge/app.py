@@ -128,6 +128,7 @@ def _parts(settings: Settings) -> Parts:
             rotate_deg=s.rotate_deg,
             flip=s.flip,
             seed=s.seed,
+            images_fps=s.images_fps,
         )
         return open_source(s.uri, policy=s.policy, stop=stop, options=options)
 
