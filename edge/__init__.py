@@ -1,1 +1,1 @@
-"""The running app: sources, letterbox, pipeline, decoders, overlay, sinks, metrics, command line."""
+"""The running app: sources, letterbox, pipeline, decoders, overlay, sinks, metrics, commands."""

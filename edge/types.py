@@ -25,8 +25,8 @@ class Frame:
     """One camera frame: ``image`` (H, W, 3) uint8 BGR, read-only, in memory of its own.
 
     ``id`` counts up from 0 by one a frame of the source; ``t_capture_ns`` is CLOCK_MONOTONIC, and
-    ``t_read_ns`` is the moment at which ``read()`` returned it, on the same clock. ``clock`` says where
-    ``t_capture_ns`` comes from. ``source`` is the source's name with credentials removed.
+    ``t_read_ns`` is the moment at which ``read()`` returned it, on the same clock. ``clock`` says
+    where ``t_capture_ns`` comes from. ``source`` is the source's name with credentials removed.
     """
 
     image: Image
@@ -73,8 +73,8 @@ class Detections:
 class Mask:
     """One semantic mask: ``labels`` (h, w) uint8 class indices in memory of its own.
 
-    ``labels`` cover the whole network input at a resolution of their own; ``letterbox`` places them on
-    the frame (padding included in ``labels``, removed by ``letterbox.mask_to_frame``).
+    ``labels`` cover the whole network input at a resolution of their own; ``letterbox`` places them
+    on the frame (padding included in ``labels``, removed by ``letterbox.mask_to_frame``).
     ``background`` names the classes that the overlay leaves uncoloured.
     """
 

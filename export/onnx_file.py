@@ -27,8 +27,8 @@ UNWEIGH = 0.5
 """Share of the class weights of training that the exported mask takes back from its logits.
 
 Weighted training makes rare classes too likely; subtracting log(weight) would undo all of that
-(logit adjustment, arXiv 2007.07314), but IoU likes rare classes a little too likely. Chosen on val with
-train-only weights: mIoU 0.617 at 0, 0.627 at 0.35, 0.626 at 0.7, 0.615 at 1.
+(logit adjustment, arXiv 2007.07314), but IoU likes rare classes a little too likely. Chosen on val
+with train-only weights: mIoU 0.617 at 0, 0.627 at 0.35, 0.626 at 0.7, 0.615 at 1.
 """
 CONF, NMS_IOU = 0.2, 0.5
 """Thresholds that the spec recommends: on the synthetic street, car recall 0.81 and precision 0.61,

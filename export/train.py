@@ -286,15 +286,15 @@ def run_training(
     out.mkdir(parents=True, exist_ok=True)
     last = out / "last.pt"
     state = load_checkpoint(last) if last.exists() else None
-    start = None if init is None else load_checkpoint(init)
+    weights = None if init is None else load_checkpoint(init)
     if init is not None:
         recipe = replace(recipe, init_sha256=sha256_of(init))
     data = load_training_set(
         root, recipe.splits, synthetic=recipe.synthetic, seed=recipe.seed, device=device
     )
     trainer = Trainer(recipe, data, device=device)
-    if init is not None and start is not None:
-        trainer.start_from(start, origin=init)
+    if init is not None and weights is not None:
+        trainer.start_from(weights, origin=init)
     if state is not None:
         trainer.restore(state, origin=last)
         print(f"edge-export: resuming {last} after epoch {trainer.epoch}", file=sys.stderr)

@@ -109,7 +109,7 @@ class House:
         if band < 56.0:
             self._paint_lattice(pen, z, haze)
         else:
-            self._paint_panes(pen, z, haze, framed=band > 100.0)
+            self._paint_panes(pen, z, haze, framed=band > 130.0)
         if band > 14.0:
             pen.decal([corners[BAND_FACE]], look.fade(self.band, haze))
             pen.decal([corners[CORNICE_FACE]], look.fade(self.trim, haze))

@@ -19,6 +19,7 @@ from edge.scene.vehicles import build_vehicle
 
 LOOP_M: Final = 720.0  # the street repeats after this far; nothing is seen further than half of it
 FAR_M: Final = 300.0
+FAINT_MARKS: Final = 2  # repairs of two ages: hardly darker than the road
 CROWD: Final = 8  # different people seen from one side
 WALK_M_S: Final = 1.4
 STRIDE_M: Final = 1.5
@@ -145,7 +146,9 @@ def lay_out(
     _traffic(plan)
     _people(plan)
     _riders(plan)
-    marks = Marks(look, np.array(plan.spans), np.array(plan.kinds), tuple(plan.colours))
+    marks = Marks(
+        look, np.array(plan.spans), np.array(plan.kinds), tuple(plan.colours), FAINT_MARKS
+    )
     return marks, plan.things
 
 
@@ -153,7 +156,7 @@ def _ground(plan: Plan, crossings: list[float]) -> None:
     """Repairs and manholes, joints between slabs, lane dashes: later ones lie on earlier ones."""
     look = plan.look
     tar = look.lit(np.full(3, plan.between(74, 100)), UP)
-    for dark in (0.92, 1.08):
+    for dark in (0.92, 1.08):  # the FAINT_MARKS
         spans = []
         for _ in range(36):
             x = plan.between(-look.edge + 1, look.edge - 1)
@@ -165,7 +168,7 @@ def _ground(plan: Plan, crossings: list[float]) -> None:
     joint = look.lit(np.array([118.0, 122.0, 126.0]), UP)
     inner, outer = look.edge + 0.16, look.edge + look.pavement
     rows = np.arange(0.0, LOOP_M, 2.4).tolist()
-    plan.mark([(s * inner, s * outer, z, 0.05) for s in (-1.0, 1.0) for z in rows], joint, 26.0)
+    plan.mark([(s * inner, s * outer, z, 0.05) for s in (-1.0, 1.0) for z in rows], joint, 22.0)
     paint = look.lit(np.array([220.0, 224.0, 224.0]) * plan.between(0.85, 1.05), UP)
     pitch, dash = (9.0, 3.0) if plan.chance(0.5) else (6.0, 2.5)
     lines = [look.lane * k for k in range(1 - look.lanes, look.lanes)]

@@ -22,13 +22,14 @@ class Marks:
     """Rectangles on the ground; a later kind lies on an earlier one.
 
     ``spans`` (N, 5): left, right, far end along the loop, length, seen up to; metres.
-    ``kinds`` (N,) indexes ``colours``.
+    ``kinds`` (N,) indexes ``colours``; the first ``faint`` kinds need no smooth edges.
     """
 
     look: Look
     spans: Floats
     kinds: NDArray[np.intp]
     colours: tuple[Bgr, ...]
+    faint: int
 
     def paint(self, pen: Pen, camera_m: float, loop_m: float) -> None:
         """Draw those in view."""
@@ -50,4 +51,5 @@ class Marks:
         for a, b in pairwise(cuts):
             kind = int(self.kinds[seen[a]])
             haze = self.look.haze(HAZE_AT_M[int(np.searchsorted(HAZE_BINS_M, z1[a]))])
-            pen.decal(quads[a:b], self.look.fade(self.colours[kind], haze))
+            tone = self.look.fade(self.colours[kind], haze)
+            pen.decal(quads[a:b], tone, smooth=kind >= self.faint)

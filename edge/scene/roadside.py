@@ -38,7 +38,7 @@ class Fence:
             pen.face(view.quad((x, 0.0, near), (x, 0.0, z), (x, h, z), (x, h, near)), colour)
             pen.end()
             dark = [c * 0.82 for c in colour]
-            if z < 60:
+            if z < 45:
                 lines: Floats = np.arange(max(near, 4.0) // 0.9, z // 0.9) * 0.9 + (z % 0.9)
                 if self.kind == "boards" and len(lines):
                     pen.decal(self._posts(lines[lines < z], 0.04), dark)
@@ -53,12 +53,12 @@ class Fence:
             view.quad((x, y, near), (x, y, z), (x, y + 0.06, z), (x, y + 0.06, near))
             for y in (0.15, h - 0.06)
         ]
-        step = 0.3 if z < 25 else 0.6 if z < 50 else 1.2
+        step = 0.4 if z < 25 else 0.8 if z < 45 else 1.6
         first = max(near, 5.0)
         count = int((z - first) / step)
-        if z < 90 and count > 0:
+        if z < 70 and count > 0:
             posts: Floats = z - step * np.arange(count, 0, -1, dtype=np.float64)
-            pen.faces(self._posts(posts, 0.05 if step < 0.5 else 0.08), colour)
+            pen.faces(self._posts(posts, 0.05 if step < 0.5 else 0.09), colour)
         for bar in bars:
             pen.face(bar, colour)
         pen.end()

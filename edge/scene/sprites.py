@@ -17,7 +17,7 @@ T = TypeVar("T")
 SPRITE_BYTES: Final = 18 << 20  # about twice what one busy view needs
 PAIR_BYTES: Final = 6 << 20
 SMALL_PX: Final = 224  # up to this height scaled sprites are kept: they repeat from frame to frame
-STEP_PX: Final = 56  # heights grow by 1 px up to here, then by 2 up to twice, and so on
+STEP_PX: Final = 44  # heights grow by 1 px up to here, then by 2 up to twice, and so on
 HAZE_STEPS: Final = 18  # in the first, next to the camera, no haze is worth its cost
 
 

@@ -80,7 +80,8 @@ class Vehicle:
             rings = ()
         for grow, dark in rings:
             flat = view.flat(x0 - grow, x1 + grow, z - half - grow, z + half + grow)
-            pen.decal([flat], look.fade((b * dark, g * dark, r * dark), haze))
+            shade = look.fade((b * dark, g * dark, r * dark), haze)
+            pen.decal([flat], shade, smooth=dark < 0.7)
         pen.begin(CAR)
         if tall > FAR_PX:
             points, seen = self._project(view, self.x, z, tall)

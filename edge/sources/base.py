@@ -8,7 +8,7 @@ from edge.types import Frame
 
 
 class Source(Protocol):
-    """Frames one after another. Opened by ``edge.sources.open_source``; used by the capture thread."""
+    """Frames one after another. Opened by ``open_source``, used by the capture thread."""
 
     @property
     def name(self) -> str:
@@ -16,7 +16,7 @@ class Source(Protocol):
 
     @property
     def live(self) -> bool:
-        """Whether frames arrive on their own (camera, rtsp, endless http, synthetic): 'auto' then drops."""
+        """Whether frames arrive on their own (camera, rtsp, synthetic): 'auto' then drops."""
 
     @property
     def fps(self) -> float | None:

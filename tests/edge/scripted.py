@@ -1,4 +1,4 @@
-"""A source, a network and a sink that do exactly what a test says: for scheduling, not for pictures."""
+"""A source, a network and a sink that do exactly what a test says: for tests of scheduling."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def frame(frame_id: int, t_ns: int | None = None) -> Frame:
 
 @dataclass
 class ScriptedSource:
-    """Yields the frames; an exception among them is raised. ``on_read`` runs before each ``read()``."""
+    """Yields the frames; an exception among them is raised. ``on_read`` runs before a read."""
 
     frames: Iterable[Frame | BaseException]
     live: bool = False
-    on_read: Callable[[], None] = lambda: None
+    on_read: Callable[[], object] = lambda: None
     name: str = "scripted"
     fps: float | None = None
     gaps: int = 0
@@ -51,9 +51,9 @@ class ScriptedSource:
 
 @dataclass
 class ScriptedPerception:
-    """Counts its calls as 'prepare 0', 'submit 0' …; ``hooks`` run inside the step they are named for."""
+    """Counts its calls as 'prepare 0', 'submit 0' …; ``hooks`` run inside the step they name."""
 
-    hooks: dict[str, Callable[[], None]] = field(default_factory=dict)
+    hooks: dict[str, Callable[[], object]] = field(default_factory=dict)
     class_names: tuple[str, ...] = ("car",)
     calls: list[str] = field(default_factory=list)
     closed_on: str = ""
@@ -83,7 +83,7 @@ class ScriptedPerception:
 class ScriptedSink:
     """Keeps the results' ids, ages and drops; ``on_write`` runs in each write and may raise."""
 
-    on_write: Callable[[Result], bool] = lambda result: True
+    on_write: Callable[[Result], bool] = lambda _: True
     wants_image: bool = False
     name: str = "scripted"
     ids: list[int] = field(default_factory=list)

@@ -50,7 +50,7 @@ def test_more_frames_in_flight_than_fit_are_found_at_once() -> None:
     ledger = Ledger(limit=2)
     ledger.capture(4)
     ledger.capture(5)
-    with pytest.raises(LedgerError, match="3 frames in flight where 2 fit.*oldest is 4"):
+    with pytest.raises(LedgerError, match=r"3 frames in flight where 2 fit.*oldest is 4"):
         ledger.capture(6)
 
 

@@ -93,7 +93,7 @@ def rendered(at_ms: int, *, cpu_ms: int = 0, detections: int = 0) -> Rendered:
 
 def test_rate_and_cpu_count_the_intervals_from_first_to_last_frame() -> None:
     metrics = Metrics()
-    # Frames end at 1000, 1100 and 1250 ms: 2 intervals in 0.25 s are 8 fps; 30 ms of CPU are 15 each.
+    # Frames end at 1000, 1100 and 1250 ms: 2 intervals in 0.25 s are 8 fps; 30 ms CPU are 15 each.
     metrics.record(rendered(1000, cpu_ms=500, detections=1))
     metrics.record(rendered(1100, cpu_ms=510, detections=0))
     metrics.record(rendered(1250, cpu_ms=530, detections=4))

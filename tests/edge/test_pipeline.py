@@ -106,9 +106,14 @@ def test_seconds_count_from_the_first_capture_even_when_no_frame_follows() -> No
     source.on_read = second_read_blocks
     sink = ScriptedSink()
     script = Script(source, sinks=[sink], seconds=0.05)
-    sink.on_write = lambda result: True
+    sink.on_write = lambda _: True
     pipeline = script.pipeline()
-    stop = threading.Thread(target=lambda: (pipeline._shared.stop.wait(10), more.set()))
+
+    def read_on_after_the_stop() -> None:
+        pipeline._shared.stop.wait(10)
+        more.set()
+
+    stop = threading.Thread(target=read_on_after_the_stop)
     stop.start()
     t_start = time.monotonic()
     ending = pipeline.run()
@@ -298,7 +303,7 @@ def test_two_slots_submit_the_next_frame_before_waiting_for_the_first() -> None:
 
 
 class Timeline:
-    """A clock that only inference moves, and a camera whose frames arrive on it, period by period."""
+    """A clock that only inference moves, and a camera whose frames arrive on it."""
 
     def __init__(self, frames: int, *, period_ns: int) -> None:
         self.now_ns = 0
