@@ -191,7 +191,7 @@ def _crossings(plan: Plan, places: list[float]) -> None:
             begin = plan.between(58.0, 90.0)
             end = begin - plan.between(34.0, 44.0)
             cross = Crossing(who, -way * outer, way * outer, begin, end)
-            plan.put(cross, z + plan.between(-1.1, 1.1), far=140.0)
+            plan.put(cross, z + plan.between(-1.1, 1.1), far=110.0)
 
 
 def _lots(plan: Plan, side: float) -> None:
@@ -206,12 +206,12 @@ def _lots(plan: Plan, side: float) -> None:
         garden = plan.chance(0.16)
         back = plan.between(2.0, 5.0) if plan.chance(0.35) else 0.0
         if garden or back:
-            plan.put(_fence(plan, side, side * (line + 0.05), length), z - 0.01, far=130.0)
+            plan.put(_fence(plan, side, side * (line + 0.05), length), z - 0.01, far=105.0)
         if garden:
             before = None
             for _ in range(int(plan.rng.integers(1, 4))):
                 tree = plan.tree(side * (line + plan.between(2.0, 9.0)), plan.between(4.5, 9.5))
-                plan.put(tree, z - plan.between(1.0, length - 1.0), far=120.0)
+                plan.put(tree, z - plan.between(1.0, length - 1.0), far=110.0)
             continue
         tall = plan.between(9.0, 20.0) if plan.chance(town) else plan.between(6.0, 9.5)
         x = side * (line + back)
@@ -236,7 +236,7 @@ def _kerbside(plan: Plan, side: float) -> None:
     steel = look.lit(np.array([112.0, 116.0, 112.0]) * plan.between(0.6, 1.2), AHEAD)
     lamp = build_lamp(look, side * (look.edge + 0.5), plan.between(6.0, 9.0), -side * 1.6, steel)
     for z in np.arange(plan.between(4, 20), LOOP_M - 5, plan.between(24.0, 36.0)).tolist():
-        plan.put(lamp, z, far=115.0)
+        plan.put(lamp, z, far=105.0)
     grey = look.lit(np.array([140.0, 142.0, 142.0]), AHEAD)
     z = plan.between(8, 30)
     while z < LOOP_M - 5:
@@ -247,7 +247,7 @@ def _kerbside(plan: Plan, side: float) -> None:
         for z in np.arange(plan.between(6, 20), LOOP_M - 5, plan.between(16.0, 34.0)).tolist():
             if plan.chance(0.8):
                 tree = plan.tree(side * (look.edge + 0.8), plan.between(4.5, 7.5))
-                plan.put(tree, z + plan.between(-2, 2), far=120.0)
+                plan.put(tree, z + plan.between(-2, 2), far=110.0)
 
 
 def _parked(plan: Plan, crossings: list[float]) -> None:
@@ -263,7 +263,7 @@ def _parked(plan: Plan, crossings: list[float]) -> None:
                 x = s * (look.edge - 1.05 + plan.between(-0.1, 0.1))
                 heading = look.side * s
                 car = build_vehicle(look, plan.rng, solids, x, heading, shelf=plan.shelf)
-                plan.put(car, z, far=100.0)
+                plan.put(car, z, far=90.0)
 
 
 def _traffic(plan: Plan) -> None:
@@ -277,7 +277,7 @@ def _traffic(plan: Plan) -> None:
         z = plan.between(0, 30)
         while z < LOOP_M - 14:
             car = build_vehicle(look, plan.rng, solids, x, -1.0, shelf=plan.shelf)
-            plan.put(car, z, speed=pace, far=150.0)
+            plan.put(car, z, speed=pace, far=130.0)
             z += plan.between(14, 30) if plan.chance(0.3) else plan.between(30, 110)
     for lane in range(look.lanes):
         x = look.side * look.lane * (lane + 0.5)
@@ -287,7 +287,7 @@ def _traffic(plan: Plan) -> None:
         z = plan.between(12, 36)
         for _ in range(int(plan.rng.integers(1, 5))):
             car = build_vehicle(look, plan.rng, small, x, 1.0, shelf=plan.shelf)
-            plan.put(car, z, speed=pace, sway=sway, far=150.0)
+            plan.put(car, z, speed=pace, sway=sway, far=130.0)
             z += plan.between(18, 45)
 
 
@@ -302,7 +302,7 @@ def _people(plan: Plan) -> None:
         for beside in range(2 if plan.chance(0.3) else 1):
             who = plan.figure("back" if way > 0 else "front")
             walk = Walk(who, x - s * 0.6 * beside, pace / STRIDE_M, plan.between(0, 1))
-            plan.put(walk, z + 0.2 * beside, speed=pace * way, far=130.0)
+            plan.put(walk, z + 0.2 * beside, speed=pace * way, far=100.0)
 
 
 def _riders(plan: Plan) -> None:
@@ -315,4 +315,4 @@ def _riders(plan: Plan) -> None:
         pace = plan.between(3.6, 5.6)
         who = plan.figure("back" if way > 0 else "front", rides=True)
         ride = Walk(who, x, pace / METRES_A_TURN, plan.between(0, 1))
-        plan.put(ride, plan.between(0, LOOP_M), speed=pace * way, far=150.0)
+        plan.put(ride, plan.between(0, LOOP_M), speed=pace * way, far=110.0)
