@@ -148,7 +148,6 @@ def test_a_stop_ends_a_hold_of_hours(tmp_path: Path) -> None:
         ("a.mp4", "libx264", {"movflags": "faststart"}),
         ("a.mkv", "mpeg4", {}),
         ("a.avi", "mpeg4", {}),
-        ("a.ts", "libx264", {}),
     ],
 )
 def test_a_video_that_was_cut_off_gives_the_frames_before_and_says_where(
