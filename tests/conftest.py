@@ -65,7 +65,7 @@ def pytest_terminal_summary(
     skipped = config.stash[SKIPPED_FOR_SHARED]
     if not skipped:
         return
-    terminalreporter.write_line(f"{len(skipped)} tests skipped: they {NEEDS_SHARED}")
+    terminalreporter.write_line(f"{len(skipped)} tests skipped: {NEEDS_SHARED}")
     if os.environ.get("CI") and shared_root():
         terminalreporter.write_line("CI found that folder, so these skips count as failures:")
         for nodeid in skipped:

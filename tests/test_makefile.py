@@ -1,0 +1,101 @@
+"""What make does before it installs anything: it names what the system lacks, in one line."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def make(*words: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run make as someone at a terminal would, outside the make that runs the tests."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", *words],
+        cwd=folder,
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def system_packages() -> ModuleType:
+    """The script that make and CI ask; it lies outside the packages."""
+    path = ROOT / ".ci" / "system_packages.py"
+    spec = importlib.util.spec_from_file_location("system_packages", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Path:
+    """What make reads, in a folder without a venv."""
+    for name in ("Makefile", "pyproject.toml", "constraints", ".ci"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def test_plain_make_says_what_there_is_and_does_nothing(fresh: Path) -> None:
+    run = make(folder=fresh)
+    assert run.returncode == 0
+    assert run.stdout.startswith("make run")
+    assert not (fresh / ".venv").exists()
+
+
+@pytest.mark.parametrize("goal", ["run", "test"])
+def test_a_missing_python_is_one_apt_line(fresh: Path, goal: str) -> None:
+    run = make(goal, "PYTHON=python3.99", folder=fresh)
+    assert run.returncode != 0
+    assert "    sudo apt install -y python3 python3-venv" in run.stderr.splitlines()
+    assert not (fresh / ".venv").exists()
+
+
+def test_a_changed_constraint_file_installs_anew_and_nothing_else_does(fresh: Path) -> None:
+    (fresh / ".venv").mkdir()
+    (fresh / ".venv" / ".run").touch()
+    later = (fresh / ".venv" / ".run").stat().st_mtime + 10
+    assert "pip install" not in make("-n", "run", folder=fresh).stdout
+    os.utime(fresh / "constraints" / "py310.txt", (later, later))
+    assert "pip install" in make("-n", "run", folder=fresh).stdout
+
+
+def test_what_is_missing_is_one_apt_line(
+    system_packages: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(system_packages, "RUN", [("liba1", "liba-none.so.1"), ("sh", "sh")])
+    monkeypatch.setattr(system_packages, "WINDOW", [("libb2", "libb-none.so.2")])
+    monkeypatch.delenv("DISPLAY", raising=False)
+    assert system_packages.main(["run"]) == 1
+    assert capsys.readouterr().err.splitlines()[1:] == ["    sudo apt install -y liba1"]
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert system_packages.main(["run"]) == 1
+    assert capsys.readouterr().err.splitlines()[1:] == ["    sudo apt install -y liba1 libb2"]
+    assert system_packages.main(["run", "--names"]) == 0
+    assert capsys.readouterr().out == "liba1 libb2\n"
+
+
+def test_a_python_of_the_wrong_age_is_refused_by_name(
+    system_packages: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 14, 0))
+    assert system_packages.main(["test"]) == 1
+    error = capsys.readouterr().err
+    assert "Python 3.14, wanted 3.10 to 3.13: make test PYTHON=python3.12" in error
