@@ -7,26 +7,28 @@ compared are run in turn, so that a machine that slows down slows both.
 
 from __future__ import annotations
 
-import gc
 import os
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import numpy as np
+import psutil
 
+from edge.bench_parts import AgeSink, Cost, MemorySource, OverlaySink, costs, run_pipeline
 from edge.letterbox import Letterbox
 from edge.overlay import Overlay
-from edge.parts import Limits, Network, Parts
+from edge.parts import Network
 from edge.perception import Perception
-from edge.pipeline import Pipeline
-from edge.sinks import open_sink
+from edge.sinks.null import NullSink
 from edge.sources import open_source
 from edge.sources.base import Source
 from edge.sources.options import SourceOptions
@@ -40,85 +42,8 @@ OWN_WORK_MS = 2.0
 """CPU that the bound on scheduling allows the app itself for a frame."""
 FRAMES_KEPT = 60
 """Frames held in memory: enough to vary, few enough for 4K."""
-ROUNDS = 5
-"""Parts that are compared are measured in so many turns."""
 
 Figures = dict[str, float | int | str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Medians over many calls: wall time, and CPU time of all threads."""
-
-    wall_ms: float
-    cpu_ms: float
-
-
-class MemorySource:
-    """Frames from memory, over and over; at ``fps`` as a camera would give them, or on demand."""
-
-    name = "memory"
-    gaps = 0
-
-    def __init__(
-        self, images: Sequence[Image], stop: threading.Event, *, fps: float | None
-    ) -> None:
-        self._images, self._stop, self.fps = images, stop, fps
-        self.live = fps is not None
-        self._start_ns: int | None = None
-        self._next = 0
-
-    def read(self) -> Frame | None:
-        """The next frame; a camera's frame that nobody waited for is never late."""
-        now = time.monotonic_ns()
-        due = now
-        if self.fps is not None:
-            if self._start_ns is None:
-                self._start_ns = now
-            due = self._start_ns + int(self._next * 1e9 / self.fps)
-            if due > now and self._stop.wait((due - now) / 1e9):
-                return None
-        image = self._images[self._next % len(self._images)]
-        self._next += 1
-        return Frame(image, self._next - 1, due, time.monotonic_ns(), "read", self.name)
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-
-class OverlaySink:
-    """Takes the drawn picture and drops it: makes the pipeline draw without writing."""
-
-    name = "overlay"
-    wants_image = True
-
-    def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
-        """Always goes on."""
-        return True
-
-    def close(self) -> None:
-        """Nothing to finalise."""
-
-
-def costs(works: dict[str, Callable[[], object]], *, calls: int) -> dict[str, Cost]:
-    """Run every work ``calls`` times, in turns after a warm-up, and give the medians.
-
-    CPU time is summed over a turn: the clock of the process is too coarse for one call.
-    """
-    walls: dict[str, list[float]] = {name: [] for name in works}
-    cpus: dict[str, list[float]] = {name: [] for name in works}
-    for work in works.values():
-        for _ in range(5):
-            work()
-    for _ in range(ROUNDS):
-        for name, work in works.items():
-            cpu = time.process_time_ns()
-            for _ in range(calls):
-                start = time.perf_counter_ns()
-                work()
-                walls[name].append((time.perf_counter_ns() - start) / 1e6)
-            cpus[name].append((time.process_time_ns() - cpu) / 1e6 / calls)
-    return {n: Cost(statistics.median(walls[n]), statistics.median(cpus[n])) for n in works}
 
 
 def run_once(engine: Engine) -> Callable[[], object]:
@@ -139,12 +64,13 @@ class Bench:
     model: Path
     engine: str = "auto"
     threads: int | None = None
+    slots: int = 1
     frames: int = 300
 
-    def open(self, *, precision: Literal["default", "f32"] = "default") -> Engine:
-        """The model in its engine."""
+    def open(self, *, precision: Literal["default", "f32"] = "default", slots: int = 1) -> Engine:
+        """The model in its engine; one slot where it is measured alone."""
         return open_engine(
-            self.model, engine=self.engine, precision=precision, threads=self.threads
+            self.model, engine=self.engine, precision=precision, slots=slots, threads=self.threads
         )
 
     def read_frames(self) -> tuple[list[Image], Cost]:
@@ -228,114 +154,88 @@ class Bench:
             return run_pipeline(
                 lambda: _network(lambda: open_engine(recording, engine="replay")),
                 lambda stop: MemorySource(images, stop, fps=None),
-                overlay=True,
+                sink=OverlaySink(),
                 frames=max(self.frames, 300),
             )
 
     def pipeline(self, *, overlay: bool) -> dict[str, Any]:
         """A whole run of the source as fast as possible, every frame."""
         return run_pipeline(
-            lambda: _network(self.open),
+            lambda: _network(lambda: self.open(slots=self.slots)),
             lambda stop: open_source(
                 self.source, policy="wait", stop=stop, options=SourceOptions()
             ),
-            overlay=overlay,
+            sink=OverlaySink() if overlay else NullSink(),
             frames=self.frames,
         )
 
     def camera(
-        self,
-        images: Sequence[Image],
-        *,
-        fps: float,
-        frames: int,
-        halfway: list[float] | None = None,
-    ) -> dict[str, Any]:
-        """A whole run at camera pace, newest frame first, picture drawn."""
-        return run_pipeline(
-            lambda: _network(self.open),
+        self, images: Sequence[Image], *, fps: float, frames: int
+    ) -> tuple[dict[str, Any], list[float]]:
+        """A whole run at camera pace, newest frame first, picture drawn; its metrics and ages."""
+        sink = AgeSink()
+        report = run_pipeline(
+            lambda: _network(lambda: self.open(slots=self.slots)),
             lambda stop: MemorySource(images, stop, fps=fps),
-            overlay=True,
+            sink=sink,
             frames=frames,
-            ages=halfway,
         )
+        return report, sink.ages_ms
 
 
-class _AgeSink(OverlaySink):
-    """Keeps the age of every rendered frame, to see whether ages grow."""
+class _MemorySink(OverlaySink):
+    """Keeps the resident memory after every 500 rendered frames, in bytes."""
 
-    def __init__(self, ages: list[float]) -> None:
-        self._ages = ages
+    def __init__(self) -> None:
+        self.rss: list[int] = []
+        self._rendered = 0
+        self._process = psutil.Process()
 
     def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
-        """Note the age."""
-        self._ages.append(frame_age_ms)
+        """Look at the memory now and then."""
+        self._rendered += 1
+        if self._rendered % 500 == 0:
+            self.rss.append(self._process.memory_info().rss)
         return True
 
 
-def run_pipeline(
-    open_network: Callable[[], Network],
-    open_frames: Callable[[threading.Event], Source],
-    *,
-    overlay: bool,
-    frames: int,
-    ages: list[float] | None = None,
-) -> dict[str, Any]:
-    """Run the app's pipeline and return its metrics.
+def soak(bench: Bench, *, frames: int) -> Figures:
+    """Resident memory over a long run: after the first 1,000 frames, and at the end.
 
-    Raises:
-        OutriderError: what the run ended with, if it did not end in order.
+    It runs in a process of its own, as the app does: in this one, memory that earlier measurements
+    gave back is still resident and is taken up again by chance. The built-in street never ends; the
+    frames of any other source come round and round.
     """
-
-    def open_sinks(source: Source) -> Iterable[Any]:
-        if ages is not None:
-            return [_AgeSink(ages)]
-        return [OverlaySink() if overlay else open_sink("null", fps=source.fps, live=source.live)]
-
-    cv2.setNumThreads(1)  # as the app does
-    gc.collect()
-    parts = Parts(
-        open_network=open_network,
-        open_source=open_frames,
-        open_sinks=open_sinks,
-        open_overlay=Overlay,
-    )
-    pipeline = Pipeline(parts, Limits(frames=frames))
-    ending = pipeline.run()
-    if ending.error is not None:
-        raise ending.error
-    return pipeline.report(model="")
-
-
-def soak(bench: Bench, images: Sequence[Image], *, frames: int) -> Figures:
-    """Resident memory over a long run: after the first 1,000 frames, and at the end."""
-    import psutil
-
-    process = psutil.Process()
-    seen: list[int] = []
-
-    class Watch(OverlaySink):
-        def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
-            if result.frame.id % 500 == 499:
-                seen.append(process.memory_info().rss)
-            return True
-
-    parts = Parts(
-        open_network=lambda: _network(bench.open),
-        open_source=lambda stop: MemorySource(images, stop, fps=None),
-        open_sinks=lambda _: [Watch()],
-        open_overlay=Overlay,
-    )
-    ending = Pipeline(parts, Limits(frames=frames)).run()
-    if ending.error is not None:
-        raise ending.error
-    after_1000 = seen[1] if len(seen) > 1 else seen[-1]
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        rss = fresh.submit(_resident, bench, frames).result()
+    after_1000, at_end = rss[1], rss[-1]
     return {
         "frames": frames,
         "rss_after_1000_mb": round(after_1000 / 1e6, 2),
-        "rss_at_end_mb": round(seen[-1] / 1e6, 2),
-        "growth_mb": round((seen[-1] - after_1000) / 1e6, 2),
+        "rss_at_end_mb": round(at_end / 1e6, 2),
+        "growth_mb": round((at_end - after_1000) / 1e6, 2),
     }
+
+
+def _resident(bench: Bench, frames: int) -> list[int]:
+    """Resident memory after every 500 frames of one run, in bytes."""
+    cv2.setNumThreads(1)
+    sink = _MemorySink()
+    endless = bench.source.startswith("synthetic")
+    images = [] if endless else bench.read_frames()[0]
+
+    def open_frames(stop: threading.Event) -> Source:
+        if endless:
+            return open_source(bench.source, policy="wait", stop=stop, options=SourceOptions())
+        return MemorySource(images, stop, fps=None)
+
+    run_pipeline(
+        lambda: _network(lambda: bench.open(slots=bench.slots)),
+        open_frames,
+        sink=sink,
+        frames=frames,
+    )
+    return sink.rss
 
 
 def scheduling_bound_ms(bare: Cost, reading: Cost, *, cores: int | None = None) -> float:
@@ -350,7 +250,7 @@ def scheduling_bound_ms(bare: Cost, reading: Cost, *, cores: int | None = None) 
 def _network(open_one: Callable[[], Engine]) -> Network:
     engine = open_one()
     perception = Perception(engine)
-    return Network(perception, 1, engine.name, engine.precision, engine.close)
+    return Network(perception, perception.slots, engine.name, engine.precision, engine.close)
 
 
 def _fill(engine: Engine, image: Image) -> None:

@@ -6,6 +6,7 @@ cached between processes: a stale cache could answer for another file, and compi
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,9 @@ def open_openvino(path: Path, options: EngineOptions) -> OpenVinoEngine:
         config["INFERENCE_PRECISION_HINT"] = "f32"
     if options.threads is not None:
         config["INFERENCE_NUM_THREADS"] = options.threads
+    if options.slots > 1:
+        # One stream runs its requests one after the other, however many are in flight.
+        config["NUM_STREAMS"] = min(options.slots, options.threads or len(os.sched_getaffinity(0)))
     core = ov.Core()
     with foreign_errors(f"{path}: OpenVINO cannot read it", kind=ModelError):
         graph = core.read_model(path)
@@ -102,7 +106,7 @@ class OpenVinoEngine:
 
     @property
     def slots(self) -> int:
-        """Requests that can be in flight; one runs, the others queue behind it."""
+        """Requests that can be in flight; side by side as far as there are cores."""
         return len(self._requests)
 
     def inputs(self, slot: int) -> dict[str, Array]:

@@ -14,7 +14,8 @@ import click
 from engines.errors import SettingsError
 
 if TYPE_CHECKING:
-    from edge.bench import Bench, Cost
+    from edge.bench import Bench
+    from edge.bench_parts import Cost
 
 OVERLOAD = 2.0
 """Frames come this many times faster than the machine infers."""
@@ -26,6 +27,13 @@ OVERLOAD_FRAMES = 2_000
 @click.option("--model", type=click.Path(path_type=Path), help="Default: the shipped network.")
 @click.option("--engine", default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="Threads of the engine.")
+@click.option(
+    "--slots",
+    type=click.IntRange(1, 4),
+    default=1,
+    show_default=True,
+    help="Frames that the pipeline keeps in the engine at once.",
+)
 @click.option("--frames", type=click.IntRange(20), default=300, show_default=True)
 @click.option(
     "--peer",
@@ -42,10 +50,13 @@ OVERLOAD_FRAMES = 2_000
 @click.option("--soak", type=click.IntRange(2000), help="Watch memory over so many frames, too.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures.")
 def bench(
-    source: str, model: Path | None, engine: str, threads: int | None, frames: int,
-    peers: tuple[Path, ...], beside: str | None, soak: int | None, json_file: Path | None,
+    source: str, model: Path | None, engine: str, threads: int | None, slots: int,
+    frames: int, peers: tuple[Path, ...], beside: str | None, soak: int | None,
+    json_file: Path | None,
 ) -> None:  # fmt: skip
     """Measure stages, the bare engine and the whole pipeline on this machine."""
+    import cv2
+
     from edge.adopt_cache import adopted
     from edge.bench import Bench, machine, scheduling_bound_ms
     from edge.bench import soak as run_soak
@@ -55,7 +66,8 @@ def bench(
     path = model or SHIPPED_MODEL
     if path.suffix == ".onnx" and find_spec(path) is None:
         path = adopted(path, source)
-    b = Bench(source, path, engine, threads, frames)
+    b = Bench(source, path, engine, threads, slots, frames)
+    cv2.setNumThreads(1)  # as the app does
     figures: dict[str, Any] = {"machine": machine(), "model": str(path), "source": source}
     click.echo(f"{figures['machine']}\nmodel {path.name}, source {source}\n")
 
@@ -101,7 +113,7 @@ def bench(
     fps = OVERLOAD * 1e3 / bare["default"].wall_ms
     figures["overload"] = _camera(b, images, fps=fps, frames=OVERLOAD_FRAMES)
     if soak:
-        figures["soak"] = run_soak(b, images, frames=soak)
+        figures["soak"] = run_soak(b, frames=soak)
         click.echo(f"memory over {soak} frames: {figures['soak']['growth_mb']:+.2f} MB after 1,000")
     if json_file is not None:
         try:
@@ -116,8 +128,7 @@ def _row(name: str, cost: Cost) -> None:
 
 def _camera(b: Bench, images: Any, *, fps: float, frames: int) -> dict[str, Any]:
     """One run at camera pace; prints ages against the inference time of the same run."""
-    ages: list[float] = []
-    report = b.camera(images, fps=fps, frames=frames, halfway=ages)
+    report, ages = b.camera(images, fps=fps, frames=frames)
     infer = report["stages"]["infer"]["p50_ms"]
     half = len(ages) // 2
     growth = statistics.median(ages[half:]) - statistics.median(ages[:half])
