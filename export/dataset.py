@@ -59,7 +59,7 @@ class TrainingSet:
         Rare classes count more, without drowning the common ones.
         """
         counts = torch.bincount(self.labels[: self.real].flatten().int(), minlength=classes)
-        frequency = counts[:classes].float() / counts[:classes].sum()
+        frequency = counts[:classes].float() / counts[:classes].sum().clamp(min=1)
         weights = frequency.clamp(min=1e-4).rsqrt()
         return weights / weights.mean()
 

@@ -144,9 +144,10 @@ class StreetLoss:
     def _mask(self, logits: Tensor, labels: Tensor) -> Tensor:
         # at half resolution, as the exported mask is made
         logits = upsample(logits)  # (B, K, H/2, W/2)
-        return F.cross_entropy(
-            logits, labels[:, ::2, ::2], weight=self.class_weights, ignore_index=IGNORE
-        )
+        labels = labels[:, ::2, ::2]
+        if bool((labels == IGNORE).all()):
+            return logits.sum() * 0  # nothing to learn; the mean over no pixel would be 0/0
+        return F.cross_entropy(logits, labels, weight=self.class_weights, ignore_index=IGNORE)
 
     def _level(
         self, raw: Tensor, batch: Batch, anchors: Tensor, stride: int

@@ -95,6 +95,33 @@ def test_a_false_object_costs_unless_it_lies_in_a_crowd() -> None:
     assert loss(outputs, crowd)[1]["objectness"] < 0.001
 
 
+def test_a_batch_without_a_labelled_pixel_costs_nothing_and_teaches_nothing() -> None:
+    batch = batch_of([[0, 0, 0, 0]], ids=[-1], crowd=[False])
+    batch.labels[:] = 11
+    outputs = silent_outputs()
+    outputs.mask.requires_grad_()
+    total, parts = StreetLoss(ANCHORS, torch.ones(11))(outputs, batch)
+    assert parts["mask"].item() == 0  # the mean over no pixel would be 0/0, a NaN
+    total.backward()  # type: ignore[no-untyped-call]
+    assert outputs.mask.grad is not None
+    assert (outputs.mask.grad == 0).all()
+
+
+def test_the_smallest_and_the_largest_predictions_keep_loss_and_gradient_finite() -> None:
+    # sigmoid(−1000) = 0: boxes without a side, whose w/h and IoU would be 0/0
+    batch = batch_of([[10, 10, 13, 14]], ids=[0], crowd=[False])
+    for logit in (-1000.0, 1000.0):
+        outputs = silent_outputs()
+        for raw in outputs.boxes:
+            raw.fill_(logit).requires_grad_()
+        total, _ = StreetLoss(ANCHORS, torch.ones(11))(outputs, batch)
+        total.backward()  # type: ignore[no-untyped-call]
+        assert math.isfinite(total.item())
+        for raw in outputs.boxes:
+            assert raw.grad is not None
+            assert torch.isfinite(raw.grad).all()
+
+
 def test_unlabelled_pixels_do_not_count() -> None:
     batch = batch_of([[0, 0, 0, 0]], ids=[-1], crowd=[False])
     batch.labels[:, 32:] = 11
