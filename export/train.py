@@ -110,7 +110,7 @@ class Trainer:
         """One pass; returns the mean of every part of the loss.
 
         Raises:
-            ExportError: a loss is not finite; the checkpoint of the last epoch stays.
+            FloatingPointError: a loss or its gradient is not finite; says in which step.
         """
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.epoch)
         index = self.order(generator)
@@ -132,16 +132,17 @@ class Trainer:
             with torch.autocast(self.device.type, torch.bfloat16):
                 outputs = self.net(images)
             total, parts = self.loss(outputs, batch)
-            if not torch.isfinite(total):
-                raise ExportError(
-                    f"the loss is {total.item()} in epoch {self.epoch + 1}, step {i + 1} "
-                    f"({', '.join(f'{k} {v.item():.3g}' for k, v in parts.items())}). The "
-                    "checkpoint of the epoch before is kept; start the same command again, or "
-                    "afresh with a smaller --lr."
-                )
             self.optimiser.zero_grad(set_to_none=True)
             total.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
+            norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
+            # before the step: a gradient that is not finite would ruin every weight, and with it
+            # the checkpoint of this epoch, though the loss itself still looked well
+            if not torch.isfinite(total + norm):
+                raise FloatingPointError(
+                    f"the loss is {total.item():.3g} "
+                    f"({', '.join(f'{k} {v.item():.3g}' for k, v in parts.items())}) and its "
+                    f"gradient {norm.item():.3g} in epoch {self.epoch + 1}, step {i + 1}"
+                )
             self.optimiser.step()
             self._follow()
             for name, value in parts.items():
@@ -223,6 +224,13 @@ def choose_device(name: str) -> torch.device:
 @click.option("--batch", type=click.IntRange(2), default=4, show_default=True)
 @click.option("--lr", type=click.FloatRange(0, 1, min_open=True), default=1.5e-3, show_default=True)
 @click.option(
+    "--warmup-epochs",
+    type=click.IntRange(0),
+    default=3,
+    show_default=True,
+    help="Epochs in which the learning rate climbs to --lr before it falls; 0 for none.",
+)
+@click.option(
     "--synthetic",
     type=click.IntRange(0),
     default=400,
@@ -247,7 +255,7 @@ def choose_device(name: str) -> torch.device:
 )
 def train(
     out: Path, root: Path | None, splits: str, epochs: int, batch: int, lr: float,
-    synthetic: int, init: Path | None, seed: int, device: str, eval_every: int,
+    warmup_epochs: int, synthetic: int, init: Path | None, seed: int, device: str, eval_every: int,
 ) -> None:  # fmt: skip
     """Train the street network on CamVid and the synthetic street.
 
@@ -261,8 +269,9 @@ def train(
             f"--splits {splits}: wanted train, val or both (test is for scoring only)."
         )
     recipe = Recipe(
-        splits=chosen, epochs=epochs, batch=batch, lr=lr, synthetic=synthetic, seed=seed
-    )
+        splits=chosen, epochs=epochs, batch=batch, lr=lr, warmup_epochs=warmup_epochs,
+        synthetic=synthetic, seed=seed,
+    )  # fmt: skip
     run_training(
         recipe, out=out, root=root or default_root(), device=choose_device(device),
         eval_every=eval_every, init=init,
@@ -301,7 +310,10 @@ def run_training(
     table = TrainingLog(out, resume_after=trainer.epoch)
     while trainer.epoch < recipe.epochs:
         start = time.perf_counter()
-        parts = trainer.run_epoch(progress_bar=sys.stderr.isatty())
+        try:
+            parts = trainer.run_epoch(progress_bar=sys.stderr.isatty())
+        except FloatingPointError as exc:
+            raise _diverged(exc, last, trainer.epoch) from exc
         scores: dict[str, float] = {}
         due = eval_every and (trainer.epoch % eval_every == 0 or trainer.epoch == recipe.epochs)
         save_checkpoint(last, trainer.state())
@@ -310,6 +322,14 @@ def run_training(
         table.add(trainer.epoch, time.perf_counter() - start, {**parts, **scores})
     table.plot()
     return last
+
+
+def _diverged(exc: FloatingPointError, last: Path, epochs_done: int) -> ExportError:
+    kept = f"{last} keeps epoch {epochs_done}" if epochs_done else "No epoch was finished"
+    return ExportError(
+        f"training stopped: {exc}. {kept}. Start afresh in another --out folder with a smaller "
+        "--lr or more --warmup-epochs."
+    )
 
 
 def score_on_val(checkpoint: Path, candidate: Path, root: Path) -> dict[str, float]:

@@ -14,7 +14,7 @@ from engines.errors import ExportError, SettingsError
 from engines.model_file import read_spec
 from export.checkpoint import load_checkpoint, save_checkpoint
 from export.dataset import load_training_set
-from export.train import Recipe, learning_rate, run_training, train
+from export.train import Recipe, Trainer, learning_rate, run_training, train
 from tests.export.street_data import make_camvid
 
 CPU = torch.device("cpu")
@@ -32,8 +32,6 @@ def test_a_training_that_was_cut_off_ends_where_an_unbroken_one_does(
 ) -> None:
     run_training(TINY, out=tmp_path / "whole", root=root, device=CPU, eval_every=0)
     cut = tmp_path / "cut"
-    from export.train import Trainer
-
     data = load_training_set(root, ("train",), synthetic=2, seed=0, device=CPU)
     first = Trainer(TINY, data, device=CPU)
     first.run_epoch(progress_bar=False)
@@ -58,25 +56,38 @@ def test_log_plot_and_scored_candidate_are_written(root: Path, tmp_path: Path) -
     assert read_spec(tmp_path / "candidate.onnx").detection is not None
 
 
+@pytest.mark.parametrize(("done", "kept"), [(1, r"last\.pt keeps epoch 1"), (0, "No epoch was")])
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
-    root: Path, tmp_path: Path
+    root: Path, tmp_path: Path, done: int, kept: str
 ) -> None:
-    from export.train import Trainer
-
+    recipe = replace(TINY, synthetic=0)
     data = load_training_set(root, ("train",), synthetic=0, seed=0, device=CPU)
-    trainer = Trainer(TINY, data, device=CPU)
-    save_checkpoint(tmp_path / "last.pt", trainer.state())
-    before = (tmp_path / "last.pt").read_bytes()
+    trainer = Trainer(recipe, data, device=CPU)
+    trainer.epoch = done
     with torch.no_grad():
         trainer.net.mask_out.weight.fill_(float("nan"))
-    with pytest.raises(ExportError, match=r"loss is nan in epoch 1, step 1 .*mask nan"):
-        trainer.run_epoch(progress_bar=False)
+    save_checkpoint(tmp_path / "last.pt", trainer.state())
+    before = (tmp_path / "last.pt").read_bytes()
+    with pytest.raises(ExportError, match=rf"mask nan.* epoch {done + 1}, step 1\. .*{kept}"):
+        run_training(recipe, out=tmp_path, root=root, device=CPU, eval_every=0)
     assert (tmp_path / "last.pt").read_bytes() == before
 
 
-def test_a_checkpoint_of_another_recipe_is_not_resumed(root: Path, tmp_path: Path) -> None:
-    from export.train import Trainer
+def test_a_gradient_that_is_not_finite_stops_before_it_ruins_the_weights(root: Path) -> None:
+    data = load_training_set(root, ("train",), synthetic=0, seed=0, device=CPU)
+    trainer = Trainer(TINY, data, device=CPU)
+    bias = trainer.net.mask_out.bias
+    assert bias is not None
+    bias.register_hook(lambda gradient: gradient / 0)
+    with pytest.raises(
+        FloatingPointError, match=r"mask \d.* gradient (nan|inf) in epoch 1, step 1"
+    ):
+        trainer.run_epoch(progress_bar=False)
+    assert all(torch.isfinite(p).all() for p in trainer.net.parameters())
+    assert trainer.epoch == 0
 
+
+def test_a_checkpoint_of_another_recipe_is_not_resumed(root: Path, tmp_path: Path) -> None:
     data = load_training_set(root, ("train",), synthetic=0, seed=0, device=CPU)
     save_checkpoint(tmp_path / "last.pt", Trainer(TINY, data, device=CPU).state())
     with pytest.raises(ExportError, match="other lr"):
@@ -113,6 +124,22 @@ def test_the_learning_rate_rises_then_falls_to_a_hundredth() -> None:
     rates = [learning_rate(recipe, e) for e in (0, 1, 3, 50, 100)]
     assert rates[0] < rates[1] < rates[2] == pytest.approx(1.0)
     assert rates[2] > rates[3] > rates[4] == pytest.approx(0.01)
+
+
+def test_without_warm_up_the_learning_rate_only_falls() -> None:
+    recipe = Recipe(epochs=10, lr=1.0, warmup_epochs=0)
+    # half a cosine from 1 down to 0.01: halfway 0.01 + 0.99 / 2
+    assert [learning_rate(recipe, e) for e in (0, 5, 10)] == pytest.approx([1.0, 0.505, 0.01])
+
+
+def test_the_warm_up_asked_for_is_the_one_of_the_recipe(root: Path, tmp_path: Path) -> None:
+    arguments = ["--root", str(root), "--out", str(tmp_path), "--epochs", "1", "--batch", "2"]
+    arguments += ["--synthetic", "0", "--eval-every", "0", "--device", "cpu"]
+    done = CliRunner().invoke(train, [*arguments, "--warmup-epochs", "7"])
+    assert done.exit_code == 0, done.exception
+    assert load_checkpoint(tmp_path / "last.pt")["recipe"]["warmup_epochs"] == 7
+    again = CliRunner().invoke(train, arguments)  # another recipe now: the default of 3
+    assert "other warmup_epochs" in str(again.exception)
 
 
 @pytest.mark.parametrize("splits", ["test", "train,test", ""])
