@@ -5,9 +5,12 @@ Run it as ``python -m export.anchors``.
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.errors import ExportError, OutriderError
 from export.camvid import default_root, load_index
 
 SCALE = 384 / 360
@@ -17,8 +20,16 @@ SCALE = 384 / 360
 def k_means_anchors(wh: NDArray[np.float32], k: int, *, seed: int) -> NDArray[np.float32]:
     """Cluster widths and heights (n, 2) px into ``k`` shapes (k, 2), sorted by area.
 
-    The distance is 1 − IoU of boxes put on one corner (YOLOv2, arXiv 1612.08242).
+    The distance is 1 − IoU of boxes put on one corner (YOLOv2, arXiv 1612.08242). Fewer than ``k``
+    different boxes give some shapes more than once.
+
+    Raises:
+        ExportError: fewer boxes than shapes, or a box without width or height.
     """
+    if len(wh) < k:
+        raise ExportError(f"anchors: got {len(wh)} boxes, wanted {k} or more. Add labelled images.")
+    if not (wh > 0).all():
+        raise ExportError("anchors: a box has no width or no height. Remove it from the boxes.")
     rng = np.random.default_rng(seed)
     centres = wh[rng.choice(len(wh), k, replace=False)]
     for _ in range(100):
@@ -47,4 +58,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except OutriderError as exc:
+        print(f"export.anchors: {exc}", file=sys.stderr)
+        sys.exit(exc.exit_code)
