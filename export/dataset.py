@@ -18,7 +18,7 @@ from torch import Tensor
 
 from engines.errors import ExportError
 from export.augment import Batch
-from export.camvid import BOX_CLASSES, IGNORE, Split, load_index
+from export.camvid import BOX_CLASSES, IGNORE, Image, Split, load_index
 
 SIZE_WH = (480, 360)
 """Width and height of CamVid's frames here; every image of the set has it."""
@@ -71,11 +71,11 @@ def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @dataclass(slots=True)
 class _Lists:
-    images: list[np.ndarray]
-    labels: list[np.ndarray]
-    boxes: list[np.ndarray]
-    class_ids: list[np.ndarray]
-    crowd: list[np.ndarray]
+    images: list[Image]
+    labels: list[Image]
+    boxes: list[NDArray[np.float32]]
+    class_ids: list[NDArray[np.int32]]
+    crowd: list[NDArray[np.bool_]]
 
 
 def load_training_set(
@@ -134,11 +134,11 @@ def load_training_set(
 
 def _append(
     lists: _Lists,
-    image: np.ndarray,
-    labels: np.ndarray,
-    boxes: np.ndarray,
-    class_ids: np.ndarray,
-    crowd: np.ndarray,
+    image: Image,
+    labels: Image,
+    boxes: NDArray[np.float32],
+    class_ids: NDArray[np.int32],
+    crowd: NDArray[np.bool_],
 ) -> None:
     rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     lists.images.append(np.ascontiguousarray(rgb.transpose(2, 0, 1)))  # (3, H, W)

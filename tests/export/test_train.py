@@ -94,24 +94,6 @@ def test_a_checkpoint_of_another_recipe_is_not_resumed(root: Path, tmp_path: Pat
         run_training(replace(TINY, lr=0.1), out=tmp_path, root=root, device=CPU, eval_every=0)
 
 
-def test_synthetic_frames_stand_beside_the_photographs(root: Path) -> None:
-    data = load_training_set(root, ("train", "val"), synthetic=3, seed=1, device=CPU)
-    assert (data.real, len(data)) == (8, 11)
-    assert data.images.shape == (11, 3, 360, 480)
-    assert (data.class_ids[8:] >= 0).any()
-    assert data.labels.max() <= 11
-    boxes = data.boxes[data.class_ids >= 0]
-    assert (boxes >= 0).all()
-    assert (boxes[:, 2] <= 480).all()
-    assert (boxes[:, 3] <= 360).all()
-
-
-def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
-    small = make_camvid(tmp_path, images=1, wh=(320, 240))
-    with pytest.raises(ExportError, match=r"320x240.*wanted 480x360"):
-        load_training_set(small, ("train",), synthetic=0, seed=0, device=CPU)
-
-
 def test_rare_classes_weigh_more(root: Path) -> None:
     data = load_training_set(root, ("train",), synthetic=0, seed=0, device=CPU)
     weights = data.class_weights(11)
