@@ -6,6 +6,7 @@ A checkpoint holds tensors and plain values only, so ``torch.load(weights_only=T
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
             os.fsync(file.fileno())
         os.replace(part, path)
     except (OSError, RuntimeError) as exc:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise ExportError(
             f"{path}: the checkpoint could not be written: {exc}. The last one is kept; free some "
             "space and start the same command again to resume."
@@ -45,6 +47,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as exc:
+        raise ExportError(
+            f"{path}: no such checkpoint. Make one with 'edge-export train'."
+        ) from exc
+    except OSError as exc:
+        raise ExportError(f"{path}: cannot be read ({exc.strerror or exc}).") from exc
     except Exception as exc:  # torch raises a dozen kinds for a damaged or hostile file
         raise ExportError(
             f"{path}: not a checkpoint that can be read safely ({type(exc).__name__}). "
@@ -69,7 +77,7 @@ def network_from(state: dict[str, Any], *, origin: Path) -> StreetNet:
     """Build the network of a checkpoint with its averaged weights, in evaluation mode.
 
     Raises:
-        ExportError: the weights do not fit the network described.
+        ExportError: the weights do not fit the network described, or are not finite.
     """
     try:
         shape: dict[str, Any] = {
@@ -82,9 +90,16 @@ def network_from(state: dict[str, Any], *, origin: Path) -> StreetNet:
             anchors=tuple(tuple((a[0], a[1]) for a in level) for level in state["anchors"]),
         )
         net.load_state_dict(state["ema"])
-    except (KeyError, TypeError, RuntimeError) as exc:
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as exc:
+        reason = (str(exc).splitlines() or [type(exc).__name__])[0]
         raise ExportError(
-            f"{origin}: its weights do not fit its network: {str(exc).splitlines()[0]}. "
+            f"{origin}: its weights do not fit its network: {reason}. "
             "Train again with this version of the project."
         ) from exc
+    for name, value in net.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise ExportError(
+                f"{origin}: the weights {name} are not finite, so the network computes nothing. "
+                "Take an older checkpoint or train again with a smaller --lr."
+            )
     return net.eval()

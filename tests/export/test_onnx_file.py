@@ -90,5 +90,5 @@ def test_a_size_that_does_not_fit_is_refused(checkpoint: Path, tmp_path: Path, s
 
 
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"none\.pt: not a checkpoint"):
+    with pytest.raises(ExportError, match=r"none\.pt: no such checkpoint"):
         export_onnx(tmp_path / "none.pt", tmp_path / "a.onnx")
