@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
+import click
+
 from edge.cli import LazyGroup, invoke
 
-commands = LazyGroup(
+OF_TRAINING = ("torch", "tqdm")
+"""Packages that the app does without; the extra 'train' of the distribution installs them."""
+
+
+class ExportGroup(LazyGroup):
+    """Says what to install where a command needs a package that the app does without."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command.
+
+        Raises:
+            ExportError: it needs a package that is not installed.
+        """
+        try:
+            return super().get_command(ctx, cmd_name)
+        except ModuleNotFoundError as exc:
+            if exc.name not in OF_TRAINING:
+                raise
+            # Imported only now: the packages bring NumPy, which --help can do without.
+            from engines.errors import ExportError
+
+            raise ExportError(
+                f"{cmd_name} needs {exc.name}, which is not installed here. Install it from the "
+                f"project's folder: pip install -e '.[train]'"
+            ) from exc
+
+
+commands = ExportGroup(
     help="Outrider's models: train, export, adopt, evaluate.",
     table={
         "train": (
