@@ -36,6 +36,7 @@ from edge.types import Frame, Image, Result
 from engines import open_engine
 from engines.base import Engine
 from engines.errors import OutriderError
+from engines.openvino import import_openvino
 from engines.replay import record
 
 OWN_WORK_MS = 2.0
@@ -264,8 +265,7 @@ def _peer(path: Path, threads: int | None) -> Callable[[], object]:
     Raises:
         OutriderError: the file cannot be compiled.
     """
-    import openvino
-
+    openvino = import_openvino()
     options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = threads
@@ -287,8 +287,7 @@ def _peer(path: Path, threads: int | None) -> Callable[[], object]:
 
 def machine() -> str:
     """The machine and versions that figures belong to, in one line."""
-    import openvino
-
+    openvino = import_openvino()
     name = "unknown CPU"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):

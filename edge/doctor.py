@@ -160,9 +160,9 @@ def _versions() -> Iterator[Finding]:
 
 def _openvino() -> Iterator[Finding]:
     if find_module("openvino"):
-        import openvino
+        from engines.openvino import import_openvino
 
-        core = openvino.Core()
+        core = import_openvino().Core()
         # The type's own name ('bf16'), as the app's metrics give it.
         hint = core.get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()
         devices = ", ".join(core.available_devices)

@@ -7,6 +7,7 @@ cached between processes: a stale cache could answer for another file, and compi
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,24 @@ if TYPE_CHECKING:
 _NAME = "openvino"
 
 
+def import_openvino() -> Any:
+    """The ``openvino`` module without its telemetry.
+
+    Importing it alone would report to Google Analytics, on a thread that has no deadline and that
+    the interpreter waits for at its end: behind a network that swallows packets the app could not
+    exit. Without the package ``openvino_telemetry``, OpenVINO takes a stub of its own instead.
+
+    Raises:
+        EngineError: OpenVINO is not installed or does not load.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino as ov
+    except ImportError as exc:
+        raise EngineError(f"OpenVINO is not usable here ({exc}): pip install openvino") from exc
+    return ov
+
+
 def open_openvino(path: Path, options: EngineOptions) -> OpenVinoEngine:
     """Compile an ONNX file with a spec for this machine's CPU.
 
@@ -35,10 +54,7 @@ def open_openvino(path: Path, options: EngineOptions) -> OpenVinoEngine:
     spec = spec_of(model, origin=str(path))
     if spec is None:
         raise no_spec(path)
-    try:
-        import openvino as ov
-    except ImportError as exc:
-        raise EngineError(f"OpenVINO is not usable here ({exc}): pip install openvino") from exc
+    ov = import_openvino()
 
     # Unpinned: the app's own threads share the cores, and a pinned worker cannot get out of their
     # way (5 to 10 % on two cores with another thread busy a third of the time, nothing without).
