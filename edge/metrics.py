@@ -180,13 +180,15 @@ def check_writable(path: Path) -> None:
     """Refuse a metrics path before the run rather than after it.
 
     Raises:
-        SettingsError: its folder is missing or cannot be written.
+        SettingsError: its folder is missing or cannot be written, or it is no regular file.
     """
     folder = path.parent
     if not folder.is_dir():
         raise SettingsError(f"metrics {path}: no folder {folder}; create it or choose another path")
     if path.is_dir() or not os.access(folder, os.W_OK):
         raise SettingsError(f"metrics {path}: cannot be written there; choose another path")
+    if path.exists() and not path.is_file():  # /dev/stdout: a file put in its place would stay
+        raise SettingsError(f"metrics {path}: a device or a pipe, wanted the name of a file")
 
 
 def write_report(report: Mapping[str, Any], path: Path) -> None:
