@@ -7,6 +7,7 @@ it is rendered, and a full disk leaves no line half written.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -64,6 +65,8 @@ class JsonlSink:
 
     def _open(self) -> int:
         if self._path is None:
+            if sys.stdout is None:  # started with stdout closed; its number may be another file's
+                raise OSError(errno.EBADF, "it was closed before the start")
             sys.stdout.flush()
             return sys.stdout.fileno()
         return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
