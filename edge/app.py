@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from edge.parts import Ending, Network, Parts
     from edge.pipeline import Pipeline
-    from edge.settings import Settings
+    from edge.settings import Settings, SourceSettings
     from edge.sinks.base import Sink
     from edge.sources.base import Source
+    from edge.sources.options import SourceOptions
     from engines.base import Engine
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ FAILED_WHILE_RUNNING = 5
 def run_app(settings: Settings, *, leave: Callable[[int], Any] = os._exit) -> int:
     """Run until the end that the settings name, a signal or an error; returns the exit code.
 
-    SIGINT and SIGTERM stay taken after the return, so that a second one cannot turn an orderly end
+    SIGINT and SIGTERM are ignored after the return, so that a second one cannot turn an orderly end
     into a crash: the process is expected to end. ``leave`` is called with the exit code instead of
     returning when a thread had to be left behind; by then everything is closed and written.
 
@@ -93,7 +94,11 @@ class _StopSignals:
             pipeline.request_stop(self._reason)
 
     def detach(self) -> None:
-        """Take further signals without effect."""
+        """Take further signals without effect, to the very end of the process."""
+        # Not a handler of ours: an interpreter that ends gives those back to the system's default,
+        # and a second Ctrl-C would kill it in its last 10 ms.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+            signal.signal(number, signal.SIG_IGN)
         signal.setitimer(signal.ITIMER_REAL, 0)
         self._pipeline = None
 
@@ -119,18 +124,9 @@ def _parts(settings: Settings) -> Parts:
 
     def open_source(stop: threading.Event) -> Source:
         from edge.sources import open_source
-        from edge.sources.options import SourceOptions
 
         s = settings.source
-        options = SourceOptions(
-            open_timeout_s=s.open_timeout_s,
-            read_timeout_s=s.read_timeout_s,
-            rotate_deg=s.rotate_deg,
-            flip=s.flip,
-            seed=s.seed,
-            images_fps=s.images_fps,
-        )
-        return open_source(s.uri, policy=s.policy, stop=stop, options=options)
+        return open_source(s.uri, policy=s.policy, stop=stop, options=source_options(s))
 
     def open_sinks(source: Source) -> Iterator[Sink]:
         for text in settings.output.sinks:
@@ -147,6 +143,13 @@ def _parts(settings: Settings) -> Parts:
         open_sinks=open_sinks,
         open_overlay=open_overlay,
     )
+
+
+def source_options(given: SourceSettings) -> SourceOptions:
+    """What of the settings a source is opened with, beside its uri and policy."""
+    from edge.sources.options import SourceOptions
+
+    return SourceOptions(**given.model_dump(exclude={"uri", "policy"}))
 
 
 def _open_network(settings: Settings) -> Network:
@@ -212,7 +215,7 @@ def _report(settings: Settings, pipeline: Pipeline, ending: Ending) -> int:
     report = pipeline.report(model=", ".join(str(path) for path in settings.model.files))
     report["source"] = redact(settings.source.uri)
     report["ended"] = ending.reason
-    if report["frames"]["captured"]:
+    if report["frames"]["captured"] and sys.stderr is not None:  # print would take stdout for it
         with contextlib.suppress(OSError):  # a closed stderr is no reason to fail
             print(frame_time_table(report), file=sys.stderr, flush=True)
     if settings.output.metrics is not None:

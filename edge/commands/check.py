@@ -83,18 +83,11 @@ def _models(settings: Settings) -> Iterator[str]:
 
 def _source(settings: Settings) -> Iterator[str]:
     """Open the source and read one frame."""
+    from edge.app import source_options
     from edge.sources import open_source
-    from edge.sources.options import SourceOptions
 
     given = settings.source
-    options = SourceOptions(
-        open_timeout_s=given.open_timeout_s,
-        read_timeout_s=given.read_timeout_s,
-        rotate_deg=given.rotate_deg,
-        flip=given.flip,
-        seed=given.seed,
-        images_fps=given.images_fps,
-    )
+    options = source_options(given)
     source = open_source(given.uri, policy=given.policy, stop=threading.Event(), options=options)
     try:
         frame = source.read()
