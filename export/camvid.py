@@ -37,13 +37,15 @@ BOX_CLASSES: tuple[str, ...] = ("car", "pedestrian", "bicyclist", "sign")
 class Item:
     """One labelled frame.
 
-    ``boxes`` (N, 4) float32 xyxy px; ``class_ids`` (N,) index BOX_CLASSES; ``crowd`` (N,) bool
-    marks regions in which several objects share one box.
+    ``wh`` is the size that the boxes file states; ``boxes`` (N, 4) float32 xyxy px; ``class_ids``
+    (N,) index BOX_CLASSES; ``crowd`` (N,) bool marks regions in which several objects share one
+    box.
     """
 
     image_path: Path
     label_path: Path
     image_id: int
+    wh: tuple[int, int]
     boxes: NDArray[np.float32]
     class_ids: NDArray[np.int32]
     crowd: NDArray[np.bool_]
@@ -52,18 +54,19 @@ class Item:
         """The frame, (H, W, 3) uint8 BGR.
 
         Raises:
-            ExportError: the file cannot be decoded.
+            ExportError: the file cannot be decoded, or has another size than ``wh``.
         """
         image = cv2.imread(str(self.image_path), cv2.IMREAD_COLOR)
         if image is None:
             raise ExportError(f"{self.image_path}: not a readable image. Restore it or remove it.")
+        self._check_size(self.image_path, image)
         return np.asarray(image, np.uint8)
 
     def labels(self) -> Image:
         """The label map, (H, W) uint8 of class indices 0..11.
 
         Raises:
-            ExportError: unreadable, or an index outside 0..11.
+            ExportError: unreadable, of another size than ``wh``, or an index outside 0..11.
         """
         labels = cv2.imread(str(self.label_path), cv2.IMREAD_UNCHANGED)
         if labels is None:
@@ -73,12 +76,21 @@ class Item:
                 f"{self.label_path}: got {labels.dtype}{list(labels.shape)}, wanted one 8-bit "
                 "channel of class indices."
             )
+        self._check_size(self.label_path, labels)
         if int(labels.max()) > IGNORE:
             raise ExportError(
                 f"{self.label_path}: class index {int(labels.max())}, wanted 0 to {IGNORE} "
                 "(11 is unlabelled)."
             )
         return np.asarray(labels, np.uint8)
+
+    def _check_size(self, path: Path, pixels: NDArray[Any]) -> None:
+        height, width = pixels.shape[:2]
+        if (width, height) != self.wh:
+            raise ExportError(
+                f"{path}: got {width}x{height}, wanted {self.wh[0]}x{self.wh[1]} as the boxes of "
+                f"{self.image_path.name} say. Restore it or remove it."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,55 +114,86 @@ def load_index(root: Path, split: Split) -> CamVidSplit:
     """Pair the images of a split with labels and boxes, decoding none of them.
 
     Raises:
-        ExportError: the folder or the boxes are missing, an image has no label, or a box is wrong.
+        ExportError: the folder or the boxes are missing, an image, a label map or an entry of the
+            boxes stands alone, or a box is wrong.
     """
-    images = root / "images" / split
+    images, labels = root / "images" / split, root / "labels" / split
     boxes_file = root / f"boxes_{split}.json"
     if not images.is_dir() or not boxes_file.is_file():
         raise ExportError(
             f"{root}: no CamVid split {split!r} here, wanted images/{split}/, labels/{split}/ and "
             f"boxes_{split}.json. Pass --root or set OUTRIDER_CAMVID."
         )
-    try:
-        coco = json.loads(boxes_file.read_text())
-        by_name = {entry["file_name"]: entry for entry in coco["images"]}
-        category = {c["id"]: BOX_CLASSES.index(c["name"]) for c in coco["categories"]}
-    except (ValueError, KeyError, TypeError) as exc:
-        raise ExportError(
-            f"{boxes_file}: not a COCO file of {', '.join(BOX_CLASSES)}: {exc}"
-        ) from exc
-    of_image: dict[int, list[dict[str, Any]]] = {}
-    for annotation in coco["annotations"]:
-        of_image.setdefault(annotation["image_id"], []).append(annotation)
+    listed, coco = _read_boxes(boxes_file)
     items = []
     for path in sorted(images.iterdir()):
-        label = root / "labels" / split / f"{path.stem}.png"
+        label = labels / f"{path.stem}.png"
         if not label.is_file():
             raise ExportError(
                 f"{path}: has no label map, wanted {label}. Add it or remove the image."
             )
-        if path.name not in by_name:
+        if path.name not in listed:
             raise ExportError(f"{path}: not listed in {boxes_file}. Add it or remove the image.")
-        entry = by_name[path.name]
-        mine = of_image.get(entry["id"], [])
-        xywh = np.array([a["bbox"] for a in mine], np.float32).reshape(-1, 4)
-        xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-        size = np.array([entry["width"], entry["height"]] * 2, np.float32)
-        if len(xyxy) and ((xywh[:, 2:] <= 0).any() or (xyxy < 0).any() or (xyxy > size).any()):
-            raise ExportError(
-                f"{boxes_file}: a box of {path.name} is empty or leaves its "
-                f"{entry['width']}x{entry['height']} image. Mend the boxes."
-            )
+        found = listed[path.name]
         items.append(
-            Item(
-                path,
-                label,
-                int(entry["id"]),
-                xyxy,
-                np.array([category[a["category_id"]] for a in mine], np.int32),
-                np.array([bool(a["iscrowd"]) for a in mine], np.bool_),
-            )
+            Item(path, label, found.image_id, found.wh, found.boxes, found.class_ids, found.crowd)
         )
     if not items:
         raise ExportError(f"{images}: holds no images.")
+    alone = {p.name for p in labels.glob("*.png")} - {i.label_path.name for i in items}
+    if alone:
+        raise ExportError(
+            f"{labels / min(alone)}: has no image in {images}. Add it or remove the label map."
+        )
+    alone = set(listed) - {i.image_path.name for i in items}
+    if alone:
+        raise ExportError(
+            f"{boxes_file}: lists {min(alone)}, which is not in {images}. Add it or remove the "
+            "entry."
+        )
     return CamVidSplit(split, tuple(items), coco)
+
+
+@dataclass(frozen=True, slots=True)
+class _Boxes:
+    """What the boxes file says of one image; the fields are those of Item."""
+
+    image_id: int
+    wh: tuple[int, int]
+    boxes: NDArray[np.float32]
+    class_ids: NDArray[np.int32]
+    crowd: NDArray[np.bool_]
+
+
+def _read_boxes(file: Path) -> tuple[dict[str, _Boxes], dict[str, Any]]:
+    """The boxes by the image's file name, and the COCO dictionary as on disk."""
+    try:
+        coco = json.loads(file.read_text())
+        category = {c["id"]: BOX_CLASSES.index(c["name"]) for c in coco["categories"]}
+        of_image: dict[int, list[dict[str, Any]]] = {e["id"]: [] for e in coco["images"]}
+        for annotation in coco["annotations"]:
+            int(annotation["id"])  # wanted by whoever scores
+            of_image[annotation["image_id"]].append(annotation)
+        listed = {}
+        for entry in coco["images"]:
+            mine = of_image[entry["id"]]
+            xywh = np.array([a["bbox"] for a in mine], np.float32).reshape(len(mine), 4)
+            wh = int(entry["width"]), int(entry["height"])
+            xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+            inside = (xywh[:, 2:] > 0).all() and (xyxy >= 0).all() and (xyxy <= [*wh, *wh]).all()
+            if not inside:  # this way round a NaN is outside, too
+                raise ExportError(
+                    f"{file}: a box of {entry['file_name']} is empty or leaves its {wh[0]}x{wh[1]} "
+                    "image. Mend the boxes."
+                )
+            ids = np.array([category[a["category_id"]] for a in mine], np.int32)
+            crowd = np.array([bool(a["iscrowd"]) for a in mine], np.bool_)
+            listed[str(entry["file_name"])] = _Boxes(int(entry["id"]), wh, xyxy, ids, crowd)
+    except OSError as exc:
+        raise ExportError(f"{file}: cannot be read ({exc.strerror}).") from exc
+    except (ValueError, LookupError, TypeError, AttributeError) as exc:
+        reason = f"{exc} is missing" if isinstance(exc, KeyError) else str(exc)
+        raise ExportError(
+            f"{file}: not a COCO file of {', '.join(BOX_CLASSES)}: {reason}. Mend it or restore it."
+        ) from exc
+    return listed, coco

@@ -90,10 +90,10 @@ def load_training_set(
     for split in splits:
         for item in load_index(root, split).items:
             image, labels = item.image(), item.labels()
-            if image.shape[1::-1] != SIZE_WH or labels.shape != image.shape[:2]:
+            if item.wh != SIZE_WH:
                 raise ExportError(
-                    f"{item.image_path}: image {image.shape[1]}x{image.shape[0]} and labels "
-                    f"{labels.shape[1]}x{labels.shape[0]}, wanted {SIZE_WH[0]}x{SIZE_WH[1]} each."
+                    f"{item.image_path}: got {item.wh[0]}x{item.wh[1]}, wanted "
+                    f"{SIZE_WH[0]}x{SIZE_WH[1]}. Training takes images of that size alone."
                 )
             _append(lists, image, labels, item.boxes, item.class_ids, item.crowd)
     real = len(lists.images)

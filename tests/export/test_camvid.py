@@ -88,3 +88,107 @@ def test_labels_in_colour_are_refused(root: Path) -> None:
     cv2.imwrite(str(item.label_path), np.zeros((360, 480, 3), np.uint8))
     with pytest.raises(ExportError, match="wanted one 8-bit channel"):
         item.labels()
+
+
+def test_a_label_map_without_its_image_is_named(root: Path) -> None:
+    (root / "images" / "train" / "f1.jpg").unlink()
+    with pytest.raises(ExportError, match=r"labels/train/f1\.png: has no image in"):
+        load_index(root, "train")
+
+
+def test_an_image_that_only_the_boxes_know_is_named(root: Path) -> None:
+    (root / "images" / "train" / "f1.jpg").unlink()
+    (root / "labels" / "train" / "f1.png").unlink()
+    with pytest.raises(ExportError, match=r"boxes_train\.json: lists f1\.jpg, which is not in"):
+        load_index(root, "train")
+
+
+def test_a_split_without_images_is_refused(root: Path) -> None:
+    for path in (root / "images" / "train").iterdir():
+        path.unlink()
+    with pytest.raises(ExportError, match="holds no images"):
+        load_index(root, "train")
+
+
+@pytest.mark.parametrize("kind", ["images", "labels"])
+def test_pixels_of_another_size_than_the_boxes_say_are_refused(root: Path, kind: str) -> None:
+    item = load_index(root, "train").items[0]
+    path, read = {
+        "images": (item.image_path, item.image),
+        "labels": (item.label_path, item.labels),
+    }[kind]
+    cv2.imwrite(str(path), np.zeros((240, 320), np.uint8))
+    with pytest.raises(
+        ExportError, match=rf"{path.name}: got 320x240, wanted 480x360 as the boxes"
+    ):
+        read()
+
+
+def test_images_cut_off_in_the_middle_of_the_header_are_refused(root: Path) -> None:
+    item = load_index(root, "train").items[0]
+    item.label_path.write_bytes(item.label_path.read_bytes()[:40])
+    with pytest.raises(ExportError, match=r"f0\.png: not a readable image"):
+        item.labels()
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("annotations", "bbox", [1, 2, 3]),
+        ("annotations", "bbox", "1 2 3 4"),
+        ("annotations", "bbox", [{}, 1, 2, 3]),
+        ("annotations", "category_id", 99),
+        ("annotations", "image_id", 99),
+        ("annotations", "id", None),
+        ("images", "width", "wide"),
+        ("images", "id", []),
+        ("categories", "name", "zebra"),
+    ],
+)
+def test_a_wrong_value_in_the_boxes_is_refused(
+    root: Path, part: str, key: str, value: object
+) -> None:
+    path = root / "boxes_train.json"
+    coco = json.loads(path.read_text())
+    coco[part][0][key] = value
+    path.write_text(json.dumps(coco))
+    with pytest.raises(ExportError, match=r"boxes_train\.json: not a COCO file of car, "):
+        load_index(root, "train")
+
+
+@pytest.mark.parametrize(
+    ("part", "key"),
+    [
+        ("annotations", "bbox"), ("annotations", "iscrowd"), ("annotations", "id"),
+        ("images", "file_name"), ("images", "height"), ("categories", "id"),
+    ],
+)  # fmt: skip
+def test_a_missing_key_of_the_boxes_is_named(root: Path, part: str, key: str) -> None:
+    path = root / "boxes_train.json"
+    coco = json.loads(path.read_text())
+    del coco[part][0][key]
+    path.write_text(json.dumps(coco))
+    with pytest.raises(ExportError, match=f"not a COCO file.*'{key}' is missing"):
+        load_index(root, "train")
+
+
+@pytest.mark.parametrize("text", ["[]", "7", "null", '{"images": 3}', "\udcff"])
+def test_json_of_another_shape_is_refused(root: Path, text: str) -> None:
+    (root / "boxes_train.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ExportError, match="not a COCO file"):
+        load_index(root, "train")
+
+
+def test_a_box_that_is_not_a_number_is_refused(root: Path) -> None:
+    path = root / "boxes_train.json"
+    path.write_text(path.read_text().replace('"bbox": [', '"bbox": [NaN, 1, 2, 3], "old": [', 1))
+    with pytest.raises(ExportError, match=r"a box of f0\.jpg is empty or leaves its 480x360"):
+        load_index(root, "train")
+
+
+def test_an_image_without_boxes_has_none(root: Path) -> None:
+    path = root / "boxes_train.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "annotations": []}))
+    item = load_index(root, "train").items[0]
+    assert item.boxes.shape == (0, 4)
+    assert len(item.class_ids) == len(item.crowd) == 0
