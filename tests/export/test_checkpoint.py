@@ -72,3 +72,62 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     saved["shape"] = {**saved["shape"], "pyramid": 32}  # type: ignore[dict-item]
     with pytest.raises(ExportError, match="weights do not fit"):
         network_from(saved, origin=tmp_path)
+
+
+def test_a_missing_checkpoint_is_told_from_a_broken_one(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"a\.pt: no such checkpoint.*edge-export train"):
+        load_checkpoint(tmp_path / "a.pt")
+    with pytest.raises(ExportError, match=r"cannot be read \(Is a directory\)"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_checkpoint_cut_off_anywhere_is_refused(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, state())
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(ExportError, match=r"a\.pt: not a checkpoint that can be read safely"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"weights": 1}, torch.zeros(3)])
+def test_a_file_of_torch_that_is_no_checkpoint_is_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(ExportError, match="no weights inside"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("shape", 3),
+        ("shape", {"unknown": 1}),
+        ("shape", {"depths": [9, 9, 9, 9]}),
+        ("shape", {"stem": -1}),
+        ("anchors", [[[1.0]]] * 3),
+        ("anchors", []),
+        ("box_classes", None),
+        ("mask_classes", ["road"]),
+        ("ema", None),
+        ("ema", {"text": "weights"}),
+    ],
+)
+def test_a_description_that_makes_no_network_is_refused(
+    tmp_path: Path, key: str, value: object
+) -> None:
+    with pytest.raises(ExportError, match=r"a\.pt: its weights do not fit"):
+        network_from({**state(), key: value}, origin=tmp_path / "a.pt")
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    saved = state()
+    saved["ema"]["mask_out.bias"][2] = float("nan")  # type: ignore[index]
+    with pytest.raises(ExportError, match=r"weights mask_out\.bias are not finite"):
+        network_from(saved, origin=tmp_path)
+
+
+def test_a_folder_that_is_gone_is_an_error_without_a_trace(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ExportError, match="could not be written"):
+        save_checkpoint(tmp_path / "file" / "a.pt", {})
