@@ -21,7 +21,7 @@ from engines import open_engine
 from engines.base import Engine
 from engines.errors import ExportError
 from engines.model_file import sha256_of
-from export.camvid import CLASSES, IGNORE, Split, default_root, load_index
+from export.camvid import BOX_CLASSES, CLASSES, IGNORE, Split, default_root, load_index
 from export.report import TEST_LOG, EvaluationReport, log_test, table
 from export.scores import (
     Confusion,
@@ -63,7 +63,8 @@ def evaluate_model(
     A scoring of the test split is appended to ``test_log``.
 
     Raises:
-        ExportError: the data is missing or broken, or the log cannot be written.
+        ExportError: the data is missing or broken, the model knows none of its classes, or the log
+            cannot be written.
         ModelError: the file is refused.
         EngineError: the engine cannot run it.
     """
@@ -71,6 +72,7 @@ def evaluate_model(
         raise ExportError(f"a limit of {limit} images, wanted 1 or more.")
     opened = open_engine(path, engine=engine, precision=precision)
     try:
+        _check_classes(path, opened)
         if data == "synthetic":
             return _on_synthetic(path, opened, frames=limit or SYNTHETIC_FRAMES, progress=progress)
         report = _on_camvid(
@@ -81,6 +83,20 @@ def evaluate_model(
     if split == "test":
         log_test(report, test_log)
     return report
+
+
+def _check_classes(path: Path, engine: Engine) -> None:
+    detection, masks = engine.spec.detection, engine.spec.masks
+    known = detection.classes if detection else ()
+    if {ALIASES.get(name, name) for name in known} & set(BOX_CLASSES):
+        return
+    if not any(_is_street(mask.classes) for mask in masks):
+        names = [*known, *(name for mask in masks for name in mask.classes)]
+        raise ExportError(
+            f"{path}: its classes are {', '.join(names[:8])}{', …' * (len(names) > 8)}; wanted one "
+            f"of the boxes {', '.join(BOX_CLASSES)} or a mask with two of {', '.join(CLASSES)}. "
+            "There is nothing to score."
+        )
 
 
 class _Eye:
@@ -198,7 +214,11 @@ def _common(path: Path, engine: Engine, images: int, eye: _Eye) -> dict[str, Any
 
 def _street_mask(masks: Sequence[Mask]) -> Mask | None:
     """The first mask that knows more than one of CamVid's classes."""
-    return next((m for m in masks if len(set(m.classes) & set(CLASSES)) > 1), None)
+    return next((m for m in masks if _is_street(m.classes)), None)
+
+
+def _is_street(classes: Sequence[str]) -> bool:
+    return len(set(classes) & set(CLASSES)) > 1
 
 
 def _frame_labels(mask: Mask) -> Image:
@@ -263,4 +283,7 @@ def evaluate(
         try:
             json_path.write_text(json.dumps(report.to_dict(), indent=2) + "\n")
         except OSError as exc:
-            raise ExportError(f"{json_path}: cannot be written ({exc.strerror}).") from exc
+            raise ExportError(
+                f"{json_path}: cannot be written ({exc.strerror}). Name a writable file with "
+                "--json; the scores are the ones above."
+            ) from exc

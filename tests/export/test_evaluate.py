@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from engines.errors import ExportError
+from engines.errors import ExportError, ModelError, SettingsError
 from engines.model_file import sha256_of
-from export.evaluate import evaluate, evaluate_model
-from tests.tiny_models import grey, paint, tiny_mask, tiny_street
+from export.evaluate import Data, evaluate, evaluate_model
+from tests.tiny_models import grey, paint, tiny_mask, tiny_street, tiny_yolov8
 
 ROAD, CAR, IGNORED = 3, 8, 11
+DATA: tuple[Data, ...] = ("camvid", "synthetic")
 
 
 @pytest.fixture
@@ -175,3 +178,76 @@ def test_the_synthetic_street_gives_recall_and_miou(tmp_path: Path) -> None:
     assert report.recall50["car"] == 0.0  # cells of pure colour are no cars of the scene
     assert report.miou is not None
     assert 0 < report.miou < 0.5
+
+
+def test_a_model_that_knows_no_class_of_the_data_is_refused(camvid: Path, tmp_path: Path) -> None:
+    model = tmp_path / "tiny.onnx"
+    spec = tiny_yolov8(tmp_path / "true.onnx")
+    assert spec.detection is not None
+    animals = replace(spec.detection, classes=("cat", "dog", "cow", "hen"))
+    tiny_yolov8(model, spec=replace(spec, detection=animals))
+    for data in DATA:
+        with pytest.raises(ExportError, match=r"its classes are cat, dog, cow, hen; wanted one"):
+            evaluate_model(model, data=data, root=camvid)
+
+
+def test_boxes_of_coco_count_under_the_names_of_camvid(camvid: Path, tmp_path: Path) -> None:
+    model = tmp_path / "tiny.onnx"
+    spec = tiny_yolov8(tmp_path / "true.onnx")
+    assert spec.detection is not None
+    coco = replace(spec.detection, classes=("truck", "person", "bicycle", "kite"))
+    tiny_yolov8(model, spec=replace(spec, detection=coco))
+    report = evaluate_model(model, root=camvid)
+    assert report.ap50 is not None
+    assert report.ap50["car"] == pytest.approx(1.0)
+    assert report.ap50["pedestrian"] == pytest.approx(1.0)
+    assert report.ap50["bicyclist"] is None  # a bicycle is not its rider
+
+
+def test_a_model_without_a_spec_is_sent_to_adopt(camvid: Path, tmp_path: Path) -> None:
+    model, bare = tmp_path / "tiny.onnx", tmp_path / "bare.onnx"
+    tiny_street(model)
+    proto = onnx.load(str(model))
+    del proto.metadata_props[:]
+    onnx.save(proto, str(bare))
+    with pytest.raises(ModelError, match=r"bare\.onnx: .*edge-export adopt"):
+        evaluate_model(bare, root=camvid)
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", None])
+def test_a_file_that_is_no_model_is_refused(
+    camvid: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    model = tmp_path / "tiny.onnx"
+    tiny_street(model)
+    whole = model.read_bytes()
+    model.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(ModelError, match=r"tiny\.onnx: "):
+        evaluate_model(model, root=camvid)
+
+
+def test_labels_of_another_size_end_the_scoring_with_their_name(
+    camvid: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "tiny.onnx"
+    tiny_street(model)
+    cv2.imwrite(str(camvid / "labels/val/2.png"), np.zeros((32, 48), np.uint8))
+    with pytest.raises(ExportError, match=r"labels/val/2\.png: got 48x32, wanted 96x64"):
+        evaluate_model(model, root=camvid, split="val")
+
+
+def test_an_unknown_engine_is_refused(camvid: Path, tmp_path: Path) -> None:
+    model = tmp_path / "tiny.onnx"
+    tiny_street(model)
+    with pytest.raises(SettingsError, match="engine 'abacus', wanted one of auto"):
+        evaluate_model(model, root=camvid, engine="abacus")
+
+
+def test_scores_that_cannot_be_written_are_shown_all_the_same(camvid: Path, tmp_path: Path) -> None:
+    model = tmp_path / "tiny.onnx"
+    tiny_street(model)
+    arguments = [str(model), "--root", str(camvid), "--split", "val", "--json", str(tmp_path)]
+    ran = CliRunner().invoke(evaluate, arguments)
+    assert isinstance(ran.exception, ExportError)
+    assert "cannot be written (Is a directory). Name a writable file" in str(ran.exception)
+    assert "mIoU       0.492" in ran.output
