@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
+from typing import Any
 
 import click
 import onnx
 import torch
 from torch import Tensor, nn
 
-from engines.errors import SettingsError
+from engines.errors import ExportError, SettingsError
 from engines.model_file import save_model, sha256_of, write_spec
 from engines.spec import DetectionHead, InputSpec, MaskHead, ModelSpec, TensorSpec
 from export.checkpoint import load_checkpoint, network_from
@@ -85,6 +86,23 @@ def spec_for(
     )  # fmt: skip
 
 
+def _unweigh(net: StreetNet, class_weights: Any, *, origin: Path) -> None:
+    """Take a share of the class weights of training back from the mask's logits."""
+    bias = net.mask_out.bias
+    assert bias is not None
+    try:
+        weights = torch.tensor(class_weights, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        weights = torch.zeros(0)
+    if weights.shape != bias.shape or not (weights > 0).all():
+        raise ExportError(
+            f"{origin}: its class weights are not {len(bias)} numbers above 0. "
+            "Train again with this version of the project."
+        )
+    with torch.no_grad():
+        bias -= UNWEIGH * weights.log()
+
+
 def export_onnx(
     checkpoint: Path,
     out: Path,
@@ -97,7 +115,7 @@ def export_onnx(
 
     Raises:
         SettingsError: the size is not a multiple of 32.
-        ExportError: the checkpoint cannot be read.
+        ExportError: the checkpoint cannot be read, or is not one of this network.
         ModelError: the file cannot be written.
     """
     for side, n in (("height", height), ("width", width)):
@@ -105,9 +123,8 @@ def export_onnx(
             raise SettingsError(f"--size: {side} {n}, wanted a multiple of {max(STRIDES)}.")
     state = load_checkpoint(checkpoint)
     net = network_from(state, origin=checkpoint)
-    if "mask_weights" in state and net.mask_out.bias is not None:
-        with torch.no_grad():
-            net.mask_out.bias -= UNWEIGH * torch.tensor(state["mask_weights"]).log()
+    if "mask_weights" in state:
+        _unweigh(net, state["mask_weights"], origin=checkpoint)
     stride = mask_stride or net.shape.mask_stride
     spec = spec_for(
         net, name="street", height=height, width=width, mask_stride=stride,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ import torch
 from click.testing import CliRunner
 
 from engines import open_engine
-from engines.errors import ExportError, SettingsError
+from engines.errors import ExportError, ModelError, SettingsError
 from engines.model_file import read_spec
-from export.checkpoint import network_state, save_checkpoint
+from export.checkpoint import load_checkpoint, network_from, network_state, save_checkpoint
 from export.model import StreetNet, upsample
 from export.onnx_file import export_onnx, onnx_command
 
@@ -36,8 +37,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_file_computes_what_the_network_does(
     checkpoint: Path, tmp_path: Path, engine: str, stride: int
 ) -> None:
-    from export.checkpoint import load_checkpoint, network_from
-
     out = tmp_path / "street.onnx"
     export_onnx(checkpoint, out, height=64, width=96, mask_stride=stride)
     image = np.random.default_rng(0).integers(0, 255, (1, 64, 96, 3)).astype(np.uint8)
@@ -92,3 +91,59 @@ def test_a_size_that_does_not_fit_is_refused(checkpoint: Path, tmp_path: Path, s
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"none\.pt: no such checkpoint"):
         export_onnx(tmp_path / "none.pt", tmp_path / "a.onnx")
+
+
+def test_another_class_set_comes_out_as_it_is(tmp_path: Path) -> None:
+    net = StreetNet(box_classes=("bus", "tram"), mask_classes=("rail", "road", "rest"))
+    path = tmp_path / "net.pt"
+    save_checkpoint(path, {**network_state(net), "ema": net.state_dict()})
+    export_onnx(path, tmp_path / "a.onnx", height=32, width=32)
+    spec = read_spec(tmp_path / "a.onnx")
+    assert spec.detection is not None
+    assert spec.detection.classes == ("bus", "tram")
+    assert spec.masks[0].classes == ("rail", "road", "rest")
+
+
+@pytest.mark.parametrize("weights", [[1.0, 2.0], [0.0] * 11, ["a"] * 11, None, "text"])
+def test_class_weights_that_do_not_fit_the_mask_are_refused(
+    checkpoint: Path, tmp_path: Path, weights: object
+) -> None:
+    path, out = tmp_path / "net.pt", tmp_path / "a.onnx"
+    save_checkpoint(path, {**load_checkpoint(checkpoint), "mask_weights": weights})
+    with pytest.raises(ExportError, match=r"net\.pt: its class weights are not 11 numbers above 0"):
+        export_onnx(path, out, height=32, width=32)
+    assert not out.exists()
+
+
+def test_a_cut_off_checkpoint_leaves_no_file(checkpoint: Path, tmp_path: Path) -> None:
+    path, out = tmp_path / "cut.pt", tmp_path / "a.onnx"
+    path.write_bytes(checkpoint.read_bytes()[:100_000])
+    with pytest.raises(ExportError, match=r"cut\.pt: not a checkpoint"):
+        export_onnx(path, out, height=32, width=32)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("out", ["none/a.onnx", "file/a.onnx", "folder"])
+def test_a_place_that_cannot_be_written_is_named(
+    checkpoint: Path, tmp_path: Path, out: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ModelError, match=rf"{out}: cannot be written"):
+        export_onnx(checkpoint, tmp_path / out, height=32, width=32)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_full_disk_leaves_the_old_file(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.onnx"
+    out.write_bytes(b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(ModelError, match=r"a\.onnx: cannot be written \(File too large\)"):
+            export_onnx(checkpoint, out, height=32, width=32)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert out.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [out]
