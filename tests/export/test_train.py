@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from click.testing import CliRunner
 
 from engines.errors import ExportError, SettingsError
 from engines.model_file import read_spec
-from export.checkpoint import load_checkpoint, save_checkpoint
+from export.checkpoint import load_checkpoint, network_state, save_checkpoint
 from export.dataset import load_training_set
-from export.train import Recipe, Trainer, learning_rate, run_training, train
+from export.model import StreetNet
+from export.train import run_training, train
+from export.trainer import Recipe, Trainer
 from tests.export.street_data import make_camvid
 
 CPU = torch.device("cpu")
@@ -73,45 +76,11 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
     assert (tmp_path / "last.pt").read_bytes() == before
 
 
-def test_a_gradient_that_is_not_finite_stops_before_it_ruins_the_weights(root: Path) -> None:
-    data = load_training_set(root, ("train",), synthetic=0, seed=0, device=CPU)
-    trainer = Trainer(TINY, data, device=CPU)
-    bias = trainer.net.mask_out.bias
-    assert bias is not None
-    bias.register_hook(lambda gradient: gradient / 0)
-    with pytest.raises(
-        FloatingPointError, match=r"mask \d.* gradient (nan|inf) in epoch 1, step 1"
-    ):
-        trainer.run_epoch(progress_bar=False)
-    assert all(torch.isfinite(p).all() for p in trainer.net.parameters())
-    assert trainer.epoch == 0
-
-
 def test_a_checkpoint_of_another_recipe_is_not_resumed(root: Path, tmp_path: Path) -> None:
     data = load_training_set(root, ("train",), synthetic=0, seed=0, device=CPU)
     save_checkpoint(tmp_path / "last.pt", Trainer(TINY, data, device=CPU).state())
     with pytest.raises(ExportError, match="other lr"):
         run_training(replace(TINY, lr=0.1), out=tmp_path, root=root, device=CPU, eval_every=0)
-
-
-def test_rare_classes_weigh_more(root: Path) -> None:
-    data = load_training_set(root, ("train",), synthetic=0, seed=0, device=CPU)
-    weights = data.class_weights(11)
-    assert weights.mean().item() == pytest.approx(1.0)
-    assert weights[8] > weights[3]  # car is rarer than road
-
-
-def test_the_learning_rate_rises_then_falls_to_a_hundredth() -> None:
-    recipe = Recipe(epochs=100, lr=1.0, warmup_epochs=3)
-    rates = [learning_rate(recipe, e) for e in (0, 1, 3, 50, 100)]
-    assert rates[0] < rates[1] < rates[2] == pytest.approx(1.0)
-    assert rates[2] > rates[3] > rates[4] == pytest.approx(0.01)
-
-
-def test_without_warm_up_the_learning_rate_only_falls() -> None:
-    recipe = Recipe(epochs=10, lr=1.0, warmup_epochs=0)
-    # half a cosine from 1 down to 0.01: halfway 0.01 + 0.99 / 2
-    assert [learning_rate(recipe, e) for e in (0, 5, 10)] == pytest.approx([1.0, 0.505, 0.01])
 
 
 def test_the_warm_up_asked_for_is_the_one_of_the_recipe(root: Path, tmp_path: Path) -> None:
@@ -129,3 +98,64 @@ def test_the_test_split_cannot_be_trained_on(splits: str, tmp_path: Path) -> Non
     result = CliRunner().invoke(train, ["--splits", splits, "--out", str(tmp_path)])
     assert isinstance(result.exception, SettingsError)
     assert "test is for scoring only" in str(result.exception)
+
+
+def test_a_full_disk_keeps_the_checkpoint_of_the_epoch_before(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = replace(TINY, synthetic=0)
+    data = load_training_set(root, ("train",), synthetic=0, seed=0, device=CPU)
+    trainer = Trainer(recipe, data, device=CPU)
+    trainer.epoch = 1
+    last = tmp_path / "last.pt"
+    save_checkpoint(last, trainer.state())
+    before = last.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
+    try:
+        with pytest.raises(ExportError, match=r"last\.pt: the checkpoint could not be written"):
+            run_training(recipe, out=tmp_path, root=root, device=CPU, eval_every=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert last.read_bytes() == before
+    assert {p.name for p in tmp_path.iterdir()} == {"last.pt", "log.csv"}
+    run_training(recipe, out=tmp_path, root=root, device=CPU, eval_every=0)  # it can be resumed
+    assert load_checkpoint(last)["epoch"] == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off"])
+def test_a_broken_checkpoint_stops_before_anything_is_written(
+    root: Path, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "last.pt").write_bytes(content)
+    with pytest.raises(ExportError, match=r"last\.pt: not a checkpoint"):
+        run_training(TINY, out=tmp_path, root=root, device=CPU, eval_every=0)
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+    assert (tmp_path / "last.pt").read_bytes() == content
+
+
+def test_an_out_folder_that_cannot_be_made_is_named(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "deeper"):
+        with pytest.raises(ExportError, match=rf"{out}: cannot be made.*--out"):
+            run_training(TINY, out=out, root=root, device=CPU, eval_every=0)
+
+
+def test_a_start_from_another_network_is_refused(root: Path, tmp_path: Path) -> None:
+    net = StreetNet(box_classes=("bus",))
+    init = tmp_path / "other.pt"
+    save_checkpoint(init, {**network_state(net), "ema": net.state_dict()})
+    with pytest.raises(ExportError, match=r"other\.pt: its network has box_classes \['bus'\]"):
+        run_training(TINY, out=tmp_path / "o", root=root, device=CPU, eval_every=0, init=init)
+    with pytest.raises(ExportError, match=r"none\.pt: no such checkpoint"):
+        run_training(
+            TINY, out=tmp_path / "o", root=root, device=CPU, eval_every=0, init=tmp_path / "none.pt"
+        )
+
+
+def test_a_training_that_will_be_scored_asks_for_val_before_it_begins(tmp_path: Path) -> None:
+    root = make_camvid(tmp_path / "camvid")
+    (root / "boxes_val.json").unlink()
+    with pytest.raises(ExportError, match="no CamVid split 'val'"):
+        run_training(TINY, out=tmp_path / "o", root=root, device=CPU, eval_every=1)
+    assert not (tmp_path / "o" / "last.pt").exists()
