@@ -33,6 +33,7 @@ DEFINES_WITH_TORCH = (
     "export/model.py",
     "export/onnx_file.py",
     "export/train.py",
+    "export/trainer.py",
 )
 """Files whose classes and functions are written in torch's terms and import it at the top.
 
