@@ -35,7 +35,8 @@ from edge.sources.options import SourceOptions
 from edge.types import Frame, Image, Result
 from engines import open_engine
 from engines.base import Engine
-from engines.errors import OutriderError
+from engines.errors import ModelError, SourceError
+from engines.model_file import load_model
 from engines.openvino import import_openvino
 from engines.replay import record
 
@@ -75,7 +76,11 @@ class Bench:
         )
 
     def read_frames(self) -> tuple[list[Image], Cost]:
-        """Frames of the source and what reading costs alone, a frame."""
+        """Frames of the source and what reading costs alone, a frame.
+
+        Raises:
+            SourceError: it cannot be read, or has too few frames for a frame rate.
+        """
         stop = threading.Event()
         source = open_source(self.source, policy="wait", stop=stop, options=SourceOptions())
         kept: list[Image] = []
@@ -94,6 +99,11 @@ class Bench:
             cpu_ms = (time.process_time_ns() - cpu) / 1e6 / max(done, 1)
         finally:
             source.close()
+        if done < 2:
+            raise SourceError(
+                f"{source.name}: has {done} frames, wanted at least 2 to measure a rate; "
+                "take a longer video or --source synthetic:960x540@30"
+            )
         return kept, Cost(statistics.median(walls), cpu_ms)
 
     def bare(self, images: Sequence[Image], peers: Sequence[Path]) -> dict[str, Cost]:
@@ -144,11 +154,10 @@ class Bench:
             engine = self.open()
             try:
                 spec = engine.spec.input
-                letterbox = Letterbox.fit((images[0].shape[1], images[0].shape[0]), spec)
                 inputs = []
                 for image in images:
                     inputs.append(np.empty(spec.tensor.shape, np.uint8))
-                    letterbox.apply(image, inputs[-1])
+                    Letterbox.fit((image.shape[1], image.shape[0]), spec).apply(image, inputs[-1])
                 record(engine, inputs, recording)
             finally:
                 engine.close()
@@ -263,21 +272,30 @@ def _peer(path: Path, threads: int | None) -> Callable[[], object]:
     """One run of any ONNX file in bare OpenVINO at its default precision, on random input.
 
     Raises:
-        OutriderError: the file cannot be compiled.
+        ModelError: it is missing, or cannot be compiled and run as it is.
     """
+    if not path.is_file():
+        raise ModelError(f"--peer {path}: no such file; check the path")
+    load_model(path)  # its words for what is no ONNX file are better than OpenVINO's
     openvino = import_openvino()
     options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = threads
-    try:
-        request = openvino.Core().compile_model(str(path), "CPU", options).create_infer_request()
-    except RuntimeError as exc:
-        raise OutriderError(
-            f"--peer {path}: OpenVINO cannot compile it: {str(exc).splitlines()[0]}"
-        ) from exc
     rng = np.random.default_rng(0)
-    for tensor in request.input_tensors:
-        tensor.data[...] = (rng.random(tensor.data.shape) * 255).astype(tensor.data.dtype)
+    try:
+        compiled = openvino.Core().compile_model(str(path), "CPU", options)
+        if any(port.partial_shape.is_dynamic for port in compiled.inputs):
+            raise ModelError(
+                f"--peer {path}: has an input whose shape is open, and nothing says which to time; "
+                "wanted fixed shapes: export it again at one size"
+            )
+        request = compiled.create_infer_request()
+        for tensor in request.input_tensors:
+            tensor.data[...] = (rng.random(tensor.data.shape) * 255).astype(tensor.data.dtype)
+    except RuntimeError as exc:
+        # The last line says what; those before it, where in OpenVINO's own code.
+        reason = str(exc).strip().splitlines()[-1]
+        raise ModelError(f"--peer {path}: OpenVINO cannot run it: {reason}") from exc
 
     def work() -> None:
         request.infer()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
+import shutil
 import statistics
 import subprocess
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engines.errors import SettingsError
+from engines.errors import SettingsError, SinkError
 
 if TYPE_CHECKING:
     from edge.bench import Bench
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 OVERLOAD = 2.0
 """Frames come this many times faster than the machine infers."""
 OVERLOAD_FRAMES = 2_000
+BESIDE_TIMEOUT_S = 600
 
 
 @click.command()
@@ -55,12 +58,18 @@ def bench(
     json_file: Path | None,
 ) -> None:  # fmt: skip
     """Measure stages, the bare engine and the whole pipeline on this machine."""
+    # Mistakes show before the minutes of measuring.
+    program = None if beside is None else _program(beside)
+    if json_file is not None:
+        _check_place(json_file)
+
     import cv2
 
     from edge.adopt_cache import adopted
     from edge.bench import Bench, machine, scheduling_bound_ms
     from edge.bench import soak as run_soak
     from edge.settings import SHIPPED_MODEL
+    from edge.sources.redact import redact
     from engines.model_file import find_spec
 
     path = model or SHIPPED_MODEL
@@ -68,8 +77,9 @@ def bench(
         path = adopted(path, source)
     b = Bench(source, path, engine, threads, slots, frames)
     cv2.setNumThreads(1)  # as the app does
-    figures: dict[str, Any] = {"machine": machine(), "model": str(path), "source": source}
-    click.echo(f"{figures['machine']}\nmodel {path.name}, source {source}\n")
+    shown = redact(source)
+    figures: dict[str, Any] = {"machine": machine(), "model": str(path), "source": shown}
+    click.echo(f"{figures['machine']}\nmodel {path.name}, source {shown}\n")
 
     images, reading = b.read_frames()
     _row("source, reading alone", reading)
@@ -107,8 +117,8 @@ def bench(
         f"pipeline, as fast as possible      {statistics.median(walls):8.2f} ms a frame, "
         f"{statistics.median(ratios):.3f} x the bound (median of {len(ratios)})"
     )
-    if beside:
-        figures["beside"] = _beside(b, beside)
+    if program is not None:
+        figures["beside"] = _beside(b, program)
     figures["camera"] = _camera(b, images, fps=30.0, frames=min(frames, 300))
     fps = OVERLOAD * 1e3 / bare["default"].wall_ms
     figures["overload"] = _camera(b, images, fps=fps, frames=OVERLOAD_FRAMES)
@@ -120,6 +130,26 @@ def bench(
             json_file.write_text(json.dumps(figures, indent=2) + "\n")
         except OSError as exc:
             raise SettingsError(f"--json {json_file}: cannot be written: {exc.strerror}") from exc
+
+
+def _check_place(path: Path) -> None:
+    from edge.sinks.place import check_place
+
+    try:
+        check_place(path)
+    except SinkError as exc:
+        raise SettingsError(f"--json {exc}") from exc
+
+
+def _program(command: str) -> list[str]:
+    """The words of a command whose program is there."""
+    try:
+        words = shlex.split(command)
+    except ValueError as exc:
+        raise SettingsError(f"--beside: got {command!r}, a quote in it is not closed") from exc
+    if not words or shutil.which(words[0]) is None:
+        raise SettingsError(f"--beside: got {command!r}, wanted a program that is installed here")
+    return words
 
 
 def _row(name: str, cost: Cost) -> None:
@@ -145,21 +175,33 @@ def _camera(b: Bench, images: Any, *, fps: float, frames: int) -> dict[str, Any]
     }  # fmt: skip
 
 
-def _beside(b: Bench, command: str) -> dict[str, float]:
+def _ms_a_frame(program: list[str]) -> float:
+    """Run another program to its end and take the figure that it prints."""
+    try:
+        done = subprocess.run(
+            program, capture_output=True, text=True, errors="replace", check=False,
+            timeout=BESIDE_TIMEOUT_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as exc:
+        raise SettingsError(f"--beside: {program[0]} ran longer than {exc.timeout:g} s") from exc
+    except OSError as exc:
+        raise SettingsError(f"--beside: {program[0]} cannot be started: {exc.strerror}") from exc
+    figure = re.search(r"(\d+(?:\.\d+)?) ms/frame", done.stdout)
+    if done.returncode or figure is None:
+        said = " ".join((done.stderr or done.stdout).split())[-200:]
+        raise SettingsError(
+            f"--beside: {program[0]} ended with {done.returncode}, wanted 0 and a line with "
+            f"'N ms/frame'; it said: {said or 'nothing'}"
+        )
+    return float(figure[1])
+
+
+def _beside(b: Bench, program: list[str]) -> dict[str, float]:
     """Run the pipeline with its picture drawn, and another program, three times in turn."""
     ours, theirs = [], []
     for _ in range(3):
         ours.append(1e3 / b.pipeline(overlay=True)["fps"])
-        done = subprocess.run(
-            shlex.split(command), capture_output=True, text=True, check=False, timeout=600
-        )
-        words = done.stdout.split()
-        if done.returncode or "ms/frame" not in words:
-            raise SettingsError(
-                f"--beside: the command ended with {done.returncode} and printed no 'N ms/frame': "
-                f"{(done.stderr or done.stdout).strip()[-200:]}"
-            )
-        theirs.append(float(words[words.index("ms/frame") - 1]))
+        theirs.append(_ms_a_frame(program))
     click.echo(
         f"pipeline, overlay drawn            {statistics.median(ours):8.2f} ms a frame; beside it "
         f"{statistics.median(theirs):.2f} ms (medians of 3, in turn)"
