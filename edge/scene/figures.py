@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.scene.look import Look, tone
 from edge.scene.pens import BICYCLIST, PEDESTRIAN, TREE, Pen
 from edge.scene.sprites import Sheet, Shelf, Sprite
 
 POSES: Final = 8  # of one full stride
-PX_PER_M: Final = (36.0, 72.0, 144.0)  # drawn at the first that is not smaller than on the frame
+PX_PER_M: Final = (36.0, 72.0, 144.0)  # drawn at the first that needs next to no enlarging
 PERSON_M: Final = (1.1, 1.95)  # the sheet's width and height
 BIKE_M: Final = (2.1, 2.0)
 SKIN: Final = ((150, 182, 222), (120, 156, 206), (84, 116, 164), (58, 78, 112))
@@ -32,6 +33,11 @@ CLOTH: Final = (
 )
 TROUSERS: Final = ((60, 48, 40), (96, 66, 44), (40, 38, 38), (110, 120, 132), (70, 74, 84))
 OCTAGON: Final = np.array([(0.36 * np.cos(a), 0.30 * np.sin(a)) for a in np.arange(8) * np.pi / 4])
+# The roughness of cloth and skin, for sheets up to the largest of PX_PER_M: drawn once for all.
+CLOTH_ROWS: Final = 512
+WEAVE: Final = np.float32(0.03) * np.random.default_rng(7).standard_normal(
+    (CLOTH_ROWS, int(BIKE_M[0] * PX_PER_M[-1])), np.float32
+)
 Colour = list[float]
 Pair = tuple[float, float]
 
@@ -248,26 +254,29 @@ class Figure:
 
     def pose(self, number: int, px_per_m: float) -> Sprite:
         """The sprite of one pose, to be seen at ``px_per_m``."""
-        detail = next((p for p in PX_PER_M if p >= px_per_m), PX_PER_M[-1])
+        detail = next((p for p in PX_PER_M if p >= 0.8 * px_per_m), PX_PER_M[-1])
         if detail == PX_PER_M[0]:
             number -= number % 2  # half the poses will do from afar
         key = (self._number, number, detail)
         return self._shelf.sprites.get(key, lambda: self._draw(number, detail))
 
     def _draw(self, number: int, detail: float) -> Sprite:
-        # A generator of its own: a pose looks the same whenever it is first needed.
-        rng = np.random.default_rng((self._seed, number))
         look, shelf = self._look, self._shelf
         lit = float(look.sun[0]) * (-1.0 if self._flip else 1.0) * (1.3 - look.ambient)
         if self._rides:
             sheet = _cyclist(self._dress, number, self._view, detail, self._frame)
         else:
             sheet = _walker(self._dress, number, self._view, detail)
-        made = sheet.sprite(rng, shelf, lit_from=lit, grain=0.03)
+        made = sheet.sprite(self._cloth, shelf, lit_from=lit, step=2 if detail > PX_PER_M[0] else 1)
         if not self._flip:
             return made
         colour, clear = made.largest
         return Sprite(np.ascontiguousarray(colour[:, ::-1]), 255 - clear[:, ::-1], shelf)
+
+    def _cloth(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Roughness; cut from the same sheet for all, each from a row of its own."""
+        row = self._seed % (CLOTH_ROWS - shape[0])
+        return WEAVE[row : row + shape[0], : shape[1]]
 
     def paint(self, pen: Pen, x: float, z: float, stride: float) -> None:
         """Draw it standing at (x, z), ``stride`` counted in full strides."""
@@ -320,7 +329,11 @@ def draw_tree(look: Look, rng: np.random.Generator, shelf: Shelf) -> Sprite:
             sheet.oval(
                 x, min(float(y), 7.5), size, size * 0.85, np.clip(leaf * tone, 0, 250).tolist()
             )
-    return sheet.sprite(rng, shelf, lit_from=float(look.sun[0]) * 0.4, grain=0.10)
+
+    def leaves(shape: tuple[int, ...]) -> NDArray[np.float32]:
+        return np.float32(0.10) * rng.standard_normal(shape, np.float32)
+
+    return sheet.sprite(leaves, shelf, lit_from=float(look.sun[0]) * 0.4)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,9 @@ UP = np.array([0.0, 1.0, 0.0])
 # A house's outline has so many corners, each at its near and at its far end; faces by index.
 CORNERS: Final = 9
 (FOOT, EAVES, OUT, OUT_TOP, GUTTER, RIDGE, BAND_LOW, BAND_HIGH, CORNICE) = range(CORNERS)
-FRAME_M: Final = np.array([[-0.12, -0.14], [0.12, -0.14], [0.12, 0.12], [-0.12, 0.12]])
+FRAME_Z, FRAME_Y = np.array([[-0.12, 0.12, 0.12, -0.12], [-0.14, -0.14, 0.12, 0.12]])  # metres
+# Fronts that span so many px are painted as lines of panes, as a lattice, as panes, with frames.
+ROWS_PX, LATTICE_PX, PANES_PX, FRAMES_PX = 11.0, 22.0, 66.0, 130.0
 
 
 def _long(low: int, high: int) -> NDArray[np.intp]:
@@ -72,9 +74,11 @@ class House:
     band: Bgr  # plinth or shop sign
     dim: Bgr  # a row of panes from afar
     glass: tuple[Bgr, Bgr]
-    panes: Floats  # (N, 4, 2) corners (from the near end, y)
-    bright: NDArray[np.bool_]  # (N,) panes of the second glass
-    lattice: Floats  # (storeys + columns + 1, 4, 2) rows of panes, then the wall between columns
+    faint: Bgr  # a row of panes and the wall between them, from further
+    panes: Floats  # (2, N, 4) corners: from the near end, y
+    dark: int  # so many first panes are of the first glass
+    lattice: Floats  # (2, storeys + columns + 1, 4) rows of panes, then the wall between columns
+    side: Floats  # (1, 1) x
     storeys: int
     stack: Floats | None  # (4, 2) the chimney
     hides_end: bool  # the house before it covers its end wall
@@ -99,52 +103,60 @@ class House:
             pen.face(corners[ROOF_FACE], look.fade(self.roof, haze))
             if whole and not self.hides_gable:
                 pen.face(corners[GABLE_FACE], look.fade(self.end, close))
-        if whole and not self.hides_end:
-            pen.face(corners[END_FACE], look.fade(self.end, close))
+        if whole and not self.hides_end:  # it faces the camera: its edges are upright and level
+            pen.face(corners[END_FACE], look.fade(self.end, close), smooth=False)
         pen.face(corners[FRONT_FACE], look.fade(self.wall, haze))
         pen.end()
         band = abs(aside) * (1 / near - 1 / z)  # px from its near to its far end
-        if band < 11.0:  # and far: the haze leaves nothing of its windows
+        if band < ROWS_PX:  # and far: the haze leaves nothing of its windows
             return
-        if band < 56.0:
-            self._paint_lattice(pen, z, haze)
+        if band < PANES_PX:
+            self._paint_lattice(pen, z, haze, columns=band > LATTICE_PX)
         else:
-            self._paint_panes(pen, z, haze, framed=band > 130.0)
-        if band > 14.0:
+            self._paint_panes(pen, z, haze, framed=band > FRAMES_PX)
+        if band > 18.0:
             pen.decal([corners[BAND_FACE]], look.fade(self.band, haze))
             pen.decal([corners[CORNICE_FACE]], look.fade(self.trim, haze))
 
-    def _paint_lattice(self, pen: Pen, z: float, haze: float) -> None:
+    def _paint_lattice(self, pen: Pen, z: float, haze: float, *, columns: bool) -> None:
         """From afar: whole rows of panes, then the wall between: far fewer shapes than panes."""
         view, look, rows = self.look.view, self.look, self.storeys
-        along = self.lattice[:, :, 0] + (z - self.length)
-        points = view.points(self._side, self.lattice[:, :, 1], along)
-        pen.decal(list(points[:rows]), look.fade(self.dim, haze))
-        # Their edges are upright on the frame: smoothing would change nothing that shows.
-        pen.decal(list(points[rows:]), look.fade(self.wall, haze), smooth=False)
+        along, high = self.lattice
+        if not columns:
+            along, high = along[:rows], high[:rows]
+        points = list(view.points(self.side, high, along + (z - self.length)))
+        pen.decal(points[:rows], look.fade(self.dim if columns else self.faint, haze))
+        if columns:
+            # Their edges are upright on the frame: smoothing would change nothing that shows.
+            pen.decal(points[rows:], look.fade(self.wall, haze), smooth=False)
 
     def _paint_panes(self, pen: Pen, z: float, haze: float, *, framed: bool) -> None:
         view, look = self.look.view, self.look
-        along, high = self.panes[:, :, 0] + (z - self.length), self.panes[:, :, 1]
-        scale = view.focal / np.maximum(along[:, 1], CUT_M)
-        # Leave out what is beside or above the frame.
-        u = view.centre + (self.x - view.x) * scale
-        seen = (along[:, 0] > CUT_M) & (u > -4) & (u < view.width + 4)
-        seen &= view.horizon + (view.y - high[:, 0]) * scale > -4
-        if not seen.any():
-            return
-        along, high, bright = along[seen], high[seen], self.bright[seen]
+        (along, high), dark = self.panes, self.dark
+        along = along + (z - self.length)
+        first = z - self.length
+        scale = view.focal / max(first, CUT_M)
+        u, top = view.centre + (self.x - view.x) * scale, (view.y - self.height) * scale
+        if not (first > CUT_M and 0 <= u < view.width and top > -view.horizon):
+            # Leave out what is beside or above the frame.
+            scales = view.focal / np.maximum(along[:, 1], CUT_M)
+            across = (self.x - view.x) * scales
+            seen = np.abs(across + (view.centre - view.width / 2)) < view.width / 2 + 4
+            seen &= along[:, 0] > CUT_M
+            seen &= (view.y - high[:, 0]) * scales > -4 - view.horizon
+            dark = int(np.count_nonzero(seen[:dark]))
+            along, high = along[seen], high[seen]
+            if not len(along):
+                return
         if framed:
-            frames = view.points(self._side, high + FRAME_M[:, 1], along + FRAME_M[:, 0])
-            pen.decal(list(frames), look.fade(self.trim, haze))
-        points = view.points(self._side, high, along)
-        for glass, mask in ((self.glass[0], ~bright), (self.glass[1], bright)):
-            if mask.any():
-                pen.decal(list(points[mask]), look.fade(glass, haze))
-
-    @property
-    def _side(self) -> Floats:
-        return np.full((1, 1), self.x)
+            frames = view.points(self.side, high + FRAME_Y, along + FRAME_Z)
+            # Their outer edges part colours that are much alike; smooth ones cost three times that.
+            pen.decal(list(frames), look.fade(self.trim, haze), smooth=False)
+        points = list(view.points(self.side, high, along))
+        if dark:
+            pen.decal(points[:dark], look.fade(self.glass[0], haze))
+        if dark < len(points):
+            pen.decal(points[dark:], look.fade(self.glass[1], haze))
 
 
 def build_house(
@@ -209,6 +221,8 @@ def build_house(
     walls = [
         _rectangle(edges[i], edges[i + 1], lows[0], highs[-1]) for i in range(0, len(edges), 2)
     ]
+    order = np.argsort(bright, kind="stable")
+    share = float((table[columns, 1, 0] - table[columns, 0, 0]) / pitch)
     covers = before is not None and abs(before.x) <= abs(x)
     return House(
         look=look,
@@ -224,9 +238,11 @@ def build_house(
         band=tone(sign if shop else wall * 0.72),
         dim=tone(dark * 0.75 + light * 0.25),
         glass=(tone(dark), tone(light)),
-        panes=table,
-        bright=bright,
-        lattice=np.array(rows + walls),
+        faint=tone(wall + (dark * 0.75 + light * 0.25 - wall) * share),
+        panes=np.ascontiguousarray(np.moveaxis(table[order], 2, 0)),
+        dark=len(bright) - int(bright.sum()),
+        lattice=np.ascontiguousarray(np.moveaxis(np.array(rows + walls), 2, 0)),
+        side=np.full((1, 1), x),
         storeys=storeys,
         stack=look.view.offsets(stack) if chimney else None,
         hides_end=covers and before is not None and before.height >= height,

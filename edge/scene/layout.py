@@ -11,7 +11,7 @@ from edge.scene.figures import Figure, Tree, draw_tree
 from edge.scene.houses import AHEAD, UP, House, build_house
 from edge.scene.look import GONE_M, Bgr, Floats, Look, tone
 from edge.scene.marks import Marks
-from edge.scene.meshes import SHAPES, build_mesh, freeze
+from edge.scene.meshes import SHAPES, build_solid
 from edge.scene.pens import Pen
 from edge.scene.roadside import Fence, build_lamp, build_sign
 from edge.scene.sprites import Shelf, Sprite
@@ -147,7 +147,7 @@ def lay_out(
     _people(plan)
     _riders(plan)
     marks = Marks(
-        look, np.array(plan.spans), np.array(plan.kinds), tuple(plan.colours), FAINT_MARKS
+        look, np.array(plan.spans), np.array(plan.kinds), tuple(plan.colours), FAINT_MARKS, LOOP_M
     )
     return marks, plan.things
 
@@ -254,7 +254,7 @@ def _parked(plan: Plan, crossings: list[float]) -> None:
     look = plan.look
     if look.parking < 1:
         return
-    solids = tuple(freeze(build_mesh(shape)) for shape in (*SHAPES[:4], SHAPES[1]))
+    solids = tuple(build_solid(shape) for shape in (*SHAPES[:4], SHAPES[1]))
     for s in (-1.0, 1.0):
         z, full = 0.0, plan.between(0.3, 0.9)
         while z < LOOP_M - 8:
@@ -269,7 +269,7 @@ def _parked(plan: Plan, crossings: list[float]) -> None:
 def _traffic(plan: Plan) -> None:
     """Oncoming lanes, the cars ahead in the camera's own lane, and those in the lane beside it."""
     look = plan.look
-    solids = tuple(freeze(build_mesh(shape)) for shape in SHAPES)
+    solids = tuple(build_solid(shape) for shape in SHAPES)
     small = (*solids[:4], solids[1])  # no bus straight ahead: it would hide the street
     for lane in range(look.lanes):
         x = -look.side * look.lane * (lane + 0.5)
@@ -286,7 +286,7 @@ def _traffic(plan: Plan) -> None:
         pace, sway = (plan.speed, 2.2) if own else (plan.speed * 1.18, 0.0)
         z = plan.between(12, 36)
         for _ in range(int(plan.rng.integers(1, 5))):
-            car = build_vehicle(look, plan.rng, small, x, 1.0, shelf=plan.shelf)
+            car = build_vehicle(look, plan.rng, small, x, 1.0, shelf=plan.shelf, steady=True)
             plan.put(car, z, speed=pace, sway=sway, far=130.0)
             z += plan.between(18, 45)
 

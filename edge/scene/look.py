@@ -16,6 +16,7 @@ from edge.types import Image
 Floats = NDArray[np.float64]
 Bgr = tuple[float, float, float]
 FADES_M, GONE_M = 70.0, 145.0  # things fade out in between, so that none appears at once
+FAR_FROM_M: Final = 40.0  # what is further away is drawn less often
 NEAR_M: Final = 0.6  # nothing nearer is projected: the frame's edges lie beyond it
 ONE: Final = float(1 << SHIFT)
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
+from math import copysign, hypot
 from typing import Final
 
 import numpy as np
 
 from edge.scene.look import Floats
 
+HARD: Final = ("under", "pane")  # parts whose edges hardly show
+DETAIL_PX: Final = 12.0  # what a vehicle needs to be so tall for is a detail
 Point3 = tuple[float, float, float]
 
 
@@ -178,7 +182,7 @@ def _side_windows(mesh: Mesh, frame: list[Point3], count: int) -> None:
             mesh.both(
                 "pane",
                 [point(a, 0.5), point(m, 0.5), point(m + 0.02, 0.86), point(a, 0.86)],
-                least=50,
+                least=70,
             )
 
 
@@ -188,7 +192,7 @@ def _wheel(mesh: Mesh, w: float, axle: float, radius: float) -> None:
         ("under", radius * 1.22, 0.972, 12.0),
         ("tyre", radius, 0.98, 0.0),
         ("rim", radius * 0.62, 0.985, 16.0),
-        ("trim", radius * 0.22, 0.99, 50.0),
+        ("trim", radius * 0.22, 0.99, 80.0),
     ):
         turn = np.linspace(0, 2 * np.pi, 15)[:-1]
         ring = [(w * x, radius + r * float(np.sin(a)), axle + r * float(np.cos(a))) for a in turn]
@@ -211,12 +215,12 @@ def _lamps(mesh: Mesh, line: list[Point3], nose: float, belt: float) -> None:
             mesh.both(part, quad, least=least)
 
     plate("trim", (-w * 0.44, w * 0.44), (nose * 0.62, nose * 0.86), front, 18)
-    plate("trim", (-w * 0.34, w * 0.34), (0.30, 0.42), front, 40)
+    plate("trim", (-w * 0.34, w * 0.34), (0.30, 0.42), front, 70)
     plate("head", (w * 0.50, w * 0.79), (y0, y1), front, 9)
-    plate("rim", (w * 0.58, w * 0.70), (y0 + 0.03, y1 - 0.03), front + 0.005, 60)
+    plate("rim", (w * 0.58, w * 0.70), (y0 + 0.03, y1 - 0.03), front + 0.005, 80)
     plate("plate", (-0.26, 0.26), (0.42, 0.52), front + 0.01, 16)
     plate("tail", (w * 0.56, w * 0.83), (belt * 0.66, belt * 0.92), rear, 7)
-    plate("head", (w * 0.58, w * 0.70), (belt * 0.68, belt * 0.75), rear - 0.005, 40)
+    plate("head", (w * 0.58, w * 0.70), (belt * 0.68, belt * 0.75), rear - 0.005, 70)
     plate("plate", (-0.26, 0.26), (belt * 0.62, belt * 0.62 + 0.11), rear - 0.005, 14)
     plate("trim", (-w * 0.80, w * 0.80), (belt * 0.50, belt * 0.53), rear - 0.005, 40)
 
@@ -252,7 +256,7 @@ def _lamps(mesh: Mesh, line: list[Point3], nose: float, belt: float) -> None:
             (w * 1.14, belt + 0.18, s),
             (w * 0.98, belt + 0.15, s),
         ]
-        mesh.both("body", quad, least=30)
+        mesh.both("body", quad, least=40)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,23 +269,45 @@ class Solid:
     normals: Floats  # (F, 3)
     planes: Floats  # (F,) normal · corner: an eye beyond it sees the face
     least: Floats  # (F,)
+    smooth: tuple[bool, ...]  # (F,) False for parts as dark as what they lie on
+    smooth_far: tuple[bool, ...]  # (F,) False for details, too
 
 
-def freeze(mesh: Mesh) -> Solid:
-    """Turn faces into arrays, normals outward."""
+@cache
+def build_solid(shape: Shape) -> Solid:
+    """A vehicle of this shape; normals point outward."""
+    mesh = build_mesh(shape)
     vertices: list[Point3] = []
     slices, normals, centres = [], [], []
-    middle = np.array([0.0, mesh.height * 0.45, 0.0])
+    middle = mesh.height * 0.45
     for face in mesh.corners:
         slices.append(slice(len(vertices), len(vertices) + len(face)))
         vertices.extend(face)
-        p = np.asarray(face)
         # Newell: the faces are nearly, not exactly, flat.
-        normal = np.cross(p - p[0], np.roll(p, -1, axis=0) - p[0]).sum(axis=0)
-        normal /= np.linalg.norm(normal)
-        centre = p.mean(axis=0)
-        normals.append(normal if normal @ (centre - middle) > 0 else -normal)
+        nx = ny = nz = 0.0
+        for (x0, y0, z0), (x1, y1, z1) in zip(face, (*face[1:], face[0]), strict=True):
+            nx += (y0 - y1) * (z0 + z1)
+            ny += (z0 - z1) * (x0 + x1)
+            nz += (x0 - x1) * (y0 + y1)
+        centre = tuple(sum(axis) / len(face) for axis in zip(*face, strict=True))
+        out = nx * centre[0] + ny * (centre[1] - middle) + nz * centre[2]
+        size = copysign(hypot(nx, ny, nz), out if out else -1.0)
+        normals.append((nx / size, ny / size, nz / size))
         centres.append(centre)
     outward = np.asarray(normals)
-    planes = np.einsum("ij,ij->i", outward, np.asarray(centres))
-    return Solid(mesh, np.asarray(vertices), tuple(slices), outward, planes, np.asarray(mesh.least))
+    rings = [len(face) > 4 for face in mesh.corners]  # wheels and their arches
+    return Solid(
+        mesh=mesh,
+        vertices=np.asarray(vertices),
+        slices=tuple(slices),
+        normals=outward,
+        planes=np.einsum("ij,ij->i", outward, np.asarray(centres)),
+        least=np.asarray(mesh.least),
+        smooth=tuple(
+            part not in HARD or ring for part, ring in zip(mesh.parts, rings, strict=True)
+        ),
+        smooth_far=tuple(
+            ring or (part not in HARD and least < DETAIL_PX)
+            for part, least, ring in zip(mesh.parts, mesh.least, rings, strict=True)
+        ),
+    )

@@ -69,7 +69,17 @@ class Pen(Protocol):
     def end(self) -> None:
         """The object is complete."""
 
-    def face(self, points: Points, colour: Colour) -> None:
+    def mesh(
+        self,
+        points: Points,
+        slices: Sequence[slice],
+        colours: Sequence[Colour],
+        smooth: Sequence[bool],
+        order: Sequence[int],
+    ) -> None:
+        """Convex polygons of the object: those of ``slices`` that ``order`` names."""
+
+    def face(self, points: Points, colour: Colour, *, smooth: bool = True) -> None:
         """A convex polygon of the object."""
 
     def faces(self, polygons: Sequence[Points], colour: Colour) -> None:
@@ -95,9 +105,23 @@ class ColourPen:
     def end(self) -> None:
         """Nothing to do."""
 
-    def face(self, points: Points, colour: Colour) -> None:
-        """Fill a convex polygon."""
-        cv2.fillConvexPoly(self._image, points, colour, cv2.LINE_AA, SHIFT)
+    def mesh(
+        self,
+        points: Points,
+        slices: Sequence[slice],
+        colours: Sequence[Colour],
+        smooth: Sequence[bool],
+        order: Sequence[int],
+    ) -> None:
+        """Fill convex polygons."""
+        image, fill, soft, hard = self._image, cv2.fillConvexPoly, cv2.LINE_AA, cv2.LINE_8
+        for i in order:
+            fill(image, points[slices[i]], colours[i], soft if smooth[i] else hard, SHIFT)
+
+    def face(self, points: Points, colour: Colour, *, smooth: bool = True) -> None:
+        """Fill a convex polygon; hard edges cost half."""
+        line = cv2.LINE_AA if smooth else cv2.LINE_8
+        cv2.fillConvexPoly(self._image, points, colour, line, SHIFT)
 
     def faces(self, polygons: Sequence[Points], colour: Colour) -> None:
         """Fill polygons."""
@@ -142,7 +166,19 @@ class TruthPen:
         if self._code >= len(LABELS):
             self._whole[self._code] = int(np.count_nonzero(self._codes == self._code))
 
-    def face(self, points: Points, colour: Colour) -> None:
+    def mesh(
+        self,
+        points: Points,
+        slices: Sequence[slice],
+        colours: Sequence[Colour],
+        smooth: Sequence[bool],
+        order: Sequence[int],
+    ) -> None:
+        """Fill with the object's code."""
+        for i in order:
+            self.face(points[slices[i]], ())
+
+    def face(self, points: Points, colour: Colour, *, smooth: bool = True) -> None:
         """Fill with the object's code."""
         cv2.fillConvexPoly(self._codes, points, (self._code,), cv2.LINE_8, SHIFT)
 

@@ -78,6 +78,7 @@ class Part:
     colour: Bgr
     label: int | None  # None for what is only painted on the piece before
     least: float = 0.0  # left out while a metre is under so many px
+    smooth: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class Post:
                 continue
             colour = look.fade(part.colour, haze)
             if part.label is None:
-                pen.decal([points[part.points]], colour)
+                pen.decal([points[part.points]], colour, smooth=part.smooth)
             else:
                 pen.begin(part.label)
                 pen.face(points[part.points], colour)
@@ -125,17 +126,20 @@ class _Kit:
         label: int | None,
         *,
         least: float = 0.0,
+        smooth: bool = True,
     ) -> None:
         """Add a piece by its points (x from the post, y)."""
         where = slice(len(self.points), len(self.points) + len(outline))
         self.points += [(self.x + x, y) for x, y in outline]
-        self.parts.append(Part(where, tone(colour), label, least))
+        self.parts.append(Part(where, tone(colour), label, least, smooth))
 
     def pole(self, wide: float, high: float, colour: Floats) -> None:
         """A tapering pole, and the light along it."""
         self.add([(-wide, 0.0), (wide, 0.0), (wide * 0.7, high), (-wide * 0.7, high)], colour, POLE)
         shine = [(-wide * 0.5, 0.0), (0.0, 0.0), (0.0, high), (-wide * 0.4, high)]
-        self.add(shine, np.minimum(colour * 1.25, 250.0), None, least=24.0)
+        # Left out while under a pixel and a half wide.
+        least = 1.5 / (wide * 0.45)
+        self.add(shine, np.minimum(colour * 1.25, 250.0), None, least=least, smooth=False)
 
     def post(self, reach: float) -> Post:
         """The finished post."""

@@ -9,6 +9,7 @@ from typing import Final, Generic, TypeVar
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.types import Image
 
@@ -18,6 +19,7 @@ SPRITE_BYTES: Final = 18 << 20  # about twice what one busy view needs
 PAIR_BYTES: Final = 6 << 20
 SMALL_PX: Final = 224  # up to this height scaled sprites are kept: they repeat from frame to frame
 STEP_PX: Final = 44  # heights grow by 1 px up to here, then by 2 up to twice, and so on
+LIGHT_ONE: Final = 150.0  # 1.7 is the brightest
 HAZE_STEPS: Final = 18  # in the first, next to the camera, no haze is worth its cost
 
 
@@ -63,6 +65,7 @@ class Shelf:
 
 
 Pair = tuple[Image, Image]
+Rough = Callable[[tuple[int, ...]], NDArray[np.float32]]
 Placed = tuple[Image, Image, int, int]
 
 
@@ -157,10 +160,16 @@ def _scaled(image: Image, size: tuple[int, int]) -> Image:
 
 def _faded(colour: Image, clear: Image, step: int, haze_bgr: tuple[float, float, float]) -> Pair:
     """Premultiplied haze, colour·(1−h) + haze·h·alpha; ``clear`` (255 − alpha) on three planes."""
-    wide = np.asarray(cv2.cvtColor(clear, cv2.COLOR_GRAY2BGR), np.uint8)
+    wide = np.asarray(cv2.merge((clear, clear, clear)), np.uint8)
     if step:
         share = step / HAZE_STEPS
-        tint = cv2.multiply(cv2.bitwise_not(wide), np.array([*haze_bgr, 0.0]), scale=share / 255.0)
+        # A plane at a time: haze·h·(255 − clear) / 255; a product by channels costs twice that.
+        tint = cv2.merge(
+            [
+                cv2.convertScaleAbs(clear, alpha=-share * tone / 255.0, beta=share * tone)
+                for tone in haze_bgr
+            ]
+        )
         colour = np.asarray(cv2.addWeighted(colour, 1.0 - share, tint, 1.0, 0.0), np.uint8)
     return colour, wide
 
@@ -198,25 +207,31 @@ class Sheet:
         ink = (*colour, 255.0)
         cv2.ellipse(self._bgra, self._at(x, y), axes, 0, 0, 360, ink, px, cv2.LINE_AA, 4)
 
-    def sprite(
-        self, rng: np.random.Generator, shelf: Shelf, *, lit_from: float, grain: float
-    ) -> Sprite:
-        """Round the drawing by light (−1 from the left, 1 right), roughen it, freeze it."""
-        columns = np.flatnonzero(self._bgra[:, :, 3].any(axis=0))
-        if len(columns):  # empty margins would cost as much as leaves; the middle stays the middle
-            margin = int(min(columns[0], self._w - 1 - columns[-1]))
-            self._bgra = np.ascontiguousarray(self._bgra[:, margin : self._w - margin])
-        alpha = np.ascontiguousarray(self._bgra[:, :, 3])
-        inside = (alpha > 127).astype(np.uint8)
+    def sprite(self, rough: Rough, shelf: Shelf, *, lit_from: float, step: int = 1) -> Sprite:
+        """Round the drawing by light (−1 from the left, 1 right), roughen it, freeze it.
+
+        ``rough`` gives light to add, float32 of the shape that it is called with. The light of
+        every ``step``-th pixel is worked out, and scaled up.
+        """
+        alpha = np.asarray(cv2.extractChannel(self._bgra, 3), np.uint8)
+        left, _, wide, _ = cv2.boundingRect(alpha)
+        if wide:  # empty margins would cost as much as leaves; the middle stays the middle
+            margin = min(left, self._w - left - wide)
+            alpha = np.ascontiguousarray(alpha[:, margin : self._w - margin])
+            self._bgra = self._bgra[:, margin : self._w - margin]
+        scale = self._scale / step
+        _, inside = cv2.threshold(alpha[::step, ::step], 127, 1, cv2.THRESH_BINARY)
         depth = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_3)
-        edge = np.minimum(depth / np.float32(0.07 * self._scale), np.float32(1.0))
-        side = max(round(0.09 * self._scale), 1)
+        edge = np.minimum(depth * np.float32(1.0 / (0.07 * scale)), np.float32(1.0))
+        side = max(round(0.09 * scale), 1)
         slope = cv2.Sobel(cv2.blur(edge, (side, side)), cv2.CV_32F, 1, 0, ksize=3)
-        slope = np.clip(slope, -20.0 / self._scale, 20.0 / self._scale)
-        light = 0.80 + 0.22 * edge - np.float32(0.0105 * lit_from * self._scale) * slope
-        light += np.float32(grain) * rng.standard_normal(light.shape, np.float32)
-        lights = cv2.cvtColor(light, cv2.COLOR_GRAY2BGR)
-        shaded = cv2.multiply(self._bgra[:, :, :3], lights, dtype=cv2.CV_8U)
+        np.clip(slope, -20.0 / scale, 20.0 / scale, out=slope)
+        light = cv2.addWeighted(edge, 0.22, slope, -0.0105 * lit_from * scale, 0.80)
+        light = cv2.add(light, rough(light.shape))
+        # In bytes from here on, 1.0 as LIGHT_ONE: a product with floats costs several times that.
+        lights = cv2.resize(cv2.convertScaleAbs(light, alpha=LIGHT_ONE), alpha.shape[::-1])
+        base = cv2.cvtColor(self._bgra, cv2.COLOR_BGRA2BGR)
+        shaded = cv2.multiply(base, cv2.merge((lights, lights, lights)), scale=1.0 / LIGHT_ONE)
         # Never brighter than alpha: premultiplied colours cannot overflow when blended.
-        colour = np.minimum(np.asarray(shaded, np.uint8), alpha[:, :, None])
-        return Sprite(colour, alpha, shelf)
+        colour = cv2.min(shaded, cv2.merge((alpha, alpha, alpha)))
+        return Sprite(np.asarray(colour, np.uint8), alpha, shelf)

@@ -16,9 +16,15 @@ from edge.scene.pens import CAR, SHIFT, Pen, Points
 from edge.scene.sprites import Shelf, Sprite
 
 FAR_PX: Final = 64.0  # vehicles under this height are drawn from sprites: faces would be a few px
-SPRITE_PX: Final = (42.0, 84.0)  # heights they are drawn in
-SHADOW_PX: Final = 14.0  # shadows of smaller ones are under a pixel high
-SIDE_STEPS: Final = 32.0  # sprites differ by where the vehicle stands: sideways per ahead
+STEADY_PX: Final = (
+    150.0  # the same for those that drive ahead: they are seen from one side for long
+)
+SOFT_PX: Final = 90.0  # shadows of smaller ones end in one step
+SHADOW: Final = 0.44  # cover of a sprite's shadow: under half, so it is no part of the vehicle
+SMOOTH_PX: Final = 120.0  # details of smaller ones are a few px wide: hard edges will do
+# Heights that sprites are drawn in, and how finely they differ by where the vehicle stands:
+# sideways per ahead in so many steps, and ahead in so many for twice as far.
+SPRITES: Final = ((42.0, 24.0, 2.0), (84.0, 32.0, 2.0), (168.0, 64.0, 6.0))
 PAINTS: Final = (
     (48, 44, 42),
     (226, 226, 224),
@@ -56,9 +62,10 @@ class Vehicle:
     number: int
     x: float
     heading: float
-    vertices: Floats  # (V, 3) turned to its heading
+    vertices: Floats  # (3, V) turned to its heading
     colours: Floats  # (F, 3) lit
     shadow: Bgr
+    steady: bool  # it drives ahead of the camera, about as fast
 
     def paint(self, pen: Pen, z: float, t_s: float) -> None:
         """Draw it with its middle at ``z`` metres ahead."""
@@ -71,40 +78,43 @@ class Vehicle:
         if aside > 0 and aside * view.focal / (z + half) > view.width * 0.56:
             return
         tall = view.focal * solid.mesh.height / max(z - half, 1.0)
+        if tall <= (STEADY_PX if self.steady else FAR_PX):
+            pen.begin(CAR)
+            self._paint_far(pen, z)
+            pen.end()
+            return
+        points, seen = self._project(view, self.x, z, tall)
+        across = points[:, 0]
+        if across.max() < 0 or across.min() > view.width << SHIFT:
+            return
         haze = look.haze(z)
         b, g, r = self.shadow
-        rings: tuple[tuple[float, float], ...]
-        rings = ((0.22, 0.80), (0.02, 0.45)) if tall > FAR_PX else ((0.02, 0.50),)
         x0, x1 = self.x - wide + 0.3, self.x + wide - 0.3
-        if tall < SHADOW_PX:
-            rings = ()
-        for grow, dark in rings:
+        for grow, dark in ((0.22, 0.80), (0.02, 0.45))[tall < SOFT_PX :]:
             flat = view.flat(x0 - grow, x1 + grow, z - half - grow, z + half + grow)
             shade = look.fade((b * dark, g * dark, r * dark), haze)
             pen.decal([flat], shade, smooth=dark < 0.7)
         pen.begin(CAR)
-        if tall > FAR_PX:
-            points, seen = self._project(view, self.x, z, tall)
-            across = points[:, 0]
-            if across.max() < 0 or across.min() > view.width << SHIFT:
-                seen = []
-            for i, colour in zip(seen, self._hazed(seen, z), strict=True):
-                pen.face(points[solid.slices[i]], colour)
-        else:
-            self._paint_far(pen, z)
+        smooth = solid.smooth if tall > SMOOTH_PX else solid.smooth_far
+        pen.mesh(points, solid.slices, self._hazed(z), smooth, seen)
         pen.end()
 
     def _project(self, view: View, x: float, z: float, tall: float) -> tuple[Points, list[int]]:
         """Corners on the frame, and the faces turned to the camera, in drawing order."""
-        solid, p = self.solid, self.vertices
+        solid, (across, up, ahead) = self.solid, self.vertices
         eye = np.array([(view.x - x) * self.heading, view.y, -z * self.heading])
         seen = (solid.normals @ eye > solid.planes) & (solid.least <= tall)
-        points = view.points(p[:, 0] + x, p[:, 1], np.maximum(p[:, 2] + z, NEAR_M))
-        return points, np.flatnonzero(seen).tolist()
+        depth = ahead + z
+        if z - solid.mesh.length < NEAR_M:
+            np.maximum(depth, NEAR_M, out=depth)
+        return view.points(across + x, up, depth), np.flatnonzero(seen).tolist()
 
-    def _hazed(self, faces: list[int], z: float) -> list[list[float]]:
-        colours: Floats = self.colours[faces]
-        colours += (np.asarray(self.look.haze_bgr) - colours) * self.look.haze(z)
+    def _hazed(self, z: float) -> list[list[float]]:
+        """The colours of all faces, seen from ``z``."""
+        haze, colours = self.look.haze(z), self.colours
+        if haze:
+            colours = colours * (1.0 - haze)
+            colours += [tone * haze for tone in self.look.haze_bgr]
         hazed: list[list[float]] = colours.tolist()
         return hazed
 
@@ -115,11 +125,11 @@ class Vehicle:
         scale = view.focal / z
         u, v = view.centre + (self.x - view.x) * scale, view.horizon + view.y * scale
         height = (up + down) * scale
-        turn, octave = round((self.x - view.x) / z * SIDE_STEPS), round(2 * log2(z))
-        tall = next(px for px in SPRITE_PX if px >= height or px == SPRITE_PX[-1])
+        tall, sides, steps = SPRITES[(height > SPRITES[0][0]) + (height > SPRITES[1][0] * 1.1)]
+        turn, octave = round((self.x - view.x) / z * sides), round(steps * log2(z))
         sprite = self.shelf.sprites.get(
             (self.number, turn, octave, tall),
-            lambda: self._draw(turn / SIDE_STEPS, 2 ** (octave / 2), tall),
+            lambda: self._draw(turn / sides, 2 ** (octave / steps), tall),
         )
         # Its haze is in its colours: that of the distance it was drawn for.
         pen.sprite(sprite, u - reach_x * scale, v - up * scale, height, 0.0)
@@ -127,7 +137,7 @@ class Vehicle:
     def _reach(self) -> tuple[float, float, float]:
         """Metres that its sprite covers beside, above and below the foot of its middle."""
         mesh = self.solid.mesh
-        return mesh.width * 0.7 + mesh.length * 0.25, mesh.height * 1.12, mesh.height * 0.2
+        return mesh.width * 0.7 + mesh.length * 0.25, mesh.height * 1.12, mesh.height * 0.28
 
     def _draw(self, aside: float, z: float, tall: float) -> Sprite:
         """Its sprite as seen from ``z`` metres, ``aside`` metres sideways for each ahead."""
@@ -147,9 +157,17 @@ class Vehicle:
         points, seen = self._project(view, aside * z, z, tall)
         points[:, 0] -= round(aside * z * scale * (1 << SHIFT))
         bgra = np.zeros((*shape, 4), np.uint8)
-        for i, colour in zip(seen, self._hazed(seen, z), strict=True):
-            face = points[self.solid.slices[i]]
-            cv2.fillConvexPoly(bgra, face, (*colour, 255.0), cv2.LINE_AA, SHIFT)
+        half, side = self.solid.mesh.length / 2, self.solid.mesh.width / 2
+        haze, x = self.look.haze(z), aside * z
+        for grow, cover in ((0.22, SHADOW / 2), (0.0, SHADOW))[tall < SOFT_PX :]:
+            flat = view.flat(x - side - grow, x + side + grow, z - half - grow, z + half + grow)
+            flat[:, 0] -= round(x * scale * (1 << SHIFT))
+            shade = [tone * haze * cover for tone in self.look.haze_bgr]
+            cv2.fillConvexPoly(bgra, flat, (*shade, 255.0 * cover), cv2.LINE_8, SHIFT)
+        colours = self._hazed(z)
+        for i in seen:
+            face, colour = points[self.solid.slices[i]], (*colours[i], 255.0)
+            cv2.fillConvexPoly(bgra, face, colour, cv2.LINE_AA, SHIFT)
         alpha = bgra[:, :, 3].copy()
         return Sprite(np.minimum(bgra[:, :, :3], alpha[:, :, None]), alpha, self.shelf)
 
@@ -162,6 +180,7 @@ def build_vehicle(
     heading: float,
     *,
     shelf: Shelf,
+    steady: bool = False,
 ) -> Vehicle:
     """A vehicle of a random make and paint."""
     solid = solids[int(rng.choice(len(solids), p=SHARES))]
@@ -191,7 +210,8 @@ def build_vehicle(
         number=shelf.number(),
         x=x,
         heading=heading,
-        vertices=solid.vertices * turn,
+        vertices=np.ascontiguousarray((solid.vertices * turn).T),
         colours=np.clip(colours, 0, 250),
         shadow=tone(shadow),
+        steady=steady,
     )

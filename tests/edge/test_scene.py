@@ -104,9 +104,20 @@ class OwnerPen:
         self.owner[clear < 128] = len(self.labels) - 1
         self.whole.append(int((clear < 128).sum()))
 
-    def face(self, points: Points, colour: Sequence[float]) -> None:
+    def face(self, points: Points, colour: Sequence[float], *, smooth: bool = True) -> None:
         for pen in self._pens:
-            pen.face(points, colour)
+            pen.face(points, colour, smooth=smooth)
+
+    def mesh(
+        self,
+        points: Points,
+        slices: Sequence[slice],
+        colours: Sequence[Sequence[float]],
+        smooth: Sequence[bool],
+        order: Sequence[int],
+    ) -> None:
+        for pen in self._pens:
+            pen.mesh(points, slices, colours, smooth, order)
 
     def faces(self, polygons: Sequence[Points], colour: Sequence[float]) -> None:
         for pen in self._pens:
