@@ -16,11 +16,11 @@ from pathlib import Path
 import click
 
 from engines.errors import ExportError, ModelError, SettingsError
-from engines.model_file import save_model, write_spec
+from engines.model_file import write_spec
 from engines.spec import ModelSpec, Resize
 from export.bake import bake
 from export.families import FAMILIES, recognise
-from export.families.base import Anchors, Colour, Hints, MaskHint, Plan, Triple
+from export.families.base import Anchors, Colour, Hints, MaskHint, Plan, Triple, good_anchors
 from export.foreign import ForeignNet, Size, open_foreign
 from export.frames import Frames, read_frames
 from export.proof import Proof, prove
@@ -55,8 +55,10 @@ def adopt_model(wanted: Adoption, *, say: Say) -> tuple[Path, ModelSpec, Proof]:
         SourceError: the frames cannot be read.
     """
     path = wanted.path
-    target = wanted.target or default_target(path)
     net = open_foreign(path, size=wanted.size)
+    target = wanted.target or default_target(path)
+    if target.suffix != ".onnx":
+        raise SettingsError(f"-o {target}: wanted a name that ends in .onnx.")
     if target.resolve() == path.resolve():
         raise SettingsError(f"{target}: is the foreign file itself. Name another with -o FILE.")
     say(
@@ -73,8 +75,11 @@ def adopt_model(wanted: Adoption, *, say: Say) -> tuple[Path, ModelSpec, Proof]:
     say(f"frames       {frames.told}")
     try:
         with tempfile.TemporaryDirectory(prefix=".adopt-", dir=target.parent) as folder:
-            unproven = Path(folder) / target.name
-            save_model(model, unproven)
+            unproven = Path(folder) / "unproven.onnx"
+            with unproven.open("wb") as file:
+                file.write(model.SerializeToString())
+                file.flush()
+                os.fsync(file.fileno())
             proof = _proven(net, plan, unproven, frames, say)
             os.replace(unproven, target)  # the very file that was proven
     except OSError as exc:
@@ -134,7 +139,7 @@ def read_names(path: Path) -> tuple[str, ...]:
         SettingsError: not readable text, no names, or an empty line among them.
     """
     try:
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as exc:
         raise SettingsError(f"--names {path}: cannot be read as text ({exc}).") from exc
     while lines and not lines[-1]:
@@ -172,9 +177,9 @@ def parse_triple(option: str, text: str, *, positive: bool = False) -> Triple:
         a, b, c = (float(n) for n in text.split(","))
     except ValueError as exc:
         raise SettingsError(f"{option} {text!r}: wanted three numbers, such as 0,0,0.") from exc
-    if not all(abs(n) < 1e6 and (n > 0 or not positive) for n in (a, b, c)):
+    if not all(abs(n) < 1e6 and (n > 1e-6 or not positive) for n in (a, b, c)):
         raise SettingsError(
-            f"{option} {text!r}: wanted {'positive' if positive else 'ordinary'} numbers."
+            f"{option} {text!r}: wanted {'positive numbers' if positive else 'numbers'} below 1e6."
         )
     return a, b, c
 
@@ -187,10 +192,9 @@ def parse_anchors(text: str) -> dict[int, Anchors]:
             int(stride): tuple((float(w), float(h)) for w, h in boxes)
             for stride, boxes in found.items()
         }
-        good = all(a and all(w > 0 and h > 0 for w, h in a) for a in anchors.values())
-    except (ValueError, TypeError, AttributeError):
-        anchors, good = {}, False
-    if not anchors or not good:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        anchors = {}
+    if not good_anchors(anchors):
         raise SettingsError(
             f"--anchors {text[:60]!r}: wanted JSON, stride to [width, height] pairs: "
             '{"16": [[12, 18], [37, 49]], "32": [[115, 73], [119, 199]]}.'
@@ -252,13 +256,19 @@ def adopt(
     """
     hints = Hints(
         family=family,
-        names=read_names(names) if names else None,
+        names=read_names(names) if names is not None else None,
         masks=tuple(parse_mask(m) for m in masks),
-        anchors=parse_anchors(anchors) if anchors else {},
+        anchors=parse_anchors(anchors) if anchors is not None else {},
         colour=colour,
-        mean=parse_triple("--mean", mean) if mean else None,
-        std=parse_triple("--std", std, positive=True) if std else None,
+        mean=parse_triple("--mean", mean) if mean is not None else None,
+        std=parse_triple("--std", std, positive=True) if std is not None else None,
         resize=resize,
     )
-    wanted = Adoption(model, output, parse_size(size) if size else None, hints, frames)
-    adopt_model(wanted, say=lambda line: click.echo(line, err=True))
+    fixed = parse_size(size) if size is not None else None
+    wanted = Adoption(model, output, fixed, hints, frames)
+    adopt_model(wanted, say=_say)
+
+
+def _say(line: str) -> None:
+    """One line on stderr, whatever a foreign file has in its names and descriptions."""
+    click.echo("".join(c if c.isprintable() else " " for c in line), err=True)

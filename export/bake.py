@@ -11,16 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engines.errors import ExportError
 from engines.spec import ModelSpec, TensorSpec
 from export.families.base import Plan, Preprocess
-from export.foreign import ForeignNet
+from export.foreign import ForeignNet, first_line
 
 if TYPE_CHECKING:
     import onnx
 
 
 def bake(net: ForeignNet, plan: Plan) -> tuple[onnx.ModelProto, ModelSpec]:
-    """The adopted graph and its spec; ``net.model`` is left as it is."""
+    """The adopted graph and its spec; ``net.model`` is left as it is.
+
+    Raises:
+        ExportError: the ONNX checker refuses the graph.
+    """
     import onnx
     from onnx import TensorProto, helper
 
@@ -53,6 +58,13 @@ def bake(net: ForeignNet, plan: Plan) -> tuple[onnx.ModelProto, ModelSpec]:
         source_sha256=net.sha256,
         notice=plan.notice,
     )
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError) as exc:
+        raise ExportError(
+            f"{net.path}: cannot be adopted, the ONNX checker refuses its graph with the "
+            f"preprocessing inside: {first_line(exc)}"
+        ) from exc
     return model, spec
 
 

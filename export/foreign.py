@@ -10,8 +10,9 @@ import ast
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.base import Array
-from engines.errors import ExportError, SettingsError
+from engines.errors import ExportError, ModelError, SettingsError
 from engines.model_file import is_quantized, load_model, sha256_of, spec_of
 from engines.spec import TensorSpec
 
@@ -31,6 +32,8 @@ Float = NDArray[np.float32]
 Outputs = Mapping[str, Array]
 Size = tuple[int, int]
 """(height, width) in input pixels, in the order of ``--size HxW`` and of ONNX shapes."""
+LARGEST = 8192
+"""Longest side of an input, as in ``ModelSpec.check``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class ForeignNet:
     metadata: Mapping[str, str] = field(repr=False)
     sha256: str
     int8: bool
+    open_size: bool
+    """Whether the file leaves height or width open, so that it runs at other sizes too."""
     session: onnxruntime.InferenceSession = field(repr=False)
 
     @property
@@ -77,12 +82,18 @@ class ForeignNet:
         for parse in (json.loads, ast.literal_eval):
             try:
                 return parse(text)
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
+            except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
                 continue
         raise ExportError(
             f"{self.path}: its metadata entry {key!r} is {text[:60]!r}, wanted JSON or a Python "
             "literal. Export the model again."
         )
+
+    def fresh(self, name: str) -> str:
+        """``name``, or with a number behind it where the graph has a value of that name."""
+        taken = set(_value_names(self.model.graph))
+        numbered = (f"{name}_{i}" for i in count(2))
+        return next(n for n in chain([name], numbered) if n not in taken)
 
     def shapes(self) -> str:
         """The outputs in one line, for messages."""
@@ -101,7 +112,7 @@ def open_foreign(path: Path, *, size: Size | None = None) -> ForeignNet:
             or does not run.
         SettingsError: the size is open and nothing says it.
     """
-    from onnx import external_data_helper
+    from onnx import helper
 
     model = load_model(path)
     if spec_of(model, origin=str(path)) is not None:
@@ -109,12 +120,13 @@ def open_foreign(path: Path, *, size: Size | None = None) -> ForeignNet:
             f"{path}: has an Outrider spec already, there is nothing to adopt. "
             f"Run it: edge run --model {path}"
         )
-    # load_model has checked that all of it lies in the file's own folder.
-    external_data_helper.load_external_data_for_model(model, str(path.parent))
-    metadata = {p.key: p.value for p in model.metadata_props}
+    _load_weights(path, model)
+    metadata = {_text(p.key): _text(p.value) for p in model.metadata_props}
+    helper.set_model_props(model, metadata)
     initialisers = {t.name for t in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in initialisers]
     image = _image_input(path, inputs)
+    open_size = not all(_declared(image))
     height, width = _static_size(path, image, size, metadata)
     _make_static(model, image, height, width)
     session = open_session(model.SerializeToString(), origin=str(path))
@@ -131,6 +143,7 @@ def open_foreign(path: Path, *, size: Size | None = None) -> ForeignNet:
         metadata=metadata,
         sha256=sha256_of(path),
         int8=is_quantized(model),
+        open_size=open_size,
         session=session,
     )
 
@@ -179,16 +192,18 @@ def run_session(
 
 def first_line(exc: BaseException) -> str:
     """The first line of a foreign exception, short enough for a message."""
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[0][:300]
+    return (str(exc).strip().splitlines() or [type(exc).__name__])[0][:300].rstrip(".")
 
 
 def _image_input(path: Path, inputs: list[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
     from onnx import TensorProto
 
+    kinds = {number: name.lower() for name, number in TensorProto.DataType.items()}
+
     def told(value: onnx.ValueInfoProto) -> str:
         tensor = value.type.tensor_type
         dims = [d.dim_value or d.dim_param or "?" for d in tensor.shape.dim]
-        return f"{value.name} {TensorProto.DataType.Name(tensor.elem_type).lower()}{dims}"
+        return f"{value.name} {kinds.get(tensor.elem_type, 'unknown type')}{dims}"
 
     listed = ", ".join(told(i) for i in inputs) or "none"
     if len(inputs) != 1:
@@ -200,7 +215,7 @@ def _image_input(path: Path, inputs: list[onnx.ValueInfoProto]) -> onnx.ValueInf
     dims = tensor.shape.dim
     if tensor.elem_type != TensorProto.FLOAT or len(dims) != 4:
         raise ExportError(f"{path}: its input is {listed}, wanted float32 [1, 3, H, W].")
-    if dims[0].dim_value not in (0, 1) or dims[1].dim_value not in (0, 3):
+    if dims[0].dim_value not in (-1, 0, 1) or dims[1].dim_value not in (-1, 0, 3):
         raise ExportError(
             f"{path}: its input is {listed}, wanted float32 [1, 3, H, W]: one image a run, "
             "colour planes first. Export it so."
@@ -214,8 +229,7 @@ def _static_size(
     wanted: Size | None,
     metadata: Mapping[str, str],
 ) -> Size:
-    dims = image.type.tensor_type.shape.dim
-    declared = (dims[2].dim_value, dims[3].dim_value)  # 0: open
+    declared = _declared(image)
     if wanted is not None:
         if any(d not in (0, w) for d, w in zip(declared, wanted, strict=True)):
             raise ExportError(
@@ -232,7 +246,51 @@ def _static_size(
             f"{path}: the input's height and width are open and its metadata has no imgsz. "
             "Say the size to run at: --size HxW, for example --size 384x640."
         )
+    if max(height, width) > LARGEST:
+        raise ExportError(
+            f"{path}: its input is {height}x{width} (height x width), wanted at most {LARGEST} a "
+            "side. Export the model at another size."
+        )
     return height, width
+
+
+def _declared(image: onnx.ValueInfoProto) -> Size:
+    """Height and width in the graph, 0 where they are open; some exporters write -1 for that."""
+    height, width = (max(d.dim_value, 0) for d in image.type.tensor_type.shape.dim[2:])
+    return height, width
+
+
+def _load_weights(path: Path, model: onnx.ModelProto) -> None:
+    """Read weights that lie in files beside the model into it.
+
+    Raises:
+        ModelError: they are cut short, or lie where they must not.
+    """
+    from onnx import checker, external_data_helper
+
+    try:
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, checker.ValidationError) as exc:
+        raise ModelError(
+            f"{path}: its external weights cannot be read: {first_line(exc)}. Copy model and "
+            "weights again, as plain files in one folder, or export the model as one file."
+        ) from exc
+
+
+def _text(value: str | bytes) -> str:
+    """Protobuf hands over bytes where a file has text that is not UTF-8."""
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
+
+
+def _value_names(graph: onnx.GraphProto) -> Iterator[str]:
+    """Every name that a value of the graph or of a graph nested in it has."""
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        yield value.name
+    for node in graph.node:
+        yield from (*node.input, *node.output)
+        for attribute in node.attribute:
+            for nested in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _value_names(nested)
 
 
 def _make_static(

@@ -34,7 +34,10 @@ def read_frames(text: str | None, *, count: int = COUNT) -> Frames:
         SourceError: the source cannot be opened, breaks, or has no frames.
     """
     source = open_source(
-        text or SYNTHETIC, policy="wait", stop=threading.Event(), options=SourceOptions()
+        SYNTHETIC if text is None else text,
+        policy="wait",
+        stop=threading.Event(),
+        options=SourceOptions(),
     )
     try:
         images = _first(source, count) if source.live or text is None else _spread(source, count)

@@ -100,6 +100,7 @@ def prove(
             comparison.add(frame, raw, found, labels)
     finally:
         engine.close()
+    comparison.probe()
     return comparison.proof()
 
 
@@ -117,6 +118,10 @@ class _Comparison:
         self.labels_seen: dict[str, set[int]] = {}
         self.wrong: dict[str, None] = {}  # a set that keeps its order
         self.seen: list[dict[str, Array]] = []
+        self.heads = [
+            *(plan.detection.outputs if plan.detection else ()),
+            *(m.logits for m in plan.masks),
+        ]
 
     def add(
         self, frame: Image, raw: Outputs, found: Detections, labels: Mapping[str, Array]
@@ -124,12 +129,8 @@ class _Comparison:
         """Compare one frame: the adopted file's raw heads, boxes and masks with the foreign's."""
         plan, net = self.plan, self.net
         wanted = net.run(reference_blob(frame, plan.preprocess, net.height, net.width))
-        heads = [
-            *(plan.detection.outputs if plan.detection else ()),
-            *(m.logits for m in plan.masks),
-        ]
-        self.seen.append({name: wanted[name] for name in heads})
-        for name in heads:
+        self.seen.append({name: wanted[name] for name in self.heads})
+        for name in self.heads:
             if not np.isfinite(wanted[name]).all():
                 self.wrong[f"the foreign file's own output {name} is not finite"] = None
                 return
@@ -140,11 +141,27 @@ class _Comparison:
             for name in plan.detection.outputs:
                 self._add_raw(name, wanted[name], raw[name])
             assert self.family.decode is not None
-            candidates = self.family.decode(net, plan, wanted)
-            boxes = reference_boxes(frame, net, plan, *candidates, conf=PROOF_CONF, limit=MAX_BOXES)
+            # A net may give any number: exp of it, or its area, then has no place in a float.
+            with np.errstate(over="ignore", invalid="ignore"):
+                candidates = self.family.decode(net, plan, wanted)
+                boxes = reference_boxes(
+                    frame, net, plan, *candidates, conf=PROOF_CONF, limit=MAX_BOXES
+                )
             self._add_boxes(boxes, found)
         for mask in plan.masks:
             self._add_mask(mask.head.name, wanted[mask.logits], labels[mask.head.name])
+
+    def probe(self) -> None:
+        """Run the foreign file on noise: a head that says the same as before ignores its input."""
+        net = self.net
+        noise = np.random.default_rng(0).integers(0, 256, (net.height, net.width, 3), np.uint8)
+        outputs = net.run(reference_blob(noise, self.plan.preprocess, net.height, net.width))
+        for name in self.heads:
+            if all(np.array_equal(seen[name], outputs[name]) for seen in self.seen):
+                self.wrong[
+                    f"output {name} of the foreign file is the same for every frame and for noise, "
+                    "so it ignores its input"
+                ] = None
 
     def _add_raw(self, name: str, wanted: Array, got: Array) -> None:
         scale = max(float(np.abs(wanted).max()), 1.0)

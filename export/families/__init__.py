@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engines.errors import ExportError
+from engines.errors import ExportError, SettingsError
 from export.families import darknet, semantic, ultralytics, yolox
 from export.families.base import Family, Hints, Plan
 from export.foreign import ForeignNet
@@ -25,6 +25,7 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan:
     tried = {hints.family: FAMILIES[hints.family]} if hints.family else FAMILIES
     plans = [p for f in tried.values() if (p := f.recognise(net, hints)) is not None]
     if len(plans) == 1:
+        _refuse_what_is_not_used(net, hints, plans[0])
         return plans[0]
     known = "; ".join(f"{name}: {family.summary}" for name, family in FAMILIES.items())
     told = f"{net.path}: input {net.height}x{net.width}, outputs {net.shapes()}"
@@ -33,3 +34,13 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan:
         raise ExportError(f"{told}: could be {names}. Say which: --family {plans[0].family}.")
     wanted = f"is no {hints.family} net" if hints.family else "belongs to no family known here"
     raise ExportError(f"{told}: {wanted}. Families: {known}.")
+
+
+def _refuse_what_is_not_used(net: ForeignNet, hints: Hints, plan: Plan) -> None:
+    said = {"--mask": (hints.masks, "semantic"), "--anchors": (hints.anchors, "darknet")}
+    for option, (value, family) in said.items():
+        if value and plan.family != family:
+            raise SettingsError(
+                f"{net.path}: {option} is for nets of the family {family}, but this is one of "
+                f"{plan.family} (outputs {net.shapes()}). Leave {option} out."
+            )

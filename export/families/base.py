@@ -5,6 +5,7 @@ Adding a family is one file with a ``Family`` in it and one line in ``export/fam
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -88,10 +89,10 @@ class Plan:
 
     def input_spec(self, net: ForeignNet) -> InputSpec:
         """The input of the adopted file."""
-        taken = {t.name for t in net.outputs} | {net.input}
-        name = next(n for n in ("image", "image_bgr", "outrider_image") if n not in taken)
         p = self.preprocess
-        return InputSpec(name, net.height, net.width, resize=p.resize, pad_value=p.pad_value)
+        return InputSpec(
+            net.fresh("image"), net.height, net.width, resize=p.resize, pad_value=p.pad_value
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ def class_names(net: ForeignNet, hints: Hints, channels: int) -> tuple[tuple[str
 
 def _as_names(net: ForeignNet, found: object) -> tuple[str, ...]:
     if isinstance(found, dict):
-        keys = sorted(int(k) for k in found if str(k).isdigit())
+        keys = sorted(int(k) for k in found if str(k).isdecimal())
         if len(keys) == len(found) and keys == list(range(len(keys))):
             by_id = {int(k): str(v) for k, v in found.items()}
             return tuple(by_id[k] for k in keys)
@@ -150,6 +151,12 @@ def _as_names(net: ForeignNet, found: object) -> tuple[str, ...]:
         f"{net.path}: its metadata entry 'names' is neither a list nor a table with the keys "
         "0, 1, 2, …. Give the names with --names FILE."
     )
+
+
+def good_anchors(anchors: Mapping[int, Anchors]) -> bool:
+    """Whether there are strides, each with anchors, of finite positive sizes."""
+    sizes = [side for boxes in anchors.values() for box in boxes for side in box]
+    return all(anchors.values()) and bool(sizes) and all(0 < s < math.inf for s in sizes)
 
 
 def grid_cells(net: ForeignNet, strides: tuple[int, ...]) -> int:

@@ -10,7 +10,15 @@ import numpy as np
 
 from engines.errors import ExportError, SettingsError
 from engines.spec import DetectionHead
-from export.families.base import Anchors, Family, Hints, Plan, Preprocess, class_names
+from export.families.base import (
+    Anchors,
+    Family,
+    Hints,
+    Plan,
+    Preprocess,
+    class_names,
+    good_anchors,
+)
 from export.foreign import Float, ForeignNet, Outputs
 
 CONF, NMS_IOU = 0.25, 0.45
@@ -102,13 +110,16 @@ def _anchors_by_stride(net: ForeignNet, hints: Hints) -> tuple[dict[int, Anchors
             int(s): tuple((float(w), float(h)) for w, h in a)
             for s, a in zip(strides, found, strict=True)
         }
-    except (TypeError, ValueError) as exc:
+    except (TypeError, ValueError, OverflowError) as exc:
         raise ExportError(
             f"{net.path}: its metadata has strides {str(strides)[:60]} and anchors "
             f"{str(found)[:80]}; wanted one list of [width, height] a stride. Give --anchors."
         ) from exc
-    if not all(w > 0 and h > 0 for anchors in table.values() for w, h in anchors):
-        raise ExportError(f"{net.path}: its anchors {table} are not all positive.")
+    if not good_anchors(table):
+        raise ExportError(
+            f"{net.path}: its metadata has anchors {str(found)[:80]}; wanted positive sizes, one "
+            "or more a stride. Give them with --anchors."
+        )
     return table, "the metadata"
 
 

@@ -61,7 +61,7 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
         return None
     known = _known(net)
     heads, said = _heads(net, hints, known)
-    masks = tuple(_plan(head) for head in heads)
+    masks = tuple(_plan(net, head) for head in heads)
     told = known.name if known else "unknown; classes and normalisation as given"
     preprocess = _preprocess(net, hints, known)
     return Plan(
@@ -101,6 +101,18 @@ def _heads(
     outputs = {t.name: t for t in net.outputs}
     given = {h.output: h for h in hints.masks or (known.heads if known else ())}
     origin = "--mask" if hints.masks else f"what is known of {known.name}" if known else ""
+    if len({h.output for h in hints.masks}) < len(hints.masks):
+        raise SettingsError("--mask names an output twice, wanted each head once.")
+    if len({h.name for h in given.values()}) < len(given):
+        raise SettingsError(
+            "--mask gives one name to several masks. Give each its own: --mask OUTPUT:NAME=CLASS,…"
+        )
+    if hints.names is not None and (given or len(outputs) > 1):
+        raise SettingsError(
+            f"{net.path}: --names is for a net with one head; this one has {net.shapes()}, and its "
+            f"classes come from {origin or 'nowhere'}. Say them by head with "
+            "--mask OUTPUT=CLASS,CLASS,… instead."
+        )
     for name in given:
         if name not in outputs:
             raise SettingsError(
@@ -130,8 +142,8 @@ def _heads(
     return tuple(given[n] for n in outputs if n in given), said
 
 
-def _plan(head: MaskHint) -> MaskPlan:
-    labels = f"{head.output}_labels"
+def _plan(net: ForeignNet, head: MaskHint) -> MaskPlan:
+    labels = net.fresh(f"{head.output}_labels")
     background = tuple(c for c in head.classes if c.lower() in BACKGROUND)
     return MaskPlan(head.output, MaskHead(head.name, labels, head.classes, background))
 

@@ -91,8 +91,7 @@ def _refuse_what_the_metadata_excludes(net: ForeignNet) -> None:
         )
     said = [int(n) for n in re.findall(r"\d+", net.metadata.get("imgsz", ""))]
     # A dynamic export may be adopted at another size than its author's; a static one cannot.
-    dynamic = isinstance(arguments, dict) and arguments.get("dynamic") is True
-    if said and not dynamic and tuple((said * 2)[:2]) != (net.height, net.width):
+    if said and not net.open_size and tuple((said * 2)[:2]) != (net.height, net.width):
         raise ExportError(
             f"{net.path}: the metadata says imgsz {said}, but the graph's input is "
             f"{net.height}x{net.width} (height x width). Export it again."
@@ -101,7 +100,7 @@ def _refuse_what_the_metadata_excludes(net: ForeignNet) -> None:
 
 def _notice(net: ForeignNet) -> str:
     parts = (net.metadata.get("description"), net.metadata.get("license"))
-    return "; ".join(p for p in parts if p)
+    return "; ".join(" ".join(p.split()) for p in parts if p)
 
 
 def doubt(plan: Plan, outputs: Outputs) -> str | None:
