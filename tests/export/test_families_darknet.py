@@ -1,0 +1,120 @@
+"""Darknet-style nets: heads are bound to anchors by their stride, and anchors must be sane."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+from engines.model_file import read_spec
+from tests.export.adopting import (
+    APP_ENGINES,
+    adopt_net,
+    refusal,
+    run_adopted,
+    run_foreign,
+    with_metadata,
+)
+from tests.foreign_models import ANCHORS, COLOUR_CLASSES, darknet
+
+
+def test_heads_and_anchors_are_bound_by_stride(tmp_path: Path) -> None:
+    done = adopt_net("darknet", tmp_path)
+    assert done.code == 0, done.said
+    assert "not proven" not in done.said
+    spec = read_spec(done.file)
+    assert (spec.input.height, spec.input.width, spec.input.resize) == (64, 96, "stretch")
+    head = spec.detection
+    assert head is not None
+    assert (head.family, head.box_code) == ("yolo-anchors", "darknet")
+    assert head.classes == COLOUR_CLASSES
+    # The file lists the coarse head first.
+    assert head.outputs == ("yolo16", "yolo32")
+    assert head.strides == (16, 32)
+    assert head.anchors == (ANCHORS[16], ANCHORS[32])
+
+
+@APP_ENGINES
+def test_the_adopted_file_gives_what_the_net_gives_for_its_documented_image(
+    tmp_path: Path, engine: str
+) -> None:
+    frame = np.random.default_rng(3).integers(0, 256, (48, 128, 3), np.uint8)
+    image = cv2.resize(frame, (96, 64), interpolation=cv2.INTER_LINEAR)  # stretched
+    red_green_blue = [image[:, :, c].astype(np.float32) / np.float32(255) for c in (2, 1, 0)]
+    wanted = run_foreign(darknet(), np.stack(red_green_blue)[None])
+    got = run_adopted(adopt_net("darknet", tmp_path).file, np.asarray(image), engine)
+    assert sorted(got) == ["yolo16", "yolo32"]
+    for name in got:
+        np.testing.assert_allclose(got[name], wanted[name], rtol=1e-4, atol=1e-4)
+
+
+def test_names_of_heads_mean_nothing(tmp_path: Path) -> None:
+    model = darknet()
+    swapped = {"yolo16": "yolo32", "yolo32": "yolo16"}
+    for node in model.graph.node:
+        node.output[0] = swapped[node.output[0]]
+    done = adopt_net(model, tmp_path)
+    assert done.code == 0, done.said
+    head = read_spec(done.file).detection
+    assert head is not None
+    assert dict(zip(head.outputs, head.strides, strict=True)) == {"yolo32": 16, "yolo16": 32}
+
+
+def test_missing_anchors_are_asked_for_and_taken(tmp_path: Path) -> None:
+    model = darknet()
+    kept = [p for p in model.metadata_props if p.key == "names"]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    assert "--anchors '{" in refusal(adopt_net(model, tmp_path), code=2)
+    done = adopt_net(model, tmp_path, "--anchors", json.dumps(ANCHORS))
+    assert done.code == 0, done.said
+    head = read_spec(done.file).detection
+    assert head is not None
+    assert head.anchors == (ANCHORS[16], ANCHORS[32])
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ({"anchors": "[[[Infinity, 1], [1, 1]], [[1, 1], [1, 1]]]"}, "wanted positive sizes"),
+        ({"anchors": "[[[0, 1], [1, 1]], [[1, 1], [1, 1]]]"}, "wanted positive sizes"),
+        ({"anchors": "[[], []]"}, "wanted positive sizes"),
+        ({"anchors": "[16, 16]"}, "wanted one list of [width, height] a stride"),
+        ({"strides": "[1e999, 16]"}, "wanted one list of [width, height] a stride"),
+        ({"strides": "[8, 16]"}, "are for the strides [8, 16], but the heads have [16, 32]"),
+        ({"anchors": "[[[1, 1]], [[1, 1], [1, 1]]]"}, "do not divide by [2, 1] anchors"),
+        (
+            {"anchors": "[[[1, 1], [1, 1], [1, 1]], [[1, 1], [1, 1], [1, 1]]]"},
+            "do not divide by [3, 3] anchors",
+        ),
+        ({"scale_x_y": "[1.05, 1.0]"}, "only 1.0 is decoded"),
+        ({"names": '["one"]'}, "has 1 class names, but the graph has 2 class channels"),
+    ],
+)
+def test_metadata_that_contradicts_the_graph_is_refused(
+    tmp_path: Path, entries: dict[str, str], said: str
+) -> None:
+    assert said in refusal(adopt_net(with_metadata(darknet(), **entries), tmp_path))
+
+
+def test_heads_after_sigmoid_are_refused(tmp_path: Path) -> None:
+    model = darknet()
+    for node in list(model.graph.node):
+        name = node.output[0]
+        node.output[0] = f"{name}_raw"
+        model.graph.node.append(onnx.helper.make_node("Sigmoid", [node.output[0]], [name]))
+    assert "they are after sigmoid already" in refusal(adopt_net(model, tmp_path))
+
+
+def test_sizes_beyond_all_numbers_do_no_more_than_fail_the_proof(tmp_path: Path) -> None:
+    model = darknet()
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor).copy()
+        if values.ndim == 1:  # biases of a head; tw of the first anchor
+            values[2] = 200.0  # exp(200) is no float32
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    assert "boxes have no partner" in refusal(adopt_net(model, tmp_path))

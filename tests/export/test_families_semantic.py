@@ -1,0 +1,138 @@
+"""Semantic nets: known ones by their heads, others by what is said on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+from engines.model_file import read_spec
+from tests.export.adopting import APP_ENGINES, adopt_net, refusal, run_adopted, run_foreign
+from tests.foreign_models import MEAN, STD, semantic, twinlite
+
+ANCHORED = ["--mask", "logits=a,b,c", "--anchors", '{"8": [[1, 1]]}']
+IMAGENET = ["--colour", "RGB", "--mean", ",".join(map(str, MEAN)), "--std", ",".join(map(str, STD))]
+
+
+def test_a_known_net_needs_no_options(tmp_path: Path) -> None:
+    done = adopt_net("twinlite", tmp_path)
+    assert done.code == 0, done.said
+    assert "not proven" not in done.said
+    spec = read_spec(done.file)
+    assert spec.detection is None
+    assert (spec.input.height, spec.input.width, spec.input.resize) == (64, 96, "stretch")
+    assert [(m.name, m.output, m.classes, m.background) for m in spec.masks] == [
+        ("drivable", "drive_area_labels", ("background", "drivable"), ("background",)),
+        ("lanes", "lane_line_labels", ("background", "lane"), ("background",)),
+    ]
+    assert [(t.shape, t.dtype) for t in spec.outputs] == [((1, 64, 96), "uint8")] * 2
+    assert "MIT" in spec.notice
+
+
+@APP_ENGINES
+def test_the_masks_of_a_known_net_are_its_best_classes(tmp_path: Path, engine: str) -> None:
+    frame = np.random.default_rng(4).integers(0, 256, (48, 128, 3), np.uint8)
+    image = np.asarray(cv2.resize(frame, (96, 64), interpolation=cv2.INTER_LINEAR))
+    red_green_blue = [image[:, :, c].astype(np.float32) / np.float32(255) for c in (2, 1, 0)]
+    wanted = run_foreign(twinlite(), np.stack(red_green_blue)[None])
+    got = run_adopted(adopt_net("twinlite", tmp_path).file, image, engine)
+    for logits, labels in (("drive_area", "drive_area_labels"), ("lane_line", "lane_line_labels")):
+        best = wanted[logits].argmax(axis=1)
+        assert 0.05 < best.mean() < 0.95  # both classes are seen
+        assert (got[labels] == best).mean() > 0.999
+
+
+@APP_ENGINES
+def test_an_unknown_net_is_normalised_as_said(tmp_path: Path, engine: str) -> None:
+    done = adopt_net("semantic", tmp_path)
+    assert done.code == 0, done.said
+    image = np.random.default_rng(5).integers(0, 256, (64, 96, 3), np.uint8)
+    image = image.repeat(4, axis=0).repeat(4, axis=1)[:64, :96]  # cells as large as the mask's
+    planes = [
+        (image[:, :, c].astype(np.float32) - np.float32(MEAN[i])) / np.float32(STD[i])
+        for i, c in enumerate((2, 1, 0))
+    ]
+    best = run_foreign(semantic(), np.stack(planes)[None])["logits"].argmax(axis=1)
+    assert set(np.unique(best)) == {0, 1, 2}
+    got = run_adopted(done.file, image, engine)["logits_labels"]
+    assert (got == best).mean() > 0.998  # of 384 labels, none or one on the border of two classes
+    (mask,) = read_spec(done.file).masks
+    assert (mask.name, mask.classes) == ("street", ("background", "red", "blue"))
+    assert mask.background == ("background",)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "--mask logits=CLASS0,…,CLASS2"),
+        (["--mask", "logits=a,b,c"], "Give --colour RGB|BGR, --mean R,G,B, --std R,G,B"),
+        (["--mask", "logits=a,b,c", "--colour", "BGR"], "Give --mean R,G,B, --std R,G,B"),
+        (["--mask", "nothing=a,b,c", *IMAGENET], "--mask names the output 'nothing'"),
+        (["--mask", "logits=a,b,c", "--mask", "logits=d,e,f", *IMAGENET], "an output twice"),
+        (["--mask", "logits", *IMAGENET], "wanted OUTPUT[:NAME]=CLASS,CLASS"),
+        (["--mask", "logits=a,,c", *IMAGENET], "wanted OUTPUT[:NAME]=CLASS,CLASS"),
+        (["--family", "semantic", *ANCHORED, *IMAGENET], "Leave --anchors out"),
+    ],
+)
+def test_what_is_missing_is_asked_for_by_option(
+    tmp_path: Path, options: list[str], said: str
+) -> None:
+    assert said in refusal(adopt_net(semantic(), tmp_path, *options), code=2)
+
+
+def test_names_serve_for_a_single_head(tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("void\nred\nblue\n")
+    done = adopt_net(semantic(), tmp_path, "--names", names, *IMAGENET)
+    assert done.code == 0, done.said
+    (mask,) = read_spec(done.file).masks
+    assert (mask.classes, mask.background) == (("void", "red", "blue"), ("void",))
+    folder = tmp_path / "two"
+    folder.mkdir()
+    message = refusal(adopt_net("twinlite", folder, "--names", names), code=2)
+    assert "--names is for a net with one head" in message
+
+
+def test_more_or_fewer_classes_than_channels_are_refused(tmp_path: Path) -> None:
+    done = adopt_net(semantic(), tmp_path, "--mask", "logits=a,b", *IMAGENET)
+    assert "gives 2 classes for logits, but the graph has 3 channels" in refusal(done)
+
+
+def test_two_masks_of_one_name_are_refused(tmp_path: Path) -> None:
+    masks = ["--mask", "drive_area:x=a,b", "--mask", "lane_line:x=c,d"]
+    assert "one name to several masks" in refusal(adopt_net("twinlite", tmp_path, *masks), code=2)
+
+
+def test_one_head_of_two_can_be_taken(tmp_path: Path) -> None:
+    done = adopt_net("twinlite", tmp_path, "--mask", "lane_line:paint=road,paint")
+    assert done.code == 0, done.said
+    spec = read_spec(done.file)
+    assert [m.name for m in spec.masks] == ["paint"]
+    assert [t.name for t in spec.outputs] == ["lane_line_labels"]
+
+
+def test_a_value_of_the_graph_may_bear_the_name_of_a_mask(tmp_path: Path) -> None:
+    model = twinlite()
+    taken = model.graph.initializer[0].name
+    model.graph.initializer[0].name = "drive_area_labels"
+    for node in model.graph.node:
+        node.input[:] = ["drive_area_labels" if n == taken else n for n in node.input]
+    done = adopt_net(model, tmp_path)
+    assert done.code == 0, done.said
+    assert [m.output for m in read_spec(done.file).masks] == [
+        "drive_area_labels_2",
+        "lane_line_labels",
+    ]
+
+
+def test_classes_that_are_equal_everywhere_are_refused(tmp_path: Path) -> None:
+    model = twinlite()
+    zero = onnx.numpy_helper.from_array(np.zeros(1, np.float32), "zero")
+    model.graph.initializer.append(zero)
+    model.graph.node[-1].output[0] = "lanes"
+    model.graph.node.append(onnx.helper.make_node("Mul", ["lanes", "zero"], ["lane_line"]))
+    message = refusal(adopt_net(model, tmp_path))
+    assert "all classes of lane_line are equal everywhere" in message

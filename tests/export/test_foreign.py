@@ -1,0 +1,326 @@
+"""Foreign files: opsets, open sizes, initialisers, int8, outside weights, and what is no model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from engines.model_file import read_spec
+from tests.export.adopting import (
+    adopt_file,
+    adopt_net,
+    refusal,
+    run_adopted,
+    run_foreign,
+    with_metadata,
+)
+from tests.foreign_models import FOREIGN, colour_frame, options_for, ultralytics, yolox
+
+
+def with_input(model: onnx.ModelProto, *dims: int | str) -> onnx.ModelProto:
+    """The graph with another input shape written on it; '' leaves a dimension unknown."""
+    for dim, value in zip(model.graph.input[0].type.tensor_type.shape.dim, dims, strict=True):
+        dim.Clear()
+        if isinstance(value, int):
+            dim.dim_value = value
+        elif value:
+            dim.dim_param = value
+    return model
+
+
+@pytest.mark.parametrize("opset", range(11, 22))
+@pytest.mark.parametrize("name", ["ultralytics", "yolox", "darknet", "twinlite"])
+def test_opsets_11_to_21_are_adopted(tmp_path: Path, name: str, opset: int) -> None:
+    done = adopt_net(FOREIGN[name](opset=opset), tmp_path, name=name)
+    assert done.code == 0, done.said
+    assert f"opset {opset}," in done.said
+    assert "not proven" not in done.said
+
+
+@pytest.mark.parametrize("name", sorted(FOREIGN))
+def test_initialisers_may_be_listed_among_the_inputs(tmp_path: Path, name: str) -> None:
+    model = FOREIGN[name](opset=11)
+    model.ir_version = 3  # which wanted it so
+    for tensor in model.graph.initializer:
+        listed = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        model.graph.input.append(listed)
+    done = adopt_net(model, tmp_path, name=name)
+    assert done.code == 0, done.said
+    assert [i.name for i in onnx.load(done.file).graph.input] == ["image"]
+
+
+@pytest.mark.parametrize("dims", [("n", 3, "h", "w"), ("", "", "", ""), (-1, 3, -1, -1)])
+def test_an_open_size_is_the_one_in_the_metadata(
+    tmp_path: Path, dims: tuple[int | str, ...]
+) -> None:
+    done = adopt_net(with_input(ultralytics(), *dims), tmp_path)
+    assert done.code == 0, done.said
+    spec = read_spec(done.file)
+    assert (spec.input.height, spec.input.width) == (64, 96)
+
+
+def test_an_open_size_that_nothing_says_is_asked_for(tmp_path: Path) -> None:
+    message = refusal(adopt_net(with_input(yolox(), 1, 3, "h", "w"), tmp_path, name="yolox"), 2)
+    assert "--size HxW" in message
+    model = with_input(yolox(), 1, 3, "h", "w")  # convolutions only: it runs at any size
+    done = adopt_net(model, tmp_path, "--size", "96x128", name="yolox")
+    assert done.code == 0, done.said
+    spec = read_spec(done.file)
+    assert (spec.input.height, spec.input.width) == (96, 128)
+
+
+def test_a_dynamic_export_may_be_adopted_at_another_size_than_its_metadata_says(
+    tmp_path: Path,
+) -> None:
+    model = with_input(ultralytics(32, 64), 1, 3, "h", "w")
+    model = with_metadata(model, imgsz="[640, 640]")
+    done = adopt_net(model, tmp_path, "--size", "32x64")
+    assert done.code == 0, done.said
+
+
+@pytest.mark.parametrize(
+    ("size", "code", "said"),
+    [
+        ("32x64", 4, "--size 32x64 contradicts the graph, whose input is fixed at 64x96"),
+        ("0x64", 2, "wanted HEIGHTxWIDTH"),
+        ("64", 2, "wanted HEIGHTxWIDTH"),
+        ("9000x9000", 2, "wanted HEIGHTxWIDTH of 1 to 8192"),
+        ("", 2, "wanted HEIGHTxWIDTH"),
+    ],
+)
+def test_a_size_that_contradicts_the_graph_or_is_none_is_refused(
+    tmp_path: Path, size: str, code: int, said: str
+) -> None:
+    assert said in refusal(adopt_net("ultralytics", tmp_path, "--size", size), code)
+
+
+@pytest.mark.parametrize("imgsz", ["[99999999999999999999, 640]", "[100000, 100000]"])
+def test_a_size_beyond_all_memory_is_refused(tmp_path: Path, imgsz: str) -> None:
+    model = with_metadata(with_input(ultralytics(), 1, 3, "h", "w"), imgsz=imgsz)
+    assert "wanted at most 8192 a side" in refusal(adopt_net(model, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("dims", "kind", "said"),
+    [
+        ((2, 3, 64, 96), TensorProto.FLOAT, "one image a run, colour planes first"),
+        ((1, 1, 64, 96), TensorProto.FLOAT, "one image a run, colour planes first"),
+        ((1, 64, 96, 3), TensorProto.FLOAT, "one image a run, colour planes first"),
+        ((1, 3, 64, 96), TensorProto.FLOAT16, "images float16[1, 3, 64, 96], wanted float32"),
+        ((1, 3, 64, 96), TensorProto.UINT8, "images uint8[1, 3, 64, 96], wanted float32"),
+        ((1, 3, 64, 96), 999, "images unknown type[1, 3, 64, 96], wanted float32"),
+    ],
+)
+def test_an_input_that_is_no_float_image_is_refused(
+    tmp_path: Path, dims: tuple[int, ...], kind: int, said: str
+) -> None:
+    model = with_input(ultralytics(), *dims)
+    model.graph.input[0].type.tensor_type.elem_type = kind
+    assert said in refusal(adopt_net(model, tmp_path))
+
+
+def test_no_input_or_two_are_refused(tmp_path: Path) -> None:
+    model = ultralytics()
+    second = helper.make_tensor_value_info("original_size", TensorProto.INT64, [1, 2])
+    model.graph.input.append(second)
+    assert "has 2 inputs (images float[1, 3, 64, 96], original_size int64[1, 2])" in refusal(
+        adopt_net(model, tmp_path)
+    )
+    del model.graph.input[:]
+    assert "has 0 inputs (none)" in refusal(adopt_net(model, tmp_path))
+
+
+class _Calibration:
+    def __init__(self) -> None:
+        self.blobs: Iterator[np.ndarray] = (
+            colour_frame(seed)[:, :, ::-1].transpose(2, 0, 1)[None].astype(np.float32) / 255
+            for seed in range(3)
+        )
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        blob = next(self.blobs, None)
+        return None if blob is None else {"images": np.ascontiguousarray(blob)}
+
+
+@pytest.mark.parametrize("form", ["dynamic", "QDQ"])
+@pytest.mark.filterwarnings("default")  # of the quantiser's own making
+def test_int8_files_are_adopted(tmp_path: Path, form: str) -> None:
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    source, path = tmp_path / "f32.onnx", tmp_path / "net.onnx"
+    model = FOREIGN["darknet"]()
+    source.write_bytes(model.SerializeToString())
+    if form == "dynamic":
+        quantization.quantize_dynamic(source, path, weight_type=quantization.QuantType.QUInt8)
+    else:
+        quantization.quantize_static(
+            source, path, _Calibration(), quant_format=quantization.QuantFormat.QDQ
+        )
+    made = onnx.load(path)
+    kinds = {node.op_type for node in made.graph.node}
+    assert kinds & {"ConvInteger", "QuantizeLinear"}
+    kept = {p.key: p.value for p in model.metadata_props}
+    path.write_bytes(with_metadata(made, **kept).SerializeToString())
+    done = adopt_file(path)
+    assert done.code == 0, done.said
+    assert "not proven" not in done.said
+    assert read_spec(done.file).precision == "int8"
+
+
+def external(model: onnx.ModelProto, location: str, **more: str) -> tuple[onnx.ModelProto, bytes]:
+    """The graph with its first weights in a file, and what belongs into that."""
+    tensor = model.graph.initializer[0]
+    data = bytes(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": location, **more}.items():
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
+    return model, data
+
+
+def test_weights_beside_the_model_become_part_of_the_adopted_file(tmp_path: Path) -> None:
+    model, data = external(ultralytics(), "weights.bin")
+    (tmp_path / "weights.bin").write_bytes(data)
+    done = adopt_net(model, tmp_path)
+    assert done.code == 0, done.said
+    (tmp_path / "weights.bin").unlink()
+    frame = colour_frame(9)
+    blob = frame[:, :, ::-1].transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
+    wanted = run_foreign(ultralytics(), blob)["output0"]
+    got = run_adopted(done.file, frame, "onnxruntime")["output0"]
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname", "a/../../secret.bin", ""])
+def test_weights_that_leave_the_folder_are_refused(tmp_path: Path, location: str) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    model, data = external(ultralytics(), location)
+    (tmp_path / "secret.bin").write_bytes(data)
+    assert "outside the model's folder" in refusal(adopt_net(model, folder))
+
+
+def test_weights_of_a_nested_graph_that_leave_the_folder_are_refused(tmp_path: Path) -> None:
+    inner = helper.make_graph(
+        [helper.make_node("Identity", ["w"], ["out"])],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1])],
+        [numpy_helper.from_array(np.ones(1, np.float32), "w")],
+    )
+    inner.initializer[0].ClearField("raw_data")
+    inner.initializer[0].data_location = TensorProto.EXTERNAL
+    entry = inner.initializer[0].external_data.add()
+    entry.key, entry.value = "location", "../secret.bin"
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "secret.bin").write_bytes(bytes(4))
+    model = ultralytics()
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    model.graph.node.append(
+        helper.make_node("If", ["yes"], ["unused"], then_branch=inner, else_branch=inner)
+    )
+    message = refusal(adopt_net(model, folder))
+    assert "'../secret.bin'" in message
+    assert "outside" in message
+
+
+@pytest.mark.parametrize(
+    "more", [{"offset": "-5"}, {"offset": "99999"}, {"length": "abc"}, {"length": str(10**15)}]
+)
+def test_weights_at_impossible_places_are_refused(tmp_path: Path, more: dict[str, str]) -> None:
+    model, data = external(ultralytics(), "weights.bin", **more)
+    (tmp_path / "weights.bin").write_bytes(data)
+    refusal(adopt_net(model, tmp_path))
+
+
+def test_weights_behind_a_link_or_cut_short_or_missing_are_refused(tmp_path: Path) -> None:
+    model, data = external(ultralytics(), "weights.bin")
+    weights = tmp_path / "weights.bin"
+    assert "which is missing" in refusal(adopt_net(model, tmp_path))
+    weights.write_bytes(data[:10])
+    refusal(adopt_net(model, tmp_path))
+    weights.unlink()
+    weights.symlink_to("/etc/hostname")
+    assert "outside the model's folder" in refusal(adopt_net(model, tmp_path))
+
+
+@pytest.mark.parametrize("size", [0, 10, 100, 2000])
+def test_a_truncated_file_is_refused(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(ultralytics().SerializeToString()[:size])
+    assert f"got {size} bytes, wanted a whole ONNX file" in refusal(adopt_file(path))
+
+
+@pytest.mark.parametrize("data", [b"hello", b"\x89PNG\r\n\x1a\n" + bytes(100), bytes(5000)])
+def test_what_is_no_model_is_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(data)
+    assert "wanted a whole ONNX file" in refusal(adopt_file(path))
+
+
+def test_folders_and_missing_files_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "folder.onnx"
+    folder.mkdir()
+    assert "Is a directory" in refusal(adopt_file(folder))
+    assert "no such model file" in refusal(adopt_file(tmp_path / "missing.onnx"))
+    assert "Is a directory" in refusal(adopt_file(Path(os.sep), "-o", tmp_path / "x.onnx"))
+
+
+def test_metadata_that_is_no_text_does_not_stop_an_adoption(tmp_path: Path) -> None:
+    data = with_metadata(ultralytics(), author="QQQQ").SerializeToString()
+    path = tmp_path / "net.onnx"
+    path.write_bytes(data.replace(b"QQQQ", b"\xff\xfe\xff\xfe"))
+    done = adopt_file(path)
+    assert done.code == 0, done.said
+
+
+@pytest.mark.parametrize("fault", ["operator", "opset", "output", "ir"])
+def test_a_graph_that_does_not_run_is_refused(tmp_path: Path, fault: str) -> None:
+    model = ultralytics()
+    if fault == "operator":
+        model.graph.node[0].op_type = "Bogus"
+    elif fault == "opset":
+        model.opset_import[0].version = 99
+    elif fault == "output":
+        model.graph.output[0].name = "nowhere"
+    else:
+        model.ir_version = 99
+    assert "ONNX Runtime cannot open it" in refusal(adopt_net(model, tmp_path))
+
+
+def test_an_adopted_file_is_not_adopted_again(tmp_path: Path) -> None:
+    done = adopt_file(adopt_net("twinlite", tmp_path).file)
+    assert done.code == 4
+    assert "there is nothing to adopt" in done.said
+
+
+@pytest.mark.parametrize("name", sorted(FOREIGN))
+def test_a_family_that_the_net_is_not_of_is_refused(tmp_path: Path, name: str) -> None:
+    other = "yolox" if name != "yolox" else "darknet"
+    path = tmp_path / "net.onnx"
+    path.write_bytes(FOREIGN[name]().SerializeToString())
+    options = [*options_for(name, tmp_path), "--family", other]
+    assert f"is no {other} net" in refusal(adopt_file(path, *options))
+
+
+def test_an_unknown_family_names_the_known_ones(tmp_path: Path) -> None:
+    done = adopt_net("ultralytics", tmp_path, "--family", "bogus")
+    assert done.code == 2
+    assert "'ultralytics', 'yolox', 'darknet', 'semantic'" in done.said
+
+
+def test_outputs_of_no_family_are_named_in_the_refusal(tmp_path: Path) -> None:
+    model = yolox()
+    model.graph.node[-1].output[0] = "grid"
+    model.graph.initializer.append(numpy_helper.from_array(np.array([-1], np.int64), "flat"))
+    model.graph.node.append(helper.make_node("Reshape", ["grid", "flat"], ["output"]))
+    message = refusal(adopt_net(model, tmp_path, name="yolox"))
+    assert "outputs output float32[882]: belongs to no family known here" in message
+    assert "yolox: YOLOX with raw grids" in message
