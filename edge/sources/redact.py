@@ -16,6 +16,7 @@ _AUTHORITY = re.compile(r"[^/?#]*")
 # A host name or a bracketed IPv6 address, a port, and the punctuation of a sentence around it.
 _PLAIN_HOST = re.compile(r"""(\[[^\]@]*\]|[^:@\[\]]*)(:\d+)?['"`,.;)\]>}]*""")
 _ENCODED_LOGIN = re.compile(r"(?i)(%3A(?:%2F){2})[^\s&]*%40")
+_END_OF_URL = re.compile(r"""[\s,;]['"`(\[<{]*$""")
 _PARAMETER = re.compile(r"(?<=[?&;#/])([^=?&;#/\s]+)=([^;&#\s]*)((?:;[^&#\s]*)?)")
 
 _SECRET_PARTS = ("token", "key", "pass", "pwd", "sig", "secret", "auth", "cred", "session", "jwt")
@@ -28,20 +29,37 @@ def redact(text: str) -> str:
     ``rtsp://user:pa@ss@cam/1?token=x`` becomes ``rtsp://***@cam/1?token=***``. Passwords that hold
     unescaped ``@ / ? #`` are covered: everything up to the last ``@`` of such a URL goes.
     """
-    parts = _SCHEME.split(text)
-    for i in range(2, len(parts), 2):  # text, scheme, rest, scheme, rest, ...
-        parts[i] = _without_parameters(_without_login(parts[i]))
-    return "".join(parts)
+    before, *parts = _SCHEME.split(text)  # text, scheme, rest, scheme, rest, ...
+    done = [before]
+    while parts:
+        scheme, rest, *parts = parts
+        while parts and _login_goes_on(rest):  # "user:pa://ss@host": no scheme, but a password
+            rest, parts = rest + parts[0] + parts[1], parts[2:]
+        done += [scheme, _without_parameters(_without_login(rest))]
+    return "".join(done)
+
+
+def _authority(url: str) -> str:
+    match = _AUTHORITY.match(url)
+    return match.group() if match else ""
+
+
+def _login_goes_on(rest: str) -> bool:
+    """Whether what follows ``scheme://`` is the beginning of a login whose host is yet to come."""
+    authority = _authority(re.split(r"\s", rest, maxsplit=1)[0])
+    if _PLAIN_HOST.fullmatch(authority):
+        return not rest
+    return "@" not in rest or authority.endswith("@") or not _END_OF_URL.search(rest)
 
 
 def _without_login(rest: str) -> str:
     """``rest`` is what follows ``scheme://`` up to the next scheme or the end of the text."""
     url = re.split(r"\s", rest, maxsplit=1)[0]
-    match = _AUTHORITY.match(url)
-    authority = match.group() if match else ""
+    authority = _authority(url)
     plain = _PLAIN_HOST.fullmatch(authority)
-    if plain is None and "@" not in authority:
-        # "user:pa/ss@host": the slash ended the authority early; a space may have as well.
+    if plain is None:
+        # "user:pa/ss@host": the slash ended the authority early; a space may have as well, even
+        # behind an "@" ("user:p@ ss@host"). An "@" further on in a sentence takes the host along.
         url = rest
     elif plain is not None:
         # "user:12/34@host" looks like host, port and path; without a port no password can be there.

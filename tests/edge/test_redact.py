@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from edge.sources.redact import redact
@@ -24,6 +24,11 @@ from edge.sources.redact import redact
         ("rtsp://u:p@s/w?r#d@cam/1", "rtsp://***@cam/1"),
         ("rtsp://u:p?ss#1@cam/1", "rtsp://***@cam/1"),
         ("rtsp://u:my pass@cam/1", "rtsp://***@cam/1"),
+        ("rtsp://u:p@ ss@cam/1", "rtsp://***@cam/1"),
+        ("rtsp://u:p@s s@cam/1", "rtsp://***@cam/1"),
+        ("rtsp://u://p/@cam/1", "rtsp://***@cam/1"),
+        ("rtsp://u:p://q/@cam/1", "rtsp://***@cam/1"),
+        ("rtsp://u:@p://q/@cam/1", "rtsp://***@cam/1"),
         ("rtsp://u:p'q\"r@cam/1", "rtsp://***@cam/1"),
         ("rtsp://u:p@[fe80::1%25eth0]:554/1", "rtsp://***@[fe80::1%25eth0]:554/1"),
         ("RTSP://u:p@cam", "RTSP://***@cam"),
@@ -81,6 +86,8 @@ SECRET = "S3CR3T"
     user=st.text(alphabet="ab1", min_size=1, max_size=3),
 )
 def test_no_password_survives_whatever_stands_around_it(before: str, after: str, user: str) -> None:
+    # "u:p@cam and S3CR3T://…": behind a space it is the scheme of another URL
+    assume(not ("@" in before and " " in before and "://" in after))
     text = redact(f"rtsp://{user}:{before}{SECRET}{after}@10.0.0.5:554/live")
     assert SECRET not in text
     assert text.endswith("10.0.0.5:554/live")
