@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from engines.errors import OutriderError, SinkError
+from engines.errors import OutriderError, SettingsError, SinkError
 
 if TYPE_CHECKING:
     import threading
@@ -130,7 +130,11 @@ def _parts(settings: Settings) -> Parts:
 
     def open_sinks(source: Source) -> Iterator[Sink]:
         for text in settings.output.sinks:
-            yield open_sink(text, fps=source.fps, live=source.live)
+            try:
+                sink = open_sink(text, fps=source.fps, live=source.live)
+            except SinkError as exc:  # nothing is written yet: a wrong place, not a full disk
+                raise SettingsError(str(exc)) from exc
+            yield sink
 
     def open_overlay() -> Any:
         from edge.overlay import Overlay

@@ -30,6 +30,8 @@ def load_model(path: Path) -> onnx.ModelProto:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # /dev/zero would never end
+            raise ModelError(f"{path}: not a regular file, wanted an ONNX file.")
         data = path.read_bytes()
     except FileNotFoundError as exc:
         raise ModelError(f"{path}: no such model file. Check the path given to --model.") from exc

@@ -17,9 +17,13 @@ def check_place(path: Path) -> None:
         SinkError: the folder is missing or not writable, or the path is not that of a file.
     """
     folder = path.parent
-    if not folder.is_dir():
+    try:
+        folder_there, is_folder, there = folder.is_dir(), path.is_dir(), path.exists()
+    except OSError as exc:  # a name too long, a closed folder above
+        raise SinkError(f"{path}: cannot be written: {exc.strerror}; choose another name") from exc
+    if not folder_there:
         raise SinkError(f"{path}: there is no folder {folder}; make it first: mkdir -p {folder}")
-    if path.is_dir():
+    if is_folder:
         raise SinkError(f"{path}: is a folder, wanted the name of a file")
-    if not os.access(path if path.exists() else folder, os.W_OK):
+    if not os.access(path if there else folder, os.W_OK):
         raise SinkError(f"{path}: no permission to write there; choose another place")

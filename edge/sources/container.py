@@ -32,8 +32,9 @@ def open_file(path: Path) -> InputContainer:
     """
     try:
         info = path.stat()
-        with path.open("rb"):
-            pass
+        if stat.S_ISREG(info.st_mode):  # opening a pipe would wait for its writer
+            with path.open("rb"):
+                pass
     except FileNotFoundError as exc:
         raise SourceError(f"{path}: no such file or folder{_nearest_file(path)}") from exc
     except OSError as exc:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,11 +67,17 @@ def test_several_sinks_are_written_at_once(model: Path, tmp_path: Path) -> None:
         (["none.toml"], 2, "none.toml: no such settings file"),
         (["--model", "none.onnx", "--source", "synthetic:96x64@30"], 4, "none.onnx"),
         (["--source", "none.mp4"], 3, "none.mp4"),
+        (["--source", "pipe.mp4"], 3, "pipe.mp4: not a regular file, wanted a video file"),
+        (["--model", "pipe.mp4"], 4, "pipe.mp4: not a regular file, wanted an ONNX file"),
+        (["--sink", "none/out.mp4"], 2, "there is no folder none; make it first: mkdir -p none"),
+        (["--sink", f"{'x' * 300}.mp4"], 2, "cannot be written: File name too long"),
+        (["--metrics", "none/m.json"], 2, "metrics none/m.json: no folder none"),
     ],
 )
 def test_bad_input_is_told_with_its_exit_code(
     arguments: list[str], code: int, said: str, model: Path, tmp_path: Path
 ) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")  # opening it would wait for ever
     given = arguments if "--model" in arguments else [*arguments, "--model", str(model)]
     done = edge("run", "--frames", "1", *given, cwd=tmp_path)
     assert done.returncode == code, done.stderr
