@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -110,18 +111,18 @@ def test_outputs_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_a_folder_that_is_closed_to_the_user_is_refused(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o555)
-    path = tmp_path / "net.onnx"
-    path.write_bytes(ultralytics().SerializeToString())
-    frames = write_frames(tmp_path / "frames")
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o055)
-    with unprivileged():
-        done = adopt_file(path, "-o", closed / "x.onnx", frames=frames)
-    assert "Permission denied" in refusal(done)
+def test_a_folder_that_is_closed_to_the_user_is_refused() -> None:
+    # Outside tmp_path, into which nobody but its owner may look.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "net.onnx").write_bytes(ultralytics().SerializeToString())
+        frames = write_frames(folder / "frames")
+        closed = folder / "closed"
+        closed.mkdir(mode=0o555)
+        with unprivileged():
+            done = adopt_file(folder / "net.onnx", "-o", closed / "x.onnx", frames=frames)
+        assert "Permission denied" in refusal(done)
 
 
 def test_the_foreign_file_is_never_written_over(tmp_path: Path) -> None:
