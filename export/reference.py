@@ -26,7 +26,7 @@ Box: TypeAlias = tuple[int, float, list[float]]
 def reference_blob(frame: Image, wanted: Preprocess, height: int, width: int) -> Float:
     """The foreign net's input (1, 3, H, W) as its family documents it."""
     x0, y0, w, h = _window(frame.shape[1], frame.shape[0], width, height, wanted.resize)
-    canvas = np.full((height, width, 3), wanted.pad_value, np.float32)
+    canvas: Float = np.full((height, width, 3), wanted.pad_value, np.float32)
     canvas[y0 : y0 + h, x0 : x0 + w] = cv2.resize(frame, (w, h), interpolation=cv2.INTER_LINEAR)
     if wanted.colour == "RGB":
         canvas = canvas[:, :, ::-1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +37,12 @@ def nms_per_class(
     # OpenCV's loop in C++ beat NumPy at every size measured. On one thread, in ms, a NumPy loop
     # over the boxes kept, one NumPy IoU matrix, OpenCV: N = 10: 0.034, 0.020, 0.005; N = 100: 0.18,
     # 0.075, 0.031; N = 1000: 1.7, 10.8, 0.39; 1000 boxes of which 300 stay: 9.3, 11.0, 1.9.
-    xywh = np.concatenate((xyxy[order, :2], size[order]), axis=1).astype(np.float64)
+    xywh: Any = np.concatenate((xyxy[order, :2], size[order]), axis=1).astype(np.float64)
     # It parts the classes by shifting class c by c · (largest x or y + 1), which is right only
     # where no coordinate is negative; boxes that reach beyond the edge have such.
     xywh[:, :2] -= xywh[:, :2].min(axis=0)
     kept = cv2.dnn.NMSBoxesBatched(
-        xywh,  # type: ignore[arg-type]  # arrays are taken too, and spare the lists
+        xywh,  # arrays are taken too, and spare the lists
         scores[order],  # type: ignore[arg-type]
         class_ids[order],  # type: ignore[arg-type]
         -1.0,

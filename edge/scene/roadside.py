@@ -39,7 +39,9 @@ class Fence:
             pen.end()
             dark = [c * 0.82 for c in colour]
             if z < 45:
-                lines: Floats = np.arange(max(near, 4.0) // 0.9, z // 0.9) * 0.9 + (z % 0.9)
+                lines: Floats = np.arange(
+                    max(near, 4.0) // 0.9, z // 0.9, dtype=np.float64
+                ) * 0.9 + (z % 0.9)
                 if self.kind == "boards" and len(lines):
                     pen.decal(self._posts(lines[lines < z], 0.04), dark)
                 else:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import struct
 import threading
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edge.sources import SourceOptions, open_source
 from edge.sources.base import Source
 from edge.sources.images import find_images, read_image
 from edge.sources.options import Policy
+from edge.types import Image
 from engines.errors import SourceError
 
 
@@ -71,7 +74,7 @@ def test_a_folder_whose_name_looks_like_a_glob_is_a_folder(tmp_path: Path) -> No
     ],
 )
 def test_grey_alpha_and_16_bits_become_bgr(
-    tmp_path: Path, pixels: np.ndarray, wanted: tuple[int, int, int]
+    tmp_path: Path, pixels: NDArray[Any], wanted: tuple[int, int, int]
 ) -> None:
     path = tmp_path / "x.png"
     assert cv2.imwrite(str(path), pixels)
@@ -81,7 +84,7 @@ def test_grey_alpha_and_16_bits_become_bgr(
     assert np.abs(image.astype(int) - wanted).max() <= 1
 
 
-def jpeg(image: np.ndarray, exif_orientation: int | None = None) -> bytes:
+def jpeg(image: Image, exif_orientation: int | None = None) -> bytes:
     data = cv2.imencode(".jpg", image)[1].tobytes()
     if exif_orientation is None:
         return data

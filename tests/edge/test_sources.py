@@ -15,6 +15,7 @@ from edge.sources import SOURCES, SourceOptions, kind_of, open_source
 from edge.sources.base import Source
 from edge.sources.options import Flip, RotateDeg
 from edge.sources.orient import flipped, rotated
+from edge.types import Image
 from engines.errors import SettingsError, SourceError
 from tests.edge import loopback
 from tests.edge.media_files import write_video
@@ -151,7 +152,7 @@ def test_the_contract_of_a_source(text: str) -> None:
 def test_turning_and_mirroring_by_hand() -> None:
     image = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)[:, :, None].repeat(3, 2)  # (2, 3, 3)
 
-    def grid(turned: np.ndarray) -> list[list[int]]:
+    def grid(turned: Image) -> list[list[int]]:
         return [[int(v) for v in row] for row in turned[:, :, 0]]
 
     assert grid(rotated(image, 0)) == [[1, 2, 3], [4, 5, 6]]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.model_file import read_spec
@@ -138,12 +140,12 @@ def test_no_input_or_two_are_refused(tmp_path: Path) -> None:
 
 class _Calibration:
     def __init__(self) -> None:
-        self.blobs: Iterator[np.ndarray] = (
+        self.blobs: Iterator[NDArray[Any]] = (
             colour_frame(seed)[:, :, ::-1].transpose(2, 0, 1)[None].astype(np.float32) / 255
             for seed in range(3)
         )
 
-    def get_next(self) -> dict[str, np.ndarray] | None:
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
         blob = next(self.blobs, None)
         return None if blob is None else {"images": np.ascontiguousarray(blob)}
 

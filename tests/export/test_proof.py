@@ -15,6 +15,7 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from edge.letterbox import Letterbox
@@ -42,7 +43,7 @@ def adopt_with(fault: Fault, net: str, folder: Path, monkeypatch: pytest.MonkeyP
     return adopt_net(net, folder)
 
 
-def set_constant(model: onnx.ModelProto, name: str, values: np.ndarray) -> None:
+def set_constant(model: onnx.ModelProto, name: str, values: NDArray[Any]) -> None:
     (tensor,) = (t for t in model.graph.initializer if t.name == f"outrider/{name}_value")
     assert list(tensor.dims) == list(values.shape)
     tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
@@ -67,7 +68,7 @@ def forget_the_image(model: onnx.ModelProto) -> None:
 
 
 def insert_last(
-    model: onnx.ModelProto, output: str, op: str, values: np.ndarray, **how: Any
+    model: onnx.ModelProto, output: str, op: str, values: NDArray[Any], **how: Any
 ) -> None:
     """One more node before an output."""
     for node in model.graph.node:
