@@ -41,7 +41,7 @@ CORNERS: Final = 9
 (FOOT, EAVES, OUT, OUT_TOP, GUTTER, RIDGE, BAND_LOW, BAND_HIGH, CORNICE) = range(CORNERS)
 FRAME_Z, FRAME_Y = np.array([[-0.12, 0.12, 0.12, -0.12], [-0.14, -0.14, 0.12, 0.12]])  # metres
 # Fronts that span so many px are painted as lines of panes, as a lattice, as panes, with frames.
-ROWS_PX, LATTICE_PX, PANES_PX, FRAMES_PX = 11.0, 22.0, 66.0, 130.0
+ROWS_PX, LATTICE_PX, PANES_PX, FRAMES_PX = 11.0, 22.0, 66.0, 145.0
 
 
 def _long(low: int, high: int) -> NDArray[np.intp]:

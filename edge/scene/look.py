@@ -192,13 +192,13 @@ def backdrop(look: Look, rng: np.random.Generator) -> tuple[Image, Image]:
     horizon = int(np.clip(v.horizon, 1, h - 1))
     rows = np.linspace(0.0, 1.0, horizon)[:, None, None]
     sky = look.sky[0] * (1 - rows**0.8) + look.sky[1] * rows**0.8  # (horizon, 1, 3)
-    picture = np.zeros((h, w, 3), np.float64)
+    picture = np.empty((h, w, 3), np.float32)
     picture[:horizon] = sky
     clear = look.mood in ("clear", "bright", "evening", "dusk")
     cloud = np.clip((cloudy((horizon, w), rng, 5) - (0.52 if clear else 0.38)) * 4.0, 0, 1)
     white = np.minimum(look.sky[1] * 1.06 + 6, 252)
-    share = cloud[:, :, None] * (0.75 if clear else 0.35)
-    picture[:horizon] += (white - picture[:horizon]) * share
+    share = cloud[:, :, None] * np.float32(0.75 if clear else 0.35)
+    picture[:horizon] += (white.astype(np.float32) - picture[:horizon]) * share
 
     labels = np.full((h, w), SKY, np.uint8)
     up = np.array([0.0, 1.0, 0.0])
@@ -211,7 +211,7 @@ def backdrop(look: Look, rng: np.random.Generator) -> tuple[Image, Image]:
 
     depth = v.focal * v.y / np.maximum(np.arange(h) + 0.5 - v.horizon, 0.05)
     haze = 1 - np.exp(-np.maximum(depth - 8, 0) / look.haze_m)  # (h,)
-    haze = haze[:, None, None]
+    haze = haze[horizon:, None, None].astype(np.float32)
     canvas = np.zeros((h, w, 3), np.float32)
     canvas[:] = grass
     ground = np.full((h, w), TREE, np.uint8)
@@ -239,12 +239,13 @@ def backdrop(look: Look, rng: np.random.Generator) -> tuple[Image, Image]:
         for s in (-1.0, 1.0):
             x = s * (look.edge - gap)
             strip(x - 0.05, x + 0.05, paint, None)
-    canvas = cv2.GaussianBlur(canvas, (3, 3), 0).astype(np.float32)
-    texture = rng.normal(0.0, 0.018, (h, w, 1)) + (cloudy((h, w), rng, 6)[:, :, None] - 0.5) * 0.07
-    canvas = canvas * (1 + texture)
+    shape = (h - horizon, w)
+    texture = np.float32(0.018) * rng.standard_normal(shape, np.float32)
+    texture += (cloudy(shape, rng, 6) - np.float32(0.5)) * np.float32(0.07)
     far = np.asarray(look.haze_bgr)
-    canvas = canvas + (far - canvas) * haze
-    picture[horizon:] = canvas[horizon:]
+    bottom = np.asarray(cv2.GaussianBlur(canvas, (3, 3), 0)[horizon:], np.float32)
+    bottom *= (texture + np.float32(1.0))[:, :, None]
+    picture[horizon:] = bottom + (far.astype(np.float32) - bottom) * haze
     labels[horizon:] = ground[horizon:]
 
     # A far skyline: hills with woods, and a town before them.

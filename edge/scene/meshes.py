@@ -11,7 +11,7 @@ import numpy as np
 
 from edge.scene.look import Floats
 
-HARD: Final = ("under", "pane")  # parts whose edges hardly show
+HARD: Final = ("under", "pane", "tyre")  # parts whose edges hardly show
 DETAIL_PX: Final = 12.0  # what a vehicle needs to be so tall for is a detail
 Point3 = tuple[float, float, float]
 

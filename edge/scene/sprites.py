@@ -18,7 +18,7 @@ T = TypeVar("T")
 SPRITE_BYTES: Final = 18 << 20  # about twice what one busy view needs
 PAIR_BYTES: Final = 6 << 20
 SMALL_PX: Final = 224  # up to this height scaled sprites are kept: they repeat from frame to frame
-STEP_PX: Final = 44  # heights grow by 1 px up to here, then by 2 up to twice, and so on
+STEP_PX: Final = 36  # heights grow by 1 px up to here, then by 2 up to twice, and so on
 LIGHT_ONE: Final = 150.0  # 1.7 is the brightest
 HAZE_STEPS: Final = 18  # in the first, next to the camera, no haze is worth its cost
 
@@ -180,7 +180,7 @@ class Sheet:
     def __init__(self, width_m: float, height_m: float, px_per_m: float) -> None:
         self._scale = px_per_m
         self._w, self._h = int(width_m * px_per_m), int(height_m * px_per_m)
-        self._bgra = np.zeros((self._h, self._w, 4), np.uint8)
+        self._bgra: Image = np.zeros((self._h, self._w, 4), np.uint8)
 
     def _at(self, x: float, y: float) -> tuple[int, int]:
         s = self._scale * 16

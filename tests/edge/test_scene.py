@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge.scene import BOX_CLASSES, LABELS, StreetScene
-from edge.scene.look import Bgr
+from edge.scene.look import FAR_FROM_M, Bgr
 from edge.scene.pens import BOX_OF_LABEL, ColourPen, Points
 from edge.scene.sprites import PAIR_BYTES, SPRITE_BYTES, Sprite
 from edge.types import Image
@@ -166,9 +166,35 @@ def test_what_a_street_keeps_stays_within_its_bounds() -> None:
     assert shelf.pairs.nbytes <= PAIR_BYTES
 
 
+def test_every_thing_in_view_is_drawn_once_either_as_far_or_as_near() -> None:
+    scene = StreetScene(64, 64, seed=2)
+    for then, t in ((0.0, 0.0), (2.0, 2.0), (2.0, 2.05), (90.0, 90.06)):
+        far = scene._things.ahead(then, then, scene._speed, far=True)
+        near = scene._things.ahead(then, t, scene._speed, far=False)
+        at = [z for _, z in far + near]
+        assert len(far) > 20
+        assert len(near) > 10
+        # Between two ticks nothing moves further than it does in a fifteenth of a second.
+        assert min(z for _, z in far) > FAR_FROM_M >= max(z for _, z in near) - 2.0
+        assert at[: len(far)] == sorted(at[: len(far)], reverse=True)
+        assert at[len(far) :] == sorted(at[len(far) :], reverse=True)
+        if t == then:
+            z = scene._things._at(t, scene._speed)
+            assert len(at) == ((z > 1.0) & (z < scene._things._far)).sum()
+
+
+@pytest.mark.parametrize("fps", [29.97, 30.0, 60.0])
+def test_the_far_part_is_shared_by_frames_and_never_by_those_of_another_tick(fps: float) -> None:
+    scene = StreetScene(160, 96, seed=2)
+    for number in range(12):
+        fresh = StreetScene(160, 96, seed=2)
+        assert (scene.render(number / fps) == fresh.render(number / fps)).all()
+    assert len({scene._tick(number / 30.0) for number in range(300)}) == 150
+
+
 @pytest.mark.heavy
 def test_a_frame_costs_at_most_so_many_copies_of_itself() -> None:
-    # Alone on a machine a frame is about 3 ms and a copy 0.09: a ratio of 33. Other work slows
+    # Alone on a machine a frame is about 2.4 ms and a copy 0.09: a ratio of 27. Other work slows
     # both; drawing everything without culling, batches and sprites gives well over 100.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
@@ -186,4 +212,4 @@ def test_a_frame_costs_at_most_so_many_copies_of_itself() -> None:
             copies.append((time.process_time() - middle) / 4)
     finally:
         cv2.setNumThreads(threads)
-    assert np.median(frames) < 75 * np.median(copies)
+    assert np.median(frames) < 60 * np.median(copies)
