@@ -20,6 +20,7 @@ _WANTED = {
     "int_from_float": "a whole number",
     "bool_type": "true or false",
     "string_type": "a text in quotes",
+    "string_unicode": "a text in UTF-8",
     "tuple_type": 'a list, such as ["a", "b"]',
     "is_instance_of": "a path in quotes",
     "path_type": "a path in quotes",

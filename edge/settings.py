@@ -34,7 +34,7 @@ Flip = Literal["none", "horizontal", "vertical", "both"]
 RotateDeg = Literal[0, 90, 180, 270]
 
 _Fraction = Annotated[float, Field(ge=0, le=1)]
-_Positive = Annotated[float, Field(gt=0)]
+_Positive = Annotated[float, Field(gt=0, le=1e9)]  # what clocks take: 1e9 s are 30 years
 _Count = Annotated[int, Field(ge=1)]
 # TOML and click give lists and strings; strict mode would want the final types themselves.
 _Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)]
