@@ -75,7 +75,8 @@ class Vehicle:
             return
         # Wholly beside the frame: the corner nearest to its middle is outside.
         aside = abs(self.x - view.x) - wide
-        if aside > 0 and aside * view.focal / (z + half) > view.width * 0.56:
+        room = view.centre if self.x < view.x else view.width - view.centre
+        if aside > 0 and aside * view.focal / (z + half) > room + 2:
             return
         tall = view.focal * solid.mesh.height / max(z - half, 1.0)
         if tall <= (STEADY_PX if self.steady else FAR_PX):
