@@ -12,7 +12,7 @@ import torch
 
 from engines.errors import ExportError, SettingsError
 from engines.model_file import sha256_of
-from export.camvid import default_root, load_index
+from export.camvid import Split, default_root, load_index
 from export.checkpoint import load_checkpoint, save_checkpoint
 from export.dataset import load_training_set
 from export.evaluate import evaluate_model
@@ -127,8 +127,9 @@ def run_training(
     weights = None if init is None else load_checkpoint(init)
     if init is not None:
         recipe = replace(recipe, init_sha256=sha256_of(init))
-    if eval_every:
-        load_index(root, "val")  # what is missing is told now, not after the first epochs
+    scored: tuple[Split, ...] = ("val",) if eval_every else ()
+    for split in (*recipe.splits, *scored):
+        load_index(root, split)  # what is missing is told now, not after the first epochs
     data = load_training_set(
         root, recipe.splits, synthetic=recipe.synthetic, seed=recipe.seed, device=device
     )
