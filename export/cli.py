@@ -46,6 +46,8 @@ commands = ExportGroup(
         ),
         "evaluate": ("export.evaluate:evaluate", "Score a model file through the app's own path."),
         "adopt": ("export.adopt:adopt", "Turn a foreign ONNX into a file that the app runs."),
+        "fp16": ("export.fp16:fp16", "Convert an FP32 model file to FP16, and prove it."),
+        "verify": ("export.verify:verify", "Compare two models, whatever they are made of."),
     },
 )
 
