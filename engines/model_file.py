@@ -34,7 +34,7 @@ def load_model(path: Path) -> onnx.ModelProto:
             raise ModelError(f"{path}: not a regular file, wanted an ONNX file.")
         data = path.read_bytes()
     except FileNotFoundError as exc:
-        raise ModelError(f"{path}: no such model file. Check the path given to --model.") from exc
+        raise ModelError(f"{path}: no such model file. Check the path.") from exc
     except OSError as exc:
         raise ModelError(f"{path}: cannot be read ({exc.strerror or exc}).") from exc
     again = f"got {len(data)} bytes, wanted a whole ONNX file; copy or export it again."
@@ -153,18 +153,7 @@ def sha256_of(path: Path) -> str:
 
 def op_types(model: onnx.ModelProto) -> set[str]:
     """Every operator type in the model, nested graphs and functions included."""
-    found: set[str] = set()
-    nodes = list(model.graph.node)
-    for function in model.functions:
-        nodes.extend(function.node)
-    while nodes:
-        node = nodes.pop()
-        found.add(node.op_type)
-        for attribute in node.attribute:
-            nodes.extend(attribute.g.node)
-            for graph in attribute.graphs:
-                nodes.extend(graph.node)
-    return found
+    return {node.op_type for node in _nodes(model)}
 
 
 def is_quantized(model: onnx.ModelProto) -> bool:
@@ -172,12 +161,36 @@ def is_quantized(model: onnx.ModelProto) -> bool:
     return any("Quantize" in kind or kind.endswith("Integer") for kind in op_types(model))
 
 
+def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Every node, those of nested graphs and functions too."""
+    graphs = [model.graph, *(g for a in _attributes(model) for g in (a.g, *a.graphs))]
+    for holder in (*graphs, *model.functions):
+        yield from holder.node
+
+
+def _attributes(model: onnx.ModelProto) -> Iterator[onnx.AttributeProto]:
+    """Every attribute, those of nested graphs and functions too; branches and loop bodies are."""
+    left = [a for f in model.functions for a in f.attribute_proto]
+    for holder in (model.graph, *model.functions):
+        left.extend(a for node in holder.node for a in node.attribute)
+    while left:
+        attribute = left.pop()
+        yield attribute
+        for graph in (attribute.g, *attribute.graphs):
+            left.extend(a for node in graph.node for a in node.attribute)
+
+
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    yield from model.graph.initializer
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
+    """Every stored tensor: weights and constants, sparse ones in their two parts."""
+    attributes = list(_attributes(model))
+    for graph in (model.graph, *(g for a in attributes for g in (a.g, *a.graphs))):
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+    for attribute in attributes:
+        yield from (attribute.t, *attribute.tensors)
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+            yield from (sparse.values, sparse.indices)
 
 
 def _check_external_data(model: onnx.ModelProto, path: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_valid_file_without_a_spec_is_found_and_its_adoption_named(tmp_path: P
 
 
 def test_a_missing_file_a_folder_and_bytes_that_are_no_model_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no such model file"):
+    with pytest.raises(ModelError, match=r"no such model file\. Check the path\.$"):
         find_spec(tmp_path / "no.onnx")
     with pytest.raises(ModelError, match="cannot be read"):
         find_spec(tmp_path)
@@ -125,6 +125,66 @@ def test_external_weights_beside_the_file_are_taken_and_missing_ones_named(tmp_p
         find_spec(path)
     (tmp_path / "weights.bin").write_bytes(bytes(8))
     assert find_spec(path) is None
+
+
+def secret_weight() -> onnx.TensorProto:
+    """A weight that lies outside of every folder of models."""
+    weight = numpy_helper.from_array(np.ones(2, np.float32), "hidden")
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    entry = weight.external_data.add()
+    entry.key, entry.value = "location", "../outside.bin"
+    return weight
+
+
+def with_hidden_weight(where: str) -> onnx.ModelProto:
+    """A model that keeps such a weight in one of the places that ONNX has for tensors."""
+    model = plain()
+    weight = secret_weight()
+    out = [helper.make_tensor_value_info("out", TensorProto.FLOAT, [2])]
+    copied = [helper.make_node("Identity", ["hidden"], ["out"])]
+    constant = [helper.make_node("Constant", [], ["out"], value=weight)]
+    if where == "constant":
+        model.graph.node.extend(constant)
+    elif where == "function":
+        made = helper.make_opsetid("", 17)
+        model.functions.append(helper.make_function("own", "F", [], ["out"], constant, [made]))
+    elif where == "sparse":
+        sparse = model.graph.sparse_initializer.add()
+        sparse.values.CopyFrom(weight)
+    else:
+        branch = helper.make_graph(copied, "branch", [], out, [weight])
+        if where == "constant of a branch":
+            branch = helper.make_graph(constant, "branch", [], out)
+        choice = helper.make_node("If", ["yes"], ["o"], then_branch=branch, else_branch=branch)
+        if where == "branch of a branch":
+            outer = helper.make_graph([choice], "outer", [], out)
+            choice = helper.make_node("If", ["yes"], ["o"], then_branch=outer, else_branch=outer)
+        if where == "branch of a function":
+            made = helper.make_opsetid("", 17)
+            model.functions.append(helper.make_function("own", "F", [], ["o"], [choice], [made]))
+        else:
+            model.graph.node.append(choice)
+    return model
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        *("constant", "sparse", "function", "branch", "constant of a branch"),
+        *("branch of a branch", "branch of a function"),
+    ],
+)
+def test_external_weights_are_found_wherever_a_model_keeps_tensors(
+    tmp_path: Path, where: str
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (tmp_path / "outside.bin").write_bytes(bytes(8))
+    path = folder / "model.onnx"
+    path.write_bytes(with_hidden_weight(where).SerializeToString())
+    with pytest.raises(ModelError, match=r"outside\.bin', outside the model's folder"):
+        load_model(path)
 
 
 def test_a_graph_that_the_checker_refuses_is_not_written(tmp_path: Path) -> None:
