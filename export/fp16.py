@@ -25,7 +25,7 @@ from engines.spec import ModelSpec
 from export.frames import COUNT, read_frames
 from export.graph import fold_constants, load_whole, name_nodes, uses_float16
 from export.half import open_half
-from export.parity import SAME, Parity, compare
+from export.parity import SAME, Limits, Parity, compare
 from export.ranges import sensitive_nodes
 from export.typed import to_float16
 from export.verdict import lines
@@ -58,6 +58,7 @@ def convert_file(
     *,
     frames: str | None = None,
     keep: Sequence[str] = (),
+    limits: Limits = SAME,
     say: Say,
 ) -> Conversion:
     """Convert one model file; ``say`` takes the report line by line.
@@ -94,8 +95,7 @@ def convert_file(
         with tempfile.TemporaryDirectory(prefix=".fp16-", dir=target.parent) as folder:
             unproven = Path(folder) / target.name
             save_model(made, unproven)
-            parity = _proven(path, unproven, prove, say)
-            os.chmod(unproven, 0o644)
+            parity = _proven(path, unproven, prove, limits, say)
             os.replace(unproven, target)  # the very file that was proven
     except OSError as exc:
         raise ModelError(
@@ -125,23 +125,27 @@ def _readable(path: Path) -> tuple[onnx.ModelProto, ModelSpec]:
     return model, spec
 
 
-def _proven(path: Path, unproven: Path, frames: Sequence[Image], say: Say) -> Parity:
+def _proven(
+    path: Path, unproven: Path, frames: Sequence[Image], limits: Limits, say: Say
+) -> Parity:
     reference = open_engine(path, engine="onnxruntime", precision="f32")
     try:
         candidate = open_half(unproven)
         try:
-            parity = compare(reference, candidate, frames, limits=SAME)
+            parity = compare(reference, candidate, frames, limits=limits)
         finally:
             candidate.close()
     finally:
         reference.close()
-    for line in lines(parity, SAME):
+    for line in lines(parity, limits):
         say(f"proof        {line}")
     if parity.failures:
         raise ExportError(
             f"{path}: refused, in FP16 it does not do what it does in FP32: "
             f"{'; '.join(parity.failures)}. Nothing was written. Measure on frames like those it "
-            "will see with --frames, or leave nodes in FP32 with --keep NODE."
+            "will see with --frames, leave nodes in FP32 with --keep NODE, or, where boxes that "
+            "differ a little will do, say how much with --iou and judge it with "
+            "'edge-export verify'."
         )
     if parity.doubts:
         raise ExportError(
@@ -182,7 +186,16 @@ def _write_kept(model: onnx.ModelProto, kept: dict[str, str]) -> None:
     "synthetic street.",
 )
 @click.option("--keep", multiple=True, metavar="NODE", help="Leave this node in FP32; repeatable.")
-def fp16(model: Path, output: Path | None, frames: str | None, keep: Sequence[str]) -> None:
+@click.option(
+    "--iou",
+    type=click.FloatRange(0, 1),
+    default=SAME.iou,
+    show_default=True,
+    help="Least IoU of every box with its partner in FP32.",
+)
+def fp16(
+    model: Path, output: Path | None, frames: str | None, keep: Sequence[str], iou: float
+) -> None:
     """Convert an FP32 model file to a strongly typed FP16 one.
 
     The uint8 image, FP32 boxes and uint8 masks stay as they are. Nodes whose weights or values on
@@ -190,4 +203,7 @@ def fp16(model: Path, output: Path | None, frames: str | None, keep: Sequence[st
     written only if it agrees with MODEL when every float16 tensor is rounded to real half.
     Refusals exit with 4 and write nothing.
     """
-    convert_file(model, output, frames=frames, keep=keep, say=lambda t: click.echo(t, err=True))
+    convert_file(
+        model, output, frames=frames, keep=keep, limits=replace(SAME, iou=iou),
+        say=lambda line: click.echo(line, err=True),
+    )  # fmt: skip

@@ -102,8 +102,8 @@ def _watch(i: int) -> str:
 def _rounded(model: onnx.ModelProto, *, origin: str) -> tuple[onnx.ModelProto, list[str]]:
     """The graph in float32 with a rounding behind each float16 tensor, and those tensors' names.
 
-    Each rounding is a pair of Casts, to half and back. One more output a tensor is the sum of
-    x − x, which is 0 only where all of x is finite.
+    Each rounding is a pair of Casts, to half and back. One more output a tensor is the sum of its
+    squares, in float32: finite halves cannot overflow it, an infinity or a NaN stays in it.
     """
     types = tensor_types(model, origin=origin)
     made = onnx.ModelProto()
@@ -123,8 +123,7 @@ def _rounded(model: onnx.ModelProto, *, origin: str) -> tuple[onnx.ModelProto, l
             nodes += [
                 helper.make_node("Cast", [f"{name}/exact"], [f"{name}/half"], to=FLOAT16),
                 helper.make_node("Cast", [f"{name}/half"], [name], to=FLOAT),
-                helper.make_node("Sub", [name, name], [f"{name}/zero"]),
-                helper.make_node("ReduceSum", [f"{name}/zero"], [_watch(len(watched))], keepdims=0),
+                helper.make_node("ReduceSumSquare", [name], [_watch(len(watched))], keepdims=0),
             ]
             watched.append(name)
     del graph.node[:], graph.value_info[:]

@@ -90,6 +90,8 @@ class _Writer:
         made.CopyFrom(self._model)
         graph = made.graph
         for output in graph.output:
+            if output.name in self._constants:
+                self._tensor(output.name, FLOAT)
             if self._home.get(output.name) == FLOAT16:
                 half = self._as[output.name, FLOAT16]
                 self._nodes.append(

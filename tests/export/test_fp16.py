@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -25,7 +26,7 @@ from export.half import HalfNet
 from export.ranges import sensitive_nodes
 from export.typed import check_typed, to_float16
 from tests.export.planted import Steps, change, gain, pictures, plant
-from tests.tiny_models import grey, tiny_mask, tiny_street, tiny_yolov8, tiny_yolox
+from tests.tiny_models import grey, paint, tiny_mask, tiny_street, tiny_yolov8, tiny_yolox
 
 F, H, U8 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8
 SPEC = InputSpec("image", 32, 32)
@@ -138,8 +139,6 @@ def test_calibration_misses_what_the_frames_do_not_show_and_the_proof_does_not(
     tmp_path: Path,
 ) -> None:
     """Even frames are black and measure nothing; odd ones are bright and overflow the proof."""
-    import cv2
-
     tiny_mask(tmp_path / "a.onnx")
     steps = [gain(1000), gain(1 / 1000)]
     plant(tmp_path / "a.onnx", tmp_path / "b.onnx", behind="Transpose", steps=steps)
@@ -152,9 +151,31 @@ def test_calibration_misses_what_the_frames_do_not_show_and_the_proof_does_not(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.onnx", "b.onnx", "frames"]
 
 
-def test_too_few_boxes_are_no_proof_and_an_older_file_stays(tmp_path: Path) -> None:
-    import cv2
+def test_boxes_that_move_are_refused_unless_that_is_said_to_do(tmp_path: Path) -> None:
+    """A grid of 1/100 px at 500 px: half has 0.25 px there, so boxes of 8 px lose IoU."""
+    tiny_yolov8(tmp_path / "a.onnx", 64, 544)
 
+    def off(model: onnx.ModelProto) -> None:
+        for tensor in model.graph.initializer:
+            boxes = numpy_helper.to_array(tensor)
+            if boxes.ndim == 3 and boxes.shape[1] == 4:
+                moved = boxes + np.array([0.12, 0.12, 0, 0], np.float32)[None, :, None]
+                tensor.CopyFrom(numpy_helper.from_array(moved.astype(np.float32), tensor.name))
+
+    change(tmp_path / "a.onnx", tmp_path / "b.onnx", off)
+    (tmp_path / "frames").mkdir()
+    for i in range(4):
+        image = paint(grey(75, width=544), (512 - 8 * i, 0, 544 - 8 * i, 32), i % 3)
+        cv2.imwrite(str(tmp_path / "frames" / f"{i}.png"), image)
+    arguments = [str(tmp_path / "b.onnx"), "--frames", str(tmp_path / "frames")]
+    done = CliRunner().invoke(fp16, arguments)
+    assert isinstance(done.exception, ExportError)
+    assert "boxes have no partner with IoU >= 0.99" in str(done.exception)
+    done = CliRunner().invoke(fp16, [*arguments, "--iou", "0.9"])
+    assert done.exit_code == 0, done.exception
+
+
+def test_too_few_boxes_are_no_proof_and_an_older_file_stays(tmp_path: Path) -> None:
     tiny_street(tmp_path / "a.onnx")
     (tmp_path / "frames").mkdir()
     for i in range(4):
@@ -338,6 +359,13 @@ def test_shape_arithmetic_is_done_beforehand() -> None:
     assert [n.op_type for n in model.graph.node] == ["Cast", "ReduceMax", "Add"]
     made = to_float16(model, (), origin="a test")
     assert run_half(made).shape == (1, 6401, 32, 3)
+
+
+def test_an_output_that_is_constant_stays(tmp_path: Path) -> None:
+    model = graph([node("Relu", ["x"], "y")], (1, 32, 32, 3), fixed=np.array([1], np.float32))
+    model.graph.output.append(helper.make_tensor_value_info("fixed", F, [1]))
+    made = to_float16(model, (), origin="a test")
+    assert [t.data_type for t in made.graph.initializer] == [F]
 
 
 def test_names_are_given_and_stay_apart() -> None:
