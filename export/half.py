@@ -3,8 +3,8 @@
 CPU runtimes compute float16 graphs in float32 and so hide what overflows on a device (a Conv that
 leaves half's range gives the right answer in ONNX Runtime and OpenVINO alike). Here each node
 computes in float32, as TensorRT's convolutions accumulate, and its float16 outputs are rounded to
-half before the next node sees them: beyond 65504 they are infinite. That is at least as strict as a
-device, which rounds less often where it fuses nodes.
+half before the next node sees them: beyond 65504 they are infinite. A device rounds less often,
+where it fuses nodes; a kernel that sums in half is not covered.
 """
 
 from __future__ import annotations

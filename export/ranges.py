@@ -60,7 +60,7 @@ class Range:
 
     def add(self, largest: float, energy: float, lost: float) -> None:
         """Take in one more array."""
-        self.largest = max(self.largest, largest) if largest == largest else largest
+        self.largest = max(self.largest, largest)
         self.energy += energy
         self.lost += lost
 
@@ -170,7 +170,7 @@ def measured(
         made = run_session(session, {spec.name: image}, origin=origin)
         for i, name in enumerate(names):
             largest, energy, lost, size = (float(made[_statistic(k, i)]) for k in _STATISTICS)
-            if not np.isfinite(energy):
+            if np.isnan(energy) or np.isinf(largest):
                 raise ExportError(
                     f"{origin}: tensor {name!r} is not finite in FP32 already, on a real frame. "
                     "The model itself is broken: train or export it again."

@@ -235,6 +235,16 @@ def test_weights_beyond_half_and_among_its_subnormals_are_found() -> None:
     assert "inputs up to 1.4e+07" in kept["b"]
 
 
+def test_values_whose_squares_leave_float32_are_large_and_not_broken() -> None:
+    model = graph(
+        [node("Mul", ["x", "up"], "a"), node("Mul", ["a", "down"], "y")],
+        (1, 32, 32, 3),
+        up=np.array([1e18], np.float32),
+        down=np.array([1e-18], np.float32),
+    )
+    assert set(sensitive(model)) == {"a", "y"}
+
+
 def test_weights_that_half_would_flatten_are_found() -> None:
     kept = sensitive(
         graph(
