@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.decode import Decoder, build_decoder
-from edge.decode.nms import nms_per_class
+from edge.decode.nms import best, nms_per_class
 from edge.decode.semantic import decode_mask
 from edge.letterbox import Letterbox
 from edge.types import Detections, Image, Mask
@@ -36,7 +36,8 @@ class _Channel:
     engine: Engine
     decoder: Decoder | None
     conf: float
-    nms_iou: float
+    nms_iou: float | None
+    """None where the graph has chosen the boxes already."""
     offset: int
     wanted: NDArray[np.bool_] | None
     """(C,) whether a class is wanted; None where all are."""
@@ -82,7 +83,7 @@ class Perception:
                 engine=engine,
                 decoder=build_decoder(head, engine.spec.input) if head is not None else None,
                 conf=conf if conf is not None else head.conf if head is not None else 0.0,
-                nms_iou=nms_iou if nms_iou is not None else head.nms_iou if head is not None else 1,
+                nms_iou=nms_iou if nms_iou is not None or head is None else head.nms_iou,
                 offset=offset,
                 wanted=None
                 if classes is None or head is None
@@ -152,18 +153,20 @@ class Perception:
             xyxy_in, scores, class_ids = xyxy_in[keep], scores[keep], class_ids[keep]
         if not class_ids.size:
             return Detections.empty()
-        best = nms_per_class(
-            xyxy_in, scores, class_ids, iou=channel.nms_iou, limit=self._max_detections
-        )
-        xyxy = letterbox.to_frame(xyxy_in[best])  # (n, 4)
+        limit = self._max_detections
+        if channel.nms_iou is None:
+            kept = best(scores, limit=limit)
+        else:
+            kept = nms_per_class(xyxy_in, scores, class_ids, iou=channel.nms_iou, limit=limit)
+        xyxy = letterbox.to_frame(xyxy_in[kept])  # (n, 4)
         # A box that lies wholly in the padding is clipped to nothing.
         inside = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
-        best, xyxy = best[inside], xyxy[inside]
+        kept, xyxy = kept[inside], xyxy[inside]
         return Detections(
             xyxy=xyxy,
-            scores=scores[best],
-            class_ids=class_ids[best] + np.int32(channel.offset),
-            track_ids=np.full(best.size, -1, np.int32),
+            scores=scores[kept],
+            class_ids=class_ids[kept] + np.int32(channel.offset),
+            track_ids=np.full(kept.size, -1, np.int32),
         )
 
 

@@ -19,8 +19,10 @@ METADATA_KEY = "outrider"
 
 Resize = Literal["letterbox_center", "letterbox_topleft", "stretch"]
 Interpolation = Literal["linear", "area", "nearest"]
-DetectionFamily = Literal["yolo-anchors", "yolov8", "yolox"]
+DetectionFamily = Literal["yolo-anchors", "yolov5", "yolov8", "yolox", "nanodet", "end2end"]
 BoxCode = Literal["darknet", "yolov5"]
+
+_WITH_EXTRA = ("yolov5", "yolov8", "end2end")
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -71,12 +73,20 @@ class DetectionHead:
             ``box_code`` 'darknet': xy = (σ(t) + cell)·s, wh = anchor·exp(t) (YOLOv3, arXiv
             1804.02767); 'yolov5': xy = (2σ(t) − 0.5 + cell)·s, wh = anchor·(2σ(t))²
             (Ultralytics YOLOv5).
+        yolov5: one tensor (1, N, 5+C) float32, cx, cy, w, h in input pixels, then objectness and
+            classes 0..1 (YOLOv5 and YOLOv7 as they are exported; their raw heads: yolo-anchors).
         yolov8: one tensor (1, 4+C, N) float32, cx, cy, w, h in input pixels, then scores 0..1.
         yolox: one tensor (1, N, 5+C) float32 over all strides in order; xy = (t + cell)·s,
             wh = exp(t)·s; objectness and classes already 0..1 (arXiv 2107.08430).
+        nanodet: for every stride a tensor (1, h·w, C) of classes 0..1, then for every stride a
+            tensor (1, h·w, 4·B): B logits for each of left, top, right and bottom, whose softmax
+            weighs the distances 0, 1, …, B−1 from the cell's centre, in strides (arXiv 2006.04388).
+        end2end: one tensor (1, K, 6) float32, x0, y0, x1, y1 in input pixels, score, class; boxes
+            are chosen in the graph, so ``nms_iou`` is None (YOLOv10, YOLO26, DETR).
 
     ``anchors[i]`` are (width, height) in input pixels for ``strides[i]``; ``outputs[i]`` belongs to
-    ``strides[i]`` where a family has one tensor a stride.
+    ``strides[i]`` where a family has one tensor a stride. ``extra`` numbers stand behind each box
+    of yolov5, yolov8 and end2end and are left alone: a segmenter's mask coefficients.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -89,8 +99,9 @@ class DetectionHead:
     box_code: BoxCode = "yolov5"
     conf: float = 0.25
     """Score threshold that the model's author recommends; settings and ``--conf`` override it."""
-    nms_iou: float = 0.45
-    """IoU above which the lower-scored of two boxes of one class falls."""
+    nms_iou: float | None = 0.45
+    """IoU above which the lower-scored of two boxes of one class falls; None where none has to."""
+    extra: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +188,9 @@ class ModelSpec:
             problems += [
                 f"head tensor {n!r} is not an output" for n in head.outputs if n not in outputs
             ]
-            if head.family == "yolo-anchors":
+            if any(stride < 1 for stride in head.strides):
+                problems.append(f"strides {list(head.strides)}, wanted 1 or more")
+            elif head.family == "yolo-anchors":
                 if not len(head.outputs) == len(head.strides) == len(head.anchors) > 0:
                     problems.append(
                         f"{len(head.outputs)} head tensors, {len(head.strides)} strides and "
@@ -185,8 +198,20 @@ class ModelSpec:
                     )
                 else:
                     problems += self._anchor_shape_problems(head, outputs)
+            elif head.family == "nanodet":
+                if not len(head.outputs) == 2 * len(head.strides) > 0:
+                    problems.append(
+                        f"{len(head.outputs)} head tensors and {len(head.strides)} strides, wanted "
+                        "two tensors a stride"
+                    )
+                else:
+                    problems += self._distance_shape_problems(head, outputs)
             elif len(head.outputs) != 1:
                 problems.append(f"{len(head.outputs)} tensors for family {head.family}, wanted 1")
+            if head.extra < 0 or (head.extra and head.family not in _WITH_EXTRA):
+                problems.append(f"extra {head.extra} for family {head.family}")
+            if head.nms_iou is not None and not 0 <= head.nms_iou <= 1:
+                problems.append(f"nms_iou {head.nms_iou}, wanted 0 to 1")
         for mask in self.masks:
             tensor = outputs.get(mask.output)
             if tensor is None:
@@ -214,6 +239,27 @@ class ModelSpec:
             if outputs[name].shape != wanted:
                 problems.append(
                     f"head tensor {name!r} is {list(outputs[name].shape)}, wanted {list(wanted)}"
+                )
+        return problems
+
+    def _distance_shape_problems(
+        self, head: DetectionHead, outputs: dict[str, TensorSpec]
+    ) -> list[str]:
+        problems: list[str] = []
+        for i, name in enumerate(head.outputs):
+            if name not in outputs:
+                continue
+            stride = head.strides[i % len(head.strides)]
+            cells = (self.input.height // stride) * (self.input.width // stride)
+            shape = outputs[name].shape
+            if i < len(head.strides):
+                fits, wanted = shape == (1, cells, len(head.classes)), str(len(head.classes))
+            else:
+                fits = len(shape) == 3 and shape[:2] == (1, cells)
+                fits, wanted = fits and shape[2] % 4 == 0 and shape[2] >= 8, "4·B"
+            if not fits:
+                problems.append(
+                    f"head tensor {name!r} is {list(shape)}, wanted [1, {cells}, {wanted}]"
                 )
         return problems
 

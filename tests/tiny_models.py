@@ -118,7 +118,7 @@ def tiny_yolov8(
         objectness, classes = _cell_logits(graph, blob, s)
         score = graph.op("Mul", graph.op("Sigmoid", objectness), graph.op("Sigmoid", classes))
         box = graph.const(_grid_boxes(s, height, width).T[None])  # (1, 4, n)
-        flat = graph.op("Reshape", score, graph.const(np.array([1, 4, -1], np.int64)))
+        flat = _flat(graph, score, 4)
         rows.append(graph.op("Concat", box, flat, axis=1))  # (1, 8, n)
     graph.op("Concat", *rows, axis=2, out="output0")
     head = DetectionHead("yolov8", ("output0",), BOX_CLASSES, STRIDES)
@@ -134,7 +134,7 @@ def tiny_yolox(path: Path, height: int = 64, width: int = 96) -> ModelSpec:
     for s in STRIDES:
         objectness, classes = _cell_logits(graph, blob, s)
         scores = graph.op("Sigmoid", graph.op("Concat", objectness, classes, axis=1))
-        flat = graph.op("Reshape", scores, graph.const(np.array([1, 5, -1], np.int64)))
+        flat = _flat(graph, scores, 5)
         cells = (height // s) * (width // s)
         box = np.tile(np.array([0.5, 0.5, 0, 0], np.float32)[None, :, None], (1, 1, cells))
         rows.append(graph.op("Concat", graph.const(box), flat, axis=1))  # (1, 9, n)
@@ -144,6 +144,71 @@ def tiny_yolox(path: Path, height: int = 64, width: int = 96) -> ModelSpec:
     tensor = TensorSpec("output", (1, _cells(height, width), 9), "float32")
     geometry = InputSpec("image", height, width, resize="letterbox_topleft")
     return _save(graph, path, ModelSpec("tiny-yolox", geometry, (tensor,), head), None)
+
+
+def tiny_yolov5(path: Path, height: int = 64, width: int = 96) -> ModelSpec:
+    """One (1, N, 5 + 4) tensor: cx, cy, w, h in input pixels, objectness and classes 0..1."""
+    graph, blob = _blob(False)
+    rows = []
+    for s in STRIDES:
+        scores = graph.op("Sigmoid", graph.op("Concat", *_cell_logits(graph, blob, s), axis=1))
+        box = graph.const(_grid_boxes(s, height, width).T[None])  # (1, 4, n)
+        rows.append(graph.op("Concat", box, _flat(graph, scores, 5), axis=1))  # (1, 9, n)
+    graph.op("Transpose", graph.op("Concat", *rows, axis=2), perm=[0, 2, 1], out="output0")
+    head = DetectionHead("yolov5", ("output0",), BOX_CLASSES, STRIDES)
+    tensor = TensorSpec("output0", (1, _cells(height, width), 9), "float32")
+    spec = ModelSpec("tiny-yolov5", InputSpec("image", height, width), (tensor,), head)
+    return _save(graph, path, spec, None)
+
+
+def tiny_nanodet(path: Path, height: int = 64, width: int = 96) -> ModelSpec:
+    """Classes (1, n, 4) and distances (1, n, 4·4) a stride: half of bin 0 and half of bin 1."""
+    graph, blob = _blob(False)
+    tensors = []
+    for s in STRIDES:
+        cells = (height // s) * (width // s)
+        objectness, classes = _cell_logits(graph, blob, s)
+        score = graph.op("Mul", graph.op("Sigmoid", objectness), graph.op("Sigmoid", classes))
+        flat = _flat(graph, score, 4)
+        graph.op("Transpose", flat, perm=[0, 2, 1], out=f"classes_{s}")
+        tensors.append(TensorSpec(f"classes_{s}", (1, cells, 4), "float32"))
+    for s in STRIDES:
+        cells = (height // s) * (width // s)
+        # ½·0 + ½·1 strides to each side: the box is the cell.
+        logits = np.tile(np.array([0, 0, -80, -80], np.float32), (1, cells, 4))
+        zero = graph.op("Mul", graph.op("ReduceMax", f"classes_{s}", keepdims=1), graph.f32(0.0))
+        graph.op("Add", graph.const(logits), zero, out=f"distances_{s}")
+        tensors.append(TensorSpec(f"distances_{s}", (1, cells, 16), "float32"))
+    head = DetectionHead("nanodet", tuple(t.name for t in tensors), BOX_CLASSES, STRIDES)
+    geometry = InputSpec("image", height, width, pad_value=0)
+    return _save(graph, path, ModelSpec("tiny-nanodet", geometry, tuple(tensors), head), None)
+
+
+def tiny_end2end(path: Path, height: int = 64, width: int = 96) -> ModelSpec:
+    """The 20 best boxes (1, 20, 6) of all strides: x0, y0, x1, y1, score, class."""
+    graph, blob = _blob(False)
+    rows, corners = [], []
+    for s in STRIDES:
+        objectness, classes = _cell_logits(graph, blob, s)
+        score = graph.op("Mul", graph.op("Sigmoid", objectness), graph.op("Sigmoid", classes))
+        rows.append(_flat(graph, score, 4))
+        boxes = _grid_boxes(s, height, width)
+        half = boxes[:, 2:] / 2
+        corners.append(np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1))
+    scores = graph.op("Transpose", graph.op("Concat", *rows, axis=2), perm=[0, 2, 1])  # (1, N, 4)
+    one, keep = (graph.const(np.array([k], np.int64)) for k in (1, 20))
+    graph.nodes.append(helper.make_node("TopK", [scores, one], ["best", "class"], axis=2))
+    graph.nodes.append(helper.make_node("TopK", ["best", keep], ["score", "place"], axis=1))
+    label = graph.op("Cast", graph.op("GatherElements", "class", "place", axis=1), to=1)
+    flat = graph.op("Reshape", "place", graph.const(np.array([-1], np.int64)))
+    table = graph.const(np.concatenate(corners)[None])  # (1, N, 4)
+    graph.op(
+        "Concat", graph.op("Gather", table, flat, axis=1), "score", label, axis=2, out="output0"
+    )
+    head = DetectionHead("end2end", ("output0",), BOX_CLASSES, nms_iou=None)
+    tensor = TensorSpec("output0", (1, 20, 6), "float32")
+    spec = ModelSpec("tiny-end2end", InputSpec("image", height, width), (tensor,), head)
+    return _save(graph, path, spec, None)
 
 
 def tiny_mask(path: Path, height: int = 64, width: int = 96) -> ModelSpec:
@@ -159,6 +224,9 @@ TINY_MODELS = {
     "yolo-anchors": tiny_street,
     "yolov8": tiny_yolov8,
     "yolox": tiny_yolox,
+    "yolov5": tiny_yolov5,
+    "nanodet": tiny_nanodet,
+    "end2end": tiny_end2end,
     "semantic": tiny_mask,
 }
 """One builder a family: ``TINY_MODELS[family](path) -> ModelSpec``."""
@@ -196,6 +264,11 @@ def _cell_logits(graph: _Graph, blob: str, stride: int) -> tuple[str, str]:
     classes = graph.op("Sub", graph.op("Mul", mean, gain), half)  # (1, 3, h, w)
     never = graph.op("Sub", graph.op("Mul", top, graph.f32(0.0)), half)  # (1, 1, h, w), -10
     return objectness, graph.op("Concat", classes, never, axis=1)
+
+
+def _flat(graph: _Graph, value: str, channels: int) -> str:
+    """(1, C, h, w) → (1, C, h·w)."""
+    return graph.op("Reshape", value, graph.const(np.array([1, channels, -1], np.int64)))
 
 
 def _anchor_head(graph: _Graph, blob: str, stride: int, height: int, width: int) -> TensorSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edge.decode import anchors, yolov8, yolox
+from edge.decode import anchors, end2end, nanodet, yolov5, yolov8, yolox
 from edge.decode.base import Decoder, RawBoxes
 from engines.errors import ModelError
 from engines.spec import DetectionHead, InputSpec
@@ -13,8 +13,11 @@ __all__ = ["DECODERS", "Decoder", "RawBoxes", "build_decoder"]
 
 DECODERS: dict[str, Callable[[DetectionHead, InputSpec], Decoder]] = {
     "yolo-anchors": anchors.build,
+    "yolov5": yolov5.build,
     "yolov8": yolov8.build,
     "yolox": yolox.build,
+    "nanodet": nanodet.build,
+    "end2end": end2end.build,
 }
 
 

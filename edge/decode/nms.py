@@ -51,6 +51,11 @@ def nms_per_class(
     return order[np.asarray(kept, np.intp)[:limit]]
 
 
+def best(scores: NDArray[np.float32], *, limit: int) -> NDArray[np.intp]:
+    """Indices of the ``limit`` best boxes by falling score, where none has to fall."""
+    return _best(scores, np.arange(scores.size), limit)
+
+
 def _best(scores: NDArray[np.float32], among: NDArray[np.intp], count: int) -> NDArray[np.intp]:
     """The ``count`` best of the indices ``among``, sorted; of equals the earlier comes first."""
     if among.size > count:

@@ -15,7 +15,8 @@ def build(head: DetectionHead, spec: InputSpec) -> Decoder:
     """A decoder for one tensor (1, 4+C, N): cx, cy, w, h in input px, then scores 0..1."""
     del spec  # boxes come in input px already
     (name,) = head.outputs
-    channels = 4 + len(head.classes)
+    end = 4 + len(head.classes)
+    channels = end + head.extra
 
     def decode(outputs: Mapping[str, Array], conf: float) -> RawBoxes:
         raw = outputs[name]
@@ -24,12 +25,12 @@ def build(head: DetectionHead, spec: InputSpec) -> Decoder:
         with np.errstate(all="ignore"):
             # Classes lie on the outer axis, so this maximum runs over contiguous rows: 0.09 ms for
             # (80, 8400), where argmax over the same axis takes 0.6. NaN stays NaN and falls.
-            best = raw[4:].max(axis=0)  # (N,)
+            best = raw[4:end].max(axis=0)  # (N,)
             keep = np.flatnonzero(best >= conf)
             if not keep.size:
                 return NO_BOXES
             boxes = raw[:4, keep].T  # (k, 4)
-            class_ids = raw[4:, keep].argmax(axis=0)  # (k,)
+            class_ids = raw[4:end, keep].argmax(axis=0)  # (k,)
             return from_centres(boxes[:, :2], boxes[:, 2:], best[keep], class_ids)
 
     return decode

@@ -59,5 +59,5 @@ def test_types_are_those_of_detections(family: str, tmp_path: Path) -> None:
 
 def test_an_unknown_family_names_the_known_ones() -> None:
     head = DetectionHead("centernet", ("x",), ("car",))  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match=r"'centernet'.*yolo-anchors, yolov8, yolox"):
+    with pytest.raises(ModelError, match=r"'centernet'.*yolo-anchors, yolov5, yolov8, yolox"):
         build_decoder(head, InputSpec("image", 64, 96))

@@ -62,3 +62,11 @@ def test_as_many_channels_as_the_spec_has_classes_are_demanded() -> None:
     decoder = build_decoder(HEAD, InputSpec("image", 64, 96))
     with pytest.raises(ModelError, match=r"'output0' is \[1, 84, 10\], wanted \[1, 7, 10\]"):
         decoder({"output0": np.zeros((1, 84, 10), np.float32)}, 0.25)
+
+
+def test_channels_behind_the_classes_are_left_alone() -> None:
+    head = DetectionHead("yolov8", ("output0",), ("car",), extra=2)
+    raw = np.array([50, 30, 20, 10, 0.9, 7, np.nan], np.float32).reshape(1, 7, 1)
+    found = build_decoder(head, InputSpec("image", 64, 96))({"output0": raw}, 0.25)
+    assert found.class_ids.tolist() == [0]
+    np.testing.assert_allclose(found.scores, [0.9])
