@@ -42,9 +42,13 @@ class Limits:
     ap50: float | None = 0.005
 
 
-SAME = Limits(unmatched=0.0, mask=0.995, miou=None, ap50=None)
-"""For a conversion that must not change what a model says. The shipped network in FP16, on three
-kinds of frames: lowest IoU 0.9947, largest score difference 0.0017, masks equal in 99.93 %."""
+SAME = Limits(unmatched=0.005, mask=0.995, miou=None, ap50=None)
+"""For a conversion that must not change what a model says.
+
+The shipped network in FP16 on the 233 images of CamVid test: 9 of 12866 boxes (0.07 %) without a
+partner, where two classes nearly tie or the IoU is 0.989; largest score difference 0.0047; masks
+equal in 99.86 % in the worst frame. Below 200 boxes not one may be without.
+"""
 
 
 @dataclass(slots=True)
