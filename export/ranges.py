@@ -32,6 +32,9 @@ LOSS = 2.0**-8
 """Largest share of a tensor (as root of summed squares) that rounding may take. Ordinary rounding
 takes 2^-11 at most; more means that the tensor as a whole lies among half's subnormals, below
 2^-14, or vanishes."""
+DEAD = 2.0**-40
+"""Where a whole tensor is below this, 1e-12, half makes zeros of it and nothing is lost: what could
+bring it back is a gain that no trained network has. TwinLiteNet has a whole attention like that."""
 EXACT_INTEGER = 2048
 """Half tells integers apart up to here."""
 _SUMS_INSIDE = frozenset({"ReduceMean", "GlobalAveragePool"})
@@ -68,7 +71,7 @@ class Range:
         """Why half cannot hold it, or None."""
         if self.largest > limit:
             return f"{what} up to {self.largest:.4g}, limit {limit:.0f}"
-        if self.loss > LOSS:
+        if self.loss > LOSS and self.largest >= DEAD:
             return f"{what} so small that half loses {self.loss:.1%} of them, limit {LOSS:.1%}"
         return None
 

@@ -257,6 +257,15 @@ def test_weights_that_half_would_flatten_are_found() -> None:
     assert "half loses" in kept["a"]
 
 
+def test_a_branch_that_training_left_dead_is_no_reason_to_stay() -> None:
+    model = graph(
+        [node("Mul", ["x", "dead"], "a"), node("Add", ["x", "a"], "y")],
+        (1, 32, 32, 3),
+        dead=np.array([3.6e-20], np.float32),
+    )
+    assert sensitive(model) == {}
+
+
 def test_headroom_is_kept_for_scenes_not_seen() -> None:
     def grown(by: float) -> dict[str, str]:
         return sensitive(

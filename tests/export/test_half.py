@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from engines import open_engine
@@ -43,7 +44,7 @@ def cast(x: str, y: str, to: int) -> onnx.NodeProto:
 
 @settings(deadline=None, max_examples=50)
 @given(arrays(np.float32, 4, elements=st.floats(-3e5, 3e5, width=32)))
-def test_it_computes_what_numpy_does_in_half_step_by_step(x: np.ndarray) -> None:
+def test_it_computes_what_numpy_does_in_half_step_by_step(x: NDArray[np.float32]) -> None:
     a, b = np.float16(1.2345), np.float16(-7.5)
     with np.errstate(all="ignore"):
         first = x.astype(np.float16)
