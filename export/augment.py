@@ -6,6 +6,7 @@ given; it reads no files and knows no loss.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -58,11 +59,12 @@ class Augment:
         device = images.device
 
         def uniform(low: float, high: float, *shape: int) -> Tensor:
-            drawn = torch.rand((b, *shape), generator=generator)
+            drawn = torch.rand((b, *shape), generator=generator, device=generator.device)
             return (low + (high - low) * drawn).to(device)
 
-        low, high = (torch.tensor(s).log().item() for s in self.scale)
-        scale = uniform(low, high).exp() * self.base_scale  # (B,)
+        scale = (
+            uniform(math.log(self.scale[0]), math.log(self.scale[1])).exp() * self.base_scale
+        )  # (B,)
         stretch = uniform(-self.stretch, self.stretch).exp().sqrt()
         sx, sy = scale * stretch, scale / stretch
         mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)

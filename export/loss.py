@@ -3,6 +3,7 @@
 Boxes: every object is given to the anchors whose shape is within a factor of four and to the cell
 it falls in with its two nearest neighbours (the assignment of YOLOv5), located by CIoU
 (arXiv 1911.08287); objectness learns the IoU reached. Regions marked as crowd teach no objectness.
+Every size is known without looking at the data, so a device is never waited for.
 """
 
 from __future__ import annotations
@@ -59,9 +60,34 @@ def ciou(a: Tensor, b: Tensor) -> Tensor:
     return quality
 
 
+def lovasz_softmax(logits: Tensor, labels: Tensor) -> Tensor:
+    """Lovász extension of 1 − IoU, mean over the classes present (arXiv 1705.08790).
+
+    Logits (B, K, h, w) and labels (B, h, w), over all pixels of the batch at once.
+    """
+    k = logits.shape[1]
+    p = logits.softmax(1).movedim(1, -1).reshape(-1, k)  # (n, K)
+    y = labels.reshape(-1)
+    # an unlabelled pixel is a false one of no class, and its error of 0 sorts behind all that count
+    truth = (y[:, None] == torch.arange(k, device=y.device)).float()  # (n, K)
+    known = (y != IGNORE)[:, None]
+    errors, order = torch.where(known, (truth - p).abs(), 0.0).sort(0, descending=True)
+    truth = truth.gather(0, order)
+    total = truth.sum(0)  # (K,)
+    inner = total - truth.cumsum(0)
+    union = total + (1 - truth).cumsum(0)
+    jaccard = 1 - inner / union
+    slope = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+    there = (total > 0).float()
+    return ((errors * slope).sum(0) * there).sum() / there.sum().clamp(min=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """Positives of one stride: image, anchor, row and column (n,); boxes (n, 4) cxcywh in cells."""
+    """Candidates of one stride: image, anchor, row and column (n,); boxes (n, 4) cxcywh in cells.
+
+    Those that are not ``valid`` (n,) stand for no object and hold a box of one cell.
+    """
 
     image: Tensor
     anchor: Tensor
@@ -69,37 +95,53 @@ class Assigned:
     column: Tensor
     boxes: Tensor
     class_ids: Tensor
+    valid: Tensor
+
+
+NEIGHBOURS = ((0, 0), (-1, 0), (0, -1), (1, 0), (0, 1))
+"""The cell of an object, and the steps in x and y to those that may serve it, too."""
 
 
 def assign(batch: Batch, anchors: Tensor, stride: int, grid_hw: tuple[int, int]) -> Assigned:
-    """Match the objects of a batch with the cells and anchors (A, 2) px of one grid."""
-    image, slot = torch.nonzero((batch.class_ids >= 0) & ~batch.crowd, as_tuple=True)
-    xyxy = batch.boxes[image, slot] / stride
+    """Match the objects of a batch with the cells and anchors (A, 2) px of one grid.
+
+    Every object is a candidate for each anchor and neighbour: n = 5 · A · B · M.
+    """
+    b, m = batch.class_ids.shape
+    h, w = grid_hw
+    there = ((batch.class_ids >= 0) & ~batch.crowd).view(-1)  # (BM,)
+    xyxy = batch.boxes.view(-1, 4) / stride
     boxes = torch.cat([(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], dim=1)
-    class_ids = batch.class_ids[image, slot]
-    ratio = boxes[None, :, 2:] / (anchors[:, None] / stride)  # (A, n, 2)
-    fits = torch.max(ratio, 1 / ratio).amax(-1) < MAX_SHAPE_RATIO
-    anchor, index = torch.nonzero(fits, as_tuple=True)
-    image, boxes, class_ids = image[index], boxes[index], class_ids[index]
-    centre, (h, w) = boxes[:, :2], grid_hw
-    size = torch.tensor([w, h], device=centre.device)
-    near_low = (centre % 1 < 0.5) & (centre > 1)  # the left / upper neighbour is close
-    near_high = (centre % 1 > 0.5) & (centre < size - 1)
-    steps = torch.tensor([[0, 0], [-1, 0], [0, -1], [1, 0], [0, 1]], device=centre.device)
-    take = torch.stack(
+    ratio = boxes[None, :, 2:] / (anchors[:, None] / stride)  # (A, BM, 2)
+    fits = (torch.max(ratio, 1 / ratio).amax(-1) < MAX_SHAPE_RATIO) & there  # (A, BM)
+    centre = boxes[:, :2]
+    x, y = centre[:, 0], centre[:, 1]
+    near = torch.stack(
         [
-            torch.ones_like(near_low[:, 0]),
-            near_low[:, 0],
-            near_low[:, 1],
-            near_high[:, 0],
-            near_high[:, 1],
+            there,
+            (x % 1 < 0.5) & (x > 1),
+            (y % 1 < 0.5) & (y > 1),
+            (x % 1 > 0.5) & (x < w - 1),
+            (y % 1 > 0.5) & (y < h - 1),
         ]
-    )  # (5, n)
-    step, index = torch.nonzero(take, as_tuple=True)
-    cell = centre[index].floor().long() + steps[step]
-    cell = torch.minimum(cell.clamp(min=0), size - 1)
+    )  # (5, BM)
+    cell = centre.floor().long()
+    shape = (len(NEIGHBOURS), len(anchors), b * m)
+    column = torch.stack([(cell[:, 0] + dx).clamp(0, w - 1) for dx, _ in NEIGHBOURS])
+    row = torch.stack([(cell[:, 1] + dy).clamp(0, h - 1) for _, dy in NEIGHBOURS])
+    device = boxes.device
+    image = torch.arange(b, device=device).repeat_interleave(m, output_size=b * m)
+    anchor = torch.arange(len(anchors), device=device)[:, None]
+    valid = (near[:, None] & fits).reshape(-1)
+    spread = boxes.expand(*shape, 4).reshape(-1, 4)
     return Assigned(
-        image[index], anchor[index], cell[:, 1], cell[:, 0], boxes[index], class_ids[index]
+        image.expand(shape).reshape(-1),
+        anchor.expand(shape).reshape(-1),
+        row[:, None].expand(shape).reshape(-1),
+        column[:, None].expand(shape).reshape(-1),
+        torch.where(valid[:, None], spread, 1.0),
+        batch.class_ids.view(-1).clamp(min=0).expand(shape).reshape(-1),
+        valid,
     )
 
 
@@ -116,38 +158,61 @@ def crowd_cells(batch: Batch, stride: int, grid_hw: tuple[int, int]) -> Tensor:
     return torch.einsum("bmh,bmw->bhw", in_y.float(), in_x.float()) > 0
 
 
+@dataclass(frozen=True, slots=True)
+class MaskTerms:
+    """Weights of what is added to the mask's cross-entropy."""
+
+    lovasz: float = 0.0
+    aux: float = 0.0
+    """Of the cross-entropy of a mask read at stride 16 (see export.model.AuxMask)."""
+
+
 class StreetLoss:
     """The loss of both heads; ``class_weights`` (K,) weigh the mask's classes."""
 
     def __init__(
         self, anchors: tuple[tuple[tuple[float, float], ...], ...], class_weights: Tensor,
-        gains: Gains | None = None,
+        gains: Gains | None = None, terms: MaskTerms | None = None,
     ) -> None:  # fmt: skip
         self.anchors = [torch.tensor(a, device=class_weights.device) for a in anchors]
         self.class_weights = class_weights
+        # by label, IGNORE among them
+        self._weight_of_label = F.pad(class_weights, (0, IGNORE + 1 - len(class_weights)))
         self.gains = gains or Gains()
+        self.terms = terms or MaskTerms()
 
-    def __call__(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The total, and its parts (detached scalars) for the log."""
+    def __call__(
+        self, outputs: Outputs, batch: Batch, *, aux: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The total, and its parts (detached scalars) for the log; 'mask' has all of its terms.
+
+        ``aux`` (B, K, H/16, W/16) are the logits of an AuxMask.
+        """
         box = objectness = classes = batch.boxes.new_zeros(())
         for i, (raw, stride) in enumerate(zip(outputs.boxes, STRIDES, strict=True)):
             parts = self._level(raw.float(), batch, self.anchors[i], stride)
             box, classes = box + parts[0], classes + parts[2]
             objectness = objectness + LEVEL_BALANCE[i] * parts[1]
-        mask = self._mask(outputs.mask.float(), batch.labels)
+        logits = outputs.mask.float()
+        # at half resolution, as the exported mask is made
+        mask = self._cross_entropy(upsample(logits), batch.labels[:, ::2, ::2])
+        if self.terms.lovasz:
+            mask = mask + self.terms.lovasz * lovasz_softmax(logits, batch.labels[:, 1::4, 1::4])
+        if aux is not None:
+            early = self._cross_entropy(upsample(aux.float()), batch.labels[:, 4::8, 4::8])
+            mask = mask + self.terms.aux * early
         g = self.gains
         detection = g.box * box + g.objectness * objectness + g.classes * classes
         total = g.detection * detection + g.mask * mask
         log = {"box": box, "objectness": objectness, "classes": classes, "mask": mask}
         return total, {k: v.detach() for k, v in log.items()}
 
-    def _mask(self, logits: Tensor, labels: Tensor) -> Tensor:
-        # at half resolution, as the exported mask is made
-        logits = upsample(logits)  # (B, K, H/2, W/2)
-        labels = labels[:, ::2, ::2]
-        if bool((labels == IGNORE).all()):
-            return logits.sum() * 0  # nothing to learn; the mean over no pixel would be 0/0
-        return F.cross_entropy(logits, labels, weight=self.class_weights, ignore_index=IGNORE)
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The weighted mean over labelled pixels; 0 where there is none, not 0/0."""
+        summed = F.cross_entropy(
+            logits, labels, weight=self.class_weights, ignore_index=IGNORE, reduction="sum"
+        )
+        return summed / self._weight_of_label[labels].sum().clamp(min=1e-6)
 
     def _level(
         self, raw: Tensor, batch: Batch, anchors: Tensor, stride: int
@@ -155,20 +220,25 @@ class StreetLoss:
         b, _, h, w = raw.shape
         raw = raw.view(b, len(anchors), -1, h, w)  # (B, A, 5+C, h, w)
         found = assign(batch, anchors, stride, (h, w))
-        wanted = torch.zeros_like(raw[:, :, 4])  # (B, A, h, w)
-        weight = (~crowd_cells(batch, stride, (h, w)))[:, None].float().expand_as(wanted).clone()
-        box = classes = raw.new_zeros(())
-        if len(found.image):
-            at = (found.image, found.anchor, found.row, found.column)
-            picked = raw[found.image, found.anchor, :, found.row, found.column]  # (n, 5+C)
-            cell = torch.stack([found.column, found.row], dim=1)
-            xy = picked[:, :2].sigmoid() * 2 - 0.5 + cell
-            wh = (picked[:, 2:4].sigmoid() * 2) ** 2 * (anchors / stride)[found.anchor]
-            quality = ciou(torch.cat([xy, wh], dim=1), found.boxes)
-            box = (1 - quality).mean()
-            wanted[at] = quality.detach().clamp(0)
-            weight[at] = 1.0
-            target = F.one_hot(found.class_ids, picked.shape[1] - 5).float()
-            classes = F.binary_cross_entropy_with_logits(picked[:, 5:], target)
-        each = F.binary_cross_entropy_with_logits(raw[:, :, 4], wanted, reduction="none")
-        return box, (each * weight).mean(), classes
+        count = found.valid.sum().clamp(min=1)
+        picked = raw[found.image, found.anchor, :, found.row, found.column]  # (n, 5+C)
+        cell = torch.stack([found.column, found.row], dim=1)
+        xy = picked[:, :2].sigmoid() * 2 - 0.5 + cell
+        wh = (picked[:, 2:4].sigmoid() * 2) ** 2 * (anchors / stride)[found.anchor]
+        quality = ciou(torch.cat([xy, wh], dim=1), found.boxes)
+        box = torch.where(found.valid, 1 - quality, 0.0).sum() / count
+        target = F.one_hot(found.class_ids, picked.shape[1] - 5).float()
+        each = F.binary_cross_entropy_with_logits(picked[:, 5:], target, reduction="none").mean(1)
+        classes = torch.where(found.valid, each, 0.0).sum() / count
+        # what is not valid goes to a cell behind the last, which is dropped
+        cells = b * len(anchors) * h * w
+        flat = ((found.image * len(anchors) + found.anchor) * h + found.row) * w + found.column
+        flat = torch.where(found.valid, flat, cells)
+        wanted = raw.new_zeros(cells + 1)
+        wanted[flat] = quality.detach().clamp(0)
+        calm = ~crowd_cells(batch, stride, (h, w))[:, None].expand(b, len(anchors), h, w)
+        weight = torch.cat([calm.reshape(-1).float(), calm.new_zeros(1).float()])
+        weight[flat] = 1.0
+        logits = raw[:, :, 4].reshape(-1)
+        each = F.binary_cross_entropy_with_logits(logits, wanted[:-1], reduction="none")
+        return box, (each * weight[:-1]).mean(), classes

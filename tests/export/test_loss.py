@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from export.augment import Batch
-from export.loss import StreetLoss, assign, ciou, crowd_cells
+from export.loss import Assigned, MaskTerms, StreetLoss, assign, ciou, crowd_cells, lovasz_softmax
 from export.model import ANCHORS, Outputs
 
 
@@ -20,6 +20,12 @@ def batch_of(boxes: list[list[float]], *, ids: list[int], crowd: list[bool], hw:
         torch.tensor([ids]).reshape(1, -1),
         torch.tensor([crowd]).reshape(1, -1),
     )
+
+
+def cells_of(found: Assigned) -> set[tuple[int, int]]:
+    """Column and row of the cells that were given an object."""
+    column, row = found.column[found.valid], found.row[found.valid]
+    return set(zip(column.tolist(), row.tolist(), strict=True))
 
 
 def test_ciou_of_equal_boxes_is_one() -> None:
@@ -38,26 +44,41 @@ def test_an_object_goes_to_its_cell_and_two_neighbours() -> None:
     # centre (19.2, 28.8) px = (2.4, 3.6) cells of stride 8: left and lower neighbour are near
     batch = batch_of([[9.2, 18.8, 29.2, 38.8]], ids=[1], crowd=[False])
     found = assign(batch, torch.tensor([[20.0, 20.0]]), 8, (8, 8))
-    cells = set(zip(found.column.tolist(), found.row.tolist(), strict=True))
-    assert cells == {(2, 3), (1, 3), (2, 4)}
-    assert found.class_ids.tolist() == [1, 1, 1]
+    assert cells_of(found) == {(2, 3), (1, 3), (2, 4)}
+    assert found.class_ids[found.valid].tolist() == [1, 1, 1]
 
 
 def test_at_the_edge_no_neighbour_outside_is_taken() -> None:
     batch = batch_of([[0.0, 0.0, 6.0, 6.0]], ids=[0], crowd=[False])
     found = assign(batch, torch.tensor([[6.0, 6.0]]), 8, (8, 8))
-    assert set(zip(found.column.tolist(), found.row.tolist(), strict=True)) == {(0, 0)}
+    assert cells_of(found) == {(0, 0)}
 
 
 def test_an_anchor_of_another_shape_is_not_used() -> None:
     batch = batch_of([[0.0, 0.0, 40.0, 8.0]], ids=[0], crowd=[False])
     # 40 / 8 = 5 times as wide: beyond the factor of four
-    assert len(assign(batch, torch.tensor([[8.0, 8.0]]), 8, (8, 8)).image) == 0
+    assert cells_of(assign(batch, torch.tensor([[8.0, 8.0]]), 8, (8, 8))) == set()
 
 
 def test_crowds_and_empty_entries_give_no_object() -> None:
     batch = batch_of([[0, 0, 20, 20], [0, 0, 20, 20]], ids=[0, -1], crowd=[True, False])
-    assert len(assign(batch, torch.tensor([[20.0, 20.0]]), 8, (8, 8)).image) == 0
+    assert cells_of(assign(batch, torch.tensor([[20.0, 20.0]]), 8, (8, 8))) == set()
+
+
+def test_objects_keep_to_their_own_image_and_anchor() -> None:
+    one = batch_of([[0, 0, 6, 6], [8, 8, 48, 48]], ids=[0, 1], crowd=[False, False])
+    two = batch_of([[20, 20, 28, 28], [0, 0, 0, 0]], ids=[3, -1], crowd=[False, False])
+    batch = Batch(*(torch.cat([getattr(b, n) for b in (one, two)]) for n in Batch.__slots__))
+    found = assign(batch, torch.tensor([[6.0, 6.0], [40.0, 40.0]]), 8, (8, 8))
+    valid = found.valid
+    given = {
+        (int(i), int(a), int(c))
+        for i, a, c in zip(
+            found.image[valid], found.anchor[valid], found.class_ids[valid], strict=True
+        )
+    }
+    # 6 px suits anchor 6 alone; 40 px is 6.7 times 6; 8 px is a fifth of 40
+    assert given == {(0, 0, 0), (0, 1, 1), (1, 0, 3)}
 
 
 def test_crowd_cells_are_those_with_their_centre_inside() -> None:
@@ -128,3 +149,69 @@ def test_unlabelled_pixels_do_not_count() -> None:
     assert StreetLoss(ANCHORS, torch.ones(11))(silent_outputs(), batch)[1]["mask"] < 0.01
     batch.labels[:, 32:] = 3
     assert StreetLoss(ANCHORS, torch.ones(11))(silent_outputs(), batch)[1]["mask"] > 1.0
+
+
+def test_the_mask_costs_the_mean_of_the_labelled_pixels_by_their_weights() -> None:
+    batch = batch_of([[0, 0, 0, 0]], ids=[-1], crowd=[False])
+    batch.labels[:, 32:] = 1
+    batch.labels[:, :, 32:] = 11
+    outputs = silent_outputs()
+    outputs.mask.zero_()
+    outputs.mask[:, 0] = 2.0
+    weights = torch.ones(11)
+    weights[1] = 3.0
+    # softmax 0 with e² against ten others: ln(e² + 10) = 2.855; −2 where 0 is right. As many
+    # pixels of either, weighed 1 and 3: (0.855 + 3 · 2.855) / 4
+    parts = StreetLoss(ANCHORS, weights)(outputs, batch)[1]
+    assert parts["mask"].item() == pytest.approx((0.855 + 3 * 2.855) / 4, abs=1e-3)
+
+
+def logits_of(p: list[list[float]]) -> torch.Tensor:
+    """Logits (1, K, 1, n) whose softmax gives the probabilities (n, K)."""
+    return torch.tensor(p).log().T[None, :, None]
+
+
+def test_lovasz_of_three_pixels_by_hand() -> None:
+    logits = logits_of([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
+    labels = torch.tensor([[[0, 0, 1]]])
+    # class 0: errors 0.1, 0.6 (both true), 0.2 (false). By size: 0.6 true, 0.2 false, 0.1 true.
+    #   1 − IoU with the first k mistaken: k=1: 1 − 1/2, k=2: 1 − 1/3, k=3: 1 − 0/3
+    #   slopes 1/2, 1/6, 1/3: 0.6/2 + 0.2/6 + 0.1/3 = 0.36667
+    # class 1: errors 0.1, 0.6 (false), 0.2 (true). 0.6 false: 1 − 1/2; 0.2 true: 1 − 0/2; then 0
+    #   slopes 1/2, 1/2, 0: 0.3 + 0.1 = 0.4
+    assert lovasz_softmax(logits, labels).item() == pytest.approx((0.36667 + 0.4) / 2, abs=1e-4)
+
+
+def test_lovasz_of_hard_mistakes_is_one_minus_iou() -> None:
+    # one of two pixels of class 0 is called 1: IoU 1/2 for class 0, 2/3 for class 1
+    sure = [[1.0, 1e-30], [1e-30, 1.0], [1e-30, 1.0], [1e-30, 1.0]]
+    loss = lovasz_softmax(logits_of(sure), torch.tensor([[[0, 0, 1, 1]]]))
+    assert loss.item() == pytest.approx((1 / 2 + 1 / 3) / 2, abs=1e-5)
+
+
+def test_lovasz_leaves_out_unlabelled_pixels_and_absent_classes() -> None:
+    p = [[0.9, 0.1, 1e-9], [0.4, 0.6, 1e-9], [0.2, 0.8, 1e-9]]
+    logits = logits_of([*p, [0.3, 0.3, 0.4], [0.5, 0.2, 0.3]])
+    logits.requires_grad_()
+    loss = lovasz_softmax(logits, torch.tensor([[[0, 0, 1, 11, 11]]]))
+    assert loss.item() == pytest.approx((0.36667 + 0.4) / 2, abs=1e-4)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert (logits.grad[..., 3:] == 0).all()
+    assert (logits.grad[..., :3] != 0).any()
+    nothing = lovasz_softmax(logits, torch.full((1, 1, 5), 11))
+    assert nothing.item() == 0
+
+
+def test_the_terms_of_the_mask_count_with_their_weights() -> None:
+    batch = batch_of([[0, 0, 0, 0]], ids=[-1], crowd=[False])
+    outputs = silent_outputs()
+    outputs.mask[:, 0] = 1.0
+    aux = torch.zeros(1, 11, 4, 4)
+    masks = [
+        StreetLoss(ANCHORS, torch.ones(11), terms=terms)(outputs, batch, aux=aux)[1]["mask"]
+        for terms in (MaskTerms(), MaskTerms(lovasz=2.0), MaskTerms(aux=0.5))
+    ]
+    # every pixel is class 0 with p = e / (e + 10) = 0.2137: Lovász 1 − p. aux: ln 11 = 2.3979
+    assert (masks[1] - masks[0]).item() == pytest.approx(2 * (1 - 0.2137), abs=1e-3)
+    assert (masks[2] - masks[0]).item() == pytest.approx(0.5 * 2.3979, abs=1e-3)
