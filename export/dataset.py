@@ -6,8 +6,7 @@ index.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -18,7 +17,8 @@ from torch import Tensor
 
 from engines.errors import ExportError
 from export.augment import Batch
-from export.camvid import BOX_CLASSES, IGNORE, Image, Split, load_index
+from export.camvid import BOX_CLASSES, Image, Item, Split, load_index
+from export.class_set import Classes
 
 SIZE_WH = (480, 360)
 """Width and height of CamVid's frames here; every image of the set has it."""
@@ -56,9 +56,11 @@ class TrainingSet:
     def class_weights(self, classes: int) -> Tensor:
         """Weights (classes,) ∝ 1/√frequency over the photographs, mean 1.
 
-        Rare classes count more, without drowning the common ones.
+        Rare classes count more, without drowning the common ones. Without photographs the
+        synthetic frames are counted.
         """
-        counts = torch.bincount(self.labels[: self.real].flatten().int(), minlength=classes)
+        labels = self.labels[: self.real or None]
+        counts = torch.bincount(labels.flatten().int(), minlength=classes)
         frequency = counts[:classes].float() / counts[:classes].sum().clamp(min=1)
         weights = frequency.clamp(min=1e-4).rsqrt()
         return weights / weights.mean()
@@ -71,37 +73,65 @@ def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @dataclass(slots=True)
 class _Lists:
-    images: list[Image]
-    labels: list[Image]
-    boxes: list[NDArray[np.float32]]
-    class_ids: list[NDArray[np.int32]]
-    crowd: list[NDArray[np.bool_]]
+    """Collects images in the classes that are learnt."""
+
+    classes: Classes
+    images: list[Image] = field(default_factory=list)
+    labels: list[Image] = field(default_factory=list)
+    boxes: list[NDArray[np.float32]] = field(default_factory=list)
+    class_ids: list[NDArray[np.int64]] = field(default_factory=list)
+    crowd: list[NDArray[np.bool_]] = field(default_factory=list)
+
+    def add(
+        self,
+        image: Image,
+        labels: Image,
+        boxes: NDArray[np.float32],
+        class_ids: NDArray[np.int32],
+        crowd: NDArray[np.bool_],
+    ) -> None:
+        rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        learnt = self.classes.boxes.table(BOX_CLASSES, missing=-1)[class_ids]
+        kept = learnt >= 0
+        self.images.append(np.ascontiguousarray(rgb.transpose(2, 0, 1)))  # (3, H, W)
+        self.labels.append(self.classes.label_table()[labels])
+        self.boxes.append(boxes[kept])
+        self.class_ids.append(learnt[kept])
+        self.crowd.append(crowd[kept])
 
 
-def load_training_set(
-    root: Path, splits: Sequence[Split], *, synthetic: int, seed: int, device: torch.device
-) -> TrainingSet:
-    """Read the splits and render ``synthetic`` frames of the street, each of a scene of its own.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a training set is made of: ``images`` of the splits' photographs, all where 0."""
+
+    splits: tuple[Split, ...]
+    synthetic: int
+    seed: int
+    images: int = 0
+    classes: Classes = field(default_factory=Classes.parse)
+
+
+def load_training_set(root: Path, wanted: Wanted, *, device: torch.device) -> TrainingSet:
+    """Read the photographs and render frames of the street, each of a scene of its own.
 
     Raises:
-        ExportError: data are missing or wrong (see export.camvid).
+        ExportError: data are missing or wrong (see export.camvid), or there is none.
     """
-    lists = _Lists([], [], [], [], [])
-    for split in splits:
-        for item in load_index(root, split).items:
-            image, labels = item.image(), item.labels()
-            if item.wh != SIZE_WH:
-                raise ExportError(
-                    f"{item.image_path}: got {item.wh[0]}x{item.wh[1]}, wanted "
-                    f"{SIZE_WH[0]}x{SIZE_WH[1]}. Training takes images of that size alone."
-                )
-            _append(lists, image, labels, item.boxes, item.class_ids, item.crowd)
+    lists = _Lists(wanted.classes)
+    for item in _chosen(root, wanted):
+        image, labels = item.image(), item.labels()
+        if item.wh != SIZE_WH:
+            raise ExportError(
+                f"{item.image_path}: got {item.wh[0]}x{item.wh[1]}, wanted "
+                f"{SIZE_WH[0]}x{SIZE_WH[1]}. Training takes images of that size alone."
+            )
+        lists.add(image, labels, item.boxes, item.class_ids, item.crowd)
     real = len(lists.images)
-    rng = np.random.default_rng(seed)
-    if synthetic:
+    rng = np.random.default_rng(wanted.seed)
+    if wanted.synthetic:
         from edge.scene import StreetScene
-    for i in range(synthetic):
-        scene = StreetScene(*STREET_WH, seed=seed * 100_003 + i)
+    for i in range(wanted.synthetic):
+        scene = StreetScene(*STREET_WH, seed=wanted.seed * 100_003 + i)
         t = float(rng.uniform(0, 60))
         left = int(rng.integers(0, STREET_WH[0] - SIZE_WH[0] + 1))
         truth = scene.truth(t)
@@ -114,7 +144,9 @@ def load_training_set(
         image, labels = scene.render(t)[window], truth.labels[window]
         there = visible > 0
         crowd = visible < MIN_VISIBLE
-        _append(lists, image, labels, boxes[there], ids[there], crowd[there])
+        lists.add(image, labels, boxes[there], ids[there], crowd[there])
+    if not lists.images:
+        raise ExportError("a training without images. Name --splits or ask for --synthetic frames.")
     most = max((len(b) for b in lists.boxes), default=1)
     n = len(lists.images)
     boxes = np.zeros((n, most, 4), np.float32)
@@ -132,17 +164,18 @@ def load_training_set(
     )
 
 
-def _append(
-    lists: _Lists,
-    image: Image,
-    labels: Image,
-    boxes: NDArray[np.float32],
-    class_ids: NDArray[np.int32],
-    crowd: NDArray[np.bool_],
-) -> None:
-    rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    lists.images.append(np.ascontiguousarray(rgb.transpose(2, 0, 1)))  # (3, H, W)
-    lists.labels.append(np.minimum(labels, IGNORE))
-    lists.boxes.append(boxes)
-    lists.class_ids.append(class_ids)
-    lists.crowd.append(crowd)
+def _chosen(root: Path, wanted: Wanted) -> list[Item]:
+    """The photographs, or as many of them as are asked for, drawn by the seed.
+
+    More images of the same seed hold the fewer ones.
+    """
+    items = [item for split in wanted.splits for item in load_index(root, split).items]
+    if wanted.images > len(items):
+        raise ExportError(
+            f"--images {wanted.images}: the splits {', '.join(wanted.splits) or 'none'} hold "
+            f"{len(items)}. Ask for fewer."
+        )
+    if not wanted.images:
+        return items
+    drawn = np.random.default_rng(wanted.seed).permutation(len(items))[: wanted.images]
+    return [items[i] for i in sorted(drawn)]

@@ -195,6 +195,10 @@ class StreetNet(nn.Module):
 
     def forward(self, x: Tensor) -> Outputs:
         """(N, 3, H, W) RGB 0..1 → raw outputs."""
+        return self.with_features(x)[0]
+
+    def with_features(self, x: Tensor) -> tuple[Outputs, Tensor]:
+        """The raw outputs and the backbone's features at stride 16, which an AuxMask reads."""
         _, (s4, s8, s16, s32) = self.backbone(x)
         # what the whole image shows, given to every cell of the coarsest grid
         s32 = s32 + self.context(s32.mean((2, 3), keepdim=True))  # (N, w3, H/32, W/32)
@@ -203,4 +207,15 @@ class StreetNet(nn.Module):
         p8 = self.smooth[0](self.lateral[0](s8) + upsample(p16))  # (N, p, H/8, W/8)
         boxes = (self.heads[0](p8), self.heads[1](p16), self.heads[2](p32))
         m = F.relu(upsample(self.mask_in(p8)) + self.mask_skip(s4))  # (N, m, H/4, W/4)
-        return Outputs(boxes, self.mask_out(self.mask_conv(m)))  # (N, K, H/4, W/4)
+        return Outputs(boxes, self.mask_out(self.mask_conv(m))), s16  # mask (N, K, H/4, W/4)
+
+
+class AuxMask(nn.Sequential):
+    """A mask from the features at stride 16, for training only: no part of what is exported.
+
+    It gives the middle of the backbone a gradient of its own (PSPNet, arXiv 1612.01105).
+    """
+
+    def __init__(self, shape: Shape, classes: int) -> None:
+        width = shape.widths[2]
+        super().__init__(Separable(width, shape.mask), nn.Conv2d(shape.mask, classes, 1))

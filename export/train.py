@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -14,11 +15,19 @@ from engines.errors import ExportError, SettingsError
 from engines.model_file import sha256_of
 from export.camvid import Split, default_root, load_index
 from export.checkpoint import load_checkpoint, save_checkpoint
-from export.dataset import load_training_set
+from export.class_set import Classes
+from export.dataset import Wanted, load_training_set
 from export.evaluate import evaluate_model
 from export.onnx_file import export_onnx
-from export.trainer import Recipe, Trainer
+from export.paste import OBJECTS
+from export.trainer import Kept, Recipe, Trainer
 from export.training_log import TrainingLog
+from export.val_score import score_classes
+
+SPLITS: tuple[Split, ...] = ("train", "val")
+"""What may be trained on."""
+MIN_SIDE = 64
+"""Smallest side of a view: two cells of the coarsest grid."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -43,10 +52,72 @@ def choose_device(name: str) -> torch.device:
     help="Folder of checkpoint, log and plot; an unfinished training in it is resumed.",
 )
 @click.option("--root", type=click.Path(path_type=Path), help="CamVid's folder.")
-@click.option("--splits", default="train", show_default=True, help="Comma-separated: train, val.")
+@click.option(
+    "--splits",
+    default="train",
+    show_default=True,
+    help="Comma-separated: train, val; or none, for synthetic frames alone.",
+)
+@click.option(
+    "--images",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Photographs to draw from the splits by the seed; 0 takes all.",
+)
+@click.option(
+    "--box-classes",
+    default="",
+    metavar="A,B=C+D",
+    help="Learn these of CamVid's boxes, some merged: vehicle=car,person=pedestrian+bicyclist.",
+)
+@click.option(
+    "--mask-classes",
+    default="",
+    metavar="A,B=C+D",
+    help="Learn these of CamVid's mask classes; other=* takes the rest, else it is unlabelled.",
+)
 @click.option("--epochs", type=click.IntRange(1), default=100, show_default=True)
 @click.option("--batch", type=click.IntRange(2), default=4, show_default=True)
 @click.option("--lr", type=click.FloatRange(0, 1, min_open=True), default=1.5e-3, show_default=True)
+@click.option(
+    "--lr-head",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Learning rate of the heads and of what --init did not give; default: --lr.",
+)
+@click.option(
+    "--freeze",
+    type=click.Choice(["backbone"]),
+    help="Keep the weights and batch-norm statistics of this part as --init gave them.",
+)
+@click.option(
+    "--lovasz",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Weight of a Lovász-softmax term on the mask.",
+)
+@click.option(
+    "--aux",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Weight of a second mask, read at stride 16 in training only.",
+)
+@click.option(
+    "--paste",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help=f"Chance of each of {OBJECTS} rare objects (pole, sign, people) pasted into an image.",
+)
+@click.option(
+    "--size",
+    default="320x448",
+    show_default=True,
+    metavar="HxW",
+    help="Size of the augmented views; multiples of 32.",
+)
 @click.option(
     "--warmup-epochs",
     type=click.IntRange(0),
@@ -64,7 +135,7 @@ def choose_device(name: str) -> torch.device:
 @click.option(
     "--init",
     type=click.Path(path_type=Path),
-    help="Checkpoint to start from instead of random weights.",
+    help="Checkpoint to start from; of other classes or another shape, what fits is kept.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
@@ -78,27 +149,47 @@ def choose_device(name: str) -> torch.device:
     help="Score val every so many epochs; 0 never.",
 )
 def train(
-    out: Path, root: Path | None, splits: str, epochs: int, batch: int, lr: float,
-    warmup_epochs: int, synthetic: int, init: Path | None, seed: int, device: str, eval_every: int,
+    *, out: Path, root: Path | None, init: Path | None, device: str, eval_every: int,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Train the street network on CamVid and the synthetic street.
 
     Writes OUT/last.pt (resumed when the same command is started again), OUT/log.csv and
-    OUT/plot.png.
+    OUT/plot.png. With --init it begins with weights learnt before, if need be for other classes;
+    --freeze and --lr-head say how much of them may change.
     """
-    names = tuple(s.strip() for s in splits.split(","))
-    chosen = tuple(s for s in ("train", "val") if s in names)
-    if not chosen or len(chosen) != len(names):
-        raise SettingsError(
-            f"--splits {splits}: wanted train, val or both (test is for scoring only)."
-        )
-    recipe = Recipe(
-        splits=chosen, epochs=epochs, batch=batch, lr=lr, warmup_epochs=warmup_epochs,
-        synthetic=synthetic, seed=seed,
-    )  # fmt: skip
     run_training(
-        recipe, out=out, root=root or default_root(), device=choose_device(device),
+        recipe_of(options), out=out, root=root or default_root(), device=choose_device(device),
         eval_every=eval_every, init=init,
+    )  # fmt: skip
+
+
+def recipe_of(options: dict[str, Any]) -> Recipe:
+    """The recipe that the options of the command describe.
+
+    Raises:
+        SettingsError: splits, size or classes are wrong.
+    """
+    splits, size = str(options.pop("splits")), str(options.pop("size"))
+    names = () if splits.strip() == "none" else tuple(s.strip() for s in splits.split(","))
+    chosen: tuple[Split, ...] = tuple(s for s in SPLITS if s in names)
+    if len(chosen) != len(names):
+        raise SettingsError(
+            f"--splits {splits}: wanted train, val or both (test is for scoring only), or none."
+        )
+    try:
+        height, width = (int(n) for n in size.lower().split("x"))
+    except ValueError:
+        raise SettingsError(f"--size {size}: wanted HxW, such as 320x448.") from None
+    if min(height, width) < MIN_SIDE or height % 32 or width % 32:
+        raise SettingsError(
+            f"--size {size}: wanted multiples of 32, {MIN_SIDE} or more, such as 320x448."
+        )
+    classes = Classes.parse(options.pop("box_classes"), options.pop("mask_classes"))
+    return Recipe(
+        splits=chosen, height=height, width=width, box_classes=classes.boxes.text,
+        mask_classes=classes.mask.text, lr_head=options.pop("lr_head") or 0.0,
+        freeze=options.pop("freeze") or "", **options,
     )  # fmt: skip
 
 
@@ -114,8 +205,14 @@ def run_training(
     """Train until ``recipe.epochs``, resuming what lies in ``out``; returns the checkpoint.
 
     Raises:
+        SettingsError: a backbone is to be frozen that nothing was learnt with.
         ExportError: data, checkpoint or loss are wrong; the last good checkpoint is kept.
     """
+    if recipe.freeze and init is None:
+        raise SettingsError(
+            f"--freeze {recipe.freeze}: without --init it would stay random. Name a checkpoint "
+            "with --init."
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
@@ -130,12 +227,12 @@ def run_training(
     scored: tuple[Split, ...] = ("val",) if eval_every else ()
     for split in (*recipe.splits, *scored):
         load_index(root, split)  # what is missing is told now, not after the first epochs
-    data = load_training_set(
-        root, recipe.splits, synthetic=recipe.synthetic, seed=recipe.seed, device=device
-    )
+    classes = Classes.parse(recipe.box_classes, recipe.mask_classes)
+    wanted = Wanted(recipe.splits, recipe.synthetic, recipe.seed, recipe.images, classes)
+    data = load_training_set(root, wanted, device=device)
     trainer = Trainer(recipe, data, device=device)
     if init is not None and weights is not None:
-        trainer.start_from(weights, origin=init)
+        _tell(trainer.start_from(weights, origin=init), init)
     if state is not None:
         trainer.restore(state, origin=last)
         print(f"edge-export: resuming {last} after epoch {trainer.epoch}", file=sys.stderr)
@@ -150,7 +247,7 @@ def run_training(
         due = eval_every and (trainer.epoch % eval_every == 0 or trainer.epoch == recipe.epochs)
         save_checkpoint(last, trainer.state())
         if due:
-            scores = score_on_val(last, out / "candidate.onnx", root)
+            scores = score_on_val(last, out / "candidate.onnx", root, classes)
         table.add(trainer.epoch, time.perf_counter() - start, {**parts, **scores})
     table.plot()
     return last
@@ -164,12 +261,21 @@ def _diverged(exc: FloatingPointError, last: Path, epochs_done: int) -> ExportEr
     )
 
 
-def score_on_val(checkpoint: Path, candidate: Path, root: Path) -> dict[str, float]:
+def _tell(kept: Kept, init: Path) -> None:
+    anew = f"; begun anew: {', '.join(kept.new)}" if kept.new else ""
+    print(f"edge-export: kept {kept.share:.1%} of the weights of {init}{anew}", file=sys.stderr)
+
+
+def score_on_val(
+    checkpoint: Path, candidate: Path, root: Path, classes: Classes
+) -> dict[str, float]:
     """Score the averaged weights as the app would run them: exported, decoded, at f32.
 
     Val is a fair judge only of a training that left it out.
     """
     export_onnx(checkpoint, candidate)
+    if not classes.are_camvids:
+        return score_classes(candidate, classes, root=root, split="val")
     report = evaluate_model(candidate, root=root, split="val")
     ap50 = [v for v in (report.ap50 or {}).values() if v is not None]
     return {

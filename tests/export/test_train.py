@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import resource
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,12 @@ from click.testing import CliRunner
 from engines.errors import ExportError, SettingsError
 from engines.model_file import read_spec
 from export.checkpoint import load_checkpoint, network_state, save_checkpoint
-from export.dataset import load_training_set
+from export.dataset import Wanted, load_training_set
 from export.model import StreetNet
-from export.train import run_training, train
+from export.train import recipe_of, run_training, train
 from export.trainer import Recipe, Trainer
 from tests.export.street_data import make_camvid
+from tests.export.test_checkpoint import Hostile
 
 CPU = torch.device("cpu")
 TINY = Recipe(epochs=2, batch=2, synthetic=2, synthetic_share=0.5, height=96, width=128)
@@ -35,7 +37,7 @@ def test_a_training_that_was_cut_off_ends_where_an_unbroken_one_does(
 ) -> None:
     run_training(TINY, out=tmp_path / "whole", root=root, device=CPU, eval_every=0)
     cut = tmp_path / "cut"
-    data = load_training_set(root, ("train",), synthetic=2, seed=0, device=CPU)
+    data = load_training_set(root, Wanted(("train",), 2, 0), device=CPU)
     first = Trainer(TINY, data, device=CPU)
     first.run_epoch(progress_bar=False)
     cut.mkdir()
@@ -64,7 +66,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
     root: Path, tmp_path: Path, done: int, kept: str
 ) -> None:
     recipe = replace(TINY, synthetic=0)
-    data = load_training_set(root, ("train",), synthetic=0, seed=0, device=CPU)
+    data = load_training_set(root, Wanted(("train",), 0, 0), device=CPU)
     trainer = Trainer(recipe, data, device=CPU)
     trainer.epoch = done
     with torch.no_grad():
@@ -77,7 +79,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
 
 
 def test_a_checkpoint_of_another_recipe_is_not_resumed(root: Path, tmp_path: Path) -> None:
-    data = load_training_set(root, ("train",), synthetic=0, seed=0, device=CPU)
+    data = load_training_set(root, Wanted(("train",), 0, 0), device=CPU)
     save_checkpoint(tmp_path / "last.pt", Trainer(TINY, data, device=CPU).state())
     with pytest.raises(ExportError, match="other lr"):
         run_training(replace(TINY, lr=0.1), out=tmp_path, root=root, device=CPU, eval_every=0)
@@ -104,7 +106,7 @@ def test_a_full_disk_keeps_the_checkpoint_of_the_epoch_before(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = replace(TINY, synthetic=0)
-    data = load_training_set(root, ("train",), synthetic=0, seed=0, device=CPU)
+    data = load_training_set(root, Wanted(("train",), 0, 0), device=CPU)
     trainer = Trainer(recipe, data, device=CPU)
     trainer.epoch = 1
     last = tmp_path / "last.pt"
@@ -141,16 +143,85 @@ def test_an_out_folder_that_cannot_be_made_is_named(root: Path, tmp_path: Path) 
             run_training(TINY, out=out, root=root, device=CPU, eval_every=0)
 
 
-def test_a_start_from_another_network_is_refused(root: Path, tmp_path: Path) -> None:
+def test_a_start_from_other_classes_says_what_it_keeps_and_is_resumed(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    init, out = tmp_path / "init.pt", tmp_path / "o"
     net = StreetNet(box_classes=("bus",))
-    init = tmp_path / "other.pt"
     save_checkpoint(init, {**network_state(net), "ema": net.state_dict()})
-    with pytest.raises(ExportError, match=r"other\.pt: its network has box_classes \['bus'\]"):
-        run_training(TINY, out=tmp_path / "o", root=root, device=CPU, eval_every=0, init=init)
-    with pytest.raises(ExportError, match=r"none\.pt: no such checkpoint"):
+    recipe = replace(
+        TINY, synthetic=0, epochs=1, box_classes="thing=car+sign", mask_classes="road,sky,rest=*",
+        lr_head=5e-3, freeze="backbone",
+    )  # fmt: skip
+    last = run_training(recipe, out=out, root=root, device=CPU, eval_every=1, init=init)
+    told = capsys.readouterr().err
+    assert re.search(r"kept 99\.\d% of the weights of .*init\.pt; begun anew: heads\.0\.out", told)
+    spec = read_spec(out / "candidate.onnx")
+    assert spec.detection is not None
+    assert spec.detection.classes == ("thing",)
+    assert spec.masks[0].classes == ("road", "sky", "rest")
+    with (out / "log.csv").open() as file:
+        assert 0 < float(next(csv.DictReader(file))["val_miou"]) <= 1
+    stem = load_checkpoint(last)["ema"]["backbone.stem.0.weight"]
+    torch.testing.assert_close(stem, net.state_dict()["backbone.stem.0.weight"])
+    again = run_training(recipe, out=out, root=root, device=CPU, eval_every=0, init=init)
+    assert load_checkpoint(again)["epoch"] == 1
+    assert "resuming" in capsys.readouterr().err
+    with pytest.raises(ExportError, match="other freeze"):
         run_training(
-            TINY, out=tmp_path / "o", root=root, device=CPU, eval_every=0, init=tmp_path / "none.pt"
+            replace(recipe, freeze=""), out=out, root=root, device=CPU, eval_every=0, init=init
         )
+
+
+def test_a_start_that_is_not_there_and_a_frozen_random_backbone_are_refused(
+    root: Path, tmp_path: Path
+) -> None:
+    init = tmp_path / "none.pt"
+    with pytest.raises(ExportError, match=r"none\.pt: no such checkpoint"):
+        run_training(TINY, out=tmp_path / "o", root=root, device=CPU, eval_every=0, init=init)
+    frozen = replace(TINY, freeze="backbone")
+    with pytest.raises(SettingsError, match="without --init it would stay random"):
+        run_training(frozen, out=tmp_path / "o", root=root, device=CPU, eval_every=0)
+
+
+def test_a_hostile_start_runs_no_code(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"ema": Hostile(), "shape": {}}, tmp_path / "bad.pt")
+    with pytest.raises(ExportError, match="not a checkpoint that can be read safely"):
+        run_training(
+            TINY, out=tmp_path / "o", root=root, device=CPU, eval_every=0, init=tmp_path / "bad.pt"
+        )
+    assert not (tmp_path / "owned").exists()
+
+
+def options_of(*arguments: str) -> Recipe:
+    """The recipe that the command makes of its arguments."""
+    context = train.make_context("train", list(arguments))
+    left = {"out", "root", "init", "device", "eval_every"}
+    return recipe_of({k: v for k, v in context.params.items() if k not in left})
+
+
+def test_the_options_of_the_command_are_those_of_the_recipe() -> None:
+    assert options_of() == Recipe()
+    recipe = options_of(
+        "--splits", "val,train", "--images", "9", "--size", "96x160", "--lr-head", "0.01",
+        "--freeze", "backbone", "--box-classes", "car, person = pedestrian+bicyclist",
+        "--mask-classes", "road,other=*", "--lovasz", "0.5", "--aux", "0.4", "--paste", "0.3",
+    )  # fmt: skip
+    assert recipe == Recipe(
+        splits=("train", "val"), images=9, height=96, width=160, lr_head=0.01, freeze="backbone",
+        box_classes="car,person=pedestrian+bicyclist", mask_classes="road,other=*", lovasz=0.5,
+        aux=0.4, paste=0.3,
+    )  # fmt: skip
+    assert options_of("--splits", "none").splits == ()
+
+
+@pytest.mark.parametrize("size", ["320", "100x320", "32x32", "0x0", "axb", "-64x64"])
+def test_a_size_that_the_network_cannot_take_is_refused(size: str) -> None:
+    with pytest.raises(SettingsError, match=rf"--size {size}: wanted"):
+        options_of("--size", size)
 
 
 def test_a_training_that_will_be_scored_asks_for_val_before_it_begins(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,10 @@ import pytest
 import torch
 
 from engines.errors import ExportError
-from export.checkpoint import network_state
-from export.dataset import load_training_set
-from export.model import StreetNet
+from export.checkpoint import network_from, network_state
+from export.class_set import Classes
+from export.dataset import Wanted, load_training_set
+from export.model import Shape, StreetNet
 from export.trainer import Recipe, Trainer, learning_rate
 from tests.export.street_data import make_camvid
 
@@ -27,7 +30,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def trainer(root: Path) -> Trainer:
-    data = load_training_set(root, ("train",), synthetic=0, seed=0, device=CPU)
+    data = load_training_set(root, Wanted(("train",), 0, 0), device=CPU)
     return Trainer(TINY, data, device=CPU)
 
 
@@ -48,16 +51,161 @@ def other_network(**differing: Any) -> dict[str, Any]:
         ({"mask_classes": ("road", "sky")}, r"mask_classes \['road', 'sky'\], wanted \['sky'"),
     ],
 )
-def test_a_network_of_another_class_set_is_refused(
+def test_a_training_of_another_class_set_is_not_resumed(
     trainer: Trainer, differing: dict[str, Any], says: str
 ) -> None:
     state = other_network(**differing)
     before = trainer.net.mask_out.weight.clone()
     with pytest.raises(ExportError, match=rf"last\.pt: its network has {says}"):
-        trainer.start_from(state, origin=HERE)
-    with pytest.raises(ExportError, match=rf"last\.pt: its network has {says}"):
         trainer.restore({**trainer.state(), **state}, origin=HERE)
     assert torch.equal(trainer.net.mask_out.weight, before)
+
+
+HEAD_OUT = tuple(f"heads.{i}.out.{kind}" for i in range(3) for kind in ("weight", "bias"))
+MASK_OUT = ("mask_out.weight", "mask_out.bias")
+
+
+@pytest.mark.parametrize(
+    ("differing", "new"),
+    [
+        ({}, ()),
+        ({"box_classes": ("bus",)}, HEAD_OUT),
+        # the same shape, but other classes at the same places
+        ({"box_classes": ("pedestrian", "car", "bicyclist", "sign")}, HEAD_OUT),
+        ({"mask_classes": ("road", "sky")}, MASK_OUT),
+    ],
+)
+def test_a_start_keeps_what_fits_and_names_what_is_new(
+    trainer: Trainer, differing: dict[str, Any], new: tuple[str, ...]
+) -> None:
+    state = other_network(**differing)
+    fresh = {name: value.clone() for name, value in trainer.net.state_dict().items()}
+    kept = trainer.start_from(state, origin=HERE)
+    assert kept.new == new
+    for net in (trainer.net, trainer.average):
+        for name, value in net.state_dict().items():
+            assert torch.equal(value, fresh[name] if name in new else state["ema"][name]), name
+    # 36 rows of 96 weights and a bias a grid for four classes; 11 rows of 64 and a bias
+    count = {HEAD_OUT: 3 * 27 * 97, MASK_OUT: 11 * 65, (): 0}[new]
+    whole = sum(p.numel() for p in trainer.net.parameters())
+    assert kept.share == pytest.approx(1 - count / whole)
+
+
+def test_a_start_from_a_network_of_other_widths_keeps_what_fits(trainer: Trainer) -> None:
+    kept = trainer.start_from(other_network(shape=Shape(mask=32)), origin=HERE)
+    assert {name.split(".")[0] for name in kept.new} == {
+        "mask_in", "mask_skip", "mask_conv", "mask_out",
+    }  # fmt: skip
+    assert 0.9 < kept.share < 1
+
+
+def test_a_start_that_nothing_fits_is_refused(trainer: Trainer) -> None:
+    narrow = Shape(stem=8, widths=(8, 8, 8, 8), pyramid=8, mask=8)
+    state = other_network(shape=narrow, box_classes=("bus",), mask_classes=("road", "sky"))
+    before = [p.clone() for p in trainer.net.parameters()]
+    with pytest.raises(ExportError, match=r"last\.pt: no tensor of it fits"):
+        trainer.start_from(state, origin=HERE)
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.net.parameters(), strict=True))
+
+
+def of_recipe(root: Path, **differing: Any) -> Trainer:
+    recipe = replace(TINY, **differing)
+    classes = Classes.parse(recipe.box_classes, recipe.mask_classes)
+    data = load_training_set(root, Wanted(("train",), 0, 0, classes=classes), device=CPU)
+    return Trainer(recipe, data, device=CPU)
+
+
+def test_a_frozen_backbone_keeps_weights_and_statistics_while_the_rest_learns(root: Path) -> None:
+    trainer = of_recipe(root, freeze="backbone", box_classes="car", lr_head=1e-2)
+    trainer.start_from(other_network(), origin=HERE)
+    before = {name: value.clone() for name, value in trainer.net.state_dict().items()}
+    trainer.run_epoch(progress_bar=False)
+    after = trainer.net.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not [name for name in changed if name.startswith("backbone.")]
+    assert {"heads.0.out.weight", "smooth.0.1.0.weight", "smooth.0.1.1.running_mean"} <= changed
+    average = trainer.average.state_dict()
+    for name in before:
+        if name.startswith("backbone."):
+            torch.testing.assert_close(average[name], before[name])
+
+
+def test_a_backbone_that_does_not_fit_cannot_be_frozen(root: Path) -> None:
+    trainer = of_recipe(root, freeze="backbone")
+    with pytest.raises(ExportError, match=r"of its backbone backbone\.stem\.0.* does not fit"):
+        trainer.start_from(other_network(shape=Shape(stem=16)), origin=HERE)
+
+
+def test_heads_and_new_tensors_learn_at_a_rate_of_their_own(root: Path) -> None:
+    trainer = of_recipe(root, lr=1e-3, lr_head=4e-3, aux=0.4, warmup_epochs=0)
+    trainer.start_from(other_network(shape=Shape(pyramid=64)), origin=HERE)
+    trainer.run_epoch(progress_bar=False)
+    rate = {id(p): group["lr"] for group in trainer.optimiser.param_groups for p in group["params"]}
+    names = {n: rate[id(p)] for n, p in trainer.net.named_parameters()}
+    low = names["backbone.stem.0.weight"]
+    assert names["context.0.weight"] == low  # kept
+    assert names["heads.1.out.bias"] == pytest.approx(4 * low)  # a head
+    assert names["lateral.0.0.weight"] == pytest.approx(4 * low)  # begun anew: 96 wide, not 64
+    assert trainer.aux is not None
+    assert all(rate[id(p)] == pytest.approx(4 * low) for p in trainer.aux.parameters())
+    assert len(rate) == len(names) + len(list(trainer.aux.parameters()))
+
+
+def test_an_auxiliary_mask_is_trained_and_resumed_but_no_part_of_the_network(root: Path) -> None:
+    trainer = of_recipe(root, aux=0.4)
+    assert trainer.aux is not None
+    before = [p.clone() for p in trainer.aux.parameters()]
+    trainer.run_epoch(progress_bar=False)
+    after = list(trainer.aux.parameters())
+    assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    state = trainer.state()
+    assert set(network_from(state, origin=HERE).state_dict()) == set(StreetNet().state_dict())
+    again = of_recipe(root, aux=0.4)
+    again.restore(state, origin=HERE)
+    assert again.aux is not None
+    assert all(torch.equal(a, b) for a, b in zip(after, again.aux.parameters(), strict=True))
+    with pytest.raises(ExportError, match="other aux"):
+        of_recipe(root).restore(state, origin=HERE)
+
+
+def test_an_option_that_is_off_leaves_the_training_as_it_was(root: Path) -> None:
+    # a checkpoint from before the options lacks them in its recipe, and has two groups of weights
+    state = of_recipe(root).state()
+    added = ("lr_head", "freeze", "images", "box_classes", "mask_classes", "lovasz", "aux", "paste")
+    state["recipe"] = {k: v for k, v in state["recipe"].items() if k not in added}
+    assert len(state["optimiser"]["param_groups"]) == 2
+    of_recipe(root).restore(state, origin=HERE)
+    with pytest.raises(ExportError, match="other lovasz"):
+        of_recipe(root, lovasz=1.0).restore(state, origin=HERE)
+
+
+@pytest.mark.parametrize("option", [{"lovasz": 1.0}, {"aux": 0.4}, {"paste": 1.0}])
+def test_each_term_changes_what_is_learnt(root: Path, option: dict[str, float]) -> None:
+    plain, other = of_recipe(root), of_recipe(root, **option)
+    for a, b in zip(plain.net.parameters(), other.net.parameters(), strict=True):
+        assert torch.equal(a, b)  # the seed gives the same start
+    masks = [t.run_epoch(progress_bar=False)["mask"] for t in (plain, other)]
+    assert all(math.isfinite(m) for m in masks)
+    if "paste" not in option:  # there is nothing rare in these frames to paste
+        assert masks[1] > masks[0] * 1.1
+
+
+def test_without_photographs_an_epoch_is_every_synthetic_frame(root: Path) -> None:
+    data = load_training_set(root, Wanted((), 4, 0), device=CPU)
+    trainer = Trainer(replace(TINY, splits=(), synthetic=4), data, device=CPU)
+    assert sorted(trainer.order(torch.Generator().manual_seed(0)).tolist()) == [0, 1, 2, 3]
+    assert trainer.loss.class_weights.std() > 0  # weighed by the synthetic frames
+
+
+def test_the_average_follows_every_weight_statistic_and_counter(trainer: Trainer) -> None:
+    trainer.run_epoch(progress_bar=False)
+    mine, theirs = trainer.average.state_dict(), trainer.net.state_dict()
+    # four images in batches of two: after two steps keep = 0.999 · (1 − e^(−2/300)) < 0.01
+    for name, value in mine.items():
+        if value.dtype.is_floating_point:
+            torch.testing.assert_close(value, theirs[name], atol=2e-2, rtol=2e-2)
+        else:
+            assert value.item() == theirs[name].item() == 2
 
 
 def test_weights_without_a_training_are_no_training_to_resume(trainer: Trainer) -> None:
@@ -81,7 +229,7 @@ def test_a_training_that_lacks_something_is_refused(trainer: Trainer, key: str) 
 
 
 def test_a_gradient_that_is_not_finite_stops_before_it_ruins_the_weights(root: Path) -> None:
-    data = load_training_set(root, ("train",), synthetic=0, seed=0, device=CPU)
+    data = load_training_set(root, Wanted(("train",), 0, 0), device=CPU)
     trainer = Trainer(TINY, data, device=CPU)
     bias = trainer.net.mask_out.bias
     assert bias is not None
