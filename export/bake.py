@@ -1,4 +1,4 @@
-"""Graph surgery: puts a foreign net's preprocessing and ArgMax into its graph; it decides nothing.
+"""Graph surgery: puts a net's preprocessing and the making of its masks into it; decides nothing.
 
 The baked graph takes the letterboxed camera image, uint8 (1, H, W, 3) BGR. TensorRT converts uint8
 at the network's edge only and only from and to float, so the first node casts to float and the
@@ -13,7 +13,7 @@ import numpy as np
 
 from engines.errors import ExportError
 from engines.spec import ModelSpec, TensorSpec
-from export.families.base import Plan, Preprocess
+from export.families.base import MaskPlan, Plan, Preprocess, RowsPlan
 from export.foreign import ForeignNet, first_line
 
 if TYPE_CHECKING:
@@ -27,14 +27,25 @@ def bake(net: ForeignNet, plan: Plan) -> tuple[onnx.ModelProto, ModelSpec]:
         ExportError: the ONNX checker refuses the graph.
     """
     import onnx
-    from onnx import TensorProto, helper
+    from onnx import TensorProto, helper, numpy_helper
 
     model = onnx.ModelProto()
     model.CopyFrom(net.model)
     graph = model.graph
     image = plan.input_spec(net)
     before, constants = _preprocessing(image.name, net.input, plan.preprocess)
-    after = [node for mask in plan.masks for node in _labels(mask.logits, mask.head.output)]
+    after: list[onnx.NodeProto] = []
+    for mask in plan.masks:
+        nodes, more = _labels(mask)
+        after += nodes
+        constants += more
+    if plan.rows is not None:
+        nodes, more = _rows(net, plan.rows)
+        after += nodes
+        constants += more
+    if net.sizes is not None:
+        size = np.array([(net.width, net.height)], net.sizes.dtype)
+        constants.append(numpy_helper.from_array(size, net.sizes.name))
     foreign = list(graph.node)
     del graph.node[:]
     graph.node.extend([*before, *foreign, *after])
@@ -71,11 +82,13 @@ def bake(net: ForeignNet, plan: Plan) -> tuple[onnx.ModelProto, ModelSpec]:
 def _outputs(net: ForeignNet, plan: Plan) -> tuple[TensorSpec, ...]:
     """The tensors that the heads name; other outputs of the foreign net are left out."""
     shapes = {t.name: t.shape for t in net.outputs}
+    if plan.rows is not None:
+        shapes[plan.rows.output] = (1, shapes[plan.rows.boxes][1], 6)
     boxes = plan.detection.outputs if plan.detection else ()
-    masks = ((m.head.output, shapes[m.logits]) for m in plan.masks)
+    masks = ((m.head.output, shapes[m.raw]) for m in plan.masks)
     return (
         *(TensorSpec(name, shapes[name], "float32") for name in boxes),
-        *(TensorSpec(name, (1, *shape[2:]), "uint8") for name, shape in masks),
+        *(TensorSpec(name, (1, *shape[-2:]), "uint8") for name, shape in masks),
     )
 
 
@@ -113,13 +126,65 @@ def _preprocessing(
     return nodes, constants
 
 
-def _labels(logits: str, labels: str) -> list[onnx.NodeProto]:
-    """ArgMax over the classes as uint8: (1, C, h, w) → (1, h, w)."""
-    from onnx import TensorProto, helper
+def _labels(mask: MaskPlan) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """From a semantic head to labels uint8 (1, h, w), by way of float."""
+    from onnx import TensorProto, helper, numpy_helper
 
-    best, real = f"outrider/{labels}_argmax", f"outrider/{labels}_float"
-    return [
-        helper.make_node("ArgMax", [logits], [best], best, axis=1, keepdims=0),
-        helper.make_node("Cast", [best], [real], real, to=TensorProto.FLOAT),
-        helper.make_node("Cast", [real], [labels], f"outrider/{labels}", to=TensorProto.UINT8),
-    ]
+    output = mask.head.output
+    real, constants = f"outrider/{output}_float", []
+    value = mask.raw
+    nodes = []
+    if mask.form == "scores":
+        best = f"outrider/{output}_argmax"
+        nodes.append(helper.make_node("ArgMax", [value], [best], best, axis=1, keepdims=0))
+        value = best
+    elif mask.form == "switch":
+        limit = np.array(mask.threshold, np.float32)
+        constants.append(numpy_helper.from_array(limit, f"outrider/{output}_threshold"))
+        above = f"outrider/{output}_above"
+        nodes.append(helper.make_node("Greater", [value, constants[-1].name], [above], above))
+        value = above
+    nodes.append(helper.make_node("Cast", [value], [real], real, to=TensorProto.FLOAT))
+    if mask.form != "scores":  # (1, 1, h, w) may be
+        shape = numpy_helper.from_array(np.array(mask.shape, np.int64), f"outrider/{output}_shape")
+        constants.append(shape)
+        flat = f"outrider/{output}_flat"
+        nodes.append(helper.make_node("Reshape", [real, shape.name], [flat], flat))
+        real = flat
+    last = helper.make_node("Cast", [real], [output], f"outrider/{output}", to=TensorProto.UINT8)
+    return [*nodes, last], constants
+
+
+def _rows(net: ForeignNet, rows: RowsPlan) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """From the parts of a DETR's answer to (1, K, 6): corners in input pixels, score, class."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    constants: list[onnx.TensorProto] = []
+    nodes: list[onnx.NodeProto] = []
+
+    def constant(name: str, value: np.ndarray[Any, Any]) -> str:
+        constants.append(numpy_helper.from_array(value, f"outrider/{name}"))
+        return constants[-1].name
+
+    def node(op: str, inputs: list[str], name: str, *more: str, **attributes: Any) -> str:
+        made = f"outrider/{name}"
+        nodes.append(helper.make_node(op, inputs, [made, *more], made, **attributes))
+        return made
+
+    boxes, scores, labels = rows.boxes, rows.scores, rows.labels
+    if labels is None:
+        # cx, cy, w, h in shares → x0, y0, x1, y1 in pixels, as one product. TopK of one gives the
+        # best class and its logit in every opset from 10 on; sigmoid keeps the order.
+        w, h = float(net.width), float(net.height)
+        corners = [[w, 0, w, 0], [0, h, 0, h], [-w / 2, 0, w / 2, 0], [0, -h / 2, 0, h / 2]]
+        boxes = node("MatMul", [boxes, constant("corners", np.array(corners, np.float32))], "boxes")
+        labels = "outrider/labels"
+        one = constant("one", np.ones(1, np.int64))
+        scores = node("Sigmoid", [node("TopK", [scores, one], "best", labels, axis=2)], "scores")
+    else:
+        column = constant("column", np.array([1, -1, 1], np.int64))
+        scores = node("Reshape", [scores, column], "scores")
+        labels = node("Reshape", [labels, column], "labels")
+    real = node("Cast", [labels], "classes", to=TensorProto.FLOAT)
+    join = helper.make_node("Concat", [boxes, scores, real], [rows.output], "outrider/rows", axis=2)
+    return [*nodes, join], constants

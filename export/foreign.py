@@ -1,7 +1,8 @@
 """A foreign ONNX file made plain: one float image input, static shapes, metadata, a way to run it.
 
-It decides nothing about what the net means; families do. It refuses files that have no single
-(1, 3, H, W) float input, since there is no image to bake the preprocessing onto.
+It decides nothing about what the net means; families do. It refuses files without exactly one
+(1, 3, H, W) float input, since there is no image to bake the preprocessing onto. A second input is
+taken if it holds two numbers: the width and height that DETR exports scale their boxes by.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ LARGEST = 8192
 
 @dataclass(frozen=True, slots=True)
 class ForeignNet:
-    """A foreign model with a static (1, 3, height, width) float32 input.
+    """A foreign model with a static (1, 3, height, width) float32 image input.
 
     ``model`` has that shape written into it and lists no initialiser as an input. ``outputs`` are
     the shapes of a real run, not what the file claims.
@@ -53,6 +54,8 @@ class ForeignNet:
     metadata: Mapping[str, str] = field(repr=False)
     sha256: str
     int8: bool
+    sizes: TensorSpec | None
+    """The second input (1, 2), where the net has one."""
     open_size: bool
     """Whether the file leaves height or width open, so that it runs at other sizes too."""
     session: onnxruntime.InferenceSession = field(repr=False)
@@ -62,13 +65,24 @@ class ForeignNet:
         """The file's name without its suffix."""
         return self.path.stem
 
-    def run(self, blob: Float) -> dict[str, Array]:
+    def run(self, blob: Float, *, sizes: tuple[int, int] | None = None) -> dict[str, Array]:
         """Run the net as its author made it, in ONNX Runtime at f32; ``blob`` (1, 3, H, W).
+
+        ``sizes`` are for the second input, (width, height) of the network's input where None.
 
         Raises:
             ExportError: ONNX Runtime cannot run it.
         """
-        return run_session(self.session, {self.input: blob}, origin=str(self.path))
+        feed: dict[str, Array] = {self.input: blob}
+        if self.sizes is not None:
+            wanted = sizes or (self.width, self.height)
+            feed[self.sizes.name] = np.array([wanted], self.sizes.dtype)
+        return run_session(self.session, feed, origin=str(self.path))
+
+    def noise(self) -> Float:
+        """A blob of random numbers 0..1, the same at every call, that shows nothing."""
+        rng = np.random.default_rng(0)
+        return rng.random((1, 3, self.height, self.width), np.float32)
 
     def literal(self, key: str) -> Any:
         """A metadata entry as a Python value (exporters write JSON or Python), None without it.
@@ -125,13 +139,17 @@ def open_foreign(path: Path, *, size: Size | None = None) -> ForeignNet:
     helper.set_model_props(model, metadata)
     initialisers = {t.name for t in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in initialisers]
-    image = _image_input(path, inputs)
+    image, second = _inputs(path, inputs)
     open_size = not all(_declared(image))
     height, width = _static_size(path, image, size, metadata)
-    _make_static(model, image, height, width)
+    _make_static(model, image, second, height, width)
     session = open_session(model.SerializeToString(), origin=str(path))
-    zeros = np.zeros((1, 3, height, width), np.float32)
-    made = run_session(session, {image.name: zeros}, origin=str(path))
+    feed: dict[str, Array] = {image.name: np.zeros((1, 3, height, width), np.float32)}
+    sizes = None
+    if second is not None:
+        sizes = TensorSpec(second.name, (1, 2), _kind(second))
+        feed[sizes.name] = np.array([(width, height)], sizes.dtype)
+    made = run_session(session, feed, origin=str(path))
     outputs = tuple(TensorSpec(n, tuple(a.shape), str(a.dtype)) for n, a in made.items())
     return ForeignNet(
         path=path,
@@ -143,6 +161,7 @@ def open_foreign(path: Path, *, size: Size | None = None) -> ForeignNet:
         metadata=metadata,
         sha256=sha256_of(path),
         int8=is_quantized(model),
+        sizes=sizes,
         open_size=open_size,
         session=session,
     )
@@ -195,32 +214,50 @@ def first_line(exc: BaseException) -> str:
     return (str(exc).strip().splitlines() or [type(exc).__name__])[0][:300].rstrip(".")
 
 
-def _image_input(path: Path, inputs: list[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
+def _kind(value: onnx.ValueInfoProto) -> str:
+    """The NumPy name of an input's type; half and unknown types by ONNX's own."""
     from onnx import TensorProto
 
     kinds = {number: name.lower() for name, number in TensorProto.DataType.items()}
+    kind = kinds.get(value.type.tensor_type.elem_type, "unknown type")
+    return "float32" if kind == "float" else kind
+
+
+def _inputs(
+    path: Path, inputs: list[onnx.ValueInfoProto]
+) -> tuple[onnx.ValueInfoProto, onnx.ValueInfoProto | None]:
+    """The image and, where there is one, the pair of sizes."""
+
+    def dims(value: onnx.ValueInfoProto) -> list[int | str]:
+        return [d.dim_value or d.dim_param or "?" for d in value.type.tensor_type.shape.dim]
+
+    def is_pair(value: onnx.ValueInfoProto) -> bool:
+        shape = value.type.tensor_type.shape.dim
+        kind = _kind(value)
+        few = len(shape) == 2 and shape[0].dim_value in (-1, 0, 1) and shape[1].dim_value == 2
+        return few and kind in ("int64", "int32", "float32")
 
     def told(value: onnx.ValueInfoProto) -> str:
-        tensor = value.type.tensor_type
-        dims = [d.dim_value or d.dim_param or "?" for d in tensor.shape.dim]
-        return f"{value.name} {kinds.get(tensor.elem_type, 'unknown type')}{dims}"
+        return f"{value.name} {_kind(value)}{dims(value)}"
 
-    listed = ", ".join(told(i) for i in inputs) or "none"
-    if len(inputs) != 1:
+    listed = ", ".join(map(told, inputs)) or "none"
+    pairs = [i for i in inputs if is_pair(i)]
+    images = [i for i in inputs if i not in pairs]
+    if len(images) != 1 or len(pairs) > 1:
         raise ExportError(
-            f"{path}: has {len(inputs)} inputs ({listed}), wanted one image. "
-            "Export the model with the image as its only input."
+            f"{path}: has {len(inputs)} inputs ({listed}), wanted one image, beside it at most "
+            "the original size of a DETR [1, 2]. Export the model so."
         )
-    tensor = inputs[0].type.tensor_type
-    dims = tensor.shape.dim
-    if tensor.elem_type != TensorProto.FLOAT or len(dims) != 4:
+    (image,) = images
+    shape = image.type.tensor_type.shape.dim
+    if _kind(image) != "float32" or len(shape) != 4:
         raise ExportError(f"{path}: its input is {listed}, wanted float32 [1, 3, H, W].")
-    if dims[0].dim_value not in (-1, 0, 1) or dims[1].dim_value not in (-1, 0, 3):
+    if shape[0].dim_value not in (-1, 0, 1) or shape[1].dim_value not in (-1, 0, 3):
         raise ExportError(
             f"{path}: its input is {listed}, wanted float32 [1, 3, H, W]: one image a run, "
             "colour planes first. Export it so."
         )
-    return inputs[0]
+    return image, pairs[0] if pairs else None
 
 
 def _static_size(
@@ -294,16 +331,24 @@ def _value_names(graph: onnx.GraphProto) -> Iterator[str]:
 
 
 def _make_static(
-    model: onnx.ModelProto, image: onnx.ValueInfoProto, height: int, width: int
+    model: onnx.ModelProto,
+    image: onnx.ValueInfoProto,
+    second: onnx.ValueInfoProto | None,
+    height: int,
+    width: int,
 ) -> None:
-    """Write the input's shape, forget every shape derived from another, free the initialisers."""
-    for dim, value in zip(image.type.tensor_type.shape.dim, (1, 3, height, width), strict=True):
-        dim.dim_value = value  # also clears dim_param: they are one oneof
+    """Write the inputs' shapes, forget every shape derived from others, free the initialisers."""
+    shapes: dict[str, tuple[int, ...]] = {image.name: (1, 3, height, width)}
+    if second is not None:
+        shapes[second.name] = (1, 2)
+    kept = [i for i in model.graph.input if i.name in shapes]
+    for value in kept:
+        for dim, side in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
+            dim.dim_value = side  # also clears dim_param: they are one oneof
     del model.graph.value_info[:]
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
     # An initialiser that is also an input can be overridden, so runtimes would not fold it.
-    kept = [i for i in model.graph.input if i.name == image.name]
     del model.graph.input[:]
     model.graph.input.extend(kept)
     # IR 3 and older wanted every initialiser among the inputs.

@@ -20,7 +20,7 @@ from engines import open_engine
 from engines.base import Array
 from export.families.base import Family, Plan
 from export.foreign import Float, ForeignNet, Outputs, open_session, run_session
-from export.reference import Box, iou, reference_blob, reference_boxes
+from export.reference import Box, iou, reference_blob, reference_boxes, reference_labels
 
 IOU_LIMIT = 0.99
 SCORE_LIMIT = 0.01
@@ -118,10 +118,7 @@ class _Comparison:
         self.labels_seen: dict[str, set[int]] = {}
         self.wrong: dict[str, None] = {}  # a set that keeps its order
         self.seen: list[dict[str, Array]] = []
-        self.heads = [
-            *(plan.detection.outputs if plan.detection else ()),
-            *(m.logits for m in plan.masks),
-        ]
+        self.heads = plan.heads
 
     def add(
         self, frame: Image, raw: Outputs, found: Detections, labels: Mapping[str, Array]
@@ -138,18 +135,18 @@ class _Comparison:
             self.wrong[f"the foreign file is no {plan.family} net as supposed: {reason}"] = None
             return
         if plan.detection is not None:
-            for name in plan.detection.outputs:
-                self._add_raw(name, wanted[name], raw[name])
             assert self.family.decode is not None
             # A net may give any number: exp of it, or its area, then has no place in a float.
             with np.errstate(over="ignore", invalid="ignore"):
                 candidates = self.family.decode(net, plan, wanted)
+                self._add_raws(candidates[1], wanted, raw)
                 boxes = reference_boxes(
                     frame, net, plan, *candidates, conf=PROOF_CONF, limit=MAX_BOXES
                 )
             self._add_boxes(boxes, found)
         for mask in plan.masks:
-            self._add_mask(mask.head.name, wanted[mask.logits], labels[mask.head.name])
+            labels_wanted = reference_labels(mask, wanted[mask.raw])
+            self._add_mask(mask.head.name, labels_wanted, labels[mask.head.name])
 
     def probe(self) -> None:
         """Run the foreign file on noise: a head that says the same as before ignores its input."""
@@ -162,6 +159,19 @@ class _Comparison:
                     f"output {name} of the foreign file is the same for every frame and for noise, "
                     "so it ignores its input"
                 ] = None
+
+    def _add_raws(self, scores: Float, wanted: Outputs, raw: Outputs) -> None:
+        """Compare the raw heads; of a list that the net has sorted by score, the sorted scores.
+
+        Two boxes of all but equal scores may change places in it, which no one would notice.
+        """
+        assert self.plan.detection is not None
+        for name in self.plan.detection.outputs:
+            if self.plan.detection.family == "end2end":
+                best = np.sort(scores.max(axis=1))
+                self._add_raw(name, best, np.sort(raw[name][0, :, 4]))
+            else:
+                self._add_raw(name, wanted[name], raw[name])
 
     def _add_raw(self, name: str, wanted: Array, got: Array) -> None:
         scale = max(float(np.abs(wanted).max()), 1.0)
@@ -189,7 +199,12 @@ class _Comparison:
         needed: bool,
     ) -> None:
         same = [o for o in others if o[0] == box[0]]
-        nearest = max(same, key=lambda o: iou(box[2], o[2]), default=None)
+        # A net without NMS may give a place twice: of those there, the one of the nearest score.
+        nearest = max(
+            same,
+            key=lambda o: (min(iou(box[2], o[2]), IOU_LIMIT), -abs(float(o[1]) - box[1])),
+            default=None,
+        )
         overlap = iou(box[2], nearest[2]) if nearest is not None else 0.0
         if not needed and overlap < IOU_LIMIT:
             return
@@ -198,8 +213,7 @@ class _Comparison:
             self.max_score = max(self.max_score, abs(float(nearest[1]) - box[1]))
         self.unmatched += not any(_agree(box, o) for o in same)
 
-    def _add_mask(self, name: str, logits: Array, labels: Array) -> None:
-        wanted = logits[0].argmax(axis=0)  # (h, w)
+    def _add_mask(self, name: str, wanted: Array, labels: Array) -> None:
         share = float((wanted == labels).mean()) if wanted.shape == labels.shape else 0.0
         self.masks[name] = min(self.masks.get(name, 1.0), share)
         self.labels_seen.setdefault(name, set()).update(np.unique(wanted).tolist())

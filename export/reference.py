@@ -16,7 +16,7 @@ from edge.decode.nms import CANDIDATES
 from edge.types import Image
 from engines.base import Array
 from engines.spec import Resize
-from export.families.base import Plan, Preprocess
+from export.families.base import MaskPlan, Plan, Preprocess
 from export.foreign import Float, ForeignNet
 
 Box: TypeAlias = tuple[int, float, list[float]]
@@ -46,7 +46,7 @@ def reference_boxes(
     conf: float,
     limit: int,
 ) -> list[Box]:
-    """The best ``limit`` boxes after NMS per class, by falling score.
+    """The best ``limit`` boxes after NMS per class, if the net needs it, by falling score.
 
     ``boxes_in`` (N, 4) x0, y0, x1, y1 in input pixels, ``scores`` (N, C).
     """
@@ -57,7 +57,8 @@ def reference_boxes(
     for i in order:
         label = scores[i].argmax()
         rivals = [k for k in kept if scores[k].argmax() == label]
-        if all(iou(boxes_in[i], boxes_in[k]) <= plan.detection.nms_iou for k in rivals):
+        limit_iou = plan.detection.nms_iou  # None: the net itself has chosen
+        if limit_iou is None or all(iou(boxes_in[i], boxes_in[k]) <= limit_iou for k in rivals):
             kept.append(int(i))
     frame_h, frame_w = frame.shape[:2]
     x0, y0, w, h = _window(frame_w, frame_h, net.width, net.height, plan.preprocess.resize)
@@ -73,6 +74,17 @@ def reference_boxes(
         if box[2] > box[0] and box[3] > box[1]:
             placed.append((int(scores[i].argmax()), float(best[i]), box))
     return placed
+
+
+def reference_labels(mask: MaskPlan, raw: Array) -> Array:
+    """The classes (h, w) that a semantic head's numbers stand for."""
+    if mask.form == "scores":
+        labels: Array = raw[0].argmax(axis=0)
+    elif mask.form == "switch":
+        labels = (raw[0, 0] > mask.threshold).astype(np.int64)
+    else:
+        labels = raw[0, 0] if raw.ndim == 4 else raw[0]
+    return labels
 
 
 def iou(a: Sequence[float] | Array, b: Sequence[float] | Array) -> float:

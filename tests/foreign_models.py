@@ -23,6 +23,8 @@ COLOUR_CLASSES = ("red", "blue")
 RED, BLUE = (14.0, -8.0, -4.0), (-4.0, -8.0, 14.0)
 """Weights of R, G and B in 0..1; with ``BIAS``, the logit is 9 for a pure colour, -3 for white."""
 BIAS = -5.0
+BINS = 8
+"""NanoDet's reg_max + 1."""
 ANCHORS = {16: ((16.0, 16.0), (40.0, 20.0)), 32: ((32.0, 32.0), (60.0, 60.0))}
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """ImageNet's, as most semantic nets are normalised."""
@@ -100,15 +102,36 @@ class _Net:
         size = [stride, stride]
         return self.op("Conv", "images", *weights, out=out, kernel_shape=size, strides=size)
 
+    def top(self, value: str, count: int, axis: int) -> tuple[str, str]:
+        """The highest values along an axis and their places."""
+        names = [f"value{len(self.nodes)}", f"place{len(self.nodes)}"]
+        inputs = [value, self.weight(np.array([count], np.int64))]
+        self.nodes.append(helper.make_node("TopK", inputs, names, names[0], axis=axis))
+        return names[0], names[1]
+
     def flat(self, value: str, channels: int) -> str:
         """(1, C, h, w) → (1, C, h·w)."""
         return self.op("Reshape", value, self.weight(np.array([1, channels, -1], np.int64)))
 
-    def model(self, outputs: Sequence[str], metadata: Mapping[str, str]) -> onnx.ModelProto:
+    def model(
+        self,
+        outputs: Sequence[str],
+        metadata: Mapping[str, str],
+        *,
+        integers: Sequence[str] = (),
+        sizes: str = "",
+    ) -> onnx.ModelProto:
         shape = [1, 3, self.height, self.width]
-        image = helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)
-        made = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in outputs]
-        graph = helper.make_graph(self.nodes, "foreign", [image], made, self.weights)
+        inputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)]
+        if sizes:
+            inputs.append(helper.make_tensor_value_info(sizes, TensorProto.INT64, ["N", 2]))
+        made = [
+            helper.make_tensor_value_info(
+                n, TensorProto.INT64 if n in integers else TensorProto.FLOAT, None
+            )
+            for n in outputs
+        ]
+        graph = helper.make_graph(self.nodes, "foreign", inputs, made, self.weights)
         model = helper.make_model(
             graph,
             opset_imports=[helper.make_opsetid("", self.opset)],
@@ -156,6 +179,127 @@ def yolox(height: int = 64, width: int = 96, *, opset: int = 17) -> onnx.ModelPr
     return net.model(["output"], {})
 
 
+def cells(stride: int, height: int, width: int) -> NDArray[np.float32]:
+    """(4, n) cx, cy, w, h of the cells in pixels, row by row."""
+    ys, xs = np.mgrid[0 : height // stride, 0 : width // stride]
+    centres = (np.stack([xs, ys]).reshape(2, -1) + 0.5) * stride
+    return np.concatenate([centres, np.full_like(centres, stride)]).astype(np.float32)
+
+
+def corners(height: int, width: int) -> NDArray[np.float32]:
+    """(1, N, 4) x0, y0, x1, y1 of the cells of all strides in pixels."""
+    boxes = np.concatenate([cells(s, height, width) for s in STRIDES], axis=1).T[None]
+    half = boxes[..., 2:] / 2
+    return np.concatenate([boxes[..., :2] - half, boxes[..., :2] + half], axis=2)
+
+
+def ultralytics_segment(height: int = 64, width: int = 96, *, opset: int = 17) -> onnx.ModelProto:
+    """YOLOv8-seg: the boxes of ``ultralytics`` with 3 mask coefficients each, and prototypes."""
+    model = ultralytics(height, width, opset=opset)
+    net = _Net(height, width, opset)
+    net.nodes, net.weights = list(model.graph.node), list(model.graph.initializer)
+    net.nodes[-1].output[0] = net.nodes[-1].name = "boxes"
+    waves = np.sin(np.arange(3 * corners(height, width).shape[1], dtype=np.float32))
+    net.op("Concat", "boxes", net.weight(waves.reshape(1, 3, -1)), axis=1, out="output0")
+    net.conv(4, [RED, BLUE, NOTHING], [0.0, 0.0, 1.0], out="output1")
+    metadata = {p.key: p.value for p in model.metadata_props} | {"task": "segment"}
+    return net.model(["output0", "output1"], metadata)
+
+
+def yolo26(height: int = 64, width: int = 96, *, opset: int = 17) -> onnx.ModelProto:
+    """End-to-end: the 40 best cells (1, 40, 6) as x0, y0, x1, y1, score, class; RGB / 255."""
+    net = _Net(height, width, opset)
+    boxes, score, label = _best_cells(net, net.weight(corners(height, width)), 40)
+    column = net.weight(np.array([1, -1, 1], np.int64))
+    parts = [net.op("Reshape", part, column) for part in (score, label)]
+    parts[1] = net.op("Cast", parts[1], to=TensorProto.FLOAT)
+    net.op("Concat", boxes, *parts, axis=2, out="output0")
+    metadata = {
+        "description": "Ultralytics tiny end-to-end model",
+        "stride": "32",
+        "task": "detect",
+        "imgsz": f"[{height}, {width}]",
+        "names": str(dict(enumerate(COLOUR_CLASSES))),
+        "end2end": "True",
+    }
+    return net.model(["output0"], metadata)
+
+
+def _best_cells(net: _Net, table: str, count: int) -> tuple[str, str, str]:
+    """Of a table (1, N, 4): boxes (1, count, 4), scores and labels (count,) of the best cells."""
+    rows = [net.flat(net.conv(s, [RED, BLUE], [BIAS] * 2), 2) for s in STRIDES]
+    logits = net.op("Transpose", net.op("Concat", *rows, axis=2), perm=[0, 2, 1])  # (1, N, 2)
+    best, label = net.top(net.op("Sigmoid", logits), 1, 2)
+    line = net.weight(np.array([-1], np.int64))
+    score, place = net.top(net.op("Reshape", best, line), count, 0)
+    labels = net.op("Gather", net.op("Reshape", label, line), place, axis=0)
+    return net.op("Gather", table, place, axis=1), score, labels
+
+
+def yolov5(height: int = 64, width: int = 96, *, opset: int = 17) -> onnx.ModelProto:
+    """YOLOv5's decoded (1, 3·N, 5 + 2), names in the metadata; RGB / 255. Boxes grow by anchor."""
+    net = _Net(height, width, opset)
+    rows = []
+    for s in STRIDES:
+        table = cells(s, height, width)[None]
+        scores = net.op("Sigmoid", net.conv(s, [NOTHING, RED, BLUE], [3.0, BIAS, BIAS]))
+        for size in (1.0, 1.5, 2.0):
+            boxes = table * np.array([1, 1, size, size], np.float32)[None, :, None]
+            rows.append(net.op("Concat", net.weight(boxes), net.flat(scores, 3), axis=1))
+    net.op("Transpose", net.op("Concat", *rows, axis=2), perm=[0, 2, 1], out="output0")
+    return net.model(["output0"], {"stride": "32", "names": str(list(COLOUR_CLASSES))})
+
+
+def nanodet(height: int = 64, width: int = 96, *, opset: int = 17) -> onnx.ModelProto:
+    """NanoDet's three heads of classes and three of distances; BGR, ImageNet's mean and std."""
+    net = _Net(height, width, opset)
+    std, mean = np.asarray(STD), np.asarray(MEAN)
+    planes = [tuple((np.asarray(c) / 255 * std)[::-1]) for c in (RED, BLUE)]
+    biases = [BIAS + float(np.dot(c, mean)) / 255 for c in (RED, BLUE)]
+    row = np.random.default_rng(5).normal(0, 1, 4 * BINS).tolist()  # the sides of a box differ
+    for s in STRIDES:
+        scores = net.flat(net.op("Sigmoid", net.conv(s, planes, biases)), 2)
+        net.op("Transpose", scores, perm=[0, 2, 1], out=f"cls_{s}")
+        sides = net.flat(net.conv(s, [(0.0, 0.1, 0.1 * (i % 3)) for i in range(4 * BINS)], row), 32)
+        net.op("Transpose", sides, perm=[0, 2, 1], out=f"dis_{s}")
+    return net.model([f"{head}_{s}" for head in ("cls", "dis") for s in STRIDES], {})
+
+
+def rtdetr(height: int = 64, width: int = 96, *, opset: int = 17) -> onnx.ModelProto:
+    """RT-DETR's labels, boxes and scores of 40 cells, in the size it is given; RGB / 255."""
+    net = _Net(height, width, opset)
+    shares = corners(height, width) / np.array([width, height] * 2, np.float32)
+    boxes, score, label = _best_cells(net, net.weight(shares), 40)
+    row = net.weight(np.array([1, -1], np.int64))
+    size = net.op("Cast", "orig_target_sizes", to=TensorProto.FLOAT)
+    net.op("Reshape", label, row, out="labels")
+    net.op("Mul", boxes, net.op("Concat", size, size, axis=1), out="boxes")
+    net.op("Reshape", score, row, out="scores")
+    return net.model(
+        ["labels", "boxes", "scores"], {}, integers=["labels"], sizes="orig_target_sizes"
+    )
+
+
+def rfdetr(height: int = 64, width: int = 96, *, opset: int = 17) -> onnx.ModelProto:
+    """RF-DETR's ``dets``, in shares of the input, and logits of 3 classes; ImageNet's numbers."""
+    net = _Net(height, width, opset)
+    std, mean = np.asarray(STD), np.asarray(MEAN)
+    planes = [tuple(np.asarray(c) / 255 * std) for c in (RED, BLUE)]
+    biases = [BIAS + float(np.dot(c, mean)) / 255 for c in (RED, BLUE)]
+    side = np.array([width, height] * 2, np.float32)[:, None]
+    rows = [net.flat(net.conv(s, [*planes, NOTHING], [*biases, -9.0]), 3) for s in STRIDES]
+    table = np.concatenate([cells(s, height, width) / side for s in STRIDES], axis=1)
+    # A little of the picture in the boxes, as a head that looks at it would have.
+    shift = net.op(
+        "Mul", net.op("Concat", *rows, axis=2), net.weight(np.full((1, 1, 1), 1e-4, np.float32))
+    )
+    four = net.op("Gather", shift, net.weight(np.array([0, 1, 0, 1])), axis=1)
+    moved = net.op("Add", net.weight(table[None].astype(np.float32)), net.op("Abs", four))
+    net.op("Transpose", moved, perm=[0, 2, 1], out="dets")
+    net.op("Transpose", net.op("Concat", *rows, axis=2), perm=[0, 2, 1], out="labels")
+    return net.model(["dets", "labels"], {})
+
+
 def darknet(height: int = 64, width: int = 96, *, opset: int = 17) -> onnx.ModelProto:
     """Darknet's raw heads (1, 2·(5 + 2), h, w), the coarse one first; RGB / 255."""
     net = _Net(height, width, opset)
@@ -190,26 +334,55 @@ def semantic(height: int = 64, width: int = 96, *, opset: int = 17) -> onnx.Mode
     return net.model(["logits"], {})
 
 
+def semantic_labels(height: int = 64, width: int = 96, *, opset: int = 17) -> onnx.ModelProto:
+    """``semantic`` with its argmax inside: labels int64 (1, H/4, W/4)."""
+    model = semantic(height, width, opset=opset)
+    net = _Net(height, width, opset)
+    net.nodes, net.weights = list(model.graph.node), list(model.graph.initializer)
+    net.op("ArgMax", "logits", axis=1, keepdims=0, out="classes")
+    return net.model(["classes"], {}, integers=["classes"])
+
+
+def semantic_binary(height: int = 64, width: int = 96, *, opset: int = 17) -> onnx.ModelProto:
+    """A single channel after sigmoid (1, 1, H, W): how likely a pixel is red; RGB / 255."""
+    net = _Net(height, width, opset)
+    net.op("Sigmoid", net.conv(1, [RED], [BIAS]), out="red")
+    return net.model(["red"], {})
+
+
 FOREIGN: Mapping[str, Callable[..., onnx.ModelProto]] = {
     "ultralytics": ultralytics,
+    "ultralytics-segment": ultralytics_segment,
+    "yolo26": yolo26,
+    "yolov5": yolov5,
     "yolox": yolox,
+    "nanodet": nanodet,
+    "rtdetr": rtdetr,
+    "rfdetr": rfdetr,
     "darknet": darknet,
     "twinlite": twinlite,
     "semantic": semantic,
+    "semantic-labels": semantic_labels,
+    "semantic-binary": semantic_binary,
 }
 """One builder a net: ``FOREIGN[name](height, width, opset=…) -> ModelProto``."""
 
 
 def options_for(name: str, folder: Path) -> list[str]:
     """What must be said on the command line to adopt the net: what its file does not."""
-    if name == "yolox":
+    if name in ("yolox", "nanodet", "rtdetr", "rfdetr"):
         names = folder / "names.txt"
-        names.write_text("\n".join(COLOUR_CLASSES) + "\n")
+        classes = (*COLOUR_CLASSES, "never") if name == "rfdetr" else COLOUR_CLASSES
+        names.write_text("\n".join(classes) + "\n")
         return ["--names", str(names)]
-    if name == "semantic":
+    if name in ("semantic", "semantic-labels"):
         mean, std = (",".join(map(str, values)) for values in (MEAN, STD))
-        classes = "--mask", "logits:street=background,red,blue"
-        return [*classes, "--colour", "RGB", "--mean", mean, "--std", std]
+        head = "logits" if name == "semantic" else "classes"
+        classes_of = "--mask", f"{head}:street=background,red,blue"
+        return [*classes_of, "--colour", "RGB", "--mean", mean, "--std", std]
+    if name == "semantic-binary":
+        plain = "--colour", "RGB", "--mean", "0,0,0", "--std", "255,255,255"
+        return ["--mask", "red=background,red", *plain]
     return []
 
 

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from engines.errors import ExportError, SettingsError
-from export.families import darknet, semantic, ultralytics, yolox
+from export.families import (
+    darknet,
+    detr,
+    end_to_end,
+    nanodet,
+    semantic,
+    ultralytics,
+    yolov5,
+    yolox,
+)
 from export.families.base import Family, Hints, Plan
 from export.foreign import ForeignNet
 
 FAMILIES: dict[str, Family] = {
     "ultralytics": ultralytics.FAMILY,
+    "end-to-end": end_to_end.FAMILY,
+    "yolov5": yolov5.FAMILY,
     "yolox": yolox.FAMILY,
+    "nanodet": nanodet.FAMILY,
+    "detr": detr.FAMILY,
     "darknet": darknet.FAMILY,
     "semantic": semantic.FAMILY,
 }
@@ -37,6 +50,12 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan:
 
 
 def _refuse_what_is_not_used(net: ForeignNet, hints: Hints, plan: Plan) -> None:
+    if net.sizes is not None and plan.rows is None:
+        raise ExportError(
+            f"{net.path}: has 2 inputs, the image and {net.sizes.name} "
+            f"{net.sizes.dtype}{list(net.sizes.shape)}, but is a net of the family {plan.family}, "
+            "which takes the image alone. Export it so."
+        )
     said = {"--mask": (hints.masks, "semantic"), "--anchors": (hints.anchors, "darknet")}
     for option, (value, family) in said.items():
         if value and plan.family != family:

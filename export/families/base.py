@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
 from engines.errors import ExportError, SettingsError
 from engines.spec import DetectionHead, InputSpec, MaskHead, Resize, TensorSpec
 from export.coco_names import COCO_NAMES
@@ -18,6 +20,7 @@ from export.foreign import Float, ForeignNet, Outputs
 Triple = tuple[float, float, float]
 Anchors = tuple[tuple[float, float], ...]
 Colour = Literal["RGB", "BGR"]
+MaskForm = Literal["scores", "switch", "labels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +73,32 @@ class Hints:
 
 @dataclass(frozen=True, slots=True)
 class MaskPlan:
-    """One semantic head: ``logits`` is the foreign tensor (1, C, h, w), ``head`` its mask."""
+    """One semantic head: the foreign tensor ``raw`` and the mask ``head`` that is made of it.
 
-    logits: str
+    Forms: 'scores' (1, C, h, w), the highest is the class; 'switch' (1, 1, h, w), class 1 above
+    ``threshold`` and 0 elsewhere; 'labels' (1, h, w) or (1, 1, h, w), integers, the classes.
+    """
+
+    raw: str
     head: MaskHead
+    shape: tuple[int, ...]
+    """(1, h, w) of the mask."""
+    form: MaskForm = "scores"
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RowsPlan:
+    """Boxes that a DETR gives in parts; the adopted file joins them to one output, ``end2end``.
+
+    With ``labels`` (1, K): ``boxes`` (1, K, 4) are corners in input pixels, ``scores`` (1, K) 0..1.
+    Without: ``boxes`` are cx, cy, w, h in shares of the input, ``scores`` (1, K, C) logits.
+    """
+
+    output: str
+    boxes: str
+    scores: str
+    labels: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +111,15 @@ class Plan:
     masks: tuple[MaskPlan, ...] = ()
     said: tuple[str, ...] = ()
     notice: str = ""
+    rows: RowsPlan | None = None
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The foreign outputs whose numbers matter; a class alone may well never change."""
+        boxes = self.detection.outputs if self.detection else ()
+        if self.rows is not None:
+            boxes = (self.rows.boxes, self.rows.scores)
+        return (*boxes, *(m.raw for m in self.masks))
 
     def input_spec(self, net: ForeignNet) -> InputSpec:
         """The input of the adopted file."""
@@ -113,8 +147,10 @@ class Family:
     decode: Callable[[ForeignNet, Plan, Outputs], tuple[Float, Float]] | None = None
 
 
-def class_names(net: ForeignNet, hints: Hints, channels: int) -> tuple[tuple[str, ...], str]:
+def class_names(net: ForeignNet, hints: Hints, channels: int | None) -> tuple[tuple[str, ...], str]:
     """Names of the net's ``channels`` classes and, in words, where they come from.
+
+    ``channels`` is None where the graph gives labels and no shape says how many there are.
 
     Raises:
         ExportError: the names given, or those in the metadata, are more or fewer than the channels.
@@ -127,11 +163,12 @@ def class_names(net: ForeignNet, hints: Hints, channels: int) -> tuple[tuple[str
     elif channels == len(COCO_NAMES):
         return COCO_NAMES, "COCO, assumed because there are 80 and the file names none"
     else:
+        count = f"has {channels} classes" if channels is not None else "gives labels"
         raise SettingsError(
-            f"{net.path}: the net has {channels} classes and the file does not name them. "
+            f"{net.path}: the net {count} and the file does not name them. "
             "Give a text file with one name a line: --names FILE."
         )
-    if len(names) != channels:
+    if channels is not None and len(names) != channels:
         raise ExportError(
             f"{net.path}: {origin} has {len(names)} class names, but the graph has {channels} "
             "class channels. Give the names that belong to this net: --names FILE."
@@ -164,6 +201,58 @@ def grid_cells(net: ForeignNet, strides: tuple[int, ...]) -> int:
     if any(net.height % s or net.width % s for s in strides):
         return 0
     return sum((net.height // s) * (net.width // s) for s in strides)
+
+
+@dataclass(frozen=True, slots=True)
+class BoxTable:
+    """The one output with a row or column a box, and what its numbers are followed by."""
+
+    tensor: TensorSpec
+    extra: int
+    """Mask coefficients of each box, as many as the net has prototypes."""
+    said: tuple[str, ...]
+
+
+def box_table(net: ForeignNet) -> BoxTable | None:
+    """The net's table of boxes, where all other outputs are known companions that can be left out.
+
+    Those are the prototypes (1, M, H/4, W/4) of a segmenter, and the raw grids
+    (1, anchors, h, w, 5 + C) that older YOLOv5 and YOLOv7 exports list behind their boxes.
+    """
+    tables = [t for t in net.outputs if len(t.shape) == 3 and t.shape[0] == 1]
+    if len(tables) != 1 or tables[0].dtype != "float32":
+        return None
+    extra = 0
+    said = []
+    for tensor in net.outputs:
+        if tensor is tables[0]:
+            continue
+        told = f"{tensor.name} {tensor.dtype}{list(tensor.shape)}"
+        quarter = (net.height // 4, net.width // 4)
+        if len(tensor.shape) == 4 and tensor.shape[2:] == quarter and not extra:
+            extra = tensor.shape[1]
+            said.append(f"left out     {told}: prototypes of object masks; boxes only")
+        elif len(tensor.shape) == 5:
+            said.append(f"left out     {told}: the same boxes, raw")
+        else:
+            return None
+    return BoxTable(tables[0], extra, tuple(said))
+
+
+def is_end_to_end(net: ForeignNet, table: BoxTable) -> bool:
+    """Whether the table is (1, K, 6): not a box a cell, as YOLOX and YOLOv5 of one class have."""
+    _, rows, columns = table.tensor.shape
+    grids = [grid_cells(net, s) for s in ((8, 16, 32), (8, 16, 32, 64))]
+    return columns == 6 + table.extra and rows not in (*grids, *(3 * n for n in grids))
+
+
+def one_hot(labels: Float, scores: Float, classes: int) -> Float:
+    """Scores (N, C) of boxes that have one class each; labels beyond the classes score nowhere."""
+    table = np.zeros((len(labels), classes), np.float32)
+    for i, (label, score) in enumerate(zip(labels, scores, strict=True)):
+        if 0 <= label < classes:
+            table[i, int(label)] = score
+    return table
 
 
 def only_output(net: ForeignNet, dimensions: int) -> TensorSpec | None:

@@ -1,5 +1,7 @@
-"""Semantic nets: one or several heads of logits (1, C, h, w); each becomes a mask of its own.
+"""Semantic nets: one or several heads, each of which becomes a mask of its own.
 
+A head is scores (1, C, h, w), before or after softmax; or a single channel (1, 1, h, w), where a
+positive logit or a share above a half means class 1; or the classes themselves, integers (1, h, w).
 Nothing in such a graph says what its classes are or how its image was normalised, so both are
 asked for, unless the net is a known one: ``KNOWN`` has those by their outputs' names and channels.
 """
@@ -15,6 +17,7 @@ from engines.spec import MaskHead, TensorSpec
 from export.families.base import (
     Family,
     Hints,
+    MaskForm,
     MaskHint,
     MaskPlan,
     Plan,
@@ -27,6 +30,7 @@ BACKGROUND = ("background", "other", "unlabelled", "unlabeled", "void", "none")
 """Class names that the overlay leaves uncoloured."""
 COARSEST = 8
 """A mask is at least an eighth of the input's size; coarser grids are detectors' heads."""
+LABEL_TYPES = ("int64", "int32", "uint8")
 MAX_CLASSES = 255
 """Labels are uint8, and 255 means ignored in most label sets."""
 
@@ -57,7 +61,7 @@ KNOWN = (
 
 def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     """See ``Family``."""
-    if not all(_is_mask(net, t) for t in net.outputs):
+    if not all(_form(net, t) for t in net.outputs):
         return None
     known = _known(net)
     heads, said = _heads(net, hints, known)
@@ -76,18 +80,31 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     )
 
 
-def _is_mask(net: ForeignNet, tensor: TensorSpec) -> bool:
-    if len(tensor.shape) != 4 or tensor.dtype != "float32":
-        return False
-    batch, channels, rows, columns = tensor.shape
+def _form(net: ForeignNet, tensor: TensorSpec) -> MaskForm | None:
+    """What kind of mask the tensor is, None where it is none."""
+    shape = tensor.shape
+    if len(shape) not in (3, 4) or shape[0] != 1:
+        return None
+    rows, columns = shape[-2:]
     fine = rows * COARSEST >= net.height and columns * COARSEST >= net.width
     # Rounded-up sizes (a 45-row mask of 360 rows) are masks too; the shape must be the input's.
     alike = abs(rows * net.width - columns * net.height) <= max(net.width, net.height)
-    return batch == 1 and 2 <= channels <= MAX_CLASSES and fine and alike
+    if not (fine and alike):
+        return None
+    channels = shape[1] if len(shape) == 4 else None
+    if tensor.dtype == "float32" and channels is not None and channels <= MAX_CLASSES:
+        return "switch" if channels == 1 else "scores"
+    return "labels" if tensor.dtype in LABEL_TYPES and channels in (None, 1) else None
+
+
+def _channels(net: ForeignNet, tensor: TensorSpec) -> int | None:
+    """How many classes the head tells apart; None where the graph gives labels."""
+    form = _form(net, tensor)
+    return {"switch": 2, "labels": None}.get(form or "", tensor.shape[1])
 
 
 def _known(net: ForeignNet) -> KnownNet | None:
-    channels = {t.name: t.shape[1] for t in net.outputs}
+    channels = {t.name: _channels(net, t) for t in net.outputs}
     for known in KNOWN:
         if channels == {h.output: len(h.classes) for h in known.heads}:
             return known
@@ -120,20 +137,24 @@ def _heads(
             )
     if not given and len(outputs) == 1 and (hints.names or "names" in net.metadata):
         (tensor,) = net.outputs
-        names, origin = class_names(net, hints, tensor.shape[1])
+        names, origin = class_names(net, hints, _channels(net, tensor))
         given = {tensor.name: MaskHint(tensor.name, tensor.name, names)}
     if not given:
-        example = " ".join(f"--mask {t.name}=CLASS0,…,CLASS{t.shape[1] - 1}" for t in net.outputs)
+        counts = {t.name: _channels(net, t) for t in net.outputs}
+        example = " ".join(
+            f"--mask {n}=CLASS0,CLASS1,…" if c is None else f"--mask {n}=CLASS0,…,CLASS{c - 1}"
+            for n, c in counts.items()
+        )
         raise SettingsError(
             f"{net.path}: a semantic net with the outputs {net.shapes()}, whose classes the file "
             f"does not name. Say them in the order of the channels: {example}"
         )
     for head in given.values():
-        channels = outputs[head.output].shape[1]
-        if len(head.classes) != channels:
+        channels = _channels(net, outputs[head.output])
+        if channels is not None and len(head.classes) != channels:
             raise ExportError(
                 f"{net.path}: {origin} gives {len(head.classes)} classes for {head.output}, but "
-                f"the graph has {channels} channels there."
+                f"the graph tells {channels} apart there."
             )
     said = tuple(
         f"mask         {h.name} = {', '.join(h.classes)} (output {h.output}), from {origin}"
@@ -145,7 +166,15 @@ def _heads(
 def _plan(net: ForeignNet, head: MaskHint) -> MaskPlan:
     labels = net.fresh(f"{head.output}_labels")
     background = tuple(c for c in head.classes if c.lower() in BACKGROUND)
-    return MaskPlan(head.output, MaskHead(head.name, labels, head.classes, background))
+    mask = MaskHead(head.name, labels, head.classes, background)
+    (tensor,) = (t for t in net.outputs if t.name == head.output)
+    form = _form(net, tensor)
+    assert form is not None
+    threshold = 0.0
+    if form == "switch":
+        seen = net.run(net.noise())[head.output]
+        threshold = 0.5 if seen.min() >= 0 and seen.max() <= 1 else 0.0  # after sigmoid, or before
+    return MaskPlan(head.output, mask, (1, *tensor.shape[-2:]), form, threshold)
 
 
 def _preprocess(net: ForeignNet, hints: Hints, known: KnownNet | None) -> Preprocess:
@@ -170,10 +199,15 @@ def _preprocess(net: ForeignNet, hints: Hints, known: KnownNet | None) -> Prepro
 def doubt(plan: Plan, outputs: Outputs) -> str | None:
     """See ``Family``."""
     for mask in plan.masks:
-        logits = outputs[mask.logits][0]
-        if float(np.ptp(logits, axis=0).max()) == 0.0:
-            return f"all classes of {mask.logits} are equal everywhere"
+        raw = outputs[mask.raw][0]
+        low, high = raw.min(), raw.max()
+        if mask.form == "scores" and float(np.ptp(raw, axis=0).max()) == 0.0:
+            return f"all classes of {mask.raw} are equal everywhere"
+        if mask.form == "switch" and mask.threshold and (low < 0 or high > 1):
+            return f"{mask.raw} lies in {low:.3g} to {high:.3g}, wanted 0 to 1 as on noise"
+        if mask.form == "labels" and not 0 <= low <= high < len(mask.head.classes):
+            return f"{mask.raw} has the classes {low} to {high}, but {len(mask.head.classes)} names"
     return None
 
 
-FAMILY = Family("semantic logits, one or several masks", recognise, doubt)
+FAMILY = Family("semantic scores or labels, one or several masks", recognise, doubt)

@@ -28,7 +28,8 @@ class Foreign:
     input: InputSpec
     head: DetectionHead
     rgb: bool
-    divisor: float
+    divisor: float | tuple[float, float, float]
+    mean: tuple[float, float, float] = (0, 0, 0)
 
 
 FOREIGN = (
@@ -45,6 +46,19 @@ FOREIGN = (
         DetectionHead("yolox", ("output",), COCO, (8, 16, 32)),
         rgb=False,
         divisor=1,
+    ),
+    Foreign(
+        "nanodet_m_416.onnx",
+        InputSpec("image", 416, 416, pad_value=0),
+        DetectionHead(
+            "nanodet",
+            tuple(f"{head}_pred_stride_{s}" for head in ("cls", "dis") for s in (8, 16, 32)),
+            COCO,
+            (8, 16, 32),
+        ),
+        rgb=False,
+        divisor=(57.375, 57.12, 58.395),
+        mean=(103.53, 116.28, 123.675),
     ),
     Foreign(
         "yolo-fastest-1.1-xl.onnx",
@@ -94,9 +108,11 @@ def test_the_red_car_of_the_highway_is_found(foreign: Foreign, shared: Path) -> 
     buffer = np.zeros(foreign.input.tensor.shape, np.uint8)
     letterbox.apply(image, buffer)
     pixels = buffer[..., ::-1] if foreign.rgb else buffer
-    blob = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32)  # (1, 3, H, W)
+    mean, divisor = (np.asarray(v, np.float32) for v in (foreign.mean, foreign.divisor))
+    values = (pixels.astype(np.float32) - mean) / divisor
+    blob = np.ascontiguousarray(values.transpose(0, 3, 1, 2))  # (1, 3, H, W)
     names = list(foreign.head.outputs)
-    raw = session.run(names, {session.get_inputs()[0].name: blob / np.float32(foreign.divisor)})
+    raw = session.run(names, {session.get_inputs()[0].name: blob})
     decode = build_decoder(foreign.head, foreign.input)
     found = decode(dict(zip(names, raw, strict=True)), 0.3)
     kept = nms_per_class(*found, iou=0.45, limit=300)

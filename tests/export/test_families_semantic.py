@@ -11,7 +11,15 @@ import pytest
 
 from engines.model_file import read_spec
 from tests.export.adopting import APP_ENGINES, adopt_net, refusal, run_adopted, run_foreign
-from tests.foreign_models import MEAN, STD, semantic, twinlite
+from tests.foreign_models import (
+    MEAN,
+    STD,
+    colour_frame,
+    semantic,
+    semantic_binary,
+    semantic_labels,
+    twinlite,
+)
 
 ANCHORED = ["--mask", "logits=a,b,c", "--anchors", '{"8": [[1, 1]]}']
 IMAGENET = ["--colour", "RGB", "--mean", ",".join(map(str, MEAN)), "--std", ",".join(map(str, STD))]
@@ -83,6 +91,84 @@ def test_what_is_missing_is_asked_for_by_option(
     assert said in refusal(adopt_net(semantic(), tmp_path, *options), code=2)
 
 
+@APP_ENGINES
+def test_a_net_with_its_argmax_inside_keeps_its_labels(tmp_path: Path, engine: str) -> None:
+    done = adopt_net("semantic-labels", tmp_path)
+    assert done.code == 0, done.said
+    assert "not proven" not in done.said
+    spec = read_spec(done.file)
+    assert [(t.name, t.shape, t.dtype) for t in spec.outputs] == [
+        ("classes_labels", (1, 16, 24), "uint8")
+    ]
+    image = colour_frame(6)
+    folder = tmp_path / "scores"
+    folder.mkdir()
+    twin = adopt_net("semantic", folder)
+    wanted = run_adopted(twin.file, image, engine)["logits_labels"]
+    assert (run_adopted(done.file, image, engine)["classes_labels"] == wanted).mean() > 0.998
+
+
+def test_labels_may_come_with_a_channel_and_in_32_bits(tmp_path: Path) -> None:
+    model = semantic_labels()
+    model.graph.node[-1].attribute[-1].i = 1  # keepdims
+    model.graph.node[-1].output[0] = "wide"
+    cast = onnx.helper.make_node("Cast", ["wide"], ["classes"], to=onnx.TensorProto.INT32)
+    model.graph.node.append(cast)
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT32
+    done = adopt_net(model, tmp_path, name="semantic-labels")
+    assert done.code == 0, done.said
+    assert read_spec(done.file).outputs[0].shape == (1, 16, 24)
+
+
+def test_more_labels_than_names_are_refused(tmp_path: Path) -> None:
+    masks = ["--mask", "classes=a,b", *IMAGENET]
+    message = refusal(adopt_net(semantic_labels(), tmp_path, *masks))
+    assert "classes has the classes 0 to 2, but 2 names" in message
+    asked = refusal(adopt_net(semantic_labels(), tmp_path), code=2)
+    assert "--mask classes=CLASS0,CLASS1,…" in asked
+
+
+@APP_ENGINES
+@pytest.mark.parametrize("after", ["sigmoid", "nothing"])
+def test_a_single_channel_is_a_class_and_its_absence(
+    tmp_path: Path, engine: str, after: str
+) -> None:
+    model = semantic_binary()
+    logits = semantic_binary()
+    logits.graph.node[-1].op_type = "Identity"
+    done = adopt_net(model if after == "sigmoid" else logits, tmp_path, name="semantic-binary")
+    assert done.code == 0, done.said
+    assert "not proven" not in done.said
+    image = colour_frame(11)
+    blob = image[:, :, ::-1].transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
+    wanted = run_foreign(logits, blob)["red"][0, 0] > 0
+    assert 0.05 < wanted.mean() < 0.95
+    got = run_adopted(done.file, image, engine)["red_labels"]
+    assert got.shape == (1, 64, 96)
+    assert (got[0] == wanted).mean() > 0.999
+    (mask,) = read_spec(done.file).masks
+    assert (mask.classes, mask.background) == (("background", "red"), ("background",))
+
+
+def test_a_single_channel_has_two_classes(tmp_path: Path) -> None:
+    message = refusal(adopt_net(semantic_binary(), tmp_path, "--mask", "red=a,b,c", *IMAGENET))
+    assert "gives 3 classes for red, but the graph tells 2 apart there" in message
+
+
+def test_scores_after_softmax_give_the_same_mask(tmp_path: Path) -> None:
+    model = semantic()
+    model.graph.node[-1].output[0] = "before"
+    model.graph.node.append(onnx.helper.make_node("Softmax", ["before"], ["logits"], axis=1))
+    done = adopt_net(model, tmp_path, name="semantic")
+    assert done.code == 0, done.said
+    image = colour_frame(12)
+    folder = tmp_path / "scores"
+    folder.mkdir()
+    wanted = run_adopted(adopt_net("semantic", folder).file, image, "onnxruntime")
+    got = run_adopted(done.file, image, "onnxruntime")
+    assert (got["logits_labels"] == wanted["logits_labels"]).mean() > 0.998
+
+
 def test_names_serve_for_a_single_head(tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
     names.write_text("void\nred\nblue\n")
@@ -98,7 +184,7 @@ def test_names_serve_for_a_single_head(tmp_path: Path) -> None:
 
 def test_more_or_fewer_classes_than_channels_are_refused(tmp_path: Path) -> None:
     done = adopt_net(semantic(), tmp_path, "--mask", "logits=a,b", *IMAGENET)
-    assert "gives 2 classes for logits, but the graph has 3 channels" in refusal(done)
+    assert "gives 2 classes for logits, but the graph tells 3 apart there" in refusal(done)
 
 
 def test_two_masks_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.export.adopting import (
     run_foreign,
     with_metadata,
 )
-from tests.foreign_models import COLOUR_CLASSES, ultralytics
+from tests.foreign_models import COLOUR_CLASSES, colour_frame, ultralytics, ultralytics_segment
 
 
 def test_everything_is_read_from_the_metadata_and_the_graph(tmp_path: Path) -> None:
@@ -76,9 +76,12 @@ def test_without_metadata_the_shape_tells_and_the_names_are_asked_for(tmp_path: 
         ({"names": "{[1]: 'a'}"}, "wanted JSON or a Python literal"),
         ({"names": "[" * 100_000}, "wanted JSON or a Python literal"),
         ({"names": ""}, "wanted JSON or a Python literal"),
-        ({"task": "segment"}, "made for the task 'segment', wanted 'detect'"),
-        ({"end2end": "True"}, "an end-to-end file"),
-        ({"args": "{'nms': True}"}, "an end-to-end file"),
+        ({"task": "pose"}, "made for the task 'pose', wanted 'detect', or 'segment' for its boxes"),
+        (
+            {"end2end": "True"},
+            "or nms, but the output [1, 6, 126] has a box a cell",
+        ),
+        ({"args": "{'nms': True}"}, "says end-to-end or nms"),
         ({"imgsz": "[640, 640]"}, r"says imgsz [640, 640], but the graph's input is 64x96"),
     ],
 )
@@ -86,6 +89,29 @@ def test_metadata_that_contradicts_the_graph_is_refused(
     tmp_path: Path, entries: dict[str, str], said: str
 ) -> None:
     assert said in refusal(adopt_net(with_metadata(ultralytics(), **entries), tmp_path))
+
+
+@APP_ENGINES
+def test_of_a_segmenter_the_boxes_are_taken(tmp_path: Path, engine: str) -> None:
+    done = adopt_net("ultralytics-segment", tmp_path)
+    assert done.code == 0, done.said
+    assert "not proven" not in done.said
+    assert "output1 float32[1, 3, 16, 24]: prototypes of object masks; boxes only" in done.said
+    spec = read_spec(done.file)
+    assert spec.detection is not None
+    assert (spec.detection.classes, spec.detection.extra) == (COLOUR_CLASSES, 3)
+    assert [t.name for t in spec.outputs] == ["output0"]
+    image = colour_frame(3)
+    blob = image[:, :, ::-1].transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
+    wanted = run_foreign(ultralytics(), blob)["output0"]
+    got = run_adopted(done.file, image, engine)["output0"]
+    np.testing.assert_allclose(got[:, :6], wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_the_coefficients_of_a_segmenter_count_as_no_classes(tmp_path: Path) -> None:
+    model = with_metadata(ultralytics_segment(), names="['a', 'b', 'c']")
+    message = refusal(adopt_net(model, tmp_path))
+    assert "has 3 class names, but the graph has 2 class channels" in message
 
 
 def test_a_layout_with_other_outputs_is_refused(tmp_path: Path) -> None:

@@ -127,15 +127,25 @@ def test_an_input_that_is_no_float_image_is_refused(
     assert said in refusal(adopt_net(model, tmp_path))
 
 
-def test_no_input_or_two_are_refused(tmp_path: Path) -> None:
+def test_no_image_or_several_are_refused(tmp_path: Path) -> None:
     model = ultralytics()
-    second = helper.make_tensor_value_info("original_size", TensorProto.INT64, [1, 2])
-    model.graph.input.append(second)
-    assert "has 2 inputs (images float[1, 3, 64, 96], original_size int64[1, 2])" in refusal(
+    model.graph.input.append(helper.make_tensor_value_info("mask", TensorProto.FLOAT, [1, 3]))
+    assert "has 2 inputs (images float32[1, 3, 64, 96], mask float32[1, 3])" in refusal(
         adopt_net(model, tmp_path)
     )
     del model.graph.input[:]
     assert "has 0 inputs (none)" in refusal(adopt_net(model, tmp_path))
+
+
+def test_an_original_size_is_refused_for_nets_that_have_no_use_for_it(tmp_path: Path) -> None:
+    model = ultralytics()
+    second = helper.make_tensor_value_info("original_size", TensorProto.INT64, [1, 2])
+    model.graph.input.append(second)
+    message = refusal(adopt_net(model, tmp_path))
+    assert "has 2 inputs, the image and original_size int64[1, 2]" in message
+    assert "the family ultralytics, which takes the image alone" in message
+    model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.INT64, [1, 2]))
+    assert "has 3 inputs" in refusal(adopt_net(model, tmp_path))
 
 
 class _Calibration:
@@ -315,7 +325,7 @@ def test_a_family_that_the_net_is_not_of_is_refused(tmp_path: Path, name: str) -
 def test_an_unknown_family_names_the_known_ones(tmp_path: Path) -> None:
     done = adopt_net("ultralytics", tmp_path, "--family", "bogus")
     assert done.code == 2
-    assert "'ultralytics', 'yolox', 'darknet', 'semantic'" in done.said
+    assert "'yolox', 'nanodet', 'detr', 'darknet', 'semantic'" in done.said
 
 
 def test_outputs_of_no_family_are_named_in_the_refusal(tmp_path: Path) -> None:

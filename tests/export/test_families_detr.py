@@ -1,0 +1,142 @@
+"""DETR-style nets: the second input is put there for good, and both forms become one output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from engines.model_file import load_model, read_spec
+from tests.export.adopting import APP_ENGINES, adopt_net, refusal, run_adopted, run_foreign
+from tests.foreign_models import COLOUR_CLASSES, MEAN, STD, colour_frame, rfdetr, rtdetr
+
+
+def test_labels_boxes_and_scores_become_one_output(tmp_path: Path) -> None:
+    done = adopt_net("rtdetr", tmp_path)
+    assert done.code == 0, done.said
+    assert "not proven" not in done.said
+    assert "orig_target_sizes is 96, 64 for good" in done.said
+    model = load_model(done.file)
+    assert [i.name for i in model.graph.input] == ["image"]
+    spec = read_spec(done.file)
+    assert spec.input.resize == "stretch"
+    head = spec.detection
+    assert head is not None
+    assert (head.family, head.classes, head.nms_iou) == ("end2end", COLOUR_CLASSES, None)
+    assert [(t.name, t.shape) for t in spec.outputs] == [("detections", (1, 40, 6))]
+
+
+@APP_ENGINES
+def test_boxes_come_in_pixels_of_the_input(tmp_path: Path, engine: str) -> None:
+    image = colour_frame(8)
+    blob = image[:, :, ::-1].transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
+    session = ort.InferenceSession(rtdetr().SerializeToString())
+    feed = {"images": blob, "orig_target_sizes": np.array([[96, 64]])}
+    labels, boxes, scores = session.run(["labels", "boxes", "scores"], feed)
+    got = run_adopted(adopt_net("rtdetr", tmp_path).file, image, engine)["detections"][0]
+    np.testing.assert_allclose(got[:, 4], scores[0], rtol=1e-4, atol=1e-4)
+    sure = scores[0] > 0.9  # the rest may have changed places
+    assert sure.sum() >= 3
+    order = np.lexsort(boxes[0, sure].T)
+    theirs = np.lexsort(got[sure, :4].T)
+    np.testing.assert_allclose(got[sure][theirs, :4], boxes[0, sure][order], atol=1e-3)
+    assert got[sure][theirs, 5].tolist() == labels[0, sure][order].tolist()
+
+
+@APP_ENGINES
+def test_logits_and_boxes_in_shares_become_the_same_output(tmp_path: Path, engine: str) -> None:
+    done = adopt_net("rfdetr", tmp_path)
+    assert done.code == 0, done.said
+    assert "not proven" not in done.said
+    image = colour_frame(9)
+    planes = [
+        (image[:, :, c].astype(np.float32) - np.float32(MEAN[i])) / np.float32(STD[i])
+        for i, c in enumerate((2, 1, 0))
+    ]
+    raw = run_foreign(rfdetr(), np.stack(planes)[None])
+    x, y, w, h = raw["dets"][0].T * np.array([[96], [64], [96], [64]])
+    corners = np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], axis=1)
+    got = run_adopted(done.file, image, engine)["detections"][0]
+    np.testing.assert_allclose(got[:, :4], corners, rtol=1e-3, atol=1e-3)
+    logits = raw["labels"][0]
+    np.testing.assert_allclose(got[:, 4], 1 / (1 + np.exp(-logits.max(axis=1))), atol=1e-4)
+    assert got[:, 5].tolist() == logits.argmax(axis=1).tolist()
+
+
+def test_a_size_given_height_first_is_refused(tmp_path: Path) -> None:
+    model = rtdetr()
+    multiply = next(n for n in model.graph.node if n.output[0] == "boxes")
+    sizes = multiply.input[1]
+    turn = onnx.numpy_helper.from_array(np.array([1, 0, 3, 2]), "turn")
+    model.graph.initializer.append(turn)
+    place = list(model.graph.node).index(multiply)
+    turned = onnx.helper.make_node("Gather", [sizes, "turn"], ["turned"], axis=1)
+    multiply.input[1] = "turned"
+    model.graph.node.insert(place, turned)
+    message = refusal(adopt_net(model, tmp_path, name="rtdetr"))
+    assert "orig_target_sizes is not the width and height" in message
+
+
+def test_a_size_that_nothing_uses_is_refused(tmp_path: Path) -> None:
+    model = rtdetr()
+    for node in model.graph.node:
+        node.input[:] = ["fixed" if n == "orig_target_sizes" else n for n in node.input]
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([[96, 64]]), "fixed"))
+    message = refusal(adopt_net(model, tmp_path, name="rtdetr"))
+    assert "is not the width and height that boxes are scaled by" in message
+
+
+def test_names_are_asked_for(tmp_path: Path) -> None:
+    assert "--names FILE" in refusal(adopt_net(rtdetr(), tmp_path), code=2)
+    assert "has 3 classes" in refusal(adopt_net(rfdetr(), tmp_path), code=2)
+
+
+def with_last(op: str, output: str, values: list[float]) -> onnx.ModelProto:
+    """The raw form with one more node before an output."""
+    model = rfdetr()
+    model.graph.initializer.append(
+        onnx.numpy_helper.from_array(np.asarray(values, np.float32), "row")
+    )
+    node = next(n for n in model.graph.node if n.output[0] == output)
+    node.output[0] = "before"
+    inputs = ["before", "row"] if values else ["before"]
+    model.graph.node.append(onnx.helper.make_node(op, inputs, [output]))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("op", "output", "row", "said"),
+    [
+        ("Sigmoid", "labels", [], "so they are after sigmoid or softmax already"),
+        ("Mul", "dets", [96, 64, 96, 64], "wanted centre and size in shares"),
+        ("Add", "labels", [0, 0, 30], "stands for 'no object'"),
+    ],
+)
+def test_numbers_that_are_no_detr_are_refused(
+    tmp_path: Path, op: str, output: str, row: list[float], said: str
+) -> None:
+    message = refusal(adopt_net(with_last(op, output, row), tmp_path, name="rfdetr"))
+    assert said in message
+
+
+def test_with_four_classes_the_names_of_the_outputs_tell(tmp_path: Path) -> None:
+    model = with_last("Concat", "labels", [])
+    names = tmp_path / "four.txt"
+    names.write_text("a\nb\nc\nd\n")
+    model.graph.node[-1].input[:] = ["before", "never"]
+    model.graph.node[-1].attribute.append(onnx.helper.make_attribute("axis", 2))
+    cells = 126
+    never = onnx.numpy_helper.from_array(np.full((1, cells, 1), -9, np.float32), "never")
+    model.graph.initializer.append(never)
+    done = adopt_net(model, tmp_path, "--names", names)
+    assert done.code == 0, done.said
+    for output, other in (("dets", "x"), ("labels", "y")):
+        for node in model.graph.node:
+            node.output[:] = [other if n == output else n for n in node.output]
+        for value in model.graph.output:
+            value.name = other if value.name == output else value.name
+    message = refusal(adopt_net(model, tmp_path, "--names", names, "-o", tmp_path / "z.onnx"))
+    assert "belongs to no family known here" in message

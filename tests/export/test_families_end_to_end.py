@@ -1,0 +1,91 @@
+"""End-to-end nets: rows that the graph has chosen are taken as they are, if they can be boxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from engines.model_file import read_spec
+from tests.export.adopting import (
+    APP_ENGINES,
+    adopt_net,
+    refusal,
+    run_adopted,
+    run_foreign,
+    with_metadata,
+)
+from tests.foreign_models import COLOUR_CLASSES, colour_frame, yolo26
+
+
+def test_the_rows_are_the_boxes_and_nothing_is_suppressed(tmp_path: Path) -> None:
+    done = adopt_net("yolo26", tmp_path)
+    assert done.code == 0, done.said
+    assert "not proven" not in done.said
+    assert "boxes        at most 40, chosen in the graph, so no NMS here" in done.said
+    spec = read_spec(done.file)
+    assert (spec.input.resize, spec.input.pad_value) == ("letterbox_center", 114)
+    head = spec.detection
+    assert head is not None
+    assert (head.family, head.classes, head.nms_iou) == ("end2end", COLOUR_CLASSES, None)
+
+
+@APP_ENGINES
+def test_the_adopted_file_gives_what_the_net_gives_for_its_documented_image(
+    tmp_path: Path, engine: str
+) -> None:
+    image = colour_frame(7)
+    blob = image[:, :, ::-1].transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
+    wanted = run_foreign(yolo26(), blob)["output0"]
+    got = run_adopted(adopt_net("yolo26", tmp_path).file, image, engine)["output0"]
+    np.testing.assert_allclose(got[0, :, 4], wanted[0, :, 4], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(got[0, :5], wanted[0, :5], rtol=1e-4, atol=1e-4)
+
+
+def with_last(op: str, values: list[float]) -> onnx.ModelProto:
+    model = yolo26()
+    row = onnx.numpy_helper.from_array(np.asarray(values, np.float32), "row")
+    model.graph.initializer.append(row)
+    model.graph.node[-1].output[0] = "before"
+    model.graph.node.append(onnx.helper.make_node(op, ["before", "row"], ["output0"]))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("op", "row", "said"),
+    [
+        ("Mul", [1, 1, 1, 1, 9, 1], "scores lie in"),
+        ("Add", [0, 0, 0, 0, 0, 0.5], "classes such as 1.5 are no whole numbers"),
+        ("Add", [0, 0, 0, 0, 0, 1], "classes go from 1 to 2, but 2 have names"),
+        ("Add", [200, 0, 0, 0, 0, 0], "boxes end before they begin"),
+        ("Mul", [0.01, 0.01, 0.01, 0.01, 1, 1], "wanted input pixels"),
+    ],
+)
+def test_numbers_that_are_no_rows_of_boxes_are_refused(
+    tmp_path: Path, op: str, row: list[float], said: str
+) -> None:
+    message = refusal(adopt_net(with_last(op, row), tmp_path))
+    assert "no end-to-end net as supposed" in message
+    assert said in message
+
+
+def test_names_are_asked_for_where_nothing_says_them(tmp_path: Path) -> None:
+    model = yolo26()
+    del model.metadata_props[:]
+    message = refusal(adopt_net(model, tmp_path), code=2)
+    assert "gives labels and the file does not name them" in message
+    names = tmp_path / "names.txt"
+    names.write_text("red\nblue\nnever seen\n")
+    assert adopt_net(model, tmp_path, "--names", names).code == 0
+
+
+def test_metadata_that_says_otherwise_is_refused(tmp_path: Path) -> None:
+    message = refusal(adopt_net(with_metadata(yolo26(), end2end="False"), tmp_path))
+    assert "the metadata says neither end2end nor nms" in message
+    done = adopt_net(with_metadata(yolo26(), end2end="False", args="{'nms': True}"), tmp_path)
+    assert done.code == 0, done.said
+    assert "made for the task 'obb'" in refusal(
+        adopt_net(with_metadata(yolo26(), task="obb"), tmp_path, "-o", tmp_path / "x.onnx")
+    )
