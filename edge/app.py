@@ -11,14 +11,13 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from engines.errors import OutriderError, SettingsError, SinkError
 
 if TYPE_CHECKING:
-    import threading
-
     from edge.parts import Ending, Network, Parts
     from edge.pipeline import Pipeline
     from edge.settings import Settings, SourceSettings
@@ -63,7 +62,7 @@ def run_app(settings: Settings, *, leave: Callable[[int], Any] = os._exit) -> in
         frames=settings.pipeline.frames,
         seconds=settings.pipeline.seconds,
     )
-    pipeline = Pipeline(_parts(settings), limits)
+    pipeline = Pipeline(_parts(settings, signals.asked), limits)
     signals.attach(pipeline)
     ending = pipeline.run()
     signals.detach()
@@ -81,6 +80,8 @@ class _StopSignals:
     """SIGINT and SIGTERM as requests to a pipeline, remembered until there is one."""
 
     def __init__(self) -> None:
+        self.asked = threading.Event()
+        """Set by the first one, for what cannot be asked through the pipeline."""
         self._pipeline: Pipeline | None = None
         self._reason: str | None = None
         signal.signal(signal.SIGINT, self._on_stop)
@@ -103,7 +104,9 @@ class _StopSignals:
         self._pipeline = None
 
     def _on_stop(self, number: int, frame: object) -> None:
-        self._reason = f"signal {signal.Signals(number).name}"
+        if self._reason is None:  # the event's lock would wait for itself in a second handler
+            self._reason = f"signal {signal.Signals(number).name}"
+            self.asked.set()
         if self._pipeline is not None:
             self._pipeline.request_stop(self._reason)
             signal.setitimer(signal.ITIMER_REAL, STUCK_SINK_S)
@@ -117,7 +120,7 @@ class _StopSignals:
             )
 
 
-def _parts(settings: Settings) -> Parts:
+def _parts(settings: Settings, asked_to_stop: threading.Event) -> Parts:
     """How the settings open each part; imports happen on the thread that opens."""
     from edge.parts import Parts
     from edge.sinks import open_sink
@@ -131,7 +134,7 @@ def _parts(settings: Settings) -> Parts:
     def open_sinks(source: Source) -> Iterator[Sink]:
         for text in settings.output.sinks:
             try:
-                sink = open_sink(text, fps=source.fps, live=source.live)
+                sink = open_sink(text, fps=source.fps)
             except SinkError as exc:  # nothing is written yet: a wrong place, not a full disk
                 raise SettingsError(str(exc)) from exc
             yield sink
@@ -142,7 +145,7 @@ def _parts(settings: Settings) -> Parts:
         return Overlay(**settings.overlay.model_dump())
 
     return Parts(
-        open_network=lambda: _open_network(settings),
+        open_network=lambda: _open_network(settings, asked_to_stop),
         open_source=open_source,
         open_sinks=open_sinks,
         open_overlay=open_overlay,
@@ -156,12 +159,12 @@ def source_options(given: SourceSettings) -> SourceOptions:
     return SourceOptions(**given.model_dump(exclude={"uri", "policy"}))
 
 
-def _open_network(settings: Settings) -> Network:
+def _open_network(settings: Settings, asked_to_stop: threading.Event) -> Network:
     """Open every model; a foreign ONNX is adopted first."""
+    from edge.adopt_cache import runnable
     from edge.parts import Network
     from edge.perception import Perception
     from engines import open_engine
-    from engines.model_file import find_spec
 
     opened: list[Engine] = []
 
@@ -172,13 +175,9 @@ def _open_network(settings: Settings) -> Network:
     m, d = settings.model, settings.detect
     try:
         for path in m.files:
-            if path.suffix == ".onnx" and find_spec(path) is None:
-                from edge.adopt_cache import adopted
-
-                path = adopted(path, settings.source.uri)
             opened.append(
                 open_engine(
-                    path,
+                    runnable(path, settings.source.uri, stop=asked_to_stop),
                     engine=m.engine,
                     precision=m.precision,
                     slots=m.slots or 1,

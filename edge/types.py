@@ -27,6 +27,7 @@ class Frame:
     ``id`` counts up from 0 by one a frame of the source; ``t_capture_ns`` is CLOCK_MONOTONIC, and
     ``t_read_ns`` is the moment at which ``read()`` returned it, on the same clock. ``clock`` says
     where ``t_capture_ns`` comes from. ``source`` is the source's name with credentials removed.
+    ``media_ns`` is its time in the file or the scene, None where frames arrive at their own pace.
     """
 
     image: Image
@@ -35,6 +36,7 @@ class Frame:
     t_read_ns: int
     clock: Clock
     source: str
+    media_ns: int | None = None
 
     @property
     def wh(self) -> tuple[int, int]:

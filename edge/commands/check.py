@@ -51,17 +51,15 @@ def check(context: click.Context, /, settings: Path) -> None:
 
 def _models(settings: Settings) -> Iterator[str]:
     """Open every model, which compares its tensors with its spec, and look for the classes."""
-    from edge.adopt_cache import adopted
+    from edge.adopt_cache import runnable
     from edge.perception import Perception
     from engines import open_engine
-    from engines.model_file import find_spec
 
     opened: list[Engine] = []
     try:
         for path in settings.model.files:
-            foreign = path.suffix == ".onnx" and find_spec(path) is None
             engine = open_engine(
-                adopted(path, settings.source.uri) if foreign else path,
+                runnable(path, settings.source.uri),
                 engine=settings.model.engine,
                 precision=settings.model.precision,
                 slots=settings.model.slots or 1,
@@ -106,7 +104,7 @@ def _sinks(settings: Settings) -> Iterator[str]:
 
     for text in settings.output.sinks:
         try:
-            sink = open_sink(text, fps=None, live=True)
+            sink = open_sink(text, fps=None)
         except SinkError as exc:
             raise SettingsError(str(exc)) from exc
         sink.close()

@@ -15,9 +15,9 @@ from engines.errors import SettingsError
 
 
 class Opener(Protocol):
-    """Opens one kind of sink; ``fps`` and ``live`` are the source's, for sinks that keep time."""
+    """Opens one kind of sink; ``fps`` is the source's nominal rate."""
 
-    def __call__(self, text: str, *, fps: float | None, live: bool) -> Sink: ...  # noqa: D102
+    def __call__(self, text: str, *, fps: float | None) -> Sink: ...  # noqa: D102
 
 
 SINKS: dict[str, Opener] = {
@@ -42,7 +42,7 @@ def sink_opener(text: str) -> Callable[..., Sink]:
     return opener
 
 
-def open_sink(text: str, *, fps: float | None, live: bool) -> Sink:
+def open_sink(text: str, *, fps: float | None) -> Sink:
     """Open 'window', 'FILE.mp4', 'FILE.jsonl', '-' (JSONL to stdout) or 'null'.
 
     A file is created with its first frame: a run that fails before leaves an older file as it was.
@@ -50,10 +50,9 @@ def open_sink(text: str, *, fps: float | None, live: bool) -> Sink:
     Args:
         text: the sink as the user wrote it.
         fps: the source's nominal rate, None where it does not say.
-        live: whether frames keep the time of their capture or that of their file.
 
     Raises:
         SettingsError: no sink is written so.
         SinkError: the sink cannot be opened.
     """
-    return sink_opener(text)(text, fps=fps, live=live)
+    return sink_opener(text)(text, fps=fps)

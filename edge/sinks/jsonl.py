@@ -130,7 +130,7 @@ def _write_whole(fd: int, line: bytes, *, seekable: bool) -> None:
         raise
 
 
-def open_jsonl(text: str, *, fps: float | None, live: bool) -> JsonlSink:  # noqa: ARG001
+def open_jsonl(text: str, *, fps: float | None) -> JsonlSink:  # noqa: ARG001
     """Open FILE.jsonl.
 
     Raises:
@@ -141,6 +141,6 @@ def open_jsonl(text: str, *, fps: float | None, live: bool) -> JsonlSink:  # noq
     return JsonlSink(path)
 
 
-def open_stdout(text: str, *, fps: float | None, live: bool) -> JsonlSink:  # noqa: ARG001
+def open_stdout(text: str, *, fps: float | None) -> JsonlSink:  # noqa: ARG001
     """Open '-'."""
     return JsonlSink(None)

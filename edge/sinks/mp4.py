@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TIME_BASE = Fraction(1, 90_000)
 """The usual clock of H.264 streams; every common frame rate is exact in it."""
 FALLBACK_FPS = 25.0
-"""For a file source that does not say its rate (a folder of images)."""
+"""For a source that does not say its rate; it sets how often a key frame comes, not the times."""
 FRAGMENT_US = 1_000_000
 """What a killed process may lose."""
 KEYFRAME_S = 2
@@ -112,13 +112,13 @@ class Mp4Sink:
 
     wants_image = True
 
-    def __init__(self, path: Path, *, fps: float | None, live: bool) -> None:
-        """``live`` keeps the time of capture, else playback has the rate of the source."""
+    def __init__(self, path: Path, *, fps: float | None) -> None:
+        """``fps`` is the source's nominal rate; every frame brings its own time."""
         self.name = str(path)
         self._path = path
         self._fps = fps or FALLBACK_FPS
-        self._live = live
-        self._first: Frame | None = None
+        self._origin_ns = 0
+        self._last_ns: int | None = None
         self._last_pts = -1
         self._output: _Output | None = None
         self._container: OutputContainer | None = None
@@ -135,8 +135,8 @@ class Mp4Sink:
         if self._closed:
             return False
         try:
-            if self._first is None:
-                self._open(result.frame, image)
+            if self._container is None:
+                self._open(image)
             self._encode(image, self._pts(result.frame))
         except (OSError, ValueError) as exc:  # av's errors are of both kinds
             self.close()
@@ -176,7 +176,7 @@ class Mp4Sink:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
         return SinkError(f"{self.name}: cannot be written: {reason}; what was written is playable")
 
-    def _open(self, frame: Frame, image: Image) -> None:
+    def _open(self, image: Image) -> None:
         # H.264 with 4:2:0 colour has even sides only; an odd last row or column is cut off.
         height, width = (max(2, side - side % 2) for side in image.shape[:2])
         self._output = _Output(self._path)
@@ -192,15 +192,20 @@ class Mp4Sink:
         stream.options = {**ENCODER, "g": str(max(1, round(KEYFRAME_S * self._fps)))}
         self._stream = stream
         self._yuv: Image = np.empty((height * 3 // 2, width), np.uint8)
-        self._first = frame
 
     def _pts(self, frame: Frame) -> int:
-        """The frame's time in TIME_BASE since the first frame, always later than the last one."""
-        assert self._first is not None
-        if self._live:
-            elapsed_s = Fraction(frame.t_capture_ns - self._first.t_capture_ns, 1_000_000_000)
-        else:
-            elapsed_s = Fraction(frame.id - self._first.id) / Fraction(self._fps)
+        """The frame's time in TIME_BASE since the first frame, always later than the last one.
+
+        It is the time in the file that is played, or that of the capture where there is no file.
+        """
+        time_ns = frame.t_capture_ns if frame.media_ns is None else frame.media_ns
+        if self._last_ns is None:
+            self._origin_ns = time_ns
+        elif frame.media_ns is not None and time_ns < self._last_ns:
+            # The file's times start anew (files strung together): this frame follows the last one.
+            self._origin_ns += time_ns - self._last_ns - round(1e9 / self._fps)
+        self._last_ns = time_ns
+        elapsed_s = Fraction(time_ns - self._origin_ns, 1_000_000_000)
         self._last_pts = max(round(elapsed_s / TIME_BASE), self._last_pts + 1)
         return self._last_pts
 
@@ -224,7 +229,7 @@ class Mp4Sink:
         return fitted
 
 
-def open_mp4(text: str, *, fps: float | None, live: bool) -> Mp4Sink:
+def open_mp4(text: str, *, fps: float | None) -> Mp4Sink:
     """Open FILE.mp4.
 
     Raises:
@@ -232,4 +237,4 @@ def open_mp4(text: str, *, fps: float | None, live: bool) -> Mp4Sink:
     """
     path = Path(text)
     check_place(path)
-    return Mp4Sink(path, fps=fps, live=live)
+    return Mp4Sink(path, fps=fps)

@@ -19,6 +19,6 @@ class NullSink:
         """Nothing to finalise."""
 
 
-def open_null(text: str, *, fps: float | None, live: bool) -> NullSink:  # noqa: ARG001
+def open_null(text: str, *, fps: float | None) -> NullSink:  # noqa: ARG001
     """Open 'null'."""
     return NullSink()

@@ -84,7 +84,7 @@ def _visible() -> bool:
         return False
 
 
-def open_window(text: str, *, fps: float | None, live: bool) -> WindowSink:  # noqa: ARG001
+def open_window(text: str, *, fps: float | None) -> WindowSink:  # noqa: ARG001
     """Open 'window'.
 
     Raises:

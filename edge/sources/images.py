@@ -31,8 +31,7 @@ def open_images(
     """
     files = find_images(text)
     pacer = Pacer(stop) if policy == "drop" else None
-    fps = options.images_fps if pacer is not None else None
-    return ImageSource(files, name=text, fps=fps, pacer=pacer, stop=stop)
+    return ImageSource(files, name=text, fps=options.images_fps, pacer=pacer, stop=stop)
 
 
 def find_images(text: str) -> list[Path]:
@@ -148,7 +147,7 @@ class ImageSource:
         files: list[Path],
         *,
         name: str,
-        fps: float | None,
+        fps: float,
         pacer: Pacer | None,
         stop: threading.Event,
     ) -> None:
@@ -173,7 +172,7 @@ class ImageSource:
     @property
     def fps(self) -> float | None:
         """The rate at which they are played, None where they are read on demand."""
-        return self._fps
+        return self._fps if self._pacer is not None else None
 
     @property
     def gaps(self) -> int:
@@ -189,11 +188,11 @@ class ImageSource:
         if self._closed or self._stop.is_set() or self._next == len(self._files):
             return None
         image = read_image(self._files[self._next])
-        due_ns = round(self._next * SECOND_NS / self._fps) if self._fps else 0
-        if self._pacer is not None and not self._pacer.hold(due_ns):
+        media_ns = round(self._next * SECOND_NS / self._fps)
+        if self._pacer is not None and not self._pacer.hold(media_ns):
             return None
         now_ns = time.monotonic_ns()
-        frame = Frame(image, self._next, now_ns, now_ns, "read", self._name)
+        frame = Frame(image, self._next, now_ns, now_ns, "read", self._name, media_ns)
         self._next += 1
         return frame
 

@@ -14,8 +14,8 @@ Flip = Literal["none", "horizontal", "vertical", "both"]
 class SourceOptions:
     """Deadlines, orientation and the synthetic scene's seed.
 
-    ``rotate_deg`` turns clockwise, ``flip`` is applied after it. ``images_fps`` is the rate
-    at which a folder is played under the policy 'drop': images have no timestamps of their own.
+    ``rotate_deg`` turns clockwise, ``flip`` is applied after it. ``images_fps`` is the rate of a
+    folder, played under the policy 'drop' or in an mp4: images have no timestamps of their own.
     """
 
     open_timeout_s: float = 10.0

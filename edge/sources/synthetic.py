@@ -104,7 +104,8 @@ class SyntheticSource:
             number = self._take(self._next)
             image = self._draw(number)
             now = self._now_ns()
-            return Frame(image, number, now, now, "read", self.name)
+            media_ns = round(number * 1_000_000_000 / self._fps)
+            return Frame(image, number, now, now, "read", self.name, media_ns)
         now = self._now_ns()
         if self._start_ns is None:
             self._start_ns = now

@@ -171,7 +171,8 @@ class VideoSource:
         read_ns = self._clock_ns()
         capture_ns, clock = self._dated(decoded, read_ns)
         frame_id, self._next_id = self._next_id, self._next_id + 1
-        return Frame(image, frame_id, capture_ns, read_ns, clock, self._name)
+        media_ns = None if self._live else self._media_ns
+        return Frame(image, frame_id, capture_ns, read_ns, clock, self._name, media_ns)
 
     def close(self) -> None:
         """Release the container, after the read that another thread may be in."""

@@ -16,6 +16,7 @@ def result(
     frame_id: int,
     *,
     t_capture_ns: int = 0,
+    media_ns: int | None = None,
     wh: tuple[int, int] = (64, 48),
     detections: Detections | None = None,
     classes: tuple[str, ...] = ("car", "sign"),
@@ -23,6 +24,7 @@ def result(
     dropped: int = 0,
 ) -> Result:
     """A result without boxes and masks unless they are given."""
-    frame = Frame(picture((0, 0, 0), wh=wh), frame_id, t_capture_ns, t_capture_ns, "read", "scene")
+    black = picture((0, 0, 0), wh=wh)
+    frame = Frame(black, frame_id, t_capture_ns, t_capture_ns, "read", "scene", media_ns)
     found = Detections.empty() if detections is None else detections
     return Result(frame, found, classes, masks, {}, dropped)

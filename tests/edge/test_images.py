@@ -172,6 +172,18 @@ def test_under_drop_a_folder_plays_at_its_rate(tmp_path: Path) -> None:
     assert times[2] - times[0] >= 40_000_000  # two periods of 20 ms
 
 
+@pytest.mark.parametrize("policy", ["wait", "drop"])
+def test_images_are_a_period_apart_however_fast_they_are_read(
+    tmp_path: Path, policy: Policy
+) -> None:
+    for number in range(3):
+        write(tmp_path / f"{number}.png", number)
+    options = SourceOptions(images_fps=50)
+    source = open_source(str(tmp_path), policy=policy, stop=threading.Event(), options=options)
+    frames = (source.read(), source.read(), source.read())
+    assert [f.media_ns for f in frames if f] == [0, 20_000_000, 40_000_000]
+
+
 def test_a_stopped_or_closed_source_returns_none(tmp_path: Path) -> None:
     write(tmp_path / "a.png", 1)
     stop = threading.Event()

@@ -17,7 +17,7 @@ WITHOUT_DISPLAY = sorted(set(SINKS) - {"window"})
 
 def _open(kind: str, folder: Path) -> Sink:
     text = str(folder / f"out{kind}") if kind.startswith(".") else kind
-    return open_sink(text, fps=25.0, live=False)
+    return open_sink(text, fps=25.0)
 
 
 @pytest.mark.parametrize("kind", WITHOUT_DISPLAY)
@@ -40,7 +40,7 @@ def test_a_sink_without_frames_closes_and_leaves_no_file(kind: str, tmp_path: Pa
 @pytest.mark.parametrize("text", ["out.avi", "", "windows", "jsonl", "mp4"])
 def test_an_unknown_sink_is_refused_with_the_valid_ones(text: str) -> None:
     with pytest.raises(SettingsError, match=r"wanted window, FILE\.mp4, FILE\.jsonl, - or null"):
-        open_sink(text, fps=None, live=True)
+        open_sink(text, fps=None)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "jsonl", "MP4"])
@@ -48,10 +48,10 @@ def test_a_missing_folder_is_named_with_the_command_that_makes_it(
     suffix: str, tmp_path: Path
 ) -> None:
     with pytest.raises(SinkError, match=f"mkdir -p {tmp_path}/none"):
-        open_sink(str(tmp_path / "none" / f"a.{suffix}"), fps=None, live=True)
+        open_sink(str(tmp_path / "none" / f"a.{suffix}"), fps=None)
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").mkdir()
     with pytest.raises(SinkError, match="is a folder"):
-        open_sink(str(tmp_path / "a.mp4"), fps=None, live=True)
+        open_sink(str(tmp_path / "a.mp4"), fps=None)

@@ -40,7 +40,7 @@ def test_a_line_has_exactly_the_documented_fields(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     labels = np.zeros((16, 16), np.uint8)  # a quarter of the input: the frame is rows 2 to 13
     labels[2:5] = 1  # 3 of the frame's 12 rows
-    sink = open_sink(str(path), fps=25.0, live=False)
+    sink = open_sink(str(path), fps=25.0)
     given = result(7, t_capture_ns=5, detections=_boxes(1), masks=(_mask(labels),), dropped=2)
     sink.write(given, None, frame_age_ms=12.34567)
     sink.close()
@@ -68,7 +68,7 @@ def test_a_line_has_exactly_the_documented_fields(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_every_box_is_in_the_line(count: int, tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
-    sink = open_sink(str(path), fps=25.0, live=False)
+    sink = open_sink(str(path), fps=25.0)
     sink.write(result(0, detections=_boxes(count)), None, frame_age_ms=0)
     assert len(json.loads(path.read_text())["detections"]) == count  # before it is closed
     sink.close()
@@ -89,7 +89,7 @@ def test_labels_without_a_name_count_for_no_class() -> None:
 def test_an_older_file_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_text("old\n" * 1000)
-    sink = open_sink(str(path), fps=None, live=True)
+    sink = open_sink(str(path), fps=None)
     assert path.read_text().startswith("old")  # nothing is lost before there is a first frame
     sink.write(result(0), None, frame_age_ms=0)
     sink.close()
@@ -103,7 +103,7 @@ from engines.errors import SinkError
 from tests.edge.sink_values import result
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-sink = open_sink(sys.argv[1], fps=None, live=True)
+sink = open_sink(sys.argv[1], fps=None)
 try:
     for i in range(100):
         sink.write(result(i), None, frame_age_ms=0)
@@ -131,7 +131,7 @@ def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path) -> None:
 def test_a_device_without_space_is_a_sink_error(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.symlink_to("/dev/full")
-    sink = open_sink(str(path), fps=None, live=True)
+    sink = open_sink(str(path), fps=None)
     with pytest.raises(SinkError, match="No space left"):
         sink.write(result(0), None, frame_age_ms=0)
     sink.close()
@@ -141,7 +141,7 @@ def test_a_reader_that_goes_away_is_a_wish_to_stop(monkeypatch: pytest.MonkeyPat
     reader, writer = os.pipe()
     with os.fdopen(writer, "w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
-        sink = open_sink("-", fps=None, live=True)
+        sink = open_sink("-", fps=None)
         assert sink.write(result(0), None, frame_age_ms=0)
         assert json.loads(os.read(reader, 65536))["frame"] == 0  # there at once
         os.close(reader)

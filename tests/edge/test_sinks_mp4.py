@@ -21,13 +21,15 @@ from engines.errors import SinkError
 from tests.edge.sink_values import picture, result
 
 GREY = picture((90, 90, 90))
+MS = 1_000_000
 
 
-def _write(path: Path, times: Sequence[tuple[int, int]], *, fps: float | None, live: bool) -> None:
-    """Write a grey frame for each (id, t_capture_ns)."""
-    sink = open_sink(str(path), fps=fps, live=live)
-    for frame_id, t_ns in times:
-        assert sink.write(result(frame_id, t_capture_ns=t_ns), GREY, frame_age_ms=0)
+def _write(path: Path, times: Sequence[tuple[int, int | None]], *, fps: float | None) -> None:
+    """Write a grey frame for each (t_capture_ns, media_ns)."""
+    sink = open_sink(str(path), fps=fps)
+    for number, (t_ns, media_ns) in enumerate(times):
+        given = result(number, t_capture_ns=t_ns, media_ns=media_ns)
+        assert sink.write(given, GREY, frame_age_ms=0)
     sink.close()
 
 
@@ -39,28 +41,34 @@ def _read(path: Path) -> tuple[list[float], list[Image]]:
     return [float(f.time) for f in frames], images
 
 
-def test_a_file_plays_at_the_speed_of_its_source(tmp_path: Path) -> None:
-    # Frames 3, 4, 6 (5 was dropped) of a 10 fps source, however late they were captured.
-    _write(tmp_path / "a.mp4", [(3, 0), (4, 10), (6, 10**12)], fps=10.0, live=False)
-    assert _read(tmp_path / "a.mp4")[0] == pytest.approx([0, 0.1, 0.3], abs=1e-4)
+def test_a_file_keeps_its_own_times_however_late_its_frames_were_captured(tmp_path: Path) -> None:
+    # A varying rate, begun at 3 s.
+    times = [(0, 3000 * MS), (10, 3100 * MS), (10**12, 4100 * MS), (10**12, 4200 * MS)]
+    _write(tmp_path / "a.mp4", times, fps=10.0)
+    assert _read(tmp_path / "a.mp4")[0] == pytest.approx([0, 0.1, 1.1, 1.2], abs=1e-4)
 
 
 def test_a_live_source_keeps_the_times_of_capture(tmp_path: Path) -> None:
-    times = [(0, 5 * 10**9), (1, 5 * 10**9 + 40_000_000), (9, 6 * 10**9)]
-    _write(tmp_path / "a.mp4", times, fps=30.0, live=True)
+    _write(tmp_path / "a.mp4", [(5000 * MS, None), (5040 * MS, None), (6000 * MS, None)], fps=30.0)
     assert _read(tmp_path / "a.mp4")[0] == pytest.approx([0, 0.04, 1.0], abs=1e-4)
 
 
 def test_times_that_stand_still_or_go_back_still_rise_in_the_file(tmp_path: Path) -> None:
-    _write(tmp_path / "a.mp4", [(0, 10**9), (1, 10**9), (2, 0)], fps=None, live=True)
+    _write(tmp_path / "a.mp4", [(10**9, None), (10**9, None), (0, None)], fps=None)
     seconds, _ = _read(tmp_path / "a.mp4")
     assert len(seconds) == 3
     assert seconds == sorted(set(seconds))
 
 
+def test_a_file_whose_times_start_anew_goes_on_after_one_period(tmp_path: Path) -> None:
+    times = [(0, 8000 * MS), (0, 8100 * MS), (0, 0), (0, 100 * MS), (0, 300 * MS)]
+    _write(tmp_path / "a.mp4", times, fps=10.0)
+    assert _read(tmp_path / "a.mp4")[0] == pytest.approx([0, 0.1, 0.2, 0.3, 0.5], abs=1e-4)
+
+
 def test_a_player_is_told_the_right_duration_and_count(tmp_path: Path) -> None:
     fps = 30000 / 1001
-    _write(tmp_path / "a.mp4", [(i, 0) for i in range(90)], fps=fps, live=False)
+    _write(tmp_path / "a.mp4", [(0, round(i / fps * 1e9)) for i in range(90)], fps=fps)
     with av.open(str(tmp_path / "a.mp4")) as container:
         stream = container.streams.video[0]
         assert stream.frames == 90
@@ -70,14 +78,9 @@ def test_a_player_is_told_the_right_duration_and_count(tmp_path: Path) -> None:
         assert float(stream.duration * stream.time_base) == pytest.approx(90 / fps, abs=0.001)
 
 
-def test_a_folder_of_images_without_a_rate_plays_at_25(tmp_path: Path) -> None:
-    _write(tmp_path / "a.mp4", [(i, 0) for i in range(3)], fps=None, live=False)
-    assert _read(tmp_path / "a.mp4")[0] == pytest.approx([0, 0.04, 0.08], abs=1e-4)
-
-
 @pytest.mark.parametrize("bgr", [(200, 40, 20), (20, 200, 40), (10, 30, 220), (255, 255, 255)])
 def test_colours_survive(bgr: tuple[int, int, int], tmp_path: Path) -> None:
-    sink = open_sink(str(tmp_path / "a.mp4"), fps=25.0, live=False)
+    sink = open_sink(str(tmp_path / "a.mp4"), fps=25.0)
     sink.write(result(0), picture(bgr), frame_age_ms=0)
     sink.close()
     _, (image,) = _read(tmp_path / "a.mp4")
@@ -86,7 +89,7 @@ def test_colours_survive(bgr: tuple[int, int, int], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wh", [(65, 49), (64, 49), (65, 48), (2, 2), (1, 1)])
 def test_odd_sizes_lose_at_most_a_row_and_a_column(wh: tuple[int, int], tmp_path: Path) -> None:
-    sink = open_sink(str(tmp_path / "a.mp4"), fps=25.0, live=False)
+    sink = open_sink(str(tmp_path / "a.mp4"), fps=25.0)
     sink.write(result(0, wh=wh), picture((90, 90, 90), wh=wh), frame_age_ms=0)
     sink.close()
     _, (image,) = _read(tmp_path / "a.mp4")
@@ -95,7 +98,7 @@ def test_odd_sizes_lose_at_most_a_row_and_a_column(wh: tuple[int, int], tmp_path
 
 
 def test_a_frame_of_another_size_is_fitted_into_the_first(tmp_path: Path) -> None:
-    sink = open_sink(str(tmp_path / "a.mp4"), fps=25.0, live=False)
+    sink = open_sink(str(tmp_path / "a.mp4"), fps=25.0)
     sink.write(result(0), picture((90, 90, 90), wh=(64, 48)), frame_age_ms=0)
     sink.write(result(1), picture((255, 255, 255), wh=(32, 48)), frame_age_ms=0)
     sink.close()
@@ -112,10 +115,10 @@ import sys
 import numpy as np
 from edge.sinks import open_sink
 from tests.edge.sink_values import result
-sink = open_sink(sys.argv[1], fps=25.0, live=False)
+sink = open_sink(sys.argv[1], fps=25.0)
 noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
 for i in range(200):
-    sink.write(result(i), noise, frame_age_ms=0)
+    sink.write(result(i, media_ns=i * 40_000_000), noise, frame_age_ms=0)
 print("written", flush=True)
 sys.stdin.read()
 """
@@ -142,11 +145,12 @@ from tests.edge.sink_values import result
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 limit = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-sink = open_sink(sys.argv[1], fps=25.0, live=False)
+sink = open_sink(sys.argv[1], fps=25.0)
 rng = np.random.default_rng(0)
 try:
     for i in range(300):
-        sink.write(result(i), rng.integers(0, 255, (48, 64, 3), np.uint8), frame_age_ms=0)
+        noise = rng.integers(0, 255, (48, 64, 3), np.uint8)
+        sink.write(result(i, media_ns=i * 40_000_000), noise, frame_age_ms=0)
     sink.close()
 except SinkError as exc:
     sink.close()
@@ -187,7 +191,7 @@ def test_a_disk_that_fills_up_while_closing_is_told_too(tmp_path: Path) -> None:
 def test_a_device_without_space_is_a_sink_error(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.symlink_to("/dev/full")
-    sink = open_sink(str(path), fps=25.0, live=False)
+    sink = open_sink(str(path), fps=25.0)
     sink.write(result(0), GREY, frame_age_ms=0)  # held back until a fragment is whole
     with pytest.raises(SinkError, match=r"a\.mp4: cannot be written: No space left"):
         sink.close()

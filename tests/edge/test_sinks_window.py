@@ -25,7 +25,7 @@ import cv2
 import av  # both loaded: in the other order imshow is known to freeze
 from edge.sinks import open_sink
 from tests.edge.sink_values import picture, result
-sink = open_sink("window", fps=None, live=True)
+sink = open_sink("window", fps=None)
 image = picture((30, 160, 240), wh=(320, 240))
 shown = 0
 while sink.write(result(shown), image, frame_age_ms=0.0):
@@ -140,7 +140,7 @@ def test_without_a_display_the_next_step_is_named(
         monkeypatch.setenv("DISPLAY", name)
     assert not display_answers()
     with pytest.raises(SinkError, match=r"--sink out\.mp4"):
-        open_sink("window", fps=None, live=True)
+        open_sink("window", fps=None)
 
 
 def test_a_display_that_listens_answers(display: str) -> None:

@@ -93,6 +93,7 @@ def test_a_reader_in_time_gets_every_frame_at_its_due_time() -> None:
     # 10 frames a second from 5,000 ms on: 5,000, 5,100, 5,200, 5,300.
     assert [f.t_capture_ns // MS for f in frames if f] == [5000, 5100, 5200, 5300]
     assert [f.t_read_ns // MS for f in frames if f] == [5000, 5100, 5200, 5300]
+    assert [f.media_ns for f in frames if f] == [None] * 4
     assert clock.waited == pytest.approx([0.1, 0.1, 0.1])
     assert street.gaps == 0
 
@@ -134,6 +135,7 @@ def test_on_demand_every_frame_comes_and_is_stamped_when_handed_over() -> None:
     frame = street.read()
     assert frame is not None
     assert (frame.id, frame.t_capture_ns // MS, frame.t_read_ns // MS) == (1, 5990, 5990)
+    assert frame.media_ns == 100 * MS
     assert clock.waited == []
     assert street.gaps == 0
 

@@ -128,6 +128,12 @@ def test_drop_plays_a_varying_rate_at_its_own_timestamps(tmp_path: Path) -> None
     )
 
 
+def test_a_frame_brings_its_time_in_the_file(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", count=4, fps=10, times=[0, 1, 5, 6])
+    times = [frame.media_ns for frame in drain(opened(path))]
+    assert times == pytest.approx([0, 0.1e9, 0.5e9, 0.6e9], abs=1)
+
+
 def test_a_stop_ends_a_hold_of_hours(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", count=2, fps=1, times=[0, 9])
     stop = threading.Event()

@@ -164,6 +164,7 @@ def test_an_rtsp_camera_is_live_and_dated_by_its_stream() -> None:
     assert [number_of(f.image) for f in frames] == [n % 25 for n in range(80)]
     assert {f.clock for f in frames[1:]} == {"stream"}  # FFmpeg has no time for the first
     assert all(f.t_capture_ns <= f.t_read_ns for f in frames)
+    assert all(f.media_ns is None for f in frames)
     # By the stream's own times frames are 20 ms apart; a step is shorter only where one was held up
     # less than all before it, and that cannot be so for each of the last fifty.
     dates = [f.t_capture_ns for f in frames[30:]]
