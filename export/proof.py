@@ -182,8 +182,11 @@ class _Comparison:
 
     def _add_boxes(self, wanted: list[Box], found: Detections) -> None:
         got = list(zip(found.class_ids, found.scores, found.xyxy, strict=True))
-        # A box at the threshold's very edge may be missing on one side: it needs no partner.
-        sure = PROOF_CONF + SCORE_LIMIT
+        # A box at the threshold's very edge may be missing on one side: it needs no partner. So
+        # may one among the last where there are more than are compared.
+        edges = [scores[-1] for scores in ([b[1] for b in wanted], found.scores) if len(scores)]
+        full = max(len(wanted), len(found)) >= MAX_BOXES
+        sure = (max(float(e) for e in edges) if full else PROOF_CONF) + SCORE_LIMIT
         self.boxes += len(wanted)
         for box in wanted:
             self._add_match(box, got, needed=box[1] >= sure)

@@ -265,14 +265,26 @@ def nanodet(height: int = 64, width: int = 96, *, opset: int = 17) -> onnx.Model
     return net.model([f"{head}_{s}" for head in ("cls", "dis") for s in STRIDES], {})
 
 
-def rtdetr(height: int = 64, width: int = 96, *, opset: int = 17) -> onnx.ModelProto:
-    """RT-DETR's labels, boxes and scores of 40 cells, in the size it is given; RGB / 255."""
+def rtdetr(
+    height: int = 64, width: int = 96, *, opset: int = 17, classes: int = 2
+) -> onnx.ModelProto:
+    """RT-DETR's labels, boxes and scores of 40 cells, in the size it is given; RGB / 255.
+
+    Of all cells and classes the best are taken, so a place in that list names both, as there.
+    """
     net = _Net(height, width, opset)
-    shares = corners(height, width) / np.array([width, height] * 2, np.float32)
-    boxes, score, label = _best_cells(net, net.weight(shares), 40)
-    row = net.weight(np.array([1, -1], np.int64))
+    planes, biases = [RED, BLUE, *[NOTHING] * classes], [BIAS, BIAS, *[-9.0] * classes]
+    logits = [net.conv(s, planes[:classes], biases[:classes]) for s in STRIDES]
+    rows = net.op("Concat", *(net.flat(value, classes) for value in logits), axis=2)
+    shares = net.op("Sigmoid", net.op("Transpose", rows, perm=[0, 2, 1]))
+    line, row = (net.weight(np.array(n, np.int64)) for n in ([-1], [1, -1]))
+    score, place = net.top(net.op("Reshape", shares, line), 40, 0)
+    count = net.weight(np.array(classes, np.int64))
+    cell = net.op("Div", place, count)
+    net.op("Reshape", net.op("Sub", place, net.op("Mul", cell, count)), row, out="labels")
+    table = corners(height, width) / np.array([width, height] * 2, np.float32)
     size = net.op("Cast", "orig_target_sizes", to=TensorProto.FLOAT)
-    net.op("Reshape", label, row, out="labels")
+    boxes = net.op("Gather", net.weight(table), cell, axis=1)
     net.op("Mul", boxes, net.op("Concat", size, size, axis=1), out="boxes")
     net.op("Reshape", score, row, out="scores")
     return net.model(

@@ -39,7 +39,7 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     if net.sizes is not None:
         _refuse_another_order(net, rows)
     shapes = {t.name: t.shape for t in net.outputs}
-    channels = shapes[rows.scores][2] if rows.labels is None else None
+    channels = _classes(net, rows.labels) if rows.labels else shapes[rows.scores][2]
     names, origin = class_names(net, hints, channels)
     default = Preprocess("RGB", resize="stretch")
     if set(shapes) == RF_DETR:
@@ -90,6 +90,34 @@ def _raw(net: ForeignNet) -> RowsPlan | None:
         return None
     logits = b if boxes[0] is a else a
     return RowsPlan(net.fresh("detections"), boxes[0].name, logits.name, None)
+
+
+def _classes(net: ForeignNet, labels: str) -> int | None:
+    """How many classes the graph tells apart, where it says so.
+
+    The best of all queries and classes are taken with one TopK; what lies between it and the labels
+    divides the place in that list by the number of classes, and the labels are the remainder.
+    """
+    from onnx import numpy_helper
+
+    graph = net.model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    known = {t.name: t for t in graph.initializer}
+    known |= {n.output[0]: n.attribute[0].t for n in graph.node if n.op_type == "Constant"}
+    found = set()
+    left, seen = [labels], {labels}
+    while left:
+        node = makers.get(left.pop())
+        if node is None or node.op_type == "TopK":
+            continue
+        if node.op_type in ("Div", "Mod") and node.input[1] in known:
+            value = numpy_helper.to_array(known[node.input[1]])
+            if value.size == 1 and value.dtype.kind == "i":
+                found.add(int(value.ravel()[0]))
+        fresh = [name for name in node.input if name not in seen]
+        left += fresh
+        seen.update(fresh)
+    return found.pop() if len(found) == 1 else None
 
 
 def _named_boxes(tensor: TensorSpec) -> bool:

@@ -89,9 +89,43 @@ def test_a_size_that_nothing_uses_is_refused(tmp_path: Path) -> None:
     assert "is not the width and height that boxes are scaled by" in message
 
 
-def test_names_are_asked_for(tmp_path: Path) -> None:
-    assert "--names FILE" in refusal(adopt_net(rtdetr(), tmp_path), code=2)
+def test_names_are_asked_for_as_many_as_the_graph_has(tmp_path: Path) -> None:
+    assert "has 2 classes" in refusal(adopt_net(rtdetr(), tmp_path), code=2)
     assert "has 3 classes" in refusal(adopt_net(rfdetr(), tmp_path), code=2)
+    names = tmp_path / "three.txt"
+    names.write_text("a\nb\nc\n")
+    message = refusal(adopt_net(rtdetr(), tmp_path, "--names", names))
+    assert "--names has 3 class names, but the graph has 2 class channels" in message
+
+
+@pytest.mark.parametrize("op", ["Div", "Mod"])
+def test_eighty_classes_that_only_a_division_tells_are_those_of_coco(
+    tmp_path: Path, op: str
+) -> None:
+    model = rtdetr(classes=80)
+    if op == "Mod":
+        sub = next(n for n in model.graph.node if n.op_type == "Sub")
+        count = next(n for n in model.graph.node if n.op_type == "Div").input[1]
+        sub.op_type = "Mod"
+        sub.input[:] = [sub.input[0], count]
+    done = adopt_net(model, tmp_path)
+    assert done.code == 0, done.said
+    head = read_spec(done.file).detection
+    assert head is not None
+    assert (len(head.classes), head.classes[0]) == (80, "person")
+
+
+def test_labels_of_which_nothing_is_known_need_names(tmp_path: Path) -> None:
+    model = rtdetr()
+    for node in model.graph.node:
+        if node.op_type == "Sub":
+            node.op_type = "Max"
+            node.input[:] = ["some", "some"]
+    some = onnx.numpy_helper.from_array(np.arange(40) % 2, "some")
+    model.graph.initializer.append(some)
+    assert "gives labels and the file does not name them" in refusal(
+        adopt_net(model, tmp_path), code=2
+    )
 
 
 def with_last(op: str, output: str, values: list[float]) -> onnx.ModelProto:
