@@ -227,7 +227,8 @@ class StreetLoss:
         wh = (picked[:, 2:4].sigmoid() * 2) ** 2 * (anchors / stride)[found.anchor]
         quality = ciou(torch.cat([xy, wh], dim=1), found.boxes)
         box = torch.where(found.valid, 1 - quality, 0.0).sum() / count
-        target = F.one_hot(found.class_ids, picked.shape[1] - 5).float()
+        names = torch.arange(picked.shape[1] - 5, device=raw.device)
+        target = (found.class_ids[:, None] == names).float()  # (n, C); F.one_hot reads its input
         each = F.binary_cross_entropy_with_logits(picked[:, 5:], target, reduction="none").mean(1)
         classes = torch.where(found.valid, each, 0.0).sum() / count
         # what is not valid goes to a cell behind the last, which is dropped
@@ -238,7 +239,7 @@ class StreetLoss:
         wanted[flat] = quality.detach().clamp(0)
         calm = ~crowd_cells(batch, stride, (h, w))[:, None].expand(b, len(anchors), h, w)
         weight = torch.cat([calm.reshape(-1).float(), calm.new_zeros(1).float()])
-        weight[flat] = 1.0
+        weight = weight.index_fill(0, flat, 1.0)
         logits = raw[:, :, 4].reshape(-1)
         each = F.binary_cross_entropy_with_logits(logits, wanted[:-1], reduction="none")
         return box, (each * weight[:-1]).mean(), classes

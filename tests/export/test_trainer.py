@@ -9,12 +9,20 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 
 from engines.errors import ExportError
+from export.augment import Augment
 from export.checkpoint import network_from, network_state
 from export.class_set import Classes
 from export.dataset import Wanted, load_training_set
-from export.model import Shape, StreetNet
+from export.loss import MaskTerms, StreetLoss
+from export.model import ANCHORS, AuxMask, Shape, StreetNet
+from export.paste import Paste
 from export.trainer import Recipe, Trainer, learning_rate
 from tests.export.street_data import make_camvid
 
@@ -253,3 +261,24 @@ def test_without_warm_up_the_learning_rate_only_falls() -> None:
     recipe = Recipe(epochs=10, lr=1.0, warmup_epochs=0)
     # half a cosine from 1 down to 0.01: halfway 0.01 + 0.99 / 2
     assert [learning_rate(recipe, e) for e in (0, 5, 10)] == pytest.approx([1.0, 0.505, 0.01])
+
+
+def test_views_pasting_and_losses_never_wait_for_the_device() -> None:
+    # on tensors that have shapes but no values, whatever would bring a value or a count from the
+    # device to the host raises
+    data = load_training_set(Path("nowhere"), Wanted((), 3, 0), device=CPU)
+    paste = Paste(data, Classes.parse(), chance=0.5)
+    assert len(paste.cutouts)
+    draw = torch.Generator().manual_seed(0)
+    net = StreetNet()
+    aux = AuxMask(net.shape, 11)
+    loss = StreetLoss(ANCHORS, torch.ones(11), terms=MaskTerms(lovasz=1.0, aux=0.4))
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        batch = paste(data.batch(mode.from_tensor(torch.arange(2))), generator=draw)
+        batch = Augment(size_hw=(96, 128))(batch, generator=draw)
+        outputs, features = net.with_features(batch.images)
+        total, _ = loss(outputs, batch, aux=aux(features))
+        with pytest.raises(DynamicOutputShapeException):
+            torch.nonzero(batch.labels)
+        with pytest.raises(DataDependentOutputException):
+            total.item()
