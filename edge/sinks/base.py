@@ -24,6 +24,7 @@ class Sink(Protocol):
         Returns False when the user asked to stop (q or Esc in the window, the window closed).
 
         Raises:
+            SettingsError: another run writes to it.
             SinkError: it cannot be written; what was written before stays readable.
         """
 

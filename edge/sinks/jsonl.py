@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.sinks.place import check_place
+from edge.sinks.place import check_place, open_alone
 from edge.types import Image, Mask, Result
 from engines.errors import SinkError
 
@@ -37,6 +37,7 @@ class JsonlSink:
         """Write one line; False when nobody reads stdout any more.
 
         Raises:
+            SettingsError: another run writes to the file.
             SinkError: the line cannot be written; the lines before it are whole.
         """
         if self._broken:
@@ -69,7 +70,7 @@ class JsonlSink:
                 raise OSError(errno.EBADF, "it was closed before the start")
             sys.stdout.flush()
             return sys.stdout.fileno()
-        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        return open_alone(self._path, os.O_WRONLY)
 
 
 def as_record(result: Result, *, frame_age_ms: float) -> dict[str, Any]:

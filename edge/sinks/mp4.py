@@ -16,7 +16,7 @@ import numpy as np
 
 from edge.letterbox import Letterbox
 from edge.media import av, cv2
-from edge.sinks.place import check_place
+from edge.sinks.place import check_place, open_alone
 from edge.types import Frame, Image, Result
 from engines.errors import SinkError
 from engines.spec import InputSpec
@@ -58,7 +58,7 @@ class _Output:
     def __init__(self, path: Path) -> None:
         self.name = path.name
         self.error: OSError | None = None
-        self._file = path.open("w+b", buffering=0)
+        self._file = os.fdopen(open_alone(path, os.O_RDWR), "w+b", buffering=0)
         self._position = 0
         self._end = 0
         self._keep: int | None = None
@@ -129,6 +129,7 @@ class Mp4Sink:
         """Encode one frame.
 
         Raises:
+            SettingsError: another run writes to the file.
             SinkError: the file cannot be written; what was written before stays playable.
         """
         assert image is not None, "the pipeline draws an overlay for a sink that wants one"

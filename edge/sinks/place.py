@@ -1,11 +1,13 @@
-"""Checks where a file sink will write to, before the first frame; it writes nothing itself."""
+"""Checks where a file sink will write to, and opens it for one run alone; it writes nothing."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import stat
 from pathlib import Path
 
-from engines.errors import SinkError
+from engines.errors import SettingsError, SinkError
 
 
 def check_place(path: Path) -> None:
@@ -27,3 +29,34 @@ def check_place(path: Path) -> None:
         raise SinkError(f"{path}: is a folder, wanted the name of a file")
     if not os.access(path if there else folder, os.W_OK):
         raise SinkError(f"{path}: no permission to write there; choose another place")
+
+
+def open_alone(path: Path, access: int) -> int:
+    """Open and empty a file that no other run writes to, or a device or pipe as it is.
+
+    ``access`` is os.O_WRONLY or os.O_RDWR. Other runs are refused until the descriptor is closed.
+
+    Raises:
+        SettingsError: another run writes to it; its file is left as it is.
+        OSError: it cannot be opened.
+    """
+    fd = os.open(path, access | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            _lock(fd, path)
+            os.ftruncate(fd, 0)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _lock(fd: int, path: Path) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        raise SettingsError(
+            f"{path}: another run writes to it; give each run a file of its own"
+        ) from exc
+    except OSError:
+        pass  # a file system without locks: there as before them

@@ -55,3 +55,22 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").mkdir()
     with pytest.raises(SinkError, match="is a folder"):
         open_sink(str(tmp_path / "a.mp4"), fps=None)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "jsonl"])
+def test_a_second_run_into_one_file_is_refused_and_the_first_goes_on(
+    suffix: str, tmp_path: Path
+) -> None:
+    text = str(tmp_path / f"a.{suffix}")
+    first, second = open_sink(text, fps=25.0), open_sink(text, fps=25.0)
+    first.write(result(0), picture((0, 0, 0)), frame_age_ms=0)
+    before = Path(text).read_bytes()
+    with pytest.raises(SettingsError, match=rf"a\.{suffix}: another run writes to it; give each"):
+        second.write(result(0), picture((0, 0, 0)), frame_age_ms=0)
+    second.close()
+    assert Path(text).read_bytes() == before
+    first.write(result(1), picture((0, 0, 0)), frame_age_ms=0)
+    first.close()
+    third = open_sink(text, fps=25.0)
+    assert third.write(result(0), picture((0, 0, 0)), frame_age_ms=0)
+    third.close()
