@@ -1,49 +1,38 @@
 """Scores a model file through the app's own letterbox and decoders by one protocol; changes none.
 
-Masks: one confusion matrix over all images at the labels' own size, unlabelled pixels ignored.
-Boxes: COCO AP at score 0.01 and more, crowds ignored, and for pedestrians the bicyclists too.
+Masks: one confusion matrix over all images at the labels' own size, unlabelled pixels ignored; the
+mean is over all the data's classes, and one that the model does not know has 0.
+Boxes: COCO AP at score 0.01 and more, crowds ignored, classes that the model does not know left
+out; on CamVid the bicyclists are ignored for pedestrians.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import click
-import numpy as np
+from click.core import ParameterSource
 
-from edge.perception import Perception
-from edge.types import Detections, Image, Mask
+from edge.adopt_cache import adopted
 from engines import open_engine
-from engines.base import Engine
-from engines.errors import ExportError
-from engines.model_file import sha256_of
-from export.camvid import BOX_CLASSES, CLASSES, IGNORE, Split, default_root, load_index
-from export.report import TEST_LOG, EvaluationReport, log_test, table
-from export.scores import (
-    Confusion,
-    box_scores,
-    coco_results,
-    matched,
-    with_bicyclists_ignored,
-)
+from engines.errors import ExportError, SettingsError
+from engines.model_file import find_spec, sha256_of
+from export.camvid import Split, default_root
+from export.class_map import ALIASES, class_map, parse_renames
+from export.coco_json import coco_data
+from export.frame_scorer import MIN_SCORE, Eye, FrameScorer
+from export.gallery import Gallery
+from export.label_folder import LAYOUT, folder_data
+from export.labelled import LabelledData, camvid_data, synthetic_data
+from export.outputs import check_output, write_output
+from export.report import TEST_LOG, EvaluationReport, check_log, log_test, table
 
-MIN_SCORE = 0.01
-"""Lowest score that counts for AP."""
-SYNTHETIC_WH = (960, 540)
-SYNTHETIC_FRAMES = 200
-SYNTHETIC_SEED = 9_000_000
-"""First of the seeds that are scored: training draws its streets from far smaller ones."""
-FRAMES_A_STREET = 10
-STREET_STEP_S = 3.0
-ALIASES = {"person": "pedestrian", "truck": "car", "bus": "car"}
-"""COCO's names for classes of CamVid, whose car takes in trucks and buses in the split of eleven
-classes. COCO's bicycle is not CamVid's bicyclist."""
+__all__ = ["ALIASES", "MIN_SCORE", "Data", "evaluate", "evaluate_model"]
 
-Data = Literal["camvid", "synthetic"]
+Data = Literal["camvid", "coco-json", "folder", "synthetic"]
 
 
 def evaluate_model(
@@ -52,238 +41,217 @@ def evaluate_model(
     data: Data = "camvid",
     root: Path | None = None,
     split: Split = "val",
+    images: Path | None = None,
+    renames: Mapping[str, str] | None = None,
     engine: str = "auto",
     precision: Literal["default", "f32"] = "f32",
     limit: int | None = None,
     test_log: Path = TEST_LOG,
+    gallery: Gallery | None = None,
     progress: bool = False,
 ) -> EvaluationReport:
     """Score the model file at ``path``; ``limit`` takes the first images only.
 
-    A scoring of the test split is appended to ``test_log``.
+    A scoring of CamVid's test split is appended to ``test_log``. ``renames`` maps names of the
+    model's classes to the data's. A ``gallery`` is filled with pictures of the worst frames. A
+    foreign ONNX file is adopted first, as 'edge run' does it.
 
     Raises:
         ExportError: the data is missing or broken, the model knows none of its classes, or the log
             cannot be written.
         ModelError: the file is refused.
         EngineError: the engine cannot run it.
+        SettingsError: the engine or a name in ``renames`` is unknown.
     """
     if limit is not None and limit < 1:
         raise ExportError(f"a limit of {limit} images, wanted 1 or more.")
-    opened = open_engine(path, engine=engine, precision=precision)
-    try:
-        _check_classes(path, opened)
-        if data == "synthetic":
-            return _on_synthetic(path, opened, frames=limit or SYNTHETIC_FRAMES, progress=progress)
-        report = _on_camvid(
-            path, opened, root or default_root(), split, limit=limit, progress=progress
-        )
-    finally:
-        opened.close()
-    if split == "test":
+    labelled = _open(data, root, split, images)
+    if labelled.split == "test":
+        check_log(test_log)
+    report = score(
+        path, labelled, renames=renames or {}, engine=engine, precision=precision, limit=limit,
+        gallery=gallery, progress=progress,
+    )  # fmt: skip
+    if labelled.split == "test":
         log_test(report, test_log)
     return report
 
 
-def _check_classes(path: Path, engine: Engine) -> None:
-    detection, masks = engine.spec.detection, engine.spec.masks
-    known = detection.classes if detection else ()
-    if {ALIASES.get(name, name) for name in known} & set(BOX_CLASSES):
-        return
-    if not any(_is_street(mask.classes) for mask in masks):
-        names = [*known, *(name for mask in masks for name in mask.classes)]
-        raise ExportError(
-            f"{path}: its classes are {', '.join(names[:8])}{', …' * (len(names) > 8)}; wanted one "
-            f"of the boxes {', '.join(BOX_CLASSES)} or a mask with two of {', '.join(CLASSES)}. "
-            "There is nothing to score."
-        )
+def _open(data: Data, root: Path | None, split: Split, images: Path | None) -> LabelledData:
+    if data == "camvid":
+        return camvid_data(root or default_root(), split)
+    if data == "synthetic":
+        return synthetic_data()
+    if root is None:
+        wanted = "the annotations' file" if data == "coco-json" else f"a folder with {LAYOUT}"
+        raise SettingsError(f"--data {data}: wanted --root with {wanted}.")
+    return coco_data(root, images) if data == "coco-json" else folder_data(root)
 
 
-class _Eye:
-    """Runs one image after the other through the app's own path, and times the runs."""
-
-    def __init__(self, engine: Engine, *, conf: float | None) -> None:
-        self._perception = Perception(engine, conf=conf, classes=None)
-        self.class_names = self._perception.class_names
-        self.infer_ns: list[int] = []
-
-    def see(self, image: Image) -> tuple[Detections, tuple[Mask, ...]]:
-        self._perception.prepare(image, 0)
-        start = time.perf_counter_ns()
-        self._perception.submit(0)
-        self._perception.wait(0)
-        self.infer_ns.append(time.perf_counter_ns() - start)
-        return self._perception.decode(0)
-
-    def infer_ms(self) -> float | None:
-        return float(np.median(self.infer_ns)) / 1e6 if self.infer_ns else None
-
-
-def _on_camvid(
-    path: Path, engine: Engine, root: Path, split: Split, *, limit: int | None, progress: bool
+def score(
+    path: Path,
+    data: LabelledData,
+    *,
+    renames: Mapping[str, str],
+    engine: str,
+    precision: Literal["default", "f32"],
+    limit: int | None = None,
+    gallery: Gallery | None = None,
+    progress: bool = False,
 ) -> EvaluationReport:
-    index = load_index(root, split)
-    items = index.items[:limit]
-    eye = _Eye(engine, conf=MIN_SCORE)
-    names = [ALIASES.get(name, name) for name in eye.class_names]
-    coco = with_bicyclists_ignored(index.coco)
-    kept = {item.image_id for item in items}
-    for part, key in (("images", "id"), ("annotations", "image_id")):
-        coco[part] = [entry for entry in coco[part] if entry[key] in kept]
-    categories = {c["name"]: c["id"] for c in coco["categories"]}
-    category_of_class = {i: categories[n] for i, n in enumerate(names) if n in categories}
-    confusion = Confusion(CLASSES, ignore=IGNORE)
-    results: list[dict[str, Any]] = []
-    for item in _counted(items, progress):
-        detections, masks = eye.see(item.image())
-        results += coco_results(
-            detections, image_id=item.image_id, category_of_class=category_of_class
+    """Score a model file on any labelled data; raises as ``evaluate_model`` does."""
+    runs = path
+    if path.suffix == ".onnx" and find_spec(path) is None:
+        runs = adopted(path, None if data.frames is None else str(data.frames))
+    opened = open_engine(runs, engine=engine, precision=precision)
+    try:
+        classes = class_map(opened.spec, data, renames, origin=str(path))
+        eye, scorer = Eye(opened), FrameScorer(data, classes)
+        count = min(limit or data.count, data.count)
+        for i in _counted(range(count), progress):
+            frame = data.load(i)
+            scorer.add(i, frame, eye.see(frame.image))
+        latency = eye.latency_ms()
+        worst = scorer.worst()
+        if gallery is not None:
+            for kind, scores in worst.items():
+                for of_frame in scores:
+                    frame = data.load(of_frame.index)
+                    gallery.add(kind, of_frame, frame, eye.see(frame.image), data, classes)
+        detection = opened.spec.detection
+        return EvaluationReport(
+            model=path.name,
+            model_sha256=sha256_of(path),
+            engine=opened.name,
+            precision=opened.precision,
+            data=data.name,
+            split=data.split,
+            source=data.source,
+            images=count,
+            input_wh=(opened.spec.input.width, opened.spec.input.height),
+            infer_ms_median=latency["infer"]["p50"],
+            latency_ms=latency,
+            conf=detection.conf if detection and classes.has_boxes else None,
+            renamed=dict(classes.renamed) or None,
+            worst=worst,
+            **scorer.scores(),
         )
-        street = _street_mask(masks)
-        if street is not None:
-            confusion.add(item.labels(), _frame_labels(street))
-    has_mask = bool(confusion.matrix.any())
-    boxes = box_scores(coco, results, scored=names) if category_of_class else None
-    return EvaluationReport(
-        **_common(path, engine, len(items), eye),
-        data="camvid",
-        split=split,
-        miou=confusion.miou() if has_mask else None,
-        iou=confusion.iou() if has_mask else {},
-        ap=boxes.ap if boxes else None,
-        ap_of_class=dict(boxes.ap_of_class) if boxes else {},
-        ap50=dict(boxes.ap50) if boxes else {},
-        ap50_400px=dict(boxes.ap50_large) if boxes else {},
-    )
+    finally:
+        opened.close()
 
 
-def _on_synthetic(path: Path, engine: Engine, *, frames: int, progress: bool) -> EvaluationReport:
-    eye = _Eye(engine, conf=None)
-    names = [ALIASES.get(name, name) for name in eye.class_names]
-    confusion = Confusion(CLASSES, ignore=IGNORE)
-    hits: dict[str, int] = {}
-    present: dict[str, int] = {}
-    claimed: dict[str, int] = {}
-    for image, truth in _counted(_streets(frames), progress, total=frames):
-        detections, masks = eye.see(image)
-        true_names = np.array(truth.class_names, dtype=object)[truth.class_ids]
-        found_names = np.array(names, dtype=object)[detections.class_ids]
-        for name in set(truth.class_names) & set(names):
-            wanted = truth.boxes[true_names == name]
-            found = detections.xyxy[found_names == name]
-            hits[name] = hits.get(name, 0) + int(matched(wanted, found, iou=0.5).sum())
-            present[name] = present.get(name, 0) + len(wanted)
-            claimed[name] = claimed.get(name, 0) + len(found)
-        street = _street_mask(masks)
-        if street is not None:
-            confusion.add(truth.labels, _frame_labels(street))
-    has_mask = bool(confusion.matrix.any())
-    return EvaluationReport(
-        **_common(path, engine, frames, eye),
-        data="synthetic",
-        split=None,
-        miou=confusion.miou() if has_mask else None,
-        iou=confusion.iou() if has_mask else {},
-        recall50={n: hits[n] / present[n] if present[n] else None for n in sorted(hits)},
-        precision50={n: hits[n] / claimed[n] if claimed[n] else None for n in sorted(hits)},
-    )
-
-
-def _streets(frames: int) -> Iterator[tuple[Image, Any]]:
-    """Frames of streets that training has not seen, with their truth."""
-    from edge.scene import StreetScene
-
-    for i in range(frames):
-        street, step = divmod(i, FRAMES_A_STREET)
-        if step == 0:
-            scene = StreetScene(*SYNTHETIC_WH, seed=SYNTHETIC_SEED + street)
-        yield scene.render(step * STREET_STEP_S), scene.truth(step * STREET_STEP_S)
-
-
-def _common(path: Path, engine: Engine, images: int, eye: _Eye) -> dict[str, Any]:
-    return {
-        "model": path.name,
-        "model_sha256": sha256_of(path),
-        "engine": engine.name,
-        "precision": engine.precision,
-        "images": images,
-        "input_wh": (engine.spec.input.width, engine.spec.input.height),
-        "infer_ms_median": eye.infer_ms(),
-    }
-
-
-def _street_mask(masks: Sequence[Mask]) -> Mask | None:
-    """The first mask that knows more than one of CamVid's classes."""
-    return next((m for m in masks if _is_street(m.classes)), None)
-
-
-def _is_street(classes: Sequence[str]) -> bool:
-    return len(set(classes) & set(CLASSES)) > 1
-
-
-def _frame_labels(mask: Mask) -> Image:
-    """The mask at the frame's size in CamVid's indices; classes that CamVid lacks become 11."""
-    table = np.full(256, len(CLASSES), np.uint8)
-    for i, name in enumerate(mask.classes):
-        if name in CLASSES:
-            table[i] = CLASSES.index(name)
-    return table[mask.letterbox.mask_to_frame(mask.labels)]
-
-
-def _counted(items: Any, progress: bool, *, total: int | None = None) -> Any:
+def _counted(items: Any, progress: bool) -> Any:
     if not progress:
         return items
     try:
         from tqdm import tqdm
     except ImportError:
         return items
-    return tqdm(items, total=total, unit="image", disable=None)
+    return tqdm(items, unit="image", disable=None)
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Choice(["camvid", "synthetic"]), default="camvid")
-@click.option("--root", type=click.Path(path_type=Path), help="CamVid's folder.")
-@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test")
+@click.option(
+    "--data",
+    type=click.Choice(["camvid", "coco-json", "folder", "synthetic"]),
+    default="camvid",
+    show_default=True,
+    help="coco-json: boxes of any COCO file; folder: images with label maps, and boxes if wanted.",
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    help=f"CamVid's folder; the annotations' file of coco-json; for folder: {LAYOUT}.",
+)
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    help="Folder of coco-json's images; the annotations' own where it is left out.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test"]),
+    default="test",
+    show_default=True,
+    help="CamVid's split.",
+)
+@click.option(
+    "--map",
+    "renames",
+    multiple=True,
+    metavar="MODEL_NAME=DATA_NAME",
+    help="A class of the model that has another name in the data; once for each.",
+)
 @click.option("--engine", default="auto", show_default=True, help="Backend to run.")
-@click.option("--precision", type=click.Choice(["f32", "default"]), default="f32")
+@click.option(
+    "--precision", type=click.Choice(["f32", "default"]), default="f32", show_default=True
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Score the first N images or frames.")
+@click.option(
+    "--html",
+    "html_path",
+    type=click.Path(path_type=Path),
+    help="Write a report with charts and the worst frames here, one file without links.",
+)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the scores here.")
 @click.option(
     "--test-log",
     type=click.Path(path_type=Path),
     default=TEST_LOG,
-    help="Where each scoring of the test split is logged.",
+    help="Where each scoring of CamVid's test split is logged.",
 )
+@click.pass_context
 def evaluate(
+    ctx: click.Context,
     model: Path,
     data: Data,
     root: Path | None,
+    images: Path | None,
     split: Split,
+    renames: Sequence[str],
     engine: str,
     precision: Literal["default", "f32"],
     limit: int | None,
+    html_path: Path | None,
     json_path: Path | None,
     test_log: Path,
 ) -> None:
-    """Score MODEL through the app's own letterbox and decoders."""
+    """Score MODEL through the app's own letterbox and decoders.
+
+    MODEL is any file that 'edge run' takes. Its classes are matched with the data's by name.
+    """
+    if data != "camvid" and ctx.get_parameter_source("split") is ParameterSource.COMMANDLINE:
+        raise SettingsError(f"--split {split}: {data} has no splits. Leave it out.")
+    if data != "coco-json" and images is not None:
+        raise SettingsError("--images goes with --data coco-json. Leave it out.")
+    if data == "synthetic" and root is not None:
+        raise SettingsError("--root: the synthetic street has no files. Leave it out.")
+    for option, path in (("--html", html_path), ("--json", json_path)):
+        if path is not None:
+            check_output(path, option)
+    gallery = None
+    if html_path is not None:
+        from export.html_report import check_templates, html_report
+
+        check_templates()
+        gallery = Gallery()
     report = evaluate_model(
         model,
         data=data,
         root=root,
         split=split,
+        images=images,
+        renames=parse_renames(renames),
         engine=engine,
         precision=precision,
         limit=limit,
         test_log=test_log,
+        gallery=gallery,
         progress=True,
     )
     click.echo(table(report), err=True)
     if json_path is not None:
-        try:
-            json_path.write_text(json.dumps(report.to_dict(), indent=2) + "\n")
-        except OSError as exc:
-            raise ExportError(
-                f"{json_path}: cannot be written ({exc.strerror}). Name a writable file with "
-                "--json; the scores are the ones above."
-            ) from exc
+        write_output(json_path, json.dumps(report.to_dict(), indent=2) + "\n", "--json")
+    if html_path is not None and gallery is not None:
+        write_output(html_path, html_report(report, gallery), "--html")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,48 @@ from export.scores import mean
 
 TEST_LOG = Path(__file__).with_name("test_scores.jsonl")
 """Every scoring of the test split, one line each, kept with the project."""
+FEW = 20
+"""Classes up to which a dash is shown for one without a score; COCO has 80."""
+NOT_LOGGED = ("confusion_mask", "confusion_boxes", "worst")
+"""What would make a line of the log unreadable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Counts by row, the truth, and column, what the model said."""
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameScore:
+    """One frame: mean IoU over the classes that its truth shows, and wrong boxes.
+
+    ``missed`` true boxes are of classes that the model knows; ``false`` ones lie where nothing is
+    or are of the wrong class.
+    """
+
+    index: int
+    name: str
+    miou: float | None
+    missed: int
+    false: int
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
     """What was scored, on what, how, and the scores; None where the model has no such output.
 
-    ``ap50_400px`` counts boxes of 400 px² and more. ``recall50`` and ``precision50``, on the
-    synthetic street, are at the model's own score threshold and IoU 0.5.
+    ``source`` is the name of the data's file or folder where that is the user's own.
+
+    ``ap50_400px`` counts boxes of 400 px² and more, ``ap_of_area`` COCO's small, medium and large
+    ones. ``recall50``, ``precision50`` and the confusion of boxes are at the model's own score
+    threshold ``conf`` and IoU 0.5. ``latency_ms`` is p50 and p90 of each step. The confusions count
+    pixels and boxes: truth by row. ``worst`` names the frames with the lowest mIoU, and with the
+    most missed and false boxes. ``renamed`` maps names of the model to names of the data;
+    ``lacking`` are classes of the data that the model does not know.
     """
 
     model: str
@@ -40,25 +75,58 @@ class EvaluationReport:
     ap50_400px: dict[str, float | None] | None = None
     recall50: dict[str, float | None] | None = None
     precision50: dict[str, float | None] | None = None
+    source: str | None = None
+    ap_of_area: dict[str, float | None] | None = None
+    conf: float | None = None
+    latency_ms: dict[str, dict[str, float]] | None = None
+    renamed: dict[str, str] | None = None
+    lacking: dict[str, tuple[str, ...]] | None = None
+    confusion_mask: Table | None = None
+    confusion_boxes: Table | None = None
+    worst: dict[str, tuple[FrameScore, ...]] | None = None
+    curves: dict[str, tuple[float, ...]] | None = None
+    """Precision at IoU 0.5 for recall 0, 0.01 … 1, by class; not part of the JSON."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; what does not apply is left out."""
         scores = asdict(self)
-        optional = ("ap_of_class", "ap50", "ap50_400px", "recall50", "precision50")
-        return {k: v for k, v in scores.items() if v is not None or k not in optional}
+        del scores["curves"]
+        needed = [f.name for f in fields(self) if f.default is MISSING or f.name == "ap"]
+        return {k: v for k, v in scores.items() if v is not None or k in needed}
 
 
 def log_test(report: EvaluationReport, path: Path) -> None:
     """Append one line: choices are made on val, and this shows how often test was looked at."""
-    line = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), **report.to_dict()}
+    kept = {k: v for k, v in report.to_dict().items() if k not in NOT_LOGGED}
+    line = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), **kept}
     try:
         with path.open("a") as file:
             file.write(json.dumps(line) + "\n")
     except OSError as exc:
-        raise ExportError(
-            f"{path}: this scoring of the test split cannot be logged ({exc.strerror}). Name a "
-            "writable file with --test-log."
-        ) from exc
+        raise _cannot_log(path, exc) from exc
+
+
+def check_log(path: Path) -> None:
+    """Refuse a log that cannot be written, before minutes of scoring.
+
+    Raises:
+        ExportError: says why, and how to name another.
+    """
+    known = path.exists()
+    try:
+        with path.open("a"):
+            pass
+        if not known:
+            path.unlink()
+    except OSError as exc:
+        raise _cannot_log(path, exc) from exc
+
+
+def _cannot_log(path: Path, exc: OSError) -> ExportError:
+    return ExportError(
+        f"{path}: this scoring of the test split cannot be logged ({exc.strerror}). Name a "
+        "writable file with --test-log."
+    )
 
 
 def table(report: EvaluationReport) -> str:
@@ -67,7 +135,7 @@ def table(report: EvaluationReport) -> str:
     def text(value: float | None) -> str:
         return "    -" if value is None else f"{value:.3f}"
 
-    where = f"{report.data} {report.split}" if report.split else report.data
+    where = " ".join(filter(None, (report.data, report.source, report.split)))
     width, height = report.input_wh
     lines = [
         f"{report.model} ({report.model_sha256[:12]}) on {where}, {report.images} images, "
@@ -75,21 +143,34 @@ def table(report: EvaluationReport) -> str:
     ]
     if report.infer_ms_median is not None:
         lines.append(f"infer      {report.infer_ms_median:.2f} ms median")
+    if report.latency_ms:
+        times = (f"{k} {v['p50']:.2f} / {v['p90']:.2f}" for k, v in report.latency_ms.items())
+        lines.append(f"p50 / p90  {', '.join(times)} ms")
+    for kind, names in (report.lacking or {}).items():
+        if names:
+            lines.append(f"unknown    to the model among the {kind}: {', '.join(names)}")
     lines.append(f"mIoU       {text(report.miou)}")
-    lines += [f"  {name:<11}{text(value)}" for name, value in report.iou.items()]
+    lines += [f"  {name:<11}{text(value)}" for name, value in _shown(report.iou)]
     if report.ap50:
         lines.append(f"AP         {text(report.ap)}   class: AP, AP50, AP50 of 400 px² and more")
         lines += [
             f"  {name:<11}{text((report.ap_of_class or {}).get(name))}  {text(value)}  "
             f"{text((report.ap50_400px or {}).get(name))}"
-            for name, value in report.ap50.items()
+            for name, value in _shown(report.ap50)
         ]
     if report.recall50:
+        at = f" at score {report.conf:g}" if report.conf is not None else ""
         lines.append(
-            f"recall     {text(mean(report.recall50.values()))}   class: recall, precision"
+            f"recall     {text(mean(report.recall50.values()))}   class: recall, precision{at}"
         )
         lines += [
             f"  {name:<11}{text(value)}  {text((report.precision50 or {}).get(name))}"
-            for name, value in report.recall50.items()
+            for name, value in _shown(report.recall50)
         ]
     return "\n".join(lines)
+
+
+def _shown(scores: Mapping[str, float | None]) -> Iterator[tuple[str, float | None]]:
+    """All of a few classes; of many only those that have a score."""
+    few = len(scores) <= FEW
+    return ((name, value) for name, value in scores.items() if few or value is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,12 @@ from engines.errors import ExportError
 
 LARGE_PX2 = 400.0
 """Boxes of this area and more are scored a second time: small ones are often fragments."""
+COCO_AREAS = {
+    "small": (0.0, 32.0**2),
+    "medium": (32.0**2, 96.0**2),
+    "large": (96.0**2, 1e10),
+}
+"""COCO's three sizes of objects, px² (Lin et al., arXiv 1405.0312)."""
 
 
 class Confusion:
@@ -68,13 +74,16 @@ class BoxScores:
     """COCO AP; None for classes without truth or that the model does not know.
 
     ``ap`` is the mean over the scored classes of AP at IoU 0.50 to 0.95; ``ap50_large`` counts only
-    boxes of 400 px² and more.
+    boxes of 400 px² and more; ``ap_of_area`` is ``ap`` for COCO's small, medium and large objects.
+    ``curves`` are the precisions at IoU 0.5 for recall 0, 0.01 … 1, of classes with truth.
     """
 
     ap: float | None
     ap_of_class: Mapping[str, float | None]
     ap50: Mapping[str, float | None]
     ap50_large: Mapping[str, float | None]
+    ap_of_area: Mapping[str, float | None] = field(default_factory=dict)
+    curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def with_bicyclists_ignored(coco: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,21 +152,32 @@ def box_scores(
             if names[name] in ids:
                 ap[name] = ap50[name] = large[name] = 0.0
         return BoxScores(mean(ap.values()), ap, ap50, large)
-    truth = COCO(copy.deepcopy(dict(coco)))
+    numbered = [{**a, "id": i} for i, a in enumerate(coco["annotations"], start=1)]
+    # An annotation whose id is 0 would never count as found: 0 is how COCO's code says "no match".
+    truth = COCO(copy.deepcopy({**coco, "annotations": numbered}))
     evaluation = COCOeval_faster(truth, truth.loadRes(copy.deepcopy(list(results))), "bbox")
     params = evaluation.params
     params.catIds = sorted(names[name] for name in wanted)
-    params.areaRng, params.areaRngLbl = [[0.0, 1e10], [LARGE_PX2, 1e10]], ["all", "large"]
+    areas = {"all": (0.0, 1e10), "400 px2": (LARGE_PX2, 1e10), **COCO_AREAS}
+    params.areaRng, params.areaRngLbl = [list(r) for r in areas.values()], list(areas)
     params.maxDets = [100]
     evaluation.evaluate()
     evaluation.accumulate()
-    precision = np.asarray(evaluation.eval["precision"])[..., 0]  # (10 IoU, 101 recall, C, 2 areas)
+    precision = np.asarray(evaluation.eval["precision"])[..., 0]  # (10 IoU, 101 recall, C, 5 areas)
+    curves: dict[str, tuple[float, ...]] = {}
     for name in wanted:
         k = params.catIds.index(names[name])
         ap[name] = _average(precision[:, :, k, 0])
         ap50[name] = _average(precision[0, :, k, 0])
         large[name] = _average(precision[0, :, k, 1])
-    return BoxScores(mean(ap.values()), ap, ap50, large)
+        if ap50[name] is not None:
+            curves[name] = tuple(float(p) for p in precision[0, :, k, 0])
+    of_area = {
+        area: mean(_average(precision[:, :, k, a]) for k in range(len(wanted)))
+        for a, area in enumerate(areas)
+        if area in COCO_AREAS
+    }
+    return BoxScores(mean(ap.values()), ap, ap50, large, of_area, curves)
 
 
 def matched(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from engines.errors import ExportError, ModelError, SettingsError
 from engines.model_file import sha256_of
 from export.evaluate import Data, evaluate, evaluate_model
+from tests.export.labelled_files import coco_dict, make_coco, make_folder
+from tests.foreign_models import ultralytics
 from tests.tiny_models import grey, paint, tiny_mask, tiny_street, tiny_yolov8
 
 ROAD, CAR, IGNORED = 3, 8, 11
@@ -135,11 +138,13 @@ def test_every_scoring_of_test_is_logged_and_no_other(camvid: Path, tmp_path: Pa
     assert lines[0]["date"][:2] == "20"
 
 
-def test_a_log_that_cannot_be_written_is_an_error(camvid: Path, tmp_path: Path) -> None:
-    model = tmp_path / "tiny.onnx"
-    tiny_street(model)
+def test_a_log_that_cannot_be_written_is_told_before_the_model_is_opened(
+    camvid: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ExportError, match="--test-log"):
-        evaluate_model(model, root=camvid, split="test", test_log=tmp_path / "no" / "log.jsonl")
+        evaluate_model(
+            tmp_path / "no model", root=camvid, split="test", test_log=tmp_path / "no" / "log.jsonl"
+        )
 
 
 def test_missing_data_names_the_folder_and_the_next_step(
@@ -243,11 +248,151 @@ def test_an_unknown_engine_is_refused(camvid: Path, tmp_path: Path) -> None:
         evaluate_model(model, root=camvid, engine="abacus")
 
 
-def test_scores_that_cannot_be_written_are_shown_all_the_same(camvid: Path, tmp_path: Path) -> None:
-    model = tmp_path / "tiny.onnx"
-    tiny_street(model)
-    arguments = [str(model), "--root", str(camvid), "--split", "val", "--json", str(tmp_path)]
+@pytest.mark.parametrize("option", ["--json", "--html", "--test-log"])
+def test_an_output_that_cannot_be_written_is_told_before_scoring(
+    camvid: Path, tmp_path: Path, option: str
+) -> None:
+    missing = tmp_path / "missing.onnx"
+    arguments = [str(missing), "--root", str(camvid), "--split", "test", option, str(tmp_path)]
     ran = CliRunner().invoke(evaluate, arguments)
     assert isinstance(ran.exception, ExportError)
-    assert "cannot be written (Is a directory). Name a writable file" in str(ran.exception)
-    assert "mIoU       0.492" in ran.output
+    assert f"{tmp_path}: " in str(ran.exception)
+    assert "(Is a directory)" in str(ran.exception)
+    assert option in str(ran.exception)
+
+
+def test_a_run_that_fails_leaves_what_was_there_and_nothing_new(
+    camvid: Path, tmp_path: Path
+) -> None:
+    model, old = tmp_path / "tiny.onnx", tmp_path / "out" / "old.json"
+    tiny_street(model)
+    old.parent.mkdir()
+    old.write_text("old")
+    cv2.imwrite(str(camvid / "labels/test/2.png"), np.zeros((32, 48), np.uint8))
+    arguments = [str(model), "--root", str(camvid), "--json", str(old)]
+    arguments += ["--html", str(old.with_name("new.html")), "--test-log", str(old) + "l"]
+    ran = CliRunner().invoke(evaluate, arguments)
+    assert isinstance(ran.exception, ExportError)
+    assert [p.name for p in old.parent.iterdir()] == ["old.json"]
+    assert old.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--data", "folder"], "--data folder: wanted --root with a folder with images/NAME"),
+        (["--data", "coco-json"], "--data coco-json: wanted --root with the annotations' file"),
+        (["--data", "synthetic", "--split", "val"], "--split val: synthetic has no splits"),
+        (["--data", "synthetic", "--root", "x"], "--root: the synthetic street has no files"),
+        (["--images", "x"], "--images goes with --data coco-json"),
+        (["--map", "car"], "wanted MODEL_NAME=DATA_NAME"),
+    ],
+)
+def test_options_that_do_not_go_together_are_wrong_usage(arguments: list[str], told: str) -> None:
+    ran = CliRunner().invoke(evaluate, ["model.onnx", *arguments])
+    assert isinstance(ran.exception, SettingsError)
+    assert told in str(ran.exception)
+
+
+def test_any_coco_file_is_scored_with_classes_matched_by_the_options(tmp_path: Path) -> None:
+    model = tmp_path / "tiny.onnx"
+    tiny_street(model)
+    boxes: list[dict[str, Any]]
+    boxes = [{}, {"category_id": 20, "bbox": [0, 0, 8, 8]}, {"category_id": 20, "image_id": 2}]
+    file = make_coco(tmp_path / "data", coco_dict(boxes))
+    with pytest.raises(ExportError, match=r"its classes are car, .*boxes auto, walker.*--map"):
+        evaluate_model(model, data="coco-json", root=file)
+    renames = {"car": "auto", "sign": "walker"}
+    report = evaluate_model(model, data="coco-json", root=file, renames=renames)
+    assert (report.data, report.source, report.split, report.images) == (
+        "coco-json", "truth.json", None, 2,
+    )  # fmt: skip
+    assert report.ap50 == {"auto": pytest.approx(1.0), "walker": 0.0}
+    assert report.renamed == renames
+    assert (report.miou, report.iou) == (None, {})
+    assert report.confusion_boxes is not None
+    assert report.confusion_boxes.rows == ("auto", "walker", "nothing there")
+    assert report.confusion_boxes.columns == ("auto", "walker", "missed")
+    assert report.confusion_boxes.counts == ((1, 0, 0), (0, 0, 2), (0, 0, 0))
+    assert report.recall50 == {"auto": 1.0, "walker": 0.0}
+    assert report.precision50 == {"auto": 1.0, "walker": None}
+    assert report.worst is not None
+    assert [(f.name, f.missed, f.false) for f in report.worst["boxes"]] == [
+        ("1.png", 1, 0), ("2.png", 1, 0),
+    ]  # fmt: skip
+
+
+def test_classes_that_the_model_does_not_know_are_named_and_left_out_of_ap(tmp_path: Path) -> None:
+    model = tmp_path / "tiny.onnx"
+    tiny_yolov8(model)
+    file = make_coco(tmp_path / "data", coco_dict([{}, {"category_id": 20}]))
+    report = evaluate_model(model, data="coco-json", root=file, renames={"car": "auto"})
+    assert report.ap50 == {"auto": pytest.approx(1.0), "walker": None}
+    assert report.lacking == {"boxes": ("walker",)}
+    assert report.recall50 == {"auto": 1.0}
+    assert report.worst == {"boxes": ()}  # the walker is nothing that this model could miss
+
+
+@pytest.mark.parametrize("make", [tiny_street, tiny_mask])
+def test_a_folder_is_scored_by_its_own_classes(tmp_path: Path, make: Any) -> None:
+    model = tmp_path / "tiny.onnx"
+    make(model)
+    labels = np.full((64, 96), 1, np.uint8)  # road, of which a quarter is called fountain
+    labels[:32, :48] = 0
+    root = make_folder(
+        tmp_path / "drive", classes=("fountain", "road"), labels=[labels, np.full_like(labels, 255)]
+    )
+    report = evaluate_model(model, data="folder", root=root)
+    # 6144 labelled pixels, all called road (a pure blue cell is road too), 1536 of them fountain.
+    assert report.iou == {"fountain": 0.0, "road": pytest.approx(0.75)}
+    assert report.miou == pytest.approx(0.375)  # of all the data's classes
+    assert report.lacking == {"mask classes": ("fountain",)}
+    assert report.confusion_mask is not None
+    assert report.confusion_mask.columns == ("fountain", "road", "none of them")
+    assert report.confusion_mask.counts == ((0, 1536, 0), (0, 4608, 0))
+    assert report.worst is not None
+    (worst,) = report.worst["mask"]
+    assert worst.name == "1.png"
+    assert worst.miou == pytest.approx(0.375)
+    assert report.ap is None
+
+
+def test_a_foreign_file_is_adopted_on_the_fly(tmp_path: Path) -> None:
+    model = tmp_path / "foreign.onnx"
+    onnx.save(ultralytics(), str(model))
+    bytes_before = model.read_bytes()
+    root = tmp_path / "data"
+    coco = coco_dict([{"bbox": [32, 32, 8, 8]}])
+    coco["categories"] = [{"id": 10, "name": "red"}, {"id": 20, "name": "blue"}]
+    file = make_coco(root, coco)
+    cv2.imwrite(str(root / "1.png"), paint(grey(75), (32, 32, 40, 40), 2))  # a red cell
+    report = evaluate_model(model, data="coco-json", root=file)
+    assert report.model == "foreign.onnx"
+    assert report.model_sha256 == sha256_of(model)
+    assert model.read_bytes() == bytes_before
+    assert report.ap50 == {"red": pytest.approx(1.0), "blue": None}
+
+
+def test_the_steps_are_timed(camvid: Path, tmp_path: Path) -> None:
+    model = tmp_path / "tiny.onnx"
+    tiny_street(model)
+    report = evaluate_model(model, root=camvid, split="val")
+    assert report.latency_ms is not None
+    assert list(report.latency_ms) == ["letterbox", "infer", "decode"]
+    for times in report.latency_ms.values():
+        assert 0 < times["p50"] <= times["p90"]
+    assert report.infer_ms_median == report.latency_ms["infer"]["p50"]
+
+
+def test_the_command_writes_one_page_without_links(camvid: Path, tmp_path: Path) -> None:
+    model, page = tmp_path / "tiny.onnx", tmp_path / "report.html"
+    tiny_street(model)
+    arguments = [str(model), "--root", str(camvid), "--split", "val", "--html", str(page)]
+    CliRunner().invoke(evaluate, arguments, catch_exceptions=False)
+    text = page.read_text(encoding="utf-8")
+    assert "0.492" in text  # mIoU
+    assert "0016E5" not in text
+    assert text.count('src="data:image/jpeg;base64,') == 3 + 2  # a mask's frame and boxes' frame
+    assert re.findall(r'(?:src|href|url|action)\s*[=(]\s*["\']?(?!data:)[^\s"\')>]+', text) == []
+    assert "http" not in text.replace("http-equiv", "")
+    assert page.stat().st_mode & 0o044 == 0o044

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engines.errors import ExportError
-from export.report import EvaluationReport, log_test, table
+from export.report import EvaluationReport, FrameScore, Table, check_log, log_test, table
 
 BOTH = EvaluationReport(
     model="street.onnx",
@@ -83,6 +83,54 @@ def test_json_holds_what_applies_and_null_for_what_has_no_truth() -> None:
     assert synthetic["split"] is None
     assert "ap50" not in synthetic
     assert synthetic["recall50"] == {"car": 0.75, "sign": 0.25}
+
+
+def test_times_threshold_and_unknown_classes_have_lines_of_their_own() -> None:
+    times = {"letterbox": {"p50": 0.25, "p90": 0.5}, "infer": {"p50": 8.0, "p90": 10.0}}
+    shown = lines(
+        replace(SYNTHETIC, latency_ms=times, conf=0.2, lacking={"boxes": ("sign", "pole")})
+    )
+    assert shown[2:4] == [
+        "p50 / p90 letterbox 0.25 / 0.50, infer 8.00 / 10.00 ms",
+        "unknown to the model among the boxes: sign, pole",
+    ]
+    assert "recall 0.500 class: recall, precision at score 0.2" in shown
+
+
+def test_of_many_classes_those_without_a_score_are_left_out() -> None:
+    many = {f"c{i}": None for i in range(80)} | {"car": 0.5}
+    shown = lines(replace(BOTH, ap50=many, ap_of_class={}))
+    assert shown[-1] == "car - 0.500 0.875"
+    assert not any(line.startswith("c1") for line in shown)
+
+
+def test_json_has_the_confusion_and_the_worst_frames_and_the_log_has_not(tmp_path: Path) -> None:
+    counts = Table(("car", "nothing there"), ("car", "missed"), ((1, 2), (3, 0)))
+    worst: dict[str, tuple[FrameScore, ...]] = {"boxes": (FrameScore(4, "a.png", None, 1, 2),)}
+    full = replace(BOTH, confusion_boxes=counts, worst=worst, curves={"car": (1.0,) * 101})
+    values = json.loads(json.dumps(full.to_dict()))
+    assert values["confusion_boxes"] == {
+        "rows": ["car", "nothing there"],
+        "columns": ["car", "missed"],
+        "counts": [[1, 2], [3, 0]],
+    }
+    assert values["worst"]["boxes"] == [
+        {"index": 4, "name": "a.png", "miou": None, "missed": 1, "false": 2}
+    ]
+    assert "curves" not in values
+    log_test(full, tmp_path / "log.jsonl")
+    assert {"worst", "confusion_boxes"}.isdisjoint(json.loads((tmp_path / "log.jsonl").read_text()))
+
+
+def test_checking_the_log_leaves_it_as_it_was(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    check_log(log)
+    assert not log.exists()
+    log.write_text("old\n")
+    check_log(log)
+    assert log.read_text() == "old\n"
+    with pytest.raises(ExportError, match=r"cannot be logged \(No such file .*--test-log"):
+        check_log(tmp_path / "no" / "log.jsonl")
 
 
 def test_the_log_grows_by_one_dated_line_a_scoring(tmp_path: Path) -> None:

@@ -96,6 +96,40 @@ def test_one_of_two_cars_found_is_half_of_the_precision_curve() -> None:
     assert scores.ap == pytest.approx(51 / 101)
 
 
+def test_ap_of_three_boxes_by_hand_at_101_recall_points() -> None:
+    truth = coco(*(("car", (40.0 * i, 0.0, 20.0, 20.0), 0) for i in range(3)))
+    results = [
+        found("car", (0, 0, 20, 20), 0.9),  # hit: precision 1/1 at recall 1/3
+        found("car", (0, 60, 20, 20), 0.8),  # false: 1/2
+        found("car", (40, 0, 20, 20), 0.7),  # hit: 2/3 at recall 2/3; the third is never found
+    ]
+    scores = box_scores(truth, results, scored=NAMES)
+    # Precision is the best at that recall or beyond: 1 at 0 … 0.33 (34 points), 2/3 at
+    # 0.34 … 0.66 (33 points), 0 at 0.67 … 1 (34 points).
+    assert scores.curves["car"] == pytest.approx([1.0] * 34 + [2 / 3] * 33 + [0.0] * 34)
+    assert scores.ap50["car"] == pytest.approx((34 + 33 * 2 / 3) / 101)
+    assert list(scores.curves) == ["car"]
+
+
+def test_ap_by_the_sizes_of_coco() -> None:
+    # 20x20 is small (below 32²), 40x40 medium, 100x100 large (96² and more).
+    boxes = [(0.0, 0.0, 20.0, 20.0), (0.0, 0.0, 40.0, 40.0), (0.0, 0.0, 100.0, 100.0)]
+    truth = with_bicyclists_ignored(coco(*(("car", box, 0) for box in boxes)))
+    scores = box_scores(truth, [found("car", boxes[1], 0.9)], scored=NAMES)
+    assert scores.ap_of_area == {
+        "small": 0.0,
+        "medium": pytest.approx(1.0),
+        "large": 0.0,
+    }
+
+
+def test_an_annotation_with_the_id_0_counts_as_any_other() -> None:
+    truth = coco(("car", (0, 0, 20, 20), 0))
+    truth["annotations"][0]["id"] = 0
+    scores = box_scores(truth, [found("car", (0, 0, 20, 20), 0.9)], scored=NAMES)
+    assert scores.ap50["car"] == pytest.approx(1.0)
+
+
 def test_a_false_alarm_above_the_hit_halves_precision() -> None:
     truth = coco(("car", (0, 0, 20, 20), 0))
     results = [found("car", (60, 60, 20, 20), 0.9), found("car", (0, 0, 20, 20), 0.8)]

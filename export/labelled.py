@@ -1,0 +1,123 @@
+"""What evaluation scores against: frames with their truth, whatever they come from; it scores none.
+
+A data set is read frame by frame, by index, so that the worst ones can be looked at again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.types import Image
+from export.camvid import BOX_CLASSES, CLASSES, IGNORE, Split, load_index
+from export.scores import with_bicyclists_ignored
+
+SYNTHETIC_WH = (960, 540)
+SYNTHETIC_FRAMES = 200
+SYNTHETIC_SEED = 9_000_000
+"""First of the seeds that are scored: training draws its streets from far smaller ones."""
+FRAMES_A_STREET = 10
+STREET_STEP_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFrame:
+    """One image with its truth.
+
+    ``labels`` (H, W) uint8 indices of the data's mask classes, None where it has none;
+    ``annotations`` are COCO entries: ``bbox`` in px, ``category_id``, ``area``, ``iscrowd``.
+    """
+
+    name: str
+    image: Image
+    labels: Image | None
+    annotations: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledData:
+    """``count`` frames, each made by ``load(index)``.
+
+    ``mask_classes`` is empty where there are no label maps, ``box_classes`` where there are no
+    boxes; the COCO category of ``box_classes[i]`` is i + 1. ``ignore`` is the label of pixels that
+    no score counts. ``source`` names the file or folder of a user's own data. ``frames`` is a
+    folder that shows what the images are like, for adoption. ``video`` says that neighbouring
+    frames look alike.
+    """
+
+    name: str
+    count: int
+    load: Callable[[int], LabelledFrame]
+    mask_classes: tuple[str, ...] = ()
+    ignore: int = 255
+    box_classes: tuple[str, ...] = ()
+    split: str | None = None
+    source: str | None = None
+    frames: Path | None = None
+    video: bool = False
+
+
+def annotation(xyxy: NDArray[np.float32], class_id: int) -> dict[str, Any]:
+    """The COCO entry of one box in px, class ``class_id`` of ``box_classes``."""
+    x0, y0, x1, y1 = (float(v) for v in xyxy)
+    return {
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        "category_id": class_id + 1,
+        "area": (x1 - x0) * (y1 - y0),
+        "iscrowd": 0,
+    }
+
+
+def camvid_data(root: Path, split: Split) -> LabelledData:
+    """CamVid by its protocol: crowds ignored, and for pedestrians the bicyclists too.
+
+    Raises:
+        ExportError: the folder is missing, or its files do not fit together.
+    """
+    index = load_index(root, split)
+    coco = with_bicyclists_ignored(index.coco)
+    own = {c["id"]: BOX_CLASSES.index(c["name"]) + 1 for c in coco["categories"]}
+    of_image: dict[int, list[dict[str, Any]]] = {}
+    for entry in coco["annotations"]:
+        mine = {**entry, "category_id": own[entry["category_id"]]}
+        of_image.setdefault(entry["image_id"], []).append(mine)
+
+    def load(i: int) -> LabelledFrame:
+        item = index.items[i]
+        boxes = of_image.get(item.image_id, [])
+        return LabelledFrame(item.image_path.name, item.image(), item.labels(), boxes)
+
+    return LabelledData(
+        "camvid", len(index.items), load, CLASSES, IGNORE, BOX_CLASSES, split,
+        frames=root / "images" / split, video=True,
+    )  # fmt: skip
+
+
+def synthetic_data() -> LabelledData:
+    """Frames of streets that training has not seen."""
+    from edge.scene import BOX_CLASSES as SEEN
+    from edge.scene import StreetScene
+
+    @lru_cache(maxsize=1)
+    def street(number: int) -> StreetScene:
+        return StreetScene(*SYNTHETIC_WH, seed=SYNTHETIC_SEED + number)
+
+    def load(i: int) -> LabelledFrame:
+        number, step = divmod(i, FRAMES_A_STREET)
+        scene, at = street(number), step * STREET_STEP_S
+        truth = scene.truth(at)
+        boxes = [
+            annotation(xyxy, SEEN.index(truth.class_names[class_id]))
+            for xyxy, class_id in zip(truth.boxes, truth.class_ids, strict=True)
+        ]
+        return LabelledFrame(f"street {number}, {at:g} s", scene.render(at), truth.labels, boxes)
+
+    return LabelledData(
+        "synthetic", SYNTHETIC_FRAMES, load, CLASSES, IGNORE, tuple(SEEN), video=True
+    )

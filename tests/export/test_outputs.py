@@ -1,0 +1,65 @@
+"""Outputs are refused before the work and written whole."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from engines.errors import ExportError
+from export.outputs import check_output, write_output
+
+
+def test_a_file_is_replaced_whole_and_readable_by_others(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    check_output(path, "--html")
+    assert list(tmp_path.iterdir()) == []
+    write_output(path, "straße\n", "--html")
+    write_output(path, "new\n", "--html")
+    assert path.read_text() == "new\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real.html").write_text("old")
+    link = tmp_path / "link.html"
+    link.symlink_to("real.html")
+    write_output(link, "new", "--html")
+    assert link.is_symlink()
+    assert (tmp_path / "real.html").read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("", "Is a directory"), ("none/a.json", "No such file"), ("file/a.json", "Not a directory")],
+)
+def test_a_place_that_cannot_be_written_names_the_reason_and_the_option(
+    name: str, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    path = tmp_path / name
+    told = rf"cannot be written \({reason}.*\)\. Name a writable file with --json\."
+    with pytest.raises(ExportError, match=told):
+        check_output(path, "--json")
+    with pytest.raises(ExportError, match=told):
+        write_output(path, "{}", "--json")
+
+
+def test_a_pipe_is_written_into_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    check_output(pipe, "--json")
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    write_output(pipe, "{}", "--json")
+    reader.join(10)
+    assert read == ["{}"]
+    assert pipe.is_fifo()
+
+
+def test_a_full_disk_is_told() -> None:
+    with pytest.raises(ExportError, match=r"/dev/full: cannot be written \(No space left"):
+        write_output(Path("/dev/full"), "{}", "--json")
