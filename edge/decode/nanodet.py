@@ -51,10 +51,12 @@ def _decode_level(
     cells = len(level.centres)
     expect_shape(level.classes, scores, (1, cells, classes))
     expect_shape(level.distances, logits, (1, cells, logits.shape[-1] // 4 * 4))
-    best = scores[0].max(axis=1)  # (h·w,), NaN stays NaN and falls
-    keep = np.flatnonzero(best >= conf)
+    # One comparison of all numbers in a row, and of few cells the best class: 0.05 ms for (2704, 80),
+    # where a maximum for every cell takes 0.23. NaN compares False.
+    keep = np.unique(np.flatnonzero(scores.ravel() >= conf) // classes)  # (k,)
     if not keep.size:
         return NO_BOXES
+    best = scores[0, keep].max(axis=1)  # (k,), NaN stays NaN and falls
     bins = logits[0, keep].reshape(keep.size, 4, -1)  # (k, 4, B)
     # The softmax's weights on the cells that are left; less the largest, so that exp cannot grow.
     weights = np.exp(bins - bins.max(axis=2, keepdims=True))
@@ -62,7 +64,7 @@ def _decode_level(
     sides = (weights @ steps) / weights.sum(axis=2) * np.float32(level.stride)  # (k, 4) l, t, r, b
     centres = level.centres[keep]
     corners = np.concatenate((centres - sides[:, :2], centres + sides[:, 2:]), axis=1)
-    return from_corners(corners, best[keep], scores[0, keep].argmax(axis=1))
+    return from_corners(corners, best, scores[0, keep].argmax(axis=1))
 
 
 def _centres(stride: int, spec: InputSpec) -> NDArray[np.float32]:

@@ -37,7 +37,7 @@ def with_input(model: onnx.ModelProto, *dims: int | str) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("opset", range(11, 22))
-@pytest.mark.parametrize("name", ["ultralytics", "yolox", "darknet", "twinlite"])
+@pytest.mark.parametrize("name", sorted(FOREIGN))
 def test_opsets_11_to_21_are_adopted(tmp_path: Path, name: str, opset: int) -> None:
     done = adopt_net(FOREIGN[name](opset=opset), tmp_path, name=name)
     assert done.code == 0, done.said
