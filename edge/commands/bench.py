@@ -65,16 +65,13 @@ def bench(
 
     import cv2
 
-    from edge.adopt_cache import adopted
+    from edge.adopt_cache import runnable
     from edge.bench import Bench, machine, scheduling_bound_ms
     from edge.bench import soak as run_soak
     from edge.settings import SHIPPED_MODEL
     from edge.sources.redact import redact
-    from engines.model_file import find_spec
 
-    path = model or SHIPPED_MODEL
-    if path.suffix == ".onnx" and find_spec(path) is None:
-        path = adopted(path, source)
+    path = runnable(model or SHIPPED_MODEL, source)
     b = Bench(source, path, engine, threads, slots, frames)
     cv2.setNumThreads(1)  # as the app does
     shown = redact(source)

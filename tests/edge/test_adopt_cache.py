@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pwd
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +35,17 @@ def _unadoptable(path: Path) -> None:
 
 
 def test_a_file_is_adopted_once_and_then_found(
-    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    environ: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     model = tmp_path / "net.onnx"
     foreign_yolov8(model)
-    made = adopted(model, "synthetic", environ=environ)
+    with caplog.at_level("INFO", logger="edge"):
+        made = adopted(model, "synthetic", environ=environ)
+    assert caplog.messages[-1] == f"{model}: adopted as {made}"
+    assert ".making-" not in caplog.text, "a place where nothing is any more"
     detection = read_spec(made).detection
     assert detection is not None
     assert detection.classes == CLASSES
@@ -83,6 +92,38 @@ def test_a_folder_named_export_in_the_users_folder_is_not_taken_for_ours(
     assert adopted(Path("net.onnx"), environ=environ).is_file()
 
 
+def test_what_a_killed_adoption_left_is_removed_and_what_a_living_one_makes_is_not(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    folder = cache_folder(environ)
+    dead, living = folder / ".making-dead", folder / ".making-living"
+    for making in (dead, living):
+        making.mkdir(parents=True)
+        (making / "half.onnx").write_bytes(b"half")
+    model = tmp_path / "net.onnx"
+    foreign_yolov8(model)
+    handle = os.open(living, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        made = adopted(model, environ=environ)
+    finally:
+        os.close(handle)
+    assert sorted(folder.iterdir()) == sorted([living, made])
+    assert (living / "half.onnx").is_file()
+
+
+def test_a_stop_ends_the_process_that_adopts_and_leaves_nothing(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    model = tmp_path / "net.onnx"
+    foreign_yolov8(model)
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(ModelError, match="could not be adopted: the run was stopped"):
+        adopted(model, environ=environ, stop=stop)
+    assert list(cache_folder(environ).iterdir()) == []
+
+
 TWO = """
 import os, sys
 from pathlib import Path
@@ -108,10 +149,18 @@ def test_two_at_once_end_with_the_same_whole_file(environ: dict[str, str], tmp_p
         ({"XDG_CACHE_HOME": "/c", "HOME": "/h"}, "/c/outrider/adopted"),
         ({"XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache/outrider/adopted"),
         ({"XDG_CACHE_HOME": "relative", "HOME": "/h"}, "/h/.cache/outrider/adopted"),
+        ({"HOME": ""}, f"{pwd.getpwuid(os.getuid()).pw_dir}/.cache/outrider/adopted"),
+        ({}, f"{pwd.getpwuid(os.getuid()).pw_dir}/.cache/outrider/adopted"),
     ],
 )
 def test_the_cache_lies_where_xdg_says(environ: dict[str, str], folder: str) -> None:
     assert cache_folder(environ) == Path(folder)
+
+
+def test_a_user_without_a_home_is_asked_for_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)  # nobody's
+    with pytest.raises(ModelError, match="export XDG_CACHE_HOME="):
+        cache_folder({"HOME": ""})
 
 
 def test_real_yolox_is_adopted_with_frames_of_the_video_being_run(
