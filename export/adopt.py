@@ -21,7 +21,8 @@ from engines.spec import ModelSpec, Resize
 from export.bake import bake
 from export.families import FAMILIES, recognise
 from export.families.base import Anchors, Colour, Hints, MaskHint, Plan, Triple, good_anchors
-from export.foreign import ForeignNet, Size, open_foreign
+from export.foreign import ForeignNet, open_foreign
+from export.foreign_inputs import Size
 from export.frames import Frames, read_frames
 from export.proof import Proof, prove
 

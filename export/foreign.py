@@ -1,8 +1,9 @@
 """A foreign ONNX file made plain: one float image input, static shapes, metadata, a way to run it.
 
 It decides nothing about what the net means; families do. It refuses files without exactly one
-(1, 3, H, W) float input, since there is no image to bake the preprocessing onto. A second input is
-taken if it holds two numbers: the width and height that DETR exports scale their boxes by.
+(1, 3, H, W) float input, since there is no image to bake the preprocessing onto, and those whose
+outputs change their shapes. A second input is taken if it holds two numbers: the width and height
+that DETR exports scale their boxes by.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, count
@@ -21,9 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.base import Array
-from engines.errors import ExportError, ModelError, SettingsError
+from engines.errors import ExportError, ModelError
 from engines.model_file import is_quantized, load_model, sha256_of, spec_of
 from engines.spec import TensorSpec
+from export.foreign_inputs import (
+    Size,
+    declared,
+    image_and_sizes,
+    kind_of,
+    make_static,
+    static_size,
+)
 
 if TYPE_CHECKING:
     import onnx
@@ -31,10 +39,6 @@ if TYPE_CHECKING:
 
 Float = NDArray[np.float32]
 Outputs = Mapping[str, Array]
-Size = tuple[int, int]
-"""(height, width) in input pixels, in the order of ``--size HxW`` and of ONNX shapes."""
-LARGEST = 8192
-"""Longest side of an input, as in ``ModelSpec.check``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,19 +143,19 @@ def open_foreign(path: Path, *, size: Size | None = None) -> ForeignNet:
     helper.set_model_props(model, metadata)
     initialisers = {t.name for t in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in initialisers]
-    image, second = _inputs(path, inputs)
-    open_size = not all(_declared(image))
-    height, width = _static_size(path, image, size, metadata)
-    _make_static(model, image, second, height, width)
+    image, second = image_and_sizes(path, inputs)
+    open_size = not all(declared(image))
+    height, width = static_size(path, image, size, metadata)
+    make_static(model, image, second, height, width)
     session = open_session(model.SerializeToString(), origin=str(path))
     feed: dict[str, Array] = {image.name: np.zeros((1, 3, height, width), np.float32)}
     sizes = None
     if second is not None:
-        sizes = TensorSpec(second.name, (1, 2), _kind(second))
+        sizes = TensorSpec(second.name, (1, 2), kind_of(second))
         feed[sizes.name] = np.array([(width, height)], sizes.dtype)
     made = run_session(session, feed, origin=str(path))
     outputs = tuple(TensorSpec(n, tuple(a.shape), str(a.dtype)) for n, a in made.items())
-    return ForeignNet(
+    net = ForeignNet(
         path=path,
         model=model,
         input=image.name,
@@ -165,6 +169,21 @@ def open_foreign(path: Path, *, size: Size | None = None) -> ForeignNet:
         open_size=open_size,
         session=session,
     )
+    _refuse_changing_shapes(net)
+    return net
+
+
+def _refuse_changing_shapes(net: ForeignNet) -> None:
+    """Look at an image that is not black: some exports give as many rows as they found boxes."""
+    again = net.run(net.noise())
+    for tensor in net.outputs:
+        shapes = [list(tensor.shape), list(again[tensor.name].shape)]
+        if shapes[0] != shapes[1] or 0 in shapes[0]:
+            raise ExportError(
+                f"{net.path}: its output {tensor.name} is {shapes[0]} for a black image and "
+                f"{shapes[1]} for noise, wanted one shape that is not empty. Export the model with "
+                "a fixed number of boxes, or without NMS inside."
+            )
 
 
 def open_session(model: bytes | str, *, origin: str) -> onnxruntime.InferenceSession:
@@ -214,89 +233,6 @@ def first_line(exc: BaseException) -> str:
     return (str(exc).strip().splitlines() or [type(exc).__name__])[0][:300].rstrip(".")
 
 
-def _kind(value: onnx.ValueInfoProto) -> str:
-    """The NumPy name of an input's type; half and unknown types by ONNX's own."""
-    from onnx import TensorProto
-
-    kinds = {number: name.lower() for name, number in TensorProto.DataType.items()}
-    kind = kinds.get(value.type.tensor_type.elem_type, "unknown type")
-    return "float32" if kind == "float" else kind
-
-
-def _inputs(
-    path: Path, inputs: list[onnx.ValueInfoProto]
-) -> tuple[onnx.ValueInfoProto, onnx.ValueInfoProto | None]:
-    """The image and, where there is one, the pair of sizes."""
-
-    def dims(value: onnx.ValueInfoProto) -> list[int | str]:
-        return [d.dim_value or d.dim_param or "?" for d in value.type.tensor_type.shape.dim]
-
-    def is_pair(value: onnx.ValueInfoProto) -> bool:
-        shape = value.type.tensor_type.shape.dim
-        kind = _kind(value)
-        few = len(shape) == 2 and shape[0].dim_value in (-1, 0, 1) and shape[1].dim_value == 2
-        return few and kind in ("int64", "int32", "float32")
-
-    def told(value: onnx.ValueInfoProto) -> str:
-        return f"{value.name} {_kind(value)}{dims(value)}"
-
-    listed = ", ".join(map(told, inputs)) or "none"
-    pairs = [i for i in inputs if is_pair(i)]
-    images = [i for i in inputs if i not in pairs]
-    if len(images) != 1 or len(pairs) > 1:
-        raise ExportError(
-            f"{path}: has {len(inputs)} inputs ({listed}), wanted one image, beside it at most "
-            "the original size of a DETR [1, 2]. Export the model so."
-        )
-    (image,) = images
-    shape = image.type.tensor_type.shape.dim
-    if _kind(image) != "float32" or len(shape) != 4:
-        raise ExportError(f"{path}: its input is {listed}, wanted float32 [1, 3, H, W].")
-    if shape[0].dim_value not in (-1, 0, 1) or shape[1].dim_value not in (-1, 0, 3):
-        raise ExportError(
-            f"{path}: its input is {listed}, wanted float32 [1, 3, H, W]: one image a run, "
-            "colour planes first. Export it so."
-        )
-    return image, pairs[0] if pairs else None
-
-
-def _static_size(
-    path: Path,
-    image: onnx.ValueInfoProto,
-    wanted: Size | None,
-    metadata: Mapping[str, str],
-) -> Size:
-    declared = _declared(image)
-    if wanted is not None:
-        if any(d not in (0, w) for d, w in zip(declared, wanted, strict=True)):
-            raise ExportError(
-                f"{path}: --size {wanted[0]}x{wanted[1]} contradicts the graph, whose input is "
-                f"fixed at {declared[0] or 'any'}x{declared[1] or 'any'} (height x width). "
-                "Leave --size out, or export the model at that size."
-            )
-        return wanted
-    numbers = [int(n) for n in re.findall(r"\d+", metadata.get("imgsz", ""))]
-    said = (numbers * 2)[:2] if numbers else [0, 0]
-    height, width = (d or s for d, s in zip(declared, said, strict=True))
-    if not height or not width:
-        raise SettingsError(
-            f"{path}: the input's height and width are open and its metadata has no imgsz. "
-            "Say the size to run at: --size HxW, for example --size 384x640."
-        )
-    if max(height, width) > LARGEST:
-        raise ExportError(
-            f"{path}: its input is {height}x{width} (height x width), wanted at most {LARGEST} a "
-            "side. Export the model at another size."
-        )
-    return height, width
-
-
-def _declared(image: onnx.ValueInfoProto) -> Size:
-    """Height and width in the graph, 0 where they are open; some exporters write -1 for that."""
-    height, width = (max(d.dim_value, 0) for d in image.type.tensor_type.shape.dim[2:])
-    return height, width
-
-
 def _load_weights(path: Path, model: onnx.ModelProto) -> None:
     """Read weights that lie in files beside the model into it.
 
@@ -328,28 +264,3 @@ def _value_names(graph: onnx.GraphProto) -> Iterator[str]:
         for attribute in node.attribute:
             for nested in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
                 yield from _value_names(nested)
-
-
-def _make_static(
-    model: onnx.ModelProto,
-    image: onnx.ValueInfoProto,
-    second: onnx.ValueInfoProto | None,
-    height: int,
-    width: int,
-) -> None:
-    """Write the inputs' shapes, forget every shape derived from others, free the initialisers."""
-    shapes: dict[str, tuple[int, ...]] = {image.name: (1, 3, height, width)}
-    if second is not None:
-        shapes[second.name] = (1, 2)
-    kept = [i for i in model.graph.input if i.name in shapes]
-    for value in kept:
-        for dim, side in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
-            dim.dim_value = side  # also clears dim_param: they are one oneof
-    del model.graph.value_info[:]
-    for output in model.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    # An initialiser that is also an input can be overridden, so runtimes would not fold it.
-    del model.graph.input[:]
-    model.graph.input.extend(kept)
-    # IR 3 and older wanted every initialiser among the inputs.
-    model.ir_version = max(model.ir_version, 4)

@@ -51,8 +51,8 @@ def _decode_level(
     cells = len(level.centres)
     expect_shape(level.classes, scores, (1, cells, classes))
     expect_shape(level.distances, logits, (1, cells, logits.shape[-1] // 4 * 4))
-    # One comparison of all numbers in a row, and of few cells the best class: 0.05 ms for (2704, 80),
-    # where a maximum for every cell takes 0.23. NaN compares False.
+    # All numbers are compared at once, and only cells that pass look for their best class: 0.09 ms
+    # for 416x416 and 80 classes, where a maximum for every cell takes 0.36. NaN compares False.
     keep = np.unique(np.flatnonzero(scores.ravel() >= conf) // classes)  # (k,)
     if not keep.size:
         return NO_BOXES

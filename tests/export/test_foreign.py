@@ -22,7 +22,7 @@ from tests.export.adopting import (
     run_foreign,
     with_metadata,
 )
-from tests.foreign_models import FOREIGN, colour_frame, options_for, ultralytics, yolox
+from tests.foreign_models import FOREIGN, colour_frame, options_for, ultralytics, yolo26, yolox
 
 
 def with_input(model: onnx.ModelProto, *dims: int | str) -> onnx.ModelProto:
@@ -305,6 +305,30 @@ def test_a_graph_that_does_not_run_is_refused(tmp_path: Path, fault: str) -> Non
     else:
         model.ir_version = 99
     assert "ONNX Runtime cannot open it" in refusal(adopt_net(model, tmp_path))
+
+
+@pytest.mark.parametrize("most", [True, False])
+def test_outputs_that_grow_with_what_is_seen_are_refused(tmp_path: Path, most: bool) -> None:
+    """Rows of the boxes above a score, as exports with NMS inside may have them."""
+    model = yolo26()
+    model.graph.node[-1].output[0] = "all"
+    shape = numpy_helper.from_array(np.array([-1, 6]), "rows")
+    score = numpy_helper.from_array(np.array(4), "score")
+    limit = numpy_helper.from_array(np.array(0.01 if most else 2.0, np.float32), "limit")
+    first = numpy_helper.from_array(np.array([0]), "first")
+    model.graph.initializer.extend([shape, score, limit, first])
+    model.graph.node.extend(
+        [
+            helper.make_node("Reshape", ["all", "rows"], ["table"]),
+            helper.make_node("Gather", ["table", "score"], ["scores"], axis=1),
+            helper.make_node("Greater", ["scores", "limit"], ["above"]),
+            helper.make_node("Compress", ["table", "above"], ["few"], axis=0),
+            helper.make_node("Unsqueeze", ["few", "first"], ["output0"]),
+        ]
+    )
+    message = refusal(adopt_net(model, tmp_path))
+    assert "output0 is [1, 0, 6] for a black image and [1," in message
+    assert "wanted one shape that is not empty" in message
 
 
 def test_an_adopted_file_is_not_adopted_again(tmp_path: Path) -> None:

@@ -1,0 +1,139 @@
+"""The inputs of a foreign graph: which is the image, at what size it runs, and that size for good.
+
+It refuses graphs whose inputs are no image, or an image and something that no family here has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines.errors import ExportError, SettingsError
+
+if TYPE_CHECKING:
+    import onnx
+
+Size = tuple[int, int]
+"""(height, width) in input pixels, in the order of ``--size HxW`` and of ONNX shapes."""
+LARGEST = 8192
+"""Longest side of an input, as in ``ModelSpec.check``."""
+
+
+def image_and_sizes(
+    path: Path, inputs: list[onnx.ValueInfoProto]
+) -> tuple[onnx.ValueInfoProto, onnx.ValueInfoProto | None]:
+    """The image and, where there is one, the pair of numbers for the original size.
+
+    Raises:
+        ExportError: no image (1, 3, H, W) of float32, or inputs beside it that are no such pair.
+    """
+
+    def dims(value: onnx.ValueInfoProto) -> list[int | str]:
+        return [d.dim_value or d.dim_param or "?" for d in value.type.tensor_type.shape.dim]
+
+    def is_pair(value: onnx.ValueInfoProto) -> bool:
+        shape = value.type.tensor_type.shape.dim
+        kind = kind_of(value)
+        few = len(shape) == 2 and shape[0].dim_value in (-1, 0, 1) and shape[1].dim_value == 2
+        return few and kind in ("int64", "int32", "float32")
+
+    def told(value: onnx.ValueInfoProto) -> str:
+        return f"{value.name} {kind_of(value)}{dims(value)}"
+
+    listed = ", ".join(map(told, inputs)) or "none"
+    pairs = [i for i in inputs if is_pair(i)]
+    images = [i for i in inputs if i not in pairs]
+    if len(images) != 1 or len(pairs) > 1:
+        raise ExportError(
+            f"{path}: has {len(inputs)} inputs ({listed}), wanted one image, beside it at most "
+            "the original size of a DETR [1, 2]. Export the model so."
+        )
+    (image,) = images
+    shape = image.type.tensor_type.shape.dim
+    if kind_of(image) != "float32" or len(shape) != 4:
+        raise ExportError(f"{path}: its input is {listed}, wanted float32 [1, 3, H, W].")
+    if shape[0].dim_value not in (-1, 0, 1) or shape[1].dim_value not in (-1, 0, 3):
+        raise ExportError(
+            f"{path}: its input is {listed}, wanted float32 [1, 3, H, W]: one image a run, "
+            "colour planes first. Export it so."
+        )
+    return image, pairs[0] if pairs else None
+
+
+def static_size(
+    path: Path,
+    image: onnx.ValueInfoProto,
+    wanted: Size | None,
+    metadata: Mapping[str, str],
+) -> Size:
+    """The size to run at: what the user wants, what the graph has fixed, or the metadata's imgsz.
+
+    Raises:
+        ExportError: ``wanted`` contradicts the graph, or the size is beyond all memory.
+        SettingsError: the size is open and nothing says it.
+    """
+    fixed = declared(image)
+    if wanted is not None:
+        if any(d not in (0, w) for d, w in zip(fixed, wanted, strict=True)):
+            raise ExportError(
+                f"{path}: --size {wanted[0]}x{wanted[1]} contradicts the graph, whose input is "
+                f"fixed at {fixed[0] or 'any'}x{fixed[1] or 'any'} (height x width). "
+                "Leave --size out, or export the model at that size."
+            )
+        return wanted
+    numbers = [int(n) for n in re.findall(r"\d+", metadata.get("imgsz", ""))]
+    said = (numbers * 2)[:2] if numbers else [0, 0]
+    height, width = (d or s for d, s in zip(fixed, said, strict=True))
+    if not height or not width:
+        raise SettingsError(
+            f"{path}: the input's height and width are open and its metadata has no imgsz. "
+            "Say the size to run at: --size HxW, for example --size 384x640."
+        )
+    if max(height, width) > LARGEST:
+        raise ExportError(
+            f"{path}: its input is {height}x{width} (height x width), wanted at most {LARGEST} a "
+            "side. Export the model at another size."
+        )
+    return height, width
+
+
+def declared(image: onnx.ValueInfoProto) -> Size:
+    """Height and width in the graph, 0 where they are open; some exporters write -1 for that."""
+    height, width = (max(d.dim_value, 0) for d in image.type.tensor_type.shape.dim[2:])
+    return height, width
+
+
+def make_static(
+    model: onnx.ModelProto,
+    image: onnx.ValueInfoProto,
+    second: onnx.ValueInfoProto | None,
+    height: int,
+    width: int,
+) -> None:
+    """Write the inputs' shapes, forget every shape derived from others, free the initialisers."""
+    shapes: dict[str, tuple[int, ...]] = {image.name: (1, 3, height, width)}
+    if second is not None:
+        shapes[second.name] = (1, 2)
+    kept = [i for i in model.graph.input if i.name in shapes]
+    for value in kept:
+        for dim, side in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
+            dim.dim_value = side  # also clears dim_param: they are one oneof
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    # An initialiser that is also an input can be overridden, so runtimes would not fold it.
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    # IR 3 and older wanted every initialiser among the inputs.
+    model.ir_version = max(model.ir_version, 4)
+
+
+def kind_of(value: onnx.ValueInfoProto) -> str:
+    """The NumPy name of an input's type; half and unknown types by ONNX's own."""
+    from onnx import TensorProto
+
+    kinds = {number: name.lower() for name, number in TensorProto.DataType.items()}
+    kind = kinds.get(value.type.tensor_type.elem_type, "unknown type")
+    return "float32" if kind == "float" else kind
