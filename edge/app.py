@@ -1,7 +1,7 @@
 """One run of the app from its settings: assembles the parts, takes signals, reports how it ended.
 
-It imports nothing heavy until its signal handlers stand: a signal during start-up ends the run in
-order, too.
+It imports nothing heavy before it listens to signals: one during start-up ends the run in order,
+too.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from edge.start import STOP_SIGNALS, hold_signals
 from engines.errors import OutriderError, SettingsError, SinkError
 
 if TYPE_CHECKING:
@@ -36,9 +38,9 @@ FAILED_WHILE_RUNNING = 5
 def run_app(settings: Settings, *, leave: Callable[[int], Any] = os._exit) -> int:
     """Run until the end that the settings name, a signal or an error; returns the exit code.
 
-    SIGINT and SIGTERM are ignored after the return, so that a second one cannot turn an orderly end
-    into a crash: the process is expected to end. ``leave`` is called with the exit code instead of
-    returning when a thread had to be left behind; by then everything is closed and written.
+    SIGINT and SIGTERM have no effect after the return, so that a second one cannot turn an orderly
+    end into a crash: the process is expected to end. ``leave`` is called with the exit code instead
+    of returning when a thread had to be left behind; by then everything is closed and written.
 
     Raises:
         SettingsError: the metrics file cannot be written where it was asked for.
@@ -62,6 +64,8 @@ def run_app(settings: Settings, *, leave: Callable[[int], Any] = os._exit) -> in
         frames=settings.pipeline.frames,
         seconds=settings.pipeline.seconds,
     )
+    if signals.asked.is_set():
+        return 0  # nothing is open yet
     pipeline = Pipeline(_parts(settings, signals.asked), limits)
     signals.attach(pipeline)
     ending = pipeline.run()
@@ -77,39 +81,42 @@ def run_app(settings: Settings, *, leave: Callable[[int], Any] = os._exit) -> in
 
 
 class _StopSignals:
-    """SIGINT and SIGTERM as requests to a pipeline, remembered until there is one."""
+    """SIGINT and SIGTERM as requests to a pipeline, remembered until there is one.
+
+    A thread of its own fetches them. A Python handler would run on the main thread only, which
+    stays asleep in its wait for a message when the system gives the signal to another thread.
+    """
 
     def __init__(self) -> None:
         self.asked = threading.Event()
-        """Set by the first one, for what cannot be asked through the pipeline."""
+        """Set by the first signal, for what cannot be asked through the pipeline."""
         self._pipeline: Pipeline | None = None
         self._reason: str | None = None
-        signal.signal(signal.SIGINT, self._on_stop)
-        signal.signal(signal.SIGTERM, self._on_stop)
+        self._main = threading.get_ident()
+        hold_signals()
         signal.signal(signal.SIGALRM, self._on_alarm)
+        threading.Thread(target=self._fetch, name="signals", daemon=True).start()
 
     def attach(self, pipeline: Pipeline) -> None:
-        """Pass requests on from now, the one that came before included."""
+        """Pass the request on from now, one that came before included."""
         self._pipeline = pipeline
         if self._reason is not None:
             pipeline.request_stop(self._reason)
 
     def detach(self) -> None:
-        """Take further signals without effect, to the very end of the process."""
-        # Not a handler of ours: an interpreter that ends gives those back to the system's default,
-        # and a second Ctrl-C would kill it in its last 10 ms.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-            signal.signal(number, signal.SIG_IGN)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        """Pass nothing on any more."""
         self._pipeline = None
+        # Not a handler of ours: an interpreter that ends gives those back to the system's default.
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
 
-    def _on_stop(self, number: int, frame: object) -> None:
-        if self._reason is None:  # the event's lock would wait for itself in a second handler
-            self._reason = f"signal {signal.Signals(number).name}"
-            self.asked.set()
+    def _fetch(self) -> None:
+        """Body of the thread; signals after the first stay held back, without effect."""
+        self._reason = f"signal {signal.Signals(signal.sigwait(STOP_SIGNALS)).name}"
+        self.asked.set()
         if self._pipeline is not None:
             self._pipeline.request_stop(self._reason)
-            signal.setitimer(signal.ITIMER_REAL, STUCK_SINK_S)
+        time.sleep(STUCK_SINK_S)
+        signal.pthread_kill(self._main, signal.SIGALRM)
 
     def _on_alarm(self, number: int, frame: object) -> None:
         # Only a raise ends a write(2) that blocks: Python repeats the call after a handler returns.

@@ -8,6 +8,9 @@ from importlib import import_module
 
 import click
 
+INTERRUPTED = 130
+"""128 + SIGINT, as shells have it: nobody may take half a command for a whole one."""
+
 
 class LazyGroup(click.Group):
     """A click group whose commands are imported only when called: start-up stays fast.
@@ -42,15 +45,16 @@ def invoke(group: click.Group, name: str) -> None:
     """Run ``group`` and leave the process with the project's exit codes.
 
     An ``OutriderError`` becomes its message on stderr and its own exit code; wrong usage exits 2,
-    Ctrl-C 0, and what nobody foresaw 5, with a traceback. None of it shows credentials.
+    Ctrl-C 130, and what nobody foresaw 5, with a traceback. None of it shows credentials.
     """
     try:
         code = group.main(prog_name=name, standalone_mode=False)
     except click.ClickException as exc:
         exc.show()
         sys.exit(2)
-    except click.Abort:
-        sys.exit(0)
+    except click.Abort:  # a run ends in order before this: edge.app fetches its signals
+        print(f"{name}: interrupted, did not finish", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except Exception as exc:
         sys.exit(_report(exc, name))
     sys.exit(code if isinstance(code, int) else 0)
@@ -81,5 +85,5 @@ commands = LazyGroup(
 
 
 def main() -> None:
-    """Entry point of the console script ``edge``."""
+    """The command, once ``edge.start`` has seen to the signals."""
     invoke(commands, "edge")

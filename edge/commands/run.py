@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +46,6 @@ def run(context: click.Context, /, settings: Path | None, **options: Any) -> Non
     with the project looks at a synthetic street, in a window where there is a display. q or Esc in
     the window, Ctrl-C and SIGTERM end the run in order.
     """
-    # Nothing is open yet, and an exception could be lost inside an import: leave at once. run_app
-    # takes the signals over before it opens anything.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: os._exit(0))
-
     from edge.settings import load_settings
 
     loaded = load_settings(settings, overrides_of(**options))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-EDGE = [sys.executable, "-c", "from edge.cli import main; main()"]
+EDGE = [sys.executable, "-c", "from edge.start import main; main()"]
 DEADLINE_S = 300
 """For one command on a machine that is busy with something else."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -57,10 +58,47 @@ def test_an_error_is_its_message_and_its_code(capsys: pytest.CaptureFixture[str]
     assert _exit(DeviceError("lost"), capsys) == (6, "edge: lost\n")
 
 
-def test_ctrl_c_is_an_orderly_end(capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_is_not_taken_for_success(capsys: pytest.CaptureFixture[str]) -> None:
     code, text = _exit(KeyboardInterrupt(), capsys)
-    assert code == 0
-    assert text.strip() == ""
+    assert code == 130
+    assert text.strip() == "edge: interrupted, did not finish"
+
+
+INTERRUPT_ON_IMPORT = """
+import os, signal, sys
+module = sys.argv.pop(1)
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder)
+from edge.start import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("edge.perception", ["check", "car.toml"]),
+        ("edge.bench", ["bench"]),
+        ("edge.doctor", ["doctor"]),
+    ],
+)
+def test_a_command_that_is_interrupted_says_so_in_one_line(
+    module: str, arguments: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "car.toml").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPT_ON_IMPORT, module, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.strip() == "edge: interrupted, did not finish"
 
 
 def test_a_fault_shows_where_it_is_but_no_credentials(capsys: pytest.CaptureFixture[str]) -> None:
