@@ -34,7 +34,7 @@ class ExportGroup(LazyGroup):
 
 
 commands = ExportGroup(
-    help="Outrider's models: train, export, adopt, evaluate.",
+    help="Outrider's models: train, export, adopt, evaluate, convert to FP16, verify.",
     table={
         "train": (
             "export.train:train",
