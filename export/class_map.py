@@ -157,4 +157,5 @@ def _wanted(data: LabelledData) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMES_SHOWN]) + ", …" * (len(names) > NAMES_SHOWN)
+    shown = ", ".join(names[:NAMES_SHOWN]) + ", …" * (len(names) > NAMES_SHOWN)
+    return "".join(c if c.isprintable() else " " for c in shown)  # names of foreign files

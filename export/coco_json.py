@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def coco_data(file: Path, images: Path | None = None) -> LabelledData:
     folder = file.parent if images is None else images
     names, entries, boxes = read_coco(file)
     for entry in entries:
-        if not (folder / entry["file_name"]).is_file():
+        if not os.path.isfile(folder / entry["file_name"]):  # unlike Path.is_file it never raises
             raise ExportError(
                 f"{file}: lists {entry['file_name']}, which is not in {folder}. Name the folder of "
                 "the images with --images."
@@ -116,17 +117,24 @@ class _Wrong(Exception):
 
 
 def _categories(given: list[dict[str, Any]]) -> tuple[tuple[str, ...], dict[int, int]]:
-    names = tuple(str(category["name"]) for category in given)
+    names = tuple(_name(category["name"]) for category in given)
     number = {category["id"]: i + 1 for i, category in enumerate(given)}
     if not names or len(set(names)) != len(names) or len(number) != len(names):
         raise _Wrong("wanted categories with names and ids of their own, at least one")
     return names, number
 
 
+def _name(given: object) -> str:
+    """A name that can be shown: whatever comes from a file ends up on a terminal and a page."""
+    if not isinstance(given, str) or not given.strip() or not given.isprintable():
+        raise _Wrong(f"wanted names as plain text, got {given!a:.60}")
+    return given
+
+
 def _image(given: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": given["id"],
-        "file_name": str(given["file_name"]),
+        "file_name": _name(given["file_name"]),
         "width": int(given["width"]),
         "height": int(given["height"]),
     }

@@ -24,6 +24,8 @@ SIDE = 640
 QUALITY = 78
 OPACITY = 0.6
 FONT, FONT_SCALE, PAD = cv2.FONT_HERSHEY_SIMPLEX, 0.42, 3
+LABELS = 16
+"""Labels in a picture, those of the largest boxes: more hide what it shows."""
 PLAIN: Colour = (105, 105, 105)
 """Background, which has no meaning that a colour could show."""
 RIGHT: Colour = (240, 170, 60)
@@ -167,10 +169,11 @@ def _drawn(image: Image, boxes: NDArray[np.float32], marks: Sequence[_Mark]) -> 
             cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), (0, 0, 0), 4)
         cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), colour, 2)
     taken: list[tuple[int, int, int, int]] = []
-    for i in order:
+    size = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    written = sorted((i for i in order if marks[i][1]), key=lambda i: -size[i])[:LABELS]
+    for i in written:
         colour, text, _ = marks[i]
-        if text:
-            taken.append(_label(canvas, text, corners[i].tolist(), colour, taken))
+        taken.append(_label(canvas, text, corners[i].tolist(), colour, taken))
     return canvas
 
 

@@ -20,7 +20,7 @@ from export.scores import mean
 TEMPLATES = Path(__file__).with_name("templates")
 PAGE = "evaluation.html.j2"
 CLASSES_SHOWN = 24
-"""Rows of a confusion matrix, and curves' legend: more cannot be read. The JSON has them all."""
+"""Rows of a confusion matrix: more cannot be read. The JSON has them all."""
 CURVES_SHOWN = 8
 CURVE_WH = (440, 270)
 LINES = ("#2f81f7", "#e0533d", "#2da44e", "#a56bdb", "#d4a017", "#17a2b8", "#d65fa4", "#8a8f98")
@@ -49,10 +49,14 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """The part of a confusion that is worth showing; ``left_out`` counts classes beyond it."""
+    """The part of a confusion that is worth showing; ``left_out`` counts classes beyond it.
+
+    The first ``classes`` of the columns are classes, what follows is 'missed' or the like.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    classes: int
     left_out: int
 
 
@@ -150,10 +154,7 @@ def _bars(scores: Mapping[str, float | None]) -> list[tuple[str, float | None, s
 
 def _box_rows(report: EvaluationReport) -> list[dict[str, Any]]:
     """A row for each class of boxes that has a score, or for all of a few."""
-    truth: dict[str, int] = {}
-    if report.confusion_boxes is not None:
-        table = report.confusion_boxes
-        truth = dict(zip(table.rows[:-1], map(sum, table.counts[:-1]), strict=True))
+    truth = _true_boxes(report)
     return [
         {
             "name": name,
@@ -169,10 +170,19 @@ def _box_rows(report: EvaluationReport) -> list[dict[str, Any]]:
     ]
 
 
+def _true_boxes(report: EvaluationReport) -> dict[str, int]:
+    table = report.confusion_boxes
+    if table is None:
+        return {}
+    return dict(zip(table.rows[:-1], map(sum, table.counts[:-1]), strict=True))
+
+
 def _curves(report: EvaluationReport) -> list[Curve]:
-    """The curves of the best classes, or of all of a few."""
+    """The curves of the classes with the most true boxes, or of all of a few."""
+    truth = _true_boxes(report)
     ap50 = {n: v for n, v in (report.ap50 or {}).items() if v is not None}
-    known = [n for n in sorted(ap50, key=lambda n: -ap50[n]) if n in (report.curves or {})]
+    known = [n for n in ap50 if n in (report.curves or {})]
+    known.sort(key=lambda n: -truth.get(n, 0))
     width, height = CURVE_WH
     made = []
     for name, colour in zip(known[:CURVES_SHOWN], LINES, strict=False):
@@ -221,7 +231,8 @@ def _matrix(table: Table | None, unit: str) -> Matrix | None:
             told = f"{table.rows[i]} → {table.columns[j]}: {count:,} {unit} ({share:.1%})"
             cells.append(Cell(count, share, i == j and i < classes, told))
         made.append((table.rows[i], tuple(cells)))
-    return Matrix(tuple(table.columns[j] for j in columns), tuple(made), len(weight) - len(kept))
+    names = tuple(table.columns[j] for j in columns)
+    return Matrix(names, tuple(made), len(kept), len(weight) - len(kept))
 
 
 def _classes(count: int) -> str:

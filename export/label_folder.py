@@ -79,7 +79,8 @@ def _classes(file: Path) -> tuple[str, ...]:
         raise ExportError(f"{file}: cannot be read as text ({exc}).") from exc
     while names and not names[-1]:
         names.pop()
-    if not names or not all(names) or len(set(names)) != len(names) or len(names) > UNLABELLED:
+    good = all(name and name.isprintable() for name in names)
+    if not names or not good or len(set(names)) != len(names) or len(names) > UNLABELLED:
         raise ExportError(
             f"{file}: wanted 1 to {UNLABELLED} class names, one a line, none empty or twice; got "
             f"{len(names)} lines."

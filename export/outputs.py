@@ -33,11 +33,12 @@ def write_output(path: Path, text: str, option: str) -> None:
     Raises:
         ExportError: says why, and which option names another.
     """
+    data = text.encode(errors="replace")  # names of files may hold bytes that are no UTF-8
     try:
         if _is_special(path):
-            path.write_text(text, encoding="utf-8")
+            path.write_bytes(data)
         else:
-            write_atomically(text.encode(), Path(os.path.realpath(path)))
+            write_atomically(data, Path(os.path.realpath(path)))
     except ModelError as exc:
         reason = exc.__cause__.strerror if isinstance(exc.__cause__, OSError) else None
         raise _cannot(path, option, reason or str(exc)) from exc

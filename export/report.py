@@ -149,12 +149,14 @@ def table(report: EvaluationReport) -> str:
     for kind, names in (report.lacking or {}).items():
         if names:
             lines.append(f"unknown    to the model among the {kind}: {', '.join(names)}")
+    scored = (report.iou, report.ap50 or {}, report.recall50 or {})
+    wide = max([11, *(len(n) + 1 for scores in scored for n, _ in _shown(scores))])
     lines.append(f"mIoU       {text(report.miou)}")
-    lines += [f"  {name:<11}{text(value)}" for name, value in _shown(report.iou)]
+    lines += [f"  {name:<{wide}}{text(value)}" for name, value in _shown(report.iou)]
     if report.ap50:
         lines.append(f"AP         {text(report.ap)}   class: AP, AP50, AP50 of 400 px² and more")
         lines += [
-            f"  {name:<11}{text((report.ap_of_class or {}).get(name))}  {text(value)}  "
+            f"  {name:<{wide}}{text((report.ap_of_class or {}).get(name))}  {text(value)}  "
             f"{text((report.ap50_400px or {}).get(name))}"
             for name, value in _shown(report.ap50)
         ]
@@ -164,7 +166,7 @@ def table(report: EvaluationReport) -> str:
             f"recall     {text(mean(report.recall50.values()))}   class: recall, precision{at}"
         )
         lines += [
-            f"  {name:<11}{text(value)}  {text((report.precision50 or {}).get(name))}"
+            f"  {name:<{wide}}{text(value)}  {text((report.precision50 or {}).get(name))}"
             for name, value in _shown(report.recall50)
         ]
     return "\n".join(lines)

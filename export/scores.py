@@ -154,8 +154,8 @@ def box_scores(
         return BoxScores(mean(ap.values()), ap, ap50, large)
     numbered = [{**a, "id": i} for i, a in enumerate(coco["annotations"], start=1)]
     # An annotation whose id is 0 would never count as found: 0 is how COCO's code says "no match".
-    truth = COCO(copy.deepcopy({**coco, "annotations": numbered}))
-    evaluation = COCOeval_faster(truth, truth.loadRes(copy.deepcopy(list(results))), "bbox")
+    truth = COCO({**coco, "annotations": numbered})
+    evaluation = COCOeval_faster(truth, truth.loadRes([dict(r) for r in results]), "bbox")
     params = evaluation.params
     params.catIds = sorted(names[name] for name in wanted)
     areas = {"all": (0.0, 1e10), "400 px2": (LARGE_PX2, 1e10), **COCO_AREAS}

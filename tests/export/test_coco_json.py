@@ -74,6 +74,19 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "infinite": (broken(bbox=[1, 1, float("inf"), 8]), "annotation 0 has the box"),
     "nan": (broken(bbox=[1, 1, float("nan"), 8]), "annotation 0 has the box"),
     "negative area": (broken(area=-1), "annotation 0 has the box"),
+    "no text": (
+        lambda c: {**c, "categories": [{"id": 10, "name": "\ud800"}, {"id": 20, "name": "b"}]},
+        r"wanted names as plain text, got '\\ud800'",
+    ),
+    "two lines": (
+        lambda c: {**c, "images": [{**c["images"][0], "file_name": "a\nb"}]},
+        r"wanted names as plain text, got 'a\\nb'",
+    ),
+    "endless name": (
+        lambda c: {**c, "images": [{**c["images"][0], "file_name": "a" * 5000}]},
+        "which is not in",
+    ),
+    "too large for a float": (broken(bbox=[1, 1, 10**400, 1]), "not a COCO file of boxes"),
     "same name twice": (
         lambda c: {**c, "categories": [{"id": 10, "name": "a"}, {"id": 20, "name": "a"}]},
         "wanted categories with names and ids of their own",

@@ -129,7 +129,8 @@ def test_confusions_show_shares_of_pixels_and_numbers_of_boxes() -> None:
     made = page(FULL)
     cells = {a["title"]: a for tag, a in made.tags if tag == "td" and a.get("title")}
     assert cells["road → car: 1 px (25.0%)"]["style"] == "--a:0.250"
-    assert cells["car → car: 5,000 px (50.0%)"]["class"] == "hit deep"
+    assert cells["car → car: 5,000 px (50.0%)"]["class"] == "hit"
+    assert cells["road → road: 3 px (75.0%)"]["class"] == "hit deep"
     assert cells["sign → car: 2 boxes (28.6%)"]["class"] == "err"
     assert cells["nothing there → car: 7 boxes (100.0%)"]["class"] == "err deep"
     assert "fence → fence: 0 px (0.0%)" not in cells  # neither there nor said to be

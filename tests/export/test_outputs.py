@@ -22,6 +22,12 @@ def test_a_file_is_replaced_whole_and_readable_by_others(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_name_that_is_no_text_does_not_cost_the_report(tmp_path: Path) -> None:
+    name = os.fsdecode(b"frame\xff.png")
+    write_output(tmp_path / "report.html", name, "--html")
+    assert (tmp_path / "report.html").read_text() == "frame?.png"
+
+
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "real.html").write_text("old")
     link = tmp_path / "link.html"

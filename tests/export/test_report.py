@@ -104,6 +104,12 @@ def test_of_many_classes_those_without_a_score_are_left_out() -> None:
     assert not any(line.startswith("c1") for line in shown)
 
 
+def test_long_names_have_room() -> None:
+    shown = table(replace(BOTH, iou={"traffic light": 0.5, "car": 0.25})).splitlines()
+    assert "  traffic light 0.500" in shown
+    assert "  car           0.250" in shown
+
+
 def test_json_has_the_confusion_and_the_worst_frames_and_the_log_has_not(tmp_path: Path) -> None:
     counts = Table(("car", "nothing there"), ("car", "missed"), ((1, 2), (3, 0)))
     worst: dict[str, tuple[FrameScore, ...]] = {"boxes": (FrameScore(4, "a.png", None, 1, 2),)}
