@@ -11,7 +11,7 @@ import io
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import click
 
 from engines.errors import ExportError, OutriderError
 from engines.model_file import write_atomically
+from export.recipe import Recipe
 
 WAYS = ("from scratch", "frozen", "fine-tuned")
 SCORES = ("val_miou", "val_ap", "val_ap50")
@@ -51,7 +52,7 @@ class Run:
 
     def command(self, *, init: str) -> str:
         """The options that make this run, ``init`` standing for the checkpoint it began with."""
-        before = default_recipe()
+        before = asdict(Recipe())
         parts = ["edge-export train"]
         splits = ",".join(self.recipe["splits"]) or "none"
         if splits != "train":
@@ -69,15 +70,6 @@ class Run:
         return " ".join([*parts, f"--out {self.name}"])
 
 
-def default_recipe() -> dict[str, Any]:
-    """The recipe of the command without options."""
-    from dataclasses import asdict
-
-    from export.trainer import Recipe
-
-    return asdict(Recipe())
-
-
 def read_run(folder: Path) -> Run:
     """Read the recipe from the checkpoint and the scores from the log.
 
@@ -87,7 +79,7 @@ def read_run(folder: Path) -> Run:
     from export.checkpoint import load_checkpoint
 
     state = load_checkpoint(folder / "last.pt")
-    recipe = {**default_recipe(), **state.get("recipe", {})}
+    recipe = {**asdict(Recipe()), **state.get("recipe", {})}
     log = folder / "log.csv"
     scores: dict[int, dict[str, float]] = {}
     try:

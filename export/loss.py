@@ -130,7 +130,7 @@ def assign(batch: Batch, anchors: Tensor, stride: int, grid_hw: tuple[int, int])
     column = torch.stack([(cell[:, 0] + dx).clamp(0, w - 1) for dx, _ in NEIGHBOURS])
     row = torch.stack([(cell[:, 1] + dy).clamp(0, h - 1) for _, dy in NEIGHBOURS])
     device = boxes.device
-    image = torch.arange(b, device=device).repeat_interleave(m, output_size=b * m)
+    image = torch.arange(b, device=device)[:, None].expand(b, m).reshape(-1)
     anchor = torch.arange(len(anchors), device=device)[:, None]
     valid = (near[:, None] & fits).reshape(-1)
     spread = boxes.expand(*shape, 4).reshape(-1, 4)

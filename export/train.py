@@ -20,7 +20,8 @@ from export.dataset import Wanted, load_training_set
 from export.evaluate import evaluate_model
 from export.onnx_file import export_onnx
 from export.paste import OBJECTS
-from export.trainer import Kept, Recipe, Trainer
+from export.recipe import Recipe
+from export.trainer import Kept, Trainer
 from export.training_log import TrainingLog
 from export.val_score import score_classes
 

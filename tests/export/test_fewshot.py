@@ -14,8 +14,8 @@ from engines.errors import ExportError
 from export.checkpoint import network_state, save_checkpoint
 from export.fewshot import Run, main, read_run
 from export.model import StreetNet
+from export.recipe import Recipe
 from export.train import recipe_of, train
-from export.trainer import Recipe
 
 SHOT = Recipe(
     splits=("train", "val"), epochs=4, batch=8, lr=5e-4, lr_head=2e-3, synthetic=0, images=50,

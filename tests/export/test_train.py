@@ -17,8 +17,9 @@ from engines.model_file import read_spec
 from export.checkpoint import load_checkpoint, network_state, save_checkpoint
 from export.dataset import Wanted, load_training_set
 from export.model import StreetNet
+from export.recipe import Recipe
 from export.train import recipe_of, run_training, train
-from export.trainer import Recipe, Trainer
+from export.trainer import Trainer
 from tests.export.street_data import make_camvid
 from tests.export.test_checkpoint import Hostile
 

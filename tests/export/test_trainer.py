@@ -1,4 +1,4 @@
-"""One training in memory: the learning rate, what a checkpoint must hold, and what stops it."""
+"""One training in memory: what it starts from, what learns, what is resumed, and what stops it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from export.dataset import Wanted, load_training_set
 from export.loss import MaskTerms, StreetLoss
 from export.model import ANCHORS, AuxMask, Shape, StreetNet
 from export.paste import Paste
-from export.trainer import Recipe, Trainer, learning_rate
+from export.recipe import Recipe
+from export.trainer import Trainer
 from tests.export.street_data import make_camvid
 
 CPU = torch.device("cpu")
@@ -248,19 +249,6 @@ def test_a_gradient_that_is_not_finite_stops_before_it_ruins_the_weights(root: P
         trainer.run_epoch(progress_bar=False)
     assert all(torch.isfinite(p).all() for p in trainer.net.parameters())
     assert trainer.epoch == 0
-
-
-def test_the_learning_rate_rises_then_falls_to_a_hundredth() -> None:
-    recipe = Recipe(epochs=100, lr=1.0, warmup_epochs=3)
-    rates = [learning_rate(recipe, e) for e in (0, 1, 3, 50, 100)]
-    assert rates[0] < rates[1] < rates[2] == pytest.approx(1.0)
-    assert rates[2] > rates[3] > rates[4] == pytest.approx(0.01)
-
-
-def test_without_warm_up_the_learning_rate_only_falls() -> None:
-    recipe = Recipe(epochs=10, lr=1.0, warmup_epochs=0)
-    # half a cosine from 1 down to 0.01: halfway 0.01 + 0.99 / 2
-    assert [learning_rate(recipe, e) for e in (0, 5, 10)] == pytest.approx([1.0, 0.505, 0.01])
 
 
 def test_views_pasting_and_losses_never_wait_for_the_device() -> None:
