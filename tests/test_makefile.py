@@ -73,6 +73,27 @@ def test_a_changed_constraint_file_installs_anew_and_nothing_else_does(fresh: Pa
     assert "pip install" in make("-n", "run", folder=fresh).stdout
 
 
+@pytest.mark.parametrize(
+    ("given", "told"), [({}, "true"), ({"CI": ""}, "true"), ({"CI": "1"}, "1")]
+)
+def test_ci_tells_the_tests_that_a_skip_hides_something(
+    given: dict[str, str], told: str, tmp_path: Path
+) -> None:
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
+    (tmp_path / ".ci" / "system_packages.py").write_text("")  # nothing is missing
+    (tmp_path / "Makefile").write_text('test:\n\t@echo "CI=$$CI"\n')
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "CI"))}
+    run = subprocess.run(
+        [tmp_path / ".ci" / "run"],
+        env=inherited | given,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout) == (0, f"CI={told}\n"), run.stderr
+
+
 def test_what_is_missing_is_one_apt_line(
     system_packages: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
