@@ -228,9 +228,14 @@ def evaluate(
         raise SettingsError("--images goes with --data coco-json. Leave it out.")
     if data == "synthetic" and root is not None:
         raise SettingsError("--root: the synthetic street has no files. Leave it out.")
+    taken = {given.resolve() for given in (model, root, test_log) if given is not None}
     for option, path in (("--html", html_path), ("--json", json_path)):
-        if path is not None:
-            check_output(path, option)
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise SettingsError(f"{option} {path}: is used by this run already. Name another file.")
+        taken.add(path.resolve())
+        check_output(path, option)
     gallery = None
     if html_path is not None:
         from export.html_report import check_templates, html_report

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
+from edge.settings import SHIPPED_MODEL
 from engines.errors import ExportError, ModelError, SettingsError
 from engines.model_file import sha256_of
 from export.evaluate import Data, evaluate, evaluate_model
@@ -292,6 +293,31 @@ def test_options_that_do_not_go_together_are_wrong_usage(arguments: list[str], t
     ran = CliRunner().invoke(evaluate, ["model.onnx", *arguments])
     assert isinstance(ran.exception, SettingsError)
     assert told in str(ran.exception)
+
+
+@pytest.mark.parametrize("outputs", [["--json", "model.onnx"], ["--json", "a", "--html", "a"]])
+def test_an_output_never_takes_the_place_of_another_file_of_the_run(outputs: list[str]) -> None:
+    ran = CliRunner().invoke(evaluate, ["model.onnx", *outputs])
+    assert isinstance(ran.exception, SettingsError)
+    assert "is used by this run already" in str(ran.exception)
+
+
+def test_a_coco_file_gives_the_boxes_of_camvid_the_same_scores(shared: Path) -> None:
+    camvid = shared / "data" / "camvid"
+    one = evaluate_model(SHIPPED_MODEL, root=camvid, split="val", limit=8)
+    other = evaluate_model(
+        SHIPPED_MODEL,
+        data="coco-json",
+        root=camvid / "boxes_val.json",
+        images=camvid / "images" / "val",
+        limit=8,
+    )
+    assert one.ap50 is not None
+    assert other.ap50 is not None
+    for name in ("car", "bicyclist", "sign"):  # of pedestrians CamVid's protocol ignores some
+        assert one.ap50[name] == pytest.approx(other.ap50[name])
+        assert one.ap50[name] is not None
+    assert one.recall50 == other.recall50
 
 
 def test_any_coco_file_is_scored_with_classes_matched_by_the_options(tmp_path: Path) -> None:
