@@ -171,12 +171,20 @@ def _rows(net: ForeignNet, rows: RowsPlan) -> tuple[list[onnx.NodeProto], list[o
         nodes.append(helper.make_node(op, inputs, [made, *more], made, **attributes))
         return made
 
+    w, h = float(net.width), float(net.height)
+    # cx, cy, w, h in shares → x0, y0, x1, y1 in pixels, as one product.
+    corners = [[w, 0, w, 0], [0, h, 0, h], [-w / 2, 0, w / 2, 0], [0, -h / 2, 0, h / 2]]
     boxes, scores, labels = rows.boxes, rows.scores, rows.labels
-    if labels is None:
-        # cx, cy, w, h in shares → x0, y0, x1, y1 in pixels, as one product. TopK of one gives the
-        # best class and its logit in every opset from 10 on; sigmoid keeps the order.
-        w, h = float(net.width), float(net.height)
-        corners = [[w, 0, w, 0], [0, h, 0, h], [-w / 2, 0, w / 2, 0], [0, -h / 2, 0, h / 2]]
+    if rows.form == "shares":
+        whole = np.eye(6, dtype=np.float32)  # score and class stay
+        whole[:4, :4] = corners
+        last = helper.make_node(
+            "MatMul", [boxes, constant("corners", whole)], [rows.output], "outrider/rows"
+        )
+        return [last], constants
+    if rows.form == "logits":
+        # TopK of one gives the best class and its logit in every opset from 10 on; sigmoid keeps
+        # the order.
         boxes = node("MatMul", [boxes, constant("corners", np.array(corners, np.float32))], "boxes")
         labels = "outrider/labels"
         one = constant("one", np.ones(1, np.int64))

@@ -292,6 +292,19 @@ def rtdetr(
     )
 
 
+def ultralytics_rtdetr(height: int = 64, width: int = 96, *, opset: int = 17) -> onnx.ModelProto:
+    """Ultralytics' RT-DETR: ``yolo26``, but with cx, cy, w, h in shares of the input."""
+    model = yolo26(height, width, opset=opset)
+    side = np.array([width, height] * 2, np.float32)[:, None]
+    table = np.concatenate([cells(s, height, width) / side for s in STRIDES], axis=1).T[None]
+    boxes = next(t for t in model.graph.initializer if list(t.dims) == list(table.shape))
+    boxes.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(table), boxes.name))
+    entries = {p.key: p.value for p in model.metadata_props}
+    del model.metadata_props[:]
+    helper.set_model_props(model, entries | {"end2end": "False", "head": "RTDETRDecoder"})
+    return model
+
+
 def rfdetr(height: int = 64, width: int = 96, *, opset: int = 17) -> onnx.ModelProto:
     """RF-DETR's ``dets``, in shares of the input, and logits of 3 classes; ImageNet's numbers."""
     net = _Net(height, width, opset)
@@ -371,6 +384,7 @@ FOREIGN: Mapping[str, Callable[..., onnx.ModelProto]] = {
     "nanodet": nanodet,
     "rtdetr": rtdetr,
     "rfdetr": rfdetr,
+    "ultralytics-rtdetr": ultralytics_rtdetr,
     "darknet": darknet,
     "twinlite": twinlite,
     "semantic": semantic,

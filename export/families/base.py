@@ -89,16 +89,19 @@ class MaskPlan:
 
 @dataclass(frozen=True, slots=True)
 class RowsPlan:
-    """Boxes that a DETR gives in parts; the adopted file joins them to one output, ``end2end``.
+    """Boxes that a DETR gives in its way; the adopted file makes one ``end2end`` output of them.
 
-    With ``labels`` (1, K): ``boxes`` (1, K, 4) are corners in input pixels, ``scores`` (1, K) 0..1.
-    Without: ``boxes`` are cx, cy, w, h in shares of the input, ``scores`` (1, K, C) logits.
+    Forms: 'labels', corners ``boxes`` (1, K, 4) in input pixels, ``scores`` (1, K) 0..1, ``labels``
+    (1, K). 'logits', ``boxes`` (1, K, 4) as cx, cy, w, h in shares of the input, ``scores``
+    (1, K, C) before sigmoid. 'shares', all in ``boxes`` (1, K, 6): cx, cy, w, h in shares, score,
+    class.
     """
 
     output: str
     boxes: str
-    scores: str
-    labels: str | None
+    scores: str = ""
+    labels: str = ""
+    form: Literal["labels", "logits", "shares"] = "labels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ class Plan:
         """The foreign outputs whose numbers matter; a class alone may well never change."""
         boxes = self.detection.outputs if self.detection else ()
         if self.rows is not None:
-            boxes = (self.rows.boxes, self.rows.scores)
+            boxes = tuple(filter(None, (self.rows.boxes, self.rows.scores)))
         return (*boxes, *(m.raw for m in self.masks))
 
     def input_spec(self, net: ForeignNet) -> InputSpec:

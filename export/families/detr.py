@@ -3,6 +3,7 @@
 The first form takes the picture's size as a second input and gives boxes of that size; the size
 of the network's own input is put there for good, so boxes come in input pixels. Preprocessing as
 in configs/rtdetr/include/dataloader.yml of github.com/lyuwenyu/RT-DETR: RGB / 255, stretched.
+Ultralytics' RT-DETR has a form of its own: rows of cx, cy, w, h in shares, score, class.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from export.families.base import (
     Plan,
     Preprocess,
     RowsPlan,
+    box_table,
     class_names,
+    is_end_to_end,
     one_hot,
 )
 from export.families.end_to_end import doubt_rows
+from export.families.ultralytics import is_rtdetr, notice, refuse_what_the_metadata_excludes
 from export.foreign import Float, ForeignNet, Outputs
 
 CONF = 0.5
@@ -29,17 +33,23 @@ RF_DETR = {"dets", "labels"}
 """Its outputs (rfdetr.roboflow.com, ONNX inference); it alone of these wants ImageNet's mean."""
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 PROBE = (1000, 0)
+FORMS = {
+    "labels": "labels, boxes and scores",
+    "logits": "logits, and boxes in shares",
+    "shares": "rows in shares",
+}
+"""``RowsPlan.form`` in words."""
 
 
 def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     """See ``Family``."""
-    rows = _with_labels(net) or _raw(net)
+    rows = _with_labels(net) or _raw(net) or _of_ultralytics(net)
     if rows is None:
         return None
     if net.sizes is not None:
         _refuse_another_order(net, rows)
     shapes = {t.name: t.shape for t in net.outputs}
-    channels = _classes(net, rows.labels) if rows.labels else shapes[rows.scores][2]
+    channels = shapes[rows.scores][2] if rows.form == "logits" else _classes(net, rows)
     names, origin = class_names(net, hints, channels)
     default = Preprocess("RGB", resize="stretch")
     if set(shapes) == RF_DETR:
@@ -48,16 +58,16 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
         family="end2end", outputs=(rows.output,), classes=names, conf=CONF, nms_iou=None
     )
     given = f"; {net.sizes.name} is {net.width}, {net.height} for good" if net.sizes else ""
-    raw = "logits and boxes in shares" if rows.labels is None else "labels, boxes and scores"
     return Plan(
         family="detr",
         preprocess=hints.apply(default),
         detection=head,
         said=(
-            f"heads        {raw}, at most {shapes[rows.boxes][1]} boxes, no NMS{given}",
+            f"heads        {FORMS[rows.form]}, at most {shapes[rows.boxes][1]} boxes, no NMS{given}",
             f"classes      {len(names)}, from {origin}",
         ),
         rows=rows,
+        notice=notice(net),
     )
 
 
@@ -89,10 +99,10 @@ def _raw(net: ForeignNet) -> RowsPlan | None:
     if len(boxes) != 1:
         return None
     logits = b if boxes[0] is a else a
-    return RowsPlan(net.fresh("detections"), boxes[0].name, logits.name, None)
+    return RowsPlan(net.fresh("detections"), boxes[0].name, logits.name, form="logits")
 
 
-def _classes(net: ForeignNet, labels: str) -> int | None:
+def _classes(net: ForeignNet, rows: RowsPlan) -> int | None:
     """How many classes the graph tells apart, where it says so.
 
     The best of all queries and classes are taken with one TopK; what lies between it and the labels
@@ -105,7 +115,8 @@ def _classes(net: ForeignNet, labels: str) -> int | None:
     known = {t.name: t for t in graph.initializer}
     known |= {n.output[0]: n.attribute[0].t for n in graph.node if n.op_type == "Constant"}
     found = set()
-    left, seen = [labels], {labels}
+    left = [rows.labels or rows.boxes]
+    seen = set(left)
     while left:
         node = makers.get(left.pop())
         if node is None or node.op_type == "TopK":
@@ -118,6 +129,15 @@ def _classes(net: ForeignNet, labels: str) -> int | None:
         left += fresh
         seen.update(fresh)
     return found.pop() if len(found) == 1 else None
+
+
+def _of_ultralytics(net: ForeignNet) -> RowsPlan | None:
+    """Rows (1, K, 6), by the metadata: their shape is that of an end-to-end YOLO."""
+    table = box_table(net)
+    if not is_rtdetr(net) or table is None or not is_end_to_end(net, table) or table.extra:
+        return None
+    refuse_what_the_metadata_excludes(net)
+    return RowsPlan(net.fresh("detections"), table.tensor.name, form="shares")
 
 
 def _named_boxes(tensor: TensorSpec) -> bool:
@@ -141,20 +161,23 @@ def doubt(plan: Plan, outputs: Outputs) -> str | None:
     """See ``Family``."""
     assert plan.detection is not None
     assert plan.rows is not None
-    rows = plan.rows
-    boxes, scores = outputs[rows.boxes][0], outputs[rows.scores][0]
-    if rows.labels is not None:
+    rows, count = plan.rows, len(plan.detection.classes)
+    boxes = outputs[rows.boxes][0]
+    if rows.form == "labels":
         classes = outputs[rows.labels][0].astype(np.float32)
-        return doubt_rows(boxes, scores, classes, len(plan.detection.classes))
+        return doubt_rows(boxes, outputs[rows.scores][0], classes, count)
+    if boxes[:, :4].min() < 0 or boxes[:, :4].max() > 2:
+        return (
+            f"box coordinates lie in {boxes[:, :4].min():.3g} to {boxes[:, :4].max():.3g}, wanted "
+            "centre and size in shares of the input"
+        )
+    if rows.form == "shares":
+        return doubt_rows(_corners(boxes, 1000, 1000), boxes[:, 4], boxes[:, 5], count)
+    scores = outputs[rows.scores][0]
     if scores.min() >= 0 and scores.max() <= 1:
         return (
             f"scores lie in {scores.min():.3g} to {scores.max():.3g}, so they are after sigmoid or "
             "softmax already; wanted raw logits"
-        )
-    if boxes.min() < 0 or boxes.max() > 2:
-        return (
-            f"box coordinates lie in {boxes.min():.3g} to {boxes.max():.3g}, wanted centre and "
-            "size in shares of the input"
         )
     # Under sigmoid hardly a query is sure of anything; under softmax most are sure of nothing.
     if ((scores.argmax(axis=1) == scores.shape[1] - 1) & (scores[:, -1] > 0)).mean() > 0.5:
@@ -169,13 +192,21 @@ def decode(net: ForeignNet, plan: Plan, outputs: Outputs) -> tuple[Float, Float]
     """See ``Family``."""
     assert plan.detection is not None
     assert plan.rows is not None
-    rows = plan.rows
-    boxes, scores = outputs[rows.boxes][0], outputs[rows.scores][0]
-    if rows.labels is not None:
-        return boxes, one_hot(outputs[rows.labels][0], scores, len(plan.detection.classes))
-    side = np.array([net.width, net.height], np.float32)
-    centre, size = boxes[:, :2] * side, boxes[:, 2:] * side
-    return np.hstack([centre - size / 2, centre + size / 2]), 1 / (1 + np.exp(-scores))
+    rows, count = plan.rows, len(plan.detection.classes)
+    boxes = outputs[rows.boxes][0]
+    if rows.form == "labels":
+        return boxes, one_hot(outputs[rows.labels][0], outputs[rows.scores][0], count)
+    corners = _corners(boxes, net.width, net.height)
+    if rows.form == "shares":
+        return corners, one_hot(boxes[:, 5], boxes[:, 4], count)
+    return corners, 1 / (1 + np.exp(-outputs[rows.scores][0]))
+
+
+def _corners(boxes: Float, width: int, height: int) -> Float:
+    """x0, y0, x1, y1 in pixels of cx, cy, w, h in shares."""
+    side = np.array([width, height], np.float32)
+    centre, size = boxes[:, :2] * side, boxes[:, 2:4] * side
+    return np.hstack([centre - size / 2, centre + size / 2])
 
 
 FAMILY = Family("DETR-style (RT-DETR, D-FINE, RF-DETR)", recognise, doubt, decode)

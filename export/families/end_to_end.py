@@ -23,6 +23,7 @@ from export.families.base import (
 from export.families.ultralytics import (
     CONF,
     is_marked,
+    is_rtdetr,
     notice,
     refuse_what_the_metadata_excludes,
     says_end_to_end,
@@ -33,7 +34,7 @@ from export.foreign import Float, ForeignNet, Outputs
 def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     """See ``Family``."""
     table = box_table(net)
-    if table is None or not is_end_to_end(net, table):
+    if table is None or not is_end_to_end(net, table) or is_rtdetr(net):
         return None
     if is_marked(net):
         refuse_what_the_metadata_excludes(net)
@@ -84,10 +85,10 @@ def doubt_rows(boxes: Float, scores: Float, labels: Float, classes: int) -> str 
         return f"classes such as {labels[labels != np.rint(labels)][0]:.3g} are no whole numbers"
     if labels.min() < 0 or labels.max() >= classes:
         return f"classes go from {labels.min():.0f} to {labels.max():.0f}, but {classes} have names"
-    if (boxes[:, 2:] < boxes[:, :2]).any():
-        return "boxes end before they begin, wanted the corners x0, y0, x1, y1"
     if boxes.max() <= 2:
         return f"box coordinates end at {boxes.max():.3g}, wanted input pixels"
+    if (boxes[:, 2:] < boxes[:, :2]).any():
+        return "boxes end before they begin, wanted the corners x0, y0, x1, y1"
     return None
 
 

@@ -92,6 +92,11 @@ def is_marked(net: ForeignNet) -> bool:
     return "names" in net.metadata and "stride" in net.metadata and "task" in net.metadata
 
 
+def is_rtdetr(net: ForeignNet) -> bool:
+    """Whether it is an RT-DETR of Ultralytics, whose rows look like an end-to-end YOLO's."""
+    return is_marked(net) and net.metadata.get("head") == "RTDETRDecoder"
+
+
 def says_end_to_end(net: ForeignNet) -> bool | None:
     """Whether the metadata says that boxes are chosen in the graph; None where it says nothing."""
     arguments = net.literal("args")

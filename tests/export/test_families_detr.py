@@ -10,8 +10,23 @@ import onnxruntime as ort
 import pytest
 
 from engines.model_file import load_model, read_spec
-from tests.export.adopting import APP_ENGINES, adopt_net, refusal, run_adopted, run_foreign
-from tests.foreign_models import COLOUR_CLASSES, MEAN, STD, colour_frame, rfdetr, rtdetr
+from tests.export.adopting import (
+    APP_ENGINES,
+    adopt_net,
+    refusal,
+    run_adopted,
+    run_foreign,
+    with_metadata,
+)
+from tests.foreign_models import (
+    COLOUR_CLASSES,
+    MEAN,
+    STD,
+    colour_frame,
+    rfdetr,
+    rtdetr,
+    ultralytics_rtdetr,
+)
 
 
 def test_labels_boxes_and_scores_become_one_output(tmp_path: Path) -> None:
@@ -64,6 +79,29 @@ def test_logits_and_boxes_in_shares_become_the_same_output(tmp_path: Path, engin
     logits = raw["labels"][0]
     np.testing.assert_allclose(got[:, 4], 1 / (1 + np.exp(-logits.max(axis=1))), atol=1e-4)
     assert got[:, 5].tolist() == logits.argmax(axis=1).tolist()
+
+
+@APP_ENGINES
+def test_rows_in_shares_are_told_by_their_head_and_become_pixels(
+    tmp_path: Path, engine: str
+) -> None:
+    done = adopt_net("ultralytics-rtdetr", tmp_path)
+    assert done.code == 0, done.said
+    assert "not proven" not in done.said
+    assert "family       detr:" in done.said
+    spec = read_spec(done.file)
+    assert (spec.input.resize, spec.notice) == ("stretch", "Ultralytics tiny end-to-end model")
+    image = colour_frame(4)
+    folder = tmp_path / "yolo"
+    folder.mkdir()
+    wanted = run_adopted(adopt_net("yolo26", folder).file, image, engine)["output0"][0]
+    got = run_adopted(done.file, image, engine)["detections"][0]
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-3)
+
+
+def test_rows_in_shares_that_no_head_tells_are_refused(tmp_path: Path) -> None:
+    model = with_metadata(ultralytics_rtdetr(), head="Detect", end2end="True")
+    assert "wanted input pixels" in refusal(adopt_net(model, tmp_path))
 
 
 def test_a_size_given_height_first_is_refused(tmp_path: Path) -> None:
