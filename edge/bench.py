@@ -8,6 +8,7 @@ compared are run in turn, so that a machine that slows down slows both.
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import tempfile
 import threading
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -216,8 +217,19 @@ def soak(bench: Bench, *, frames: int) -> Figures:
     gave back is still resident and is taken up again by chance. The built-in street never ends; the
     frames of any other source come round and round.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-        rss = fresh.submit(_resident, bench, frames).result()
+    # Ctrl-C in the terminal reaches both processes; only this one has something to say about it.
+    with ProcessPoolExecutor(
+        1,
+        mp_context=get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    ) as fresh:
+        try:
+            rss = fresh.submit(_resident, bench, frames).result()
+        except BaseException:
+            for worker in active_children():  # else the pool would wait for its end
+                worker.kill()
+            raise
     after_1000, at_end = rss[1], rss[-1]
     return {
         "frames": frames,

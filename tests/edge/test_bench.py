@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import onnx
+import psutil
 import pytest
 
 from edge.bench import Bench, machine, scheduling_bound_ms, soak
 from edge.bench_parts import Cost
 from engines.errors import ModelError, SourceError
+from tests.edge.door import DEADLINE_S
 from tests.edge.media_files import write_video
 from tests.tiny_models import tiny_street
 
@@ -153,6 +158,34 @@ def test_memory_is_watched_after_the_first_thousand_frames(model: Path, tmp_path
     assert growth == pytest.approx(end - after, abs=0.011)
     # A frame of 96x64 that stayed would be 18 kB: 18 MB after another 1,000.
     assert growth < 9
+
+
+SOAK = """
+import sys
+from pathlib import Path
+from edge.bench import Bench, soak
+if __name__ == "__main__":
+    try:
+        soak(Bench("synthetic:96x64@30", Path(sys.argv[1])), frames=1_000_000)
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+def test_an_interrupted_soak_does_not_wait_for_its_process(model: Path, tmp_path: Path) -> None:
+    program = tmp_path / "soak.py"
+    program.write_text(SOAK)
+    process = subprocess.Popen([sys.executable, program, model], stderr=subprocess.PIPE, text=True)
+    seen = psutil.Process(process.pid)
+    # Its children are multiprocessing's own tracker and the worker, which starts the app's threads.
+    children: list[psutil.Process] = []
+    while not any(child.num_threads() > 3 for child in children):
+        children = seen.children()
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    stderr = process.communicate(timeout=DEADLINE_S)[1]
+    assert (process.returncode, stderr) == (130, "")
+    assert psutil.wait_procs(children, timeout=DEADLINE_S)[1] == []
 
 
 def test_the_machine_is_named_with_its_versions() -> None:
