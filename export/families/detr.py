@@ -57,13 +57,14 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     head = DetectionHead(
         family="end2end", outputs=(rows.output,), classes=names, conf=CONF, nms_iou=None
     )
+    most = shapes[rows.boxes][1]
     given = f"; {net.sizes.name} is {net.width}, {net.height} for good" if net.sizes else ""
     return Plan(
         family="detr",
         preprocess=hints.apply(default),
         detection=head,
         said=(
-            f"heads        {FORMS[rows.form]}, at most {shapes[rows.boxes][1]} boxes, no NMS{given}",
+            f"heads        {FORMS[rows.form]}, at most {most} boxes, no NMS{given}",
             f"classes      {len(names)}, from {origin}",
         ),
         rows=rows,
