@@ -113,8 +113,9 @@ class _StopSignals:
         """Body of the thread; signals after the first stay held back, without effect."""
         self._reason = f"signal {signal.Signals(signal.sigwait(STOP_SIGNALS)).name}"
         self.asked.set()
-        if self._pipeline is not None:
-            self._pipeline.request_stop(self._reason)
+        pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.request_stop(self._reason)
         time.sleep(STUCK_SINK_S)
         signal.pthread_kill(self._main, signal.SIGALRM)
 
