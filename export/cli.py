@@ -48,6 +48,10 @@ commands = ExportGroup(
         "adopt": ("export.adopt:adopt", "Turn a foreign ONNX into a file that the app runs."),
         "fp16": ("export.fp16:fp16", "Convert an FP32 model file to FP16, and prove it."),
         "verify": ("export.verify:verify", "Compare two models, whatever they are made of."),
+        "check-tensorrt": (
+            "export.check_tensorrt:check_tensorrt",
+            "Say whether TensorRT will take an ONNX file, without TensorRT.",
+        ),
     },
 )
 
