@@ -176,7 +176,7 @@ def load_settings(
         options = {key: OPTIONS.get(key, key) for key in given}
         lines = mistakes(exc, Settings, path=path, text=text, options=options)
         raise SettingsError("\n".join(lines)) from exc
-    _refuse_overwriting(settings)
+    _refuse_overwriting(settings, path)
     if settings.output.sinks:
         return settings
     sinks = ("window",) if display_answers(environ) else ("null",)
@@ -237,11 +237,16 @@ def _anchor(raw: dict[str, Any], folder: Path) -> None:
             table[name] = how(table[name])
 
 
-def _refuse_overwriting(settings: Settings) -> None:
-    """Refuse outputs that would destroy an input or each other."""
-    taken = {path.resolve(): "the model" for path in settings.model.files}
+def _refuse_overwriting(settings: Settings, path: Path | None) -> None:
+    """Refuse outputs that would destroy an input, the settings at ``path`` or each other."""
+    taken = {_place(file): "the model" for file in settings.model.files}
     if "://" not in settings.source.uri:
-        taken[Path(settings.source.uri).resolve()] = "the source"
+        taken[_place(settings.source.uri)] = "the source"
+    if path is not None:
+        taken[_place(path)] = "the settings"
+    metrics = settings.output.metrics
+    if metrics is not None and metrics.suffix.lower() != ".json":  # a picture of the source, say
+        raise SettingsError(f'metrics: got "{metrics}", wanted a name that ends in .json')
     outputs = list(settings.output.sinks)
     if settings.output.metrics is not None:
         outputs.append(str(settings.output.metrics))
@@ -250,9 +255,14 @@ def _refuse_overwriting(settings: Settings) -> None:
             if text in outputs[:i]:
                 raise SettingsError(f'--sink: got "{text}" twice, wanted it once')
             continue
-        place = Path(text).resolve()
+        place = _place(text)
         if place in taken:
             raise SettingsError(
                 f"{text}: would be written over {taken[place]}; give each file a name of its own"
             )
         taken[place] = "another output"
+
+
+def _place(path: str | Path) -> Path:
+    """The file that is meant, by one name however it is written."""
+    return Path(os.path.realpath(os.path.expanduser(path)))

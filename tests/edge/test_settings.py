@@ -193,8 +193,9 @@ def test_a_file_that_is_no_text_is_told_with_its_line(tmp_path: Path) -> None:
         ({"output.sinks": ["window", "window"]}, "twice, wanted it once"),
         ({"output.sinks": ["-", "-"]}, "twice, wanted it once"),
         ({"source.uri": "a.mp4", "output.sinks": ["a.mp4"]}, "over the source"),
-        ({"output.sinks": ["a.jsonl"], "output.metrics": "a.jsonl"}, "over another output"),
-        ({"model.files": ["a.onnx"], "output.metrics": "a.onnx"}, "over the model"),
+        ({"source.uri": "~/a.mp4", "output.sinks": [f"{Path.home()}/a.mp4"]}, "over the source"),
+        ({"model.files": ["a.json"], "output.metrics": "a.json"}, "over the model"),
+        ({"output.metrics": "pictures/a.png"}, r"metrics: got .*a\.png., wanted .* in \.json"),
     ],
 )
 def test_an_output_never_overwrites_an_input_or_another_output(
@@ -202,6 +203,13 @@ def test_an_output_never_overwrites_an_input_or_another_output(
 ) -> None:
     with pytest.raises(SettingsError, match=told):
         load_settings(None, overrides, environ=NO_DISPLAY)
+
+
+def test_the_settings_file_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_text("")
+    with pytest.raises(SettingsError, match="over the settings"):
+        load_settings(path, {"output.metrics": str(path)}, environ=NO_DISPLAY)
 
 
 def test_the_example_file_is_valid_and_says_the_defaults() -> None:
