@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from math import inf
 from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -212,7 +213,18 @@ class ModelSpec:
                 problems.append(f"extra {head.extra} for family {head.family}")
             if head.nms_iou is not None and not 0 <= head.nms_iou <= 1:
                 problems.append(f"nms_iou {head.nms_iou}, wanted 0 to 1")
+            if not 0 <= head.conf <= 1:
+                problems.append(f"conf {head.conf}, wanted 0 to 1")
+            if not all(0 < side < inf for pairs in head.anchors for wh in pairs for side in wh):
+                problems.append("anchors that are not above 0 and finite")
+            problems += [
+                f"head tensor {n!r} is {outputs[n].dtype}, wanted float32"
+                for n in head.outputs
+                if n in outputs and outputs[n].dtype != "float32"
+            ]
         for mask in self.masks:
+            if not 1 <= len(mask.classes) <= 256:
+                problems.append(f"a mask of {len(mask.classes)} classes, wanted 1 to 256")
             tensor = outputs.get(mask.output)
             if tensor is None:
                 problems.append(f"mask tensor {mask.output!r} is not an output")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from engines.errors import ModelError
-from engines.spec import DetectionHead, InputSpec, ModelSpec, TensorSpec
+from engines.spec import DetectionHead, InputSpec, MaskHead, ModelSpec, TensorSpec
 
 HEADS: dict[str, tuple[DetectionHead, list[tuple[int, ...]]]] = {
     "yolov5": (DetectionHead("yolov5", ("a",), ("car",)), [(1, 9, 6)]),
@@ -48,6 +48,10 @@ def test_a_spec_from_before_a_field_was_added_is_read() -> None:
         ("yolov5", {"extra": -1}, "extra -1 for family yolov5"),
         ("yolov5", {"nms_iou": 1.5}, "nms_iou 1.5, wanted 0 to 1"),
         ("yolov5", {"nms_iou": float("nan")}, "nms_iou nan, wanted 0 to 1"),
+        ("yolov5", {"conf": 5.0}, "conf 5.0, wanted 0 to 1"),
+        ("yolov5", {"conf": float("nan")}, "conf nan, wanted 0 to 1"),
+        ("yolov5", {"anchors": (((0.0, 9.0),),)}, "anchors that are not above 0 and finite"),
+        ("yolov5", {"anchors": (((float("inf"), 9.0),),)}, "anchors that are not above 0"),
         ("yolov5", {"outputs": ("z",)}, "head tensor 'z' is not an output"),
         ("yolov8", {"strides": (0, 8)}, "strides [0, 8], wanted 1 or more"),
         ("nanodet", {"extra": 1}, "extra 1 for family nanodet"),
@@ -76,3 +80,22 @@ def test_distances_are_four_times_as_many_as_bins(shape: tuple[int, ...]) -> Non
     head, shapes = HEADS["nanodet"]
     with pytest.raises(ModelError, match=r"head tensor 'c' is .*, wanted \[1, 24, 4·B\]"):
         spec(head, [*shapes[:2], shape, shapes[3]]).check(origin="x.onnx")
+
+
+def test_boxes_of_another_dtype_are_refused() -> None:
+    head, (shape,) = HEADS["yolov5"]
+    tensors = (TensorSpec("a", shape, "float16"),)
+    with pytest.raises(ModelError, match="head tensor 'a' is float16, wanted float32"):
+        ModelSpec("a model", InputSpec("image", 64, 96), tensors, head).check(origin="x.onnx")
+
+
+@pytest.mark.parametrize(("count", "fits"), [(0, False), (1, True), (256, True), (257, False)])
+def test_a_mask_has_as_many_classes_as_a_byte_can_number(count: int, fits: bool) -> None:
+    mask = MaskHead("street", "m", tuple(str(i) for i in range(count)))
+    tensors = (TensorSpec("m", (1, 16, 24), "uint8"),)
+    spec = ModelSpec("a model", InputSpec("image", 64, 96), tensors, masks=(mask,))
+    if fits:
+        spec.check(origin="x.onnx")
+    else:
+        with pytest.raises(ModelError, match=f"a mask of {count} classes, wanted 1 to 256"):
+            spec.check(origin="x.onnx")
