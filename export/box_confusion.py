@@ -20,10 +20,12 @@ class Matching:
     """``of_truth`` (N,): the found box that covers each true one, −1 missed, −2 a crowd.
 
     ``of_found`` (M,): the true box under each found one, −1 nothing there, −2 inside a crowd.
+    ``excused`` (M,): lies on a box of another class, but in a crowd of its own: no false alarm.
     """
 
     of_truth: NDArray[np.int64]
     of_found: NDArray[np.int64]
+    excused: NDArray[np.bool_]
 
 
 def match_boxes(
@@ -38,12 +40,12 @@ def match_boxes(
     First each found box takes the free true box of its own class that it overlaps most, as COCO
     counts; then what is left pairs across classes, the greatest overlap first; then a found box
     that lies by half or more in a crowd of its class (overlap over its own area, as COCO counts)
-    is left out.
+    is left out, or excused where it is paired already.
     """
     of_truth = np.where(crowd, NOT_COUNTED, MISSED).astype(np.int64)
     of_found = np.full(len(found), MISSED, np.int64)
     if not len(truth) or not len(found):
-        return Matching(of_truth, of_found)
+        return Matching(of_truth, of_found, np.zeros(len(found), np.bool_))
     overlap = iou_matrix(found, truth)  # (M, N)
     same = found_ids[:, None] == truth_ids[None]
     for i, row in enumerate(overlap):
@@ -57,22 +59,24 @@ def match_boxes(
             break
         if of_found[i] == MISSED and of_truth[j] == MISSED and not same[i, j]:
             of_truth[j], of_found[i] = i, j
-    regions = same & crowd[None]
     inside = _share_inside(found, truth) >= MATCH_IOU
-    of_found[(of_found == MISSED) & (inside & regions).any(axis=1)] = NOT_COUNTED
-    return Matching(of_truth, of_found)
+    in_crowd = (inside & same & crowd[None]).any(axis=1)
+    of_found[(of_found == MISSED) & in_crowd] = NOT_COUNTED
+    right = (of_found >= 0) & (truth_ids[of_found] == found_ids)
+    return Matching(of_truth, of_found, in_crowd & (of_found >= 0) & ~right)
 
 
 class BoxConfusion:
     """True classes by row, found classes by column, summed over all images.
 
     ``matrix`` (C + 1, C + 1): the last row counts found boxes where nothing is, the last column
-    true boxes that nothing covers.
+    true boxes that nothing covers. Excused boxes stand in it, and precision leaves them out.
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
         self.matrix = np.zeros((len(classes) + 1, len(classes) + 1), np.int64)
+        self._excused = np.zeros(len(classes) + 1, np.int64)
 
     def add(
         self,
@@ -88,6 +92,7 @@ class BoxConfusion:
         for found_id, j in zip(found_ids, matching.of_found, strict=True):
             if j == MISSED:
                 self.matrix[nothing, found_id] += 1
+        np.add.at(self._excused, found_ids[matching.excused], 1)
 
     def recall(self) -> dict[str, float | None]:
         """Share of the true boxes that a box of their class covers; None without truth."""
@@ -95,7 +100,7 @@ class BoxConfusion:
 
     def precision(self) -> dict[str, float | None]:
         """Share of the found boxes that lie on a true one of their class; None without any."""
-        return self._share(self.matrix.sum(axis=0))
+        return self._share(self.matrix.sum(axis=0) - self._excused)
 
     def _share(self, totals: NDArray[np.int64]) -> dict[str, float | None]:
         hits = np.diagonal(self.matrix)

@@ -3,8 +3,8 @@
 Masks: one confusion matrix over all images at the labels' own size, unlabelled pixels ignored; the
 mean is over all the data's classes, and one that the model does not know has 0.
 Boxes: COCO AP at score 0.01 and more, crowds ignored, classes that the model does not know left
-out; on CamVid the bicyclists are ignored for pedestrians. What was taken for what, recall and
-precision count at the model's own threshold, and there a bicyclist boxed as a pedestrian is wrong.
+out; on CamVid the bicyclists are ignored for pedestrians. Recall, precision and what was taken for
+what count at the model's own threshold; only the last shows bicyclists boxed as pedestrians.
 """
 
 from __future__ import annotations

@@ -238,19 +238,21 @@ class Pairs:
     matching: Matching
 
     def missed(self, known: set[int]) -> list[int]:
-        """True boxes of ``known`` classes that no box covers."""
+        """True boxes of ``known`` classes that no box covers, or only one that is excused."""
         return [
             j
             for j, i in enumerate(self.matching.of_truth)
-            if i == MISSED and int(self.truth_ids[j]) in known
+            if (i == MISSED or (i >= 0 and self.matching.excused[i]))
+            and int(self.truth_ids[j]) in known
         ]
 
     def false(self) -> list[int]:
-        """Found boxes where nothing is, or something else."""
+        """Found boxes where nothing is, or something else, unless excused."""
         return [
             i
             for i, j in enumerate(self.matching.of_found)
-            if j == MISSED or (j >= 0 and self.truth_ids[j] != self.found_ids[i])
+            if j == MISSED
+            or (j >= 0 and self.truth_ids[j] != self.found_ids[i] and not self.matching.excused[i])
         ]
 
 

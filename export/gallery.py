@@ -131,7 +131,8 @@ def _truth_marks(pairs: Pairs, names: Sequence[str], classes: ClassMap) -> list[
     marks: list[_Mark] = []
     for class_id, i in zip(pairs.truth_ids, pairs.matching.of_truth, strict=True):
         name = names[class_id]
-        if i == NOT_COUNTED or (i == MISSED and int(class_id) not in known):
+        uncovered = i == MISSED or (i >= 0 and pairs.matching.excused[i])
+        if i == NOT_COUNTED or (uncovered and int(class_id) not in known):
             marks.append((UNCOUNTED, "", True))
         elif i == MISSED:
             marks.append((MISSING, name, False))
@@ -144,11 +145,12 @@ def _truth_marks(pairs: Pairs, names: Sequence[str], classes: ClassMap) -> list[
 
 def _found_marks(pairs: Pairs, names: Sequence[str]) -> list[_Mark]:
     marks: list[_Mark] = []
-    for class_id, score, j in zip(
-        pairs.found_ids, pairs.scores, pairs.matching.of_found, strict=True
+    matching = pairs.matching
+    for class_id, score, j, excused in zip(
+        pairs.found_ids, pairs.scores, matching.of_found, matching.excused, strict=True
     ):
         label = f"{names[class_id]} {score:.0%}"
-        if j == NOT_COUNTED:
+        if j == NOT_COUNTED or excused:
             marks.append((UNCOUNTED, "", True))
         elif j == MISSED:
             marks.append((FALSE, label, False))

@@ -75,6 +75,22 @@ def test_what_lies_in_a_crowd_of_its_class_is_not_counted_and_the_crowd_is_not_m
     assert confusion.matrix.tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 0]]
 
 
+def test_a_box_on_another_class_in_a_crowd_of_its_own_is_shown_but_no_false_alarm() -> None:
+    # A rider, who is an ignored walker too, as CamVid's protocol has it.
+    rider = [(HERE, SIGN), (HERE, WALKER)]
+    matching = match(rider, [(HERE, WALKER), (FAR, WALKER)], [False, True])
+    assert matching.of_truth.tolist() == [0, NOT_COUNTED]
+    assert matching.of_found.tolist() == [0, MISSED]
+    assert matching.excused.tolist() == [True, False]
+    confusion = BoxConfusion(("car", "walker", "sign"))
+    confusion.add(np.array([SIGN, WALKER]), np.array([WALKER, WALKER]), matching)
+    assert confusion.matrix[SIGN].tolist() == [0, 1, 0, 0]
+    assert confusion.recall() == {"car": None, "walker": None, "sign": 0.0}
+    assert confusion.precision() == {"car": None, "walker": 0.0, "sign": None}
+    confusion.add(np.array([WALKER]), np.array([WALKER]), match([(HERE, WALKER)], [(HERE, WALKER)]))
+    assert confusion.precision()["walker"] == 0.5  # one right, one where nothing is
+
+
 def test_nothing_true_or_nothing_found_is_no_error() -> None:
     assert match([], [(HERE, CAR)]).of_found.tolist() == [MISSED]
     assert match([(HERE, CAR)], []).of_truth.tolist() == [MISSED]

@@ -50,6 +50,20 @@ def test_six_are_enough_and_of_a_video_neighbours_are_left_out() -> None:
     assert worst([1] * 100) == [0, 1, 2, 3, 4, 5]
 
 
+def test_a_rider_boxed_as_a_pedestrian_is_missed_but_no_false_alarm() -> None:
+    rider = annotation(CELL, 0)
+    ignored = {**annotation(CELL, 1), "iscrowd": 1}
+    shown = Detections(
+        CELL[None], np.ones(1, np.float32), np.ones(1, np.int32), np.full(1, -1, np.int32)
+    )
+    of = LabelledFrame("a", grey(75), None, [rider, ignored])
+    for known, missed in ((EVERY, 1), (ClassMap((-1, 1), {}, {}, (), ()), 0)):
+        scorer = FrameScorer(data(1, video=False), known)
+        scorer.add(0, of, Seen(shown, shown, ()))
+        assert [(f.missed, f.false) for f in scorer.worst()["boxes"]] == [(1, 0)] * missed
+        assert scorer.scores()["precision50"]["pedestrian"] is None
+
+
 def test_an_eye_sees_as_the_app_and_down_to_the_lowest_score(tmp_path: Path) -> None:
     model = tmp_path / "tiny.onnx"
     tiny_street(model)
