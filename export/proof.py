@@ -27,8 +27,9 @@ SCORE_LIMIT = 0.01
 MASK_LIMIT = 0.999
 """Required: IoU and score of matched boxes, share of equal labels in every frame's mask."""
 RAW_LIMIT = 1e-3
-"""Largest difference of a raw head, as a share of its largest value: float32 rounding through a
-deep net stays two orders of magnitude below it, a wrong mean or channel order far above."""
+"""Largest difference of a raw head, as a share of the largest value of the same channel and of 1 at
+least: float32 rounding through a deep net stays two orders of magnitude below it, a wrong mean or
+channel order far above. By channel, because scores stand beside pixels."""
 PROOF_CONF = 0.1
 """Boxes from this score on are compared: lower than the app shows, so that more of them count."""
 FEWEST_BOXES = 10
@@ -48,7 +49,7 @@ class Proof:
     min_iou: float
     max_score_difference: float
     raw_differences: dict[str, float]
-    """raw head → largest difference, as a share of its largest value."""
+    """raw head → largest difference, as a share of its channel's largest value."""
     mask_agreements: dict[str, float]
     failures: tuple[str, ...]
     doubts: tuple[str, ...]
@@ -58,7 +59,8 @@ class Proof:
         told = []
         for name, share in self.raw_differences.items():
             told.append(
-                f"raw {name}: largest difference {share:.1e} of its range (limit {RAW_LIMIT:g})"
+                f"raw {name}: largest difference {share:.1e} of a channel's range "
+                f"(limit {RAW_LIMIT:g})"
             )
         if self.boxes:
             told.append(
@@ -174,8 +176,9 @@ class _Comparison:
                 self._add_raw(name, wanted[name], raw[name])
 
     def _add_raw(self, name: str, wanted: Array, got: Array) -> None:
-        scale = max(float(np.abs(wanted).max()), 1.0)
-        share = float(np.abs(got - wanted).max()) / scale
+        channels = _by_channel(wanted)
+        scale = np.maximum(np.abs(channels).max(axis=1), 1.0)
+        share = float((np.abs(_by_channel(got) - channels).max(axis=1) / scale).max())
         if not share <= self.raw.get(name, 0.0):  # also where it is NaN
             self.raw[name] = share
         self.raw.setdefault(name, share)
@@ -237,7 +240,10 @@ class _Comparison:
     def _missed_limits(self) -> Iterator[str]:
         for name, share in self.raw.items():
             if not share <= RAW_LIMIT:
-                yield f"raw head {name} differs by {share:.3g} of its range, limit {RAW_LIMIT:g}"
+                yield (
+                    f"raw head {name} differs by {share:.3g} of a channel's range, "
+                    f"limit {RAW_LIMIT:g}"
+                )
         if self.unmatched:
             yield (
                 f"{self.unmatched} boxes have no partner with IoU >= {IOU_LIMIT:g} and a score "
@@ -258,6 +264,13 @@ class _Comparison:
         for name, array in first.items():
             if others and all(np.array_equal(o[name], array) for o in others):
                 yield f"output {name} is the same for different frames"
+
+
+def _by_channel(head: Array) -> Array:
+    """(channels, everything else): of (1, A, B) the shorter side, cells being more than numbers."""
+    if head.ndim == 3 and head.shape[1] > head.shape[2]:
+        head = head.transpose(0, 2, 1)
+    return head.reshape(head.shape[1] if head.ndim > 1 else 1, -1)
 
 
 def _agree(box: Box, other: tuple[np.int32, np.float32, Float]) -> bool:
