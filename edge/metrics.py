@@ -11,7 +11,7 @@ import json
 import math
 import os
 import resource
-import tempfile
+import secrets
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -197,15 +197,17 @@ def write_report(report: Mapping[str, Any], path: Path) -> None:
     Raises:
         SinkError: it cannot be written.
     """
-    temporary = ""
+    temporary: Path | None = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        # Not tempfile: its files are for their owner only, whatever the umask says.
+        beside = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        temporary = beside
         with os.fdopen(handle, "w") as file:
             json.dump(report, file, indent=2, allow_nan=False)
             file.write("\n")
-        Path(temporary).chmod(0o644)
         os.replace(temporary, path)
     except OSError as exc:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
         raise SinkError(f"metrics {path}: cannot be written: {exc.strerror}") from exc

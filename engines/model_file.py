@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -120,18 +120,20 @@ def write_atomically(data: bytes, path: Path) -> None:
     Raises:
         ModelError: the folder is missing or not writable, or the disk is full.
     """
-    temporary: str | None = None
+    temporary: Path | None = None
     try:
-        fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        # Not tempfile: its files are for their owner only, whatever the umask says.
+        beside = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        temporary = beside
         with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner can read
         os.replace(temporary, path)
     except OSError as exc:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         raise ModelError(f"{path}: cannot be written ({exc.strerror or exc}).") from exc
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from edge.metrics import (
 )
 from edge.table import frame_time_table
 from engines.errors import SettingsError, SinkError
+from engines.model_file import write_atomically
 
 NO_FRAMES = Counts(0, 0, 0, 0, 0, 0, 0)
 MS = 1_000_000
@@ -161,6 +163,18 @@ def test_the_report_is_written_whole_and_replaces_the_old_one(tmp_path: Path) ->
     write_report(report, path)
     assert json.loads(path.read_text()) == report
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.json"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_a_report_is_open_to_whom_the_umask_lets_in(umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        write_report({"fps": 1.0}, tmp_path / "metrics.json")
+        write_atomically(b"x", tmp_path / "a.onnx")
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {0o666 & ~umask}
 
 
 def test_a_report_that_cannot_be_written_says_so_and_leaves_no_scrap(tmp_path: Path) -> None:
