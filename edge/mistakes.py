@@ -11,6 +11,8 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from edge.sources.redact import redact
+
 Sections = Mapping[str, Mapping[str, FieldInfo]]
 
 _WANTED = {
@@ -20,7 +22,6 @@ _WANTED = {
     "int_from_float": "a whole number",
     "bool_type": "true or false",
     "string_type": "a text in quotes",
-    "string_unicode": "a text in UTF-8",
     "tuple_type": 'a list, such as ["a", "b"]',
     "is_instance_of": "a path in quotes",
     "path_type": "a path in quotes",
@@ -72,6 +73,9 @@ def _complaint(error: dict[str, Any], loc: list[str], key: str, sections: Sectio
     if error["type"] == "extra_forbidden":
         kind = "section" if len(loc) == 1 and isinstance(error["input"], dict) else "key"
         return f"unknown {kind}{_nearest(loc, sections)}"
+    if error["type"] == "string_unicode" and isinstance(error["input"], str):
+        name = redact(error["input"].encode("utf-8", "backslashreplace").decode())
+        return f'got "{name}", wanted a text in UTF-8: rename the file'
     got = _shown(key, error["input"])
     if error["type"] == "model_type":
         return f"got {got}, wanted a section: write [{key}] on a line of its own"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from edge.sinks.base import Sink
 from edge.sources.base import Source
+from edge.sources.options import Policy
 from edge.types import Detections, Image, Mask, Result
 
 
@@ -69,7 +70,7 @@ class Limits:
     ``frames`` counts rendered frames, ``seconds`` from the first capture.
     """
 
-    policy: Literal["auto", "drop", "wait"] = "auto"
+    policy: Policy = "auto"
     max_age_ms: float | None = None
     frames: int | None = None
     seconds: float | None = None

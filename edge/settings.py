@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 import engines
 from edge.display import display_answers
 from edge.mistakes import mistakes
+from edge.sources.options import Flip, Policy, RotateDeg
 from engines.errors import SettingsError
 
 if sys.version_info >= (3, 11):
@@ -28,10 +29,7 @@ SHIPPED_MODEL = Path(engines.__file__).resolve().parent / "models" / "street.onn
 """The network that comes with the project."""
 
 EngineName = Literal["auto", "openvino", "onnxruntime", "tensorrt", "replay"]
-Policy = Literal["auto", "drop", "wait"]
 Precision = Literal["default", "f32"]
-Flip = Literal["none", "horizontal", "vertical", "both"]
-RotateDeg = Literal[0, 90, 180, 270]
 
 _Fraction = Annotated[float, Field(ge=0, le=1)]
 _Positive = Annotated[float, Field(gt=0, le=1e9)]  # what clocks take: 1e9 s are 30 years

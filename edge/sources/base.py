@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from edge.types import Frame
+if TYPE_CHECKING:  # settings read the options of sources, and need no NumPy for that
+    from edge.types import Frame
 
 
 class Source(Protocol):

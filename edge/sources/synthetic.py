@@ -6,9 +6,10 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final
 
 from edge.scene import StreetScene
+from edge.sources.options import Policy
 from edge.types import Frame, Image
 from engines.errors import SettingsError
 
@@ -135,7 +136,7 @@ class SyntheticSource:
 
 
 def open_synthetic(
-    text: str, *, policy: Literal["auto", "drop", "wait"], stop: threading.Event, seed: int = 0
+    text: str, *, policy: Policy, stop: threading.Event, seed: int = 0
 ) -> SyntheticSource:
     """Open ``synthetic[:WxH[@FPS]]``; drawn on demand under the policy 'wait', else paced.
 

@@ -149,7 +149,16 @@ def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path) -> None:
         ("detect.conf", 2.0, "--conf: got 2.0, wanted 0 to 1"),
         ("pipeline.frames", -3, "--frames: got -3, wanted 1 or more"),
         ("pipeline.seconds", 1e300, "--seconds: got 1e+300, wanted 1e+09 or less"),
-        ("source.uri", "a\udcff.mp4", "--source: got a str, wanted a text in UTF-8"),
+        (
+            "source.uri",
+            "a\udcff.mp4",
+            '--source: got "a\\udcff.mp4", wanted a text in UTF-8: rename the file',
+        ),
+        (
+            "source.uri",
+            "rtsp://u:secret@h/\udcff",
+            '--source: got "rtsp://***@h/\\udcff", wanted a text in UTF-8: rename the file',
+        ),
         ("detect.classes", ["car", ""], "--classes: got '', wanted a text that is not empty"),
         ("source.policy", "x", '--policy: got \'x\', wanted "auto", "drop" or "wait"'),
     ],
