@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:  # settings read the options of sources, and need no NumPy for that
-    from edge.types import Frame
+from edge.types import Frame
 
 
 class Source(Protocol):

@@ -9,10 +9,11 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.sources import IMAGE_SUFFIXES
 from edge.sources.options import Policy, SourceOptions
@@ -83,20 +84,31 @@ def read_image(path: Path) -> Image:
     if data.size == 0:
         raise SourceError(f"{path}: the file is empty, wanted an image; copy it again")
     whole = _is_whole(data.tobytes())
-    image = None
+    image = raw = None
     if whole:
         level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         try:
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        except cv2.error:
-            image = None  # a size or format that the decoder refuses
+            image = _decoded(data, cv2.IMREAD_COLOR)
+            raw = _decoded(data, cv2.IMREAD_UNCHANGED) if image is None else None
         finally:
             cv2.utils.logging.setLogLevel(level)
+    if raw is not None and raw.dtype not in (np.uint8, np.uint16):
+        raise SourceError(
+            f"{path}: a picture of {raw.dtype}, wanted 8 or 16 bits a channel; convert it "
+            "(its range is not known here) or take it out"
+        )
     if image is None:
         what = "damaged or not an image" if whole else "the picture is cut off"
         raise SourceError(f"{path}: {what}, wanted a whole image; copy it again or take it out")
     image.flags.writeable = False
     return cast(Image, image)
+
+
+def _decoded(data: NDArray[np.uint8], mode: int) -> NDArray[Any] | None:
+    try:
+        return cv2.imdecode(data, mode)
+    except cv2.error:
+        return None  # a size or format that the decoder refuses
 
 
 def _is_whole(content: bytes) -> bool:

@@ -116,7 +116,7 @@ def test_a_damaged_image_in_the_middle_is_named_and_those_before_were_read(tmp_p
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.9])
-@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tif"])
 def test_an_image_that_was_cut_off_is_refused_not_filled_with_grey(
     tmp_path: Path, suffix: str, kept: float, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,6 +127,13 @@ def test_an_image_that_was_cut_off_is_refused_not_filled_with_grey(
     with pytest.raises(SourceError, match="wanted a whole image"):
         read_image(path)
     assert capfd.readouterr().err == ""
+
+
+def test_a_picture_of_numbers_that_are_no_grey_levels_is_told_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "depth.tif"
+    assert cv2.imwrite(str(path), np.ones((6, 8), np.float32))
+    with pytest.raises(SourceError, match="a picture of float32, wanted 8 or 16 bits a channel"):
+        read_image(path)
 
 
 def test_a_jpeg_with_bytes_after_its_end_is_whole(tmp_path: Path) -> None:
