@@ -176,7 +176,9 @@ def _onnxruntime() -> Iterator[Finding]:
         import onnxruntime
 
         providers = [
-            p.removesuffix("ExecutionProvider") for p in onnxruntime.get_available_providers()
+            p.removesuffix("ExecutionProvider")
+            for p in onnxruntime.get_available_providers()
+            if p != "AzureExecutionProvider"  # asks a service, runs nothing here
         ]
         text = f"default precision f32; has {', '.join(providers)}"
         yield Finding("engines", "onnxruntime", "ok", text)

@@ -106,6 +106,8 @@ def test_a_library_that_breaks_on_use_hides_nothing_else(
     assert "is there but broken: AttributeError" in found["engines", "openvino"].text
     assert found["engines", "openvino"].hint == "pip install --force-reinstall openvino"
     assert found["engines", "onnxruntime"].status == "ok"
+    assert "CPU" in found["engines", "onnxruntime"].text
+    assert "Azure" not in found["engines", "onnxruntime"].text
 
 
 @pytest.mark.parametrize(
