@@ -19,6 +19,7 @@ from engines.errors import ExportError, SettingsError
 from engines.model_file import sha256_of
 from export.camvid import CamVidSplit, Split, default_root, load_index
 from export.frames import COUNT, read_frames
+from export.outputs import check_output, write_output
 from export.parity import Limits, Parity, compare
 from export.report import TEST_LOG, EvaluationReport, log_test
 from export.scorer import Score
@@ -191,6 +192,8 @@ def verify(
     """
     if data and frames:
         raise SettingsError("--frames and --data are two ways to say on what: give one of them.")
+    if json_path is not None:
+        check_output(json_path, "--json")
     labelled = load_index(root or default_root(), split) if data else None
     if labelled is not None:
         labelled = replace(labelled, items=labelled.items[:limit])
@@ -200,10 +203,7 @@ def verify(
     )
     click.echo(table(report, parity, limits), err=True)
     if json_path is not None:
-        try:
-            json_path.write_text(json.dumps(report, indent=2) + "\n")
-        except OSError as exc:
-            raise ExportError(f"{json_path}: cannot be written ({exc.strerror}).") from exc
+        write_output(json_path, json.dumps(report, indent=2) + "\n", "--json")
     if parity.failures:
         raise ExportError(f"{b}: does not say what {a} says: {'; '.join(parity.failures)}.")
     if parity.doubts:

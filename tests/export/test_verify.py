@@ -363,3 +363,11 @@ def test_a_near_tie_that_nms_decides_otherwise_is_no_difference(tmp_path: Path) 
     assert parity.boxes is not None
     assert parity.boxes.boxes > 0
     assert parity.boxes.unmatched == 0
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_models_are_opened(
+    tmp_path: Path,
+) -> None:
+    missing = tmp_path / "none.onnx"  # opened first, it would be what is told
+    told = refusal(check(missing, missing, "--json", tmp_path / "no" / "r.json"))
+    assert "r.json: cannot be written" in told
