@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,14 @@ from export.graph import load_whole
 from export.trt_dla import RULES as DLA_RULES
 from export.trt_dla import Layer, check_dla, layers
 from export.trt_net import Finding, read_net
-from export.trt_operators import RELEASES, check_doubles, check_operators, check_opset, release
+from export.trt_operators import (
+    RELEASES,
+    check_doubles,
+    check_nodes,
+    check_operators,
+    check_opset,
+    release,
+)
 from export.trt_rules import check_restrictions
 from export.trt_shapes import (
     FORM,
@@ -103,7 +110,10 @@ def check_model(
     asked = list(check_inputs(model, profiles))
     fixed = {} if asked else fixed_shapes(model, profiles)
     net = read_net(model, origin=origin, fixed=fixed)
+    faults = list(check_nodes(net))
+    net = replace(net, nodes=tuple(n for n in net.nodes if not n.fault))
     findings = [
+        *faults,
         *check_opset(net, known),
         *asked,
         *check_operators(net, known),
@@ -121,7 +131,7 @@ def check_model(
     kept = len(kept_nodes(net))
     precision = "int8 in parts" if is_quantized(model) else _FP32
     if is_half(net):
-        precision = f"FP16{f', {kept} nodes kept in FP32 by name' if kept else ''}"
+        precision = "FP16" + (f", {kept} named to stay in FP32" if kept else "")
     return Report(
         release=trt,
         table=known.table,

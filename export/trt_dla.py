@@ -124,12 +124,9 @@ def _first(*reasons: str) -> str:
 
 def _clip(node: Node) -> str:
     low, high = node.constant(1), node.constant(2)
-    least = node.attribute("min") if low is None else float(low.reshape(-1)[0])
-    largest = node.attribute("max") if high is None else float(high.reshape(-1)[0])
-    return _first(
-        _plane(node),
-        "" if least == 0 and largest is not None else "clips other than at 0 and a constant",
-    )
+    at_zero = node.attribute("min") == 0 if low is None else not low.any()
+    held = node.attribute("max") is not None or high is not None
+    return _first(_plane(node), "" if at_zero and held else "clips other than at 0 and a constant")
 
 
 def _concat(node: Node) -> str:
@@ -200,7 +197,7 @@ def _lrn(node: Node) -> str:
 
 def _reduce(node: Node) -> str:
     held = node.constant(1)
-    axes = node.attribute("axes") if held is None else held.tolist()
+    axes = node.attribute("axes") if held is None else held.reshape(-1).tolist()
     batch = not axes or any(a in (0, -4) for a in axes)
     return _first(_plane(node), "reduces over the batch" if batch else "")
 
@@ -250,7 +247,7 @@ _RESIZES: Mapping[str, tuple[tuple[str, str], ...]] = {
 
 def _slice(node: Node) -> str:
     bounds = [node.constant(i) for i in (1, 2, 3, 4)]
-    axes = node.attribute("axes") if bounds[2] is None else bounds[2].tolist()
+    axes = node.attribute("axes") if bounds[2] is None else bounds[2].reshape(-1).tolist()
     given = [i for i in (1, 2, 3, 4) if node.input(i)]
     if any(bounds[i - 1] is None for i in given):
         return "has bounds that are computed"

@@ -37,6 +37,8 @@ TYPE_NAMES: dict[int, str] = {
     TensorProto.DOUBLE: "FP64",
 }
 """TensorRT's names of ONNX's element types; it has no others but quantised ones."""
+_OWN = ("", "ai.onnx")
+"""Names of ONNX's own domain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Scope:
     shapes: MutableMapping[str, Shape]
     constants: MutableMapping[str, onnx.TensorProto]
     """Initialisers, and what ``Constant`` nodes hold."""
+    made: MutableMapping[str, None]
+    """The tensors that there are so far, as the nodes run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +78,14 @@ class Node:
     opset: int
     depth: int
     """0 in the graph itself, 1 in a branch or loop body of it, and so on."""
+    fault: str = ""
+    """Why ONNX does not allow the node, of which nothing else can be said then; else empty."""
 
     @property
     def operator(self) -> str:
         """Operator type, with its domain where that is not ONNX's own."""
         domain = self.proto.domain
-        return self.proto.op_type if domain in ("", "ai.onnx") else f"{domain}:{self.proto.op_type}"
+        return self.proto.op_type if domain in _OWN else f"{domain}:{self.proto.op_type}"
 
     @property
     def schema(self) -> Any | None:
@@ -173,7 +179,8 @@ def read_net(
     name_nodes(model)
     opset = opset_of(model)
     outputs = tuple(model.graph.output)
-    scope = Scope(ChainMap(), ChainMap(), ChainMap())
+    _check_weights(model, origin=origin)
+    scope = Scope(ChainMap(), ChainMap(), ChainMap(), ChainMap())
     nodes = tuple(_walk(_inferred(model, origin=origin), scope, opset, prefix="", depth=0))
     folded = _fold(model, scope, origin=origin)
     readers: dict[str, list[Node]] = {}
@@ -233,15 +240,18 @@ def _walk(
             scope.types[info.name] = kind.elem_type
         if kind.HasField("shape"):
             scope.shapes[info.name] = shape_of(info)
+    scope.made.update(dict.fromkeys(i.name for i in graph.input))
     for tensor in graph.initializer:
+        scope.made[tensor.name] = None
         scope.types[tensor.name] = tensor.data_type
         scope.shapes[tensor.name] = tuple(tensor.dims)
         scope.constants[tensor.name] = tensor
     for i, proto in enumerate(graph.node):
         name = prefix + (proto.name or f"{proto.op_type}_{i}")
-        node = Node(proto, scope, name, opset, depth)
+        node = Node(proto, scope, name, opset, depth, _fault(proto, scope, opset))
+        scope.made.update(dict.fromkeys(proto.output))
         _bind(node)
-        if proto.op_type == "Constant" and proto.output:
+        if proto.op_type == "Constant" and proto.output and not node.fault:
             held = _held(node)
             if held is not None:
                 scope.constants[proto.output[0]] = held
@@ -252,8 +262,40 @@ def _walk(
                     ChainMap({}, scope.types),
                     ChainMap({}, scope.shapes),
                     ChainMap({}, scope.constants),
+                    ChainMap({}, scope.made),
                 )
                 yield from _walk(inner, inside, opset, prefix=f"{name}/", depth=depth + 1)
+
+
+def _fault(proto: onnx.NodeProto, scope: Scope, opset: int) -> str:
+    for name in proto.input:
+        if name and name not in scope.made:
+            return f"reads {name!r}, which nothing before it makes"
+    if any(a.HasField("g") or a.graphs for a in proto.attribute):
+        return ""  # the nodes inside are looked at themselves
+    if proto.domain not in _OWN or not onnx.defs.has(proto.op_type, opset, ""):
+        return ""  # told as an unknown operator
+    plain = onnx.NodeProto()
+    plain.CopyFrom(proto)
+    plain.domain = ""
+    context = type(onnx.checker.DEFAULT_CONTEXT)()
+    context.ir_version, context.opset_imports = onnx.IR_VERSION, {"": opset}
+    try:
+        onnx.checker.check_node(plain, context)
+    except (onnx.checker.ValidationError, ValueError) as exc:
+        return f"is not valid ONNX: {first_line(exc)}"
+    return ""
+
+
+def _check_weights(model: onnx.ModelProto, *, origin: str) -> None:
+    for tensor in model.graph.initializer:
+        try:
+            numpy_helper.to_array(tensor)
+        except (ValueError, TypeError, KeyError) as exc:
+            raise ExportError(
+                f"{origin}: its weights {tensor.name!r} are broken: {first_line(exc)}. Export the "
+                "model again."
+            ) from exc
 
 
 def _bind(node: Node) -> None:

@@ -106,6 +106,15 @@ def check_opset(net: Net, trt: Release) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def check_nodes(net: Net) -> Iterator[Finding]:
+    """Nodes that ONNX itself does not allow."""
+    for node in net.nodes:
+        if node.fault:
+            yield Finding(
+                "error", "onnx", node.name, node.operator, node.fault, "export the model again"
+            )  # fmt: skip
+
+
 def check_operators(net: Net, trt: Release) -> Iterator[Finding]:
     """Each node's operator, and the types of the data that it computes with."""
     for node in net.nodes:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from export.trt_net import Finding, Net, Node, Shape, shape_of
 from export.trt_operators import Release
 
@@ -219,7 +221,7 @@ def _resize_axes(node: Node) -> Iterator[Fault]:
 
 def _k(node: Node) -> Iterator[Fault]:
     held = node.constant(1) if len(node.proto.input) > 1 else node.attribute("k")
-    k = 0 if held is None else int(held if isinstance(held, int) else held.reshape(-1)[0])
+    k = int(np.max(held, initial=0)) if held is not None else 0
     if k >= _LARGEST_K:
         yield f"asks for the best {k}, wanted fewer than {_LARGEST_K}", "ask for fewer"
 

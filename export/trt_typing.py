@@ -218,6 +218,8 @@ def _beyond(values: Array) -> Array:
 def _to_the_end(node: Node, values: Array, *, ends: bool) -> bool:
     """Whether each large bound lies where its slice ends, or begins, anyway."""
     steps = node.constant(4)
+    if steps is not None and steps.shape != values.shape:
+        return False
     forward = np.ones(values.shape, bool) if steps is None else steps > 0
     upper = forward == ends  # ends of a forward slice and starts of a backward one lie above
     meant = np.where(upper, values > _INT32.max, values < _INT32.min)

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from edge.settings import SHIPPED_MODEL
-from engines.errors import ExportError, ModelError, SettingsError
+from engines.errors import ExportError, ModelError, OutriderError, SettingsError
 from engines.model_file import sha256_of
 from export.check_tensorrt import check_file, check_model, check_tensorrt, lines
 from export.fp16 import KEPT_KEY, convert_file
 from export.graph import fold_constants, name_nodes
 from export.trt_net import shape_of
-from export.trt_operators import RELEASES
+from export.trt_operators import RELEASES, release
 from export.trt_shapes import Profile, inputs_of
 from export.typed import to_float16
 from tests.export.planted import pictures
@@ -277,6 +277,26 @@ def text_input(made: onnx.ModelProto) -> None:
     made.graph.input.append(helper.make_tensor_value_info("words", kind, [1]))
 
 
+def reads_what_nobody_makes(made: onnx.ModelProto) -> None:
+    at(made, "relu").input[0] = "nothing"
+
+
+def out_of_order(made: onnx.ModelProto) -> None:
+    nodes = list(made.graph.node)
+    del made.graph.node[:]
+    made.graph.node.extend([*nodes[:2], nodes[3], nodes[2], *nodes[4:]])
+
+
+def attribute_missing(made: onnx.ModelProto) -> None:
+    del at(made, "best").attribute[:]
+    del at(made, "boxes").attribute[:]
+
+
+def attribute_of_another_type(made: onnx.ModelProto) -> None:
+    del at(made, "pool").attribute[:]
+    at(made, "pool").attribute.append(helper.make_attribute("kernel_shape", "wide"))
+
+
 FAULTS: dict[Callable[[onnx.ModelProto], None], list[tuple[str, str]]] = {
     unknown_operator: [("operator", "relu")],
     plugin: [("operator", "relu")],
@@ -301,6 +321,10 @@ FAULTS: dict[Callable[[onnx.ModelProto], None], list[tuple[str, str]]] = {
     sixteen_bits: [("type", "short"), ("type", "rounded")],
     output_declared_otherwise: [("typing", "output boxes")],
     text_input: [("type", "input words")],
+    reads_what_nobody_makes: [("onnx", "relu")],
+    out_of_order: [("onnx", "relu")],
+    attribute_missing: [("onnx", "boxes")],
+    attribute_of_another_type: [("onnx", "pool")],
 }
 """What is planted, and what is to be found: nothing less, nothing more."""
 
@@ -334,7 +358,7 @@ def test_an_island_that_the_file_names_is_none() -> None:
     island(made)
     report = check(made)
     assert report.findings == ()
-    assert report.precision == "FP16, 1 nodes kept in FP32 by name"
+    assert report.precision == "FP16, 1 named to stay in FP32"
 
 
 @pytest.mark.parametrize("text", ["no JSON", "[1]"])
@@ -501,6 +525,43 @@ def test_one_float32_among_the_half_ones_is_always_found(steps: list[int], where
 def _reader(made: onnx.ModelProto, value: str) -> str:
     reader: str = next(n.name for n in made.graph.node if value in n.input)
     return reader
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_damaged_file_is_reported_or_refused_and_never_a_fault_of_ours(
+    data: st.DataObject,
+) -> None:
+    made = chain(data.draw(st.sampled_from([F, H])), data.draw(CHAINS))
+    for _ in range(data.draw(st.integers(1, 3))):
+        node = data.draw(st.sampled_from(list(made.graph.node)))
+        damage = data.draw(st.sampled_from(["operator", "input", "output", "attribute", "weight"]))
+        if damage == "operator":
+            node.op_type = data.draw(st.sampled_from(sorted(release("11.4").operators)))
+        elif damage in ("input", "output"):
+            names = node.input if damage == "input" else node.output
+            del names[data.draw(st.integers(0, 3)) :]
+        elif damage == "attribute":
+            name = data.draw(st.sampled_from(["axis", "axes", "kernel_shape", "to", "mode"]))
+            value: Any = data.draw(st.sampled_from([7, -9, "text", [3], [1.5], 0.0]))
+            node.attribute.append(helper.make_attribute(name, value))
+        elif made.graph.initializer:
+            tensor = data.draw(st.sampled_from(list(made.graph.initializer)))
+            shape = data.draw(st.sampled_from([(), (0,), (2,), (1, 4, 2)]))
+            kind = data.draw(st.sampled_from([np.int64, np.float32, np.float16, np.uint8]))
+            tensor.CopyFrom(numpy_helper.from_array(np.zeros(shape, kind), tensor.name))
+    try:
+        said = lines(check(made, data.draw(st.sampled_from(list(RELEASES))), dla=True))
+    except OutriderError as exc:
+        said = [str(exc)]
+    assert "graph " in said[0] or said[0].startswith("a test: ")
+
+
+def test_broken_weights_are_refused_by_name() -> None:
+    made = street()
+    made.graph.initializer[0].raw_data = b"123"
+    with pytest.raises(ExportError, match="a test: its weights 'w' are broken"):
+        check(made)
 
 
 # The command
