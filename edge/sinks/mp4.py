@@ -175,7 +175,10 @@ class Mp4Sink:
 
     def _error(self, exc: BaseException) -> SinkError:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-        return SinkError(f"{self.name}: cannot be written: {reason}; what was written is playable")
+        # the second fragment is begun when the first is out
+        whole = self._last_pts * TIME_BASE >= 2 * Fraction(FRAGMENT_US, 1_000_000)
+        kept = "; what was written is playable" if whole else ""
+        return SinkError(f"{self.name}: cannot be written: {reason}{kept}")
 
     def _open(self, image: Image) -> None:
         # H.264 with 4:2:0 colour has even sides only; an odd last row or column is cut off.
