@@ -1,7 +1,7 @@
 """Few-shot trainings compared: a table and a plot of finished runs; it trains and scores nothing.
 
 Run it as ``python -m export.fewshot --plot docs/fewshot.png RUN...`` on the folders that
-``edge-export train`` wrote. Runs that differ by their seed alone make one row of the summary.
+``edge-export train`` wrote. Runs of one way and length make one row of the summary.
 """
 
 from __future__ import annotations
@@ -100,18 +100,17 @@ def read_run(folder: Path) -> Run:
 
 
 def in_order(runs: Sequence[Run]) -> list[Run]:
-    """By way and seed, as the table and the plot show them."""
-    return sorted(runs, key=lambda r: (WAYS.index(r.way), r.recipe["seed"]))
+    """By way, length and seed, as the table and the plot show them."""
+    return sorted(runs, key=lambda r: (WAYS.index(r.way), r.recipe["epochs"], r.recipe["seed"]))
 
 
 def table(runs: Sequence[Run], *, init: str) -> str:
-    """Markdown: mean and spread by way, then every run with its command."""
-    lines = ["| way | runs | mIoU on val | AP50 on val |", "|---|---|---|---|"]
-    for way in WAYS:
-        mine = [r for r in runs if r.way == way]
-        if mine:
-            cells = [_spread([r.last[k] for r in mine]) for k in ("val_miou", "val_ap50")]
-            lines.append(f"| {way} | {len(mine)} | {cells[0]} | {cells[1]} |")
+    """Markdown: mean and spread by way and length, then every run with its command."""
+    lines = ["| way | epochs | runs | mIoU on val | AP50 on val |", "|---|---|---|---|---|"]
+    for way, epochs in dict.fromkeys((r.way, r.recipe["epochs"]) for r in in_order(runs)):
+        mine = [r for r in runs if (r.way, r.recipe["epochs"]) == (way, epochs)]
+        cells = [_spread([r.last[k] for r in mine]) for k in ("val_miou", "val_ap50")]
+        lines.append(f"| {way} | {epochs} | {len(mine)} | {cells[0]} | {cells[1]} |")
     lines += ["", "| way | seed | mIoU | AP | AP50 | command |", "|---|---|---|---|---|---|"]
     for run in in_order(runs):
         cells = [f"{run.last[k]:.3f}" for k in SCORES]
@@ -149,7 +148,10 @@ def plot(runs: Sequence[Run], path: Path) -> None:
                 marker=".", label=None if run.way in named else run.way,
             )  # fmt: skip
             named.add(run.way)
-        axis.set(xlabel="epoch", title=title, ylim=(0, None))
+        axis.set(xlabel="epoch", title=title, ylim=(0, None), xscale="log")
+        shown = sorted({epoch for run in runs for epoch in run.scores})
+        axis.set_xticks(shown, labels=[str(epoch) for epoch in shown], minor=False)
+        axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0].legend()
     png = io.BytesIO()

@@ -61,20 +61,23 @@ def test_runs_become_a_table_of_ways_and_seeds_and_a_plot(tmp_path: Path) -> Non
         make_run(tmp_path / "a", SHOT, miou=0.6),
         make_run(tmp_path / "b", replace(SHOT, seed=1), miou=0.4),
         make_run(tmp_path / "c", scratch, miou=0.3),
+        make_run(tmp_path / "e", replace(scratch, epochs=8), miou=0.35),
         make_run(tmp_path / "d", replace(SHOT, freeze=""), miou=0.7),
     ]
     picture = tmp_path / "plot.png"
     result = CliRunner().invoke(main, [*map(str, folders), "--plot", str(picture)])
     assert result.exit_code == 0, result.exception
-    rows = [line.split(" | ")[:4] for line in result.output.splitlines()]
+    rows = [line.split(" | ")[:5] for line in result.output.splitlines()]
     # mean 0.5 of 0.4 and 0.6, whose sample deviation is √(2 · 0.1²) = 0.141
-    assert rows[2:5] == [
-        ["| from scratch", "1", "0.300", "0.200 |"],
-        ["| frozen", "2", "0.500 ± 0.141", "0.200 ± 0.000 |"],
-        ["| fine-tuned", "1", "0.700", "0.200 |"],
+    assert rows[2:6] == [
+        ["| from scratch", "4", "1", "0.300", "0.200 |"],
+        ["| from scratch", "8", "1", "0.350", "0.200 |"],
+        ["| frozen", "4", "2", "0.500 ± 0.141", "0.200 ± 0.000 |"],
+        ["| fine-tuned", "4", "1", "0.700", "0.200 |"],
     ]
-    assert [row[:3] for row in rows[8:]] == [
+    assert [row[:3] for row in rows[9:]] == [
         ["| from scratch", "2", "0.300"],
+        ["| from scratch", "2", "0.350"],
         ["| frozen", "1", "0.400"],
         ["| frozen", "2", "0.600"],
         ["| fine-tuned", "2", "0.700"],
