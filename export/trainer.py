@@ -41,11 +41,21 @@ class Kept:
 
 
 class Trainer:
-    """The state of one training: network, its average, optimiser, epoch."""
+    """The state of one training: network, its average, optimiser, epoch.
+
+    Raises:
+        ExportError: the images of an epoch do not fill a batch.
+    """
 
     def __init__(self, recipe: Recipe, data: TrainingSet, *, device: torch.device) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.data, self.device = recipe, data, device
+        images = len(self.order(torch.Generator()))
+        if images < recipe.batch:
+            raise ExportError(
+                f"an epoch of {images} images does not fill a batch of {recipe.batch}. Ask for "
+                f"more images or a smaller --batch."
+            )
         classes = Classes.parse(recipe.box_classes, recipe.mask_classes)
         net = StreetNet(box_classes=classes.boxes.names, mask_classes=classes.mask.names)
         self.net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

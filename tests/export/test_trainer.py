@@ -199,6 +199,12 @@ def test_each_term_changes_what_is_learnt(root: Path, option: dict[str, float]) 
         assert masks[1] > masks[0] * 1.1
 
 
+def test_fewer_images_than_a_batch_are_refused(root: Path) -> None:
+    assert of_recipe(root, batch=4).epoch == 0  # the four frames of the set
+    with pytest.raises(ExportError, match="an epoch of 4 images does not fill a batch of 5"):
+        of_recipe(root, batch=5)
+
+
 def test_without_photographs_an_epoch_is_every_synthetic_frame(root: Path) -> None:
     data = load_training_set(root, Wanted((), 4, 0), device=CPU)
     trainer = Trainer(replace(TINY, splits=(), synthetic=4), data, device=CPU)
