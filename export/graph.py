@@ -113,11 +113,19 @@ def name_nodes(model: onnx.ModelProto) -> None:
 def fold_constants(model: onnx.ModelProto, *, origin: str) -> None:
     """Compute what does not depend on the input: shape arithmetic would lose digits in half.
 
-    ``Constant`` nodes become initialisers too.
+    ``Constant`` nodes become initialisers too. A shape that is found may make the next one
+    constant (a Resize by computed scales), so it goes on until nothing folds any more.
 
     Raises:
         ExportError: the graph's types cannot be known.
     """
+    before = -1
+    while len(model.graph.node) != before:
+        before = len(model.graph.node)
+        _fold_once(model, origin=origin)
+
+
+def _fold_once(model: onnx.ModelProto, *, origin: str) -> None:
     infos = _tensor_infos(model, origin=origin)
     graph = model.graph
     known = {t.name: numpy_helper.to_array(t) for t in graph.initializer}

@@ -325,11 +325,8 @@ def _fold(model: onnx.ModelProto, scope: Scope, *, origin: str) -> frozenset[str
     """What nodes compute from constants alone; shapes that follow from it go to ``scope``."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
-    before = -1
     try:
-        while len(made.graph.node) != before:  # a shape found may make the next one constant
-            before = len(made.graph.node)
-            fold_constants(made, origin=origin)
+        fold_constants(made, origin=origin)
     except ExportError:  # contradictions are findings, and told as such; nothing folds then
         return frozenset()
     for info in _inferred(made, origin=origin).value_info:

@@ -380,6 +380,24 @@ def test_shape_arithmetic_is_done_beforehand() -> None:
     assert run_half(made).shape == (1, 6401, 32, 3)
 
 
+def test_shapes_behind_a_resize_whose_scales_are_computed_are_done_beforehand_too() -> None:
+    model = graph(
+        [
+            node("Mul", ["half", "four"], "scales"),  # only when this is known...
+            node("Resize", ["x", "", "scales"], "big"),
+            node("Shape", ["big"], "shape"),  # ...is this
+            node("Expand", ["one", "shape"], "grid"),
+            node("Add", ["big", "grid"], "y"),
+        ],
+        (1, 64, 64, 3),
+        half=np.array([1, 0.5, 0.5, 1], np.float32),
+        four=np.array([1, 4, 4, 1], np.float32),
+        one=np.array([1], np.float32),
+    )
+    fold_constants(model, origin="a test")
+    assert [n.op_type for n in model.graph.node] == ["Cast", "Resize", "Add"]
+
+
 def test_an_output_that_is_constant_stays(tmp_path: Path) -> None:
     model = graph([node("Relu", ["x"], "y")], (1, 32, 32, 3), fixed=np.array([1], np.float32))
     model.graph.output.append(helper.make_tensor_value_info("fixed", F, [1]))
