@@ -109,15 +109,19 @@ class Bench:
 
     def bare(self, images: Sequence[Image], peers: Sequence[Path]) -> dict[str, Cost]:
         """The engine alone at its default precision and at f32, and the peers', in turn."""
+        works: dict[str, Callable[[], object]] = {}
         engines = {"default": self.open(), "f32": self.open(precision="f32")}
         try:
             for engine in engines.values():
                 _fill(engine, images[0])
-            works = {name: run_once(engine) for name, engine in engines.items()}
+            works |= {name: run_once(engine) for name, engine in engines.items()}
             works |= {str(peer): _peer(peer, self.threads) for peer in peers}
             return costs(works, calls=40)
         finally:
-            for engine in engines.values():
+            # The last opened goes first: OpenVINO gives this thread a stack for signals with each
+            # model and takes back the one before, which must still be there.
+            works.clear()
+            for engine in reversed(engines.values()):
                 engine.close()
 
     def stages(self, images: Sequence[Image]) -> dict[str, Cost]:
