@@ -38,7 +38,7 @@ from engines import open_engine
 from engines.base import Engine
 from engines.errors import ModelError, SourceError
 from engines.model_file import load_model
-from engines.openvino import import_openvino
+from engines.openvino import compile_apart, import_openvino
 from engines.replay import record
 
 OWN_WORK_MS = 2.0
@@ -109,19 +109,15 @@ class Bench:
 
     def bare(self, images: Sequence[Image], peers: Sequence[Path]) -> dict[str, Cost]:
         """The engine alone at its default precision and at f32, and the peers', in turn."""
-        works: dict[str, Callable[[], object]] = {}
         engines = {"default": self.open(), "f32": self.open(precision="f32")}
         try:
             for engine in engines.values():
                 _fill(engine, images[0])
-            works |= {name: run_once(engine) for name, engine in engines.items()}
+            works = {name: run_once(engine) for name, engine in engines.items()}
             works |= {str(peer): _peer(peer, self.threads) for peer in peers}
             return costs(works, calls=40)
         finally:
-            # The last opened goes first: OpenVINO gives this thread a stack for signals with each
-            # model and takes back the one before, which must still be there.
-            works.clear()
-            for engine in reversed(engines.values()):
+            for engine in engines.values():
                 engine.close()
 
     def stages(self, images: Sequence[Image]) -> dict[str, Cost]:
@@ -299,7 +295,7 @@ def _peer(path: Path, threads: int | None) -> Callable[[], object]:
         options["INFERENCE_NUM_THREADS"] = threads
     rng = np.random.default_rng(0)
     try:
-        compiled = openvino.Core().compile_model(str(path), "CPU", options)
+        compiled = compile_apart(openvino.Core(), str(path), options)
         if any(port.partial_shape.is_dynamic for port in compiled.inputs):
             raise ModelError(
                 f"--peer {path}: has an input whose shape is open, and nothing says which to time; "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,8 +77,19 @@ def open_openvino(path: Path, options: EngineOptions) -> OpenVinoEngine:
         origin=str(path),
     )
     with foreign_errors(f"{path}: OpenVINO cannot compile it"):
-        compiled = core.compile_model(graph, "CPU", config)
+        compiled = compile_apart(core, graph, config)
     return OpenVinoEngine(compiled, spec, slots=options.slots, quantized=is_quantized(model))
+
+
+def compile_apart(core: ov.Core, graph: Any, config: dict[str, Any]) -> ov.CompiledModel:
+    """Compile for the CPU on a thread that ends.
+
+    Compiling gives its thread a stack for signals, and releasing the model takes it back, in
+    whatever order models are released: a stack that was gone stayed with the main thread, and the
+    next signal ended the process.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(core.compile_model, graph, "CPU", config).result()
 
 
 class OpenVinoEngine:
