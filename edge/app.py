@@ -177,7 +177,7 @@ def _open_network(settings: Settings, asked_to_stop: threading.Event) -> Network
     opened: list[Engine] = []
 
     def close() -> None:
-        for engine in reversed(opened):
+        for engine in opened:
             engine.close()
 
     m, d = settings.model, settings.detect

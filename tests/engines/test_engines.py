@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -103,6 +104,28 @@ def test_slots_have_memory_of_their_own(opened: Open) -> None:
     one, two = engine.wait(0)["labels"], engine.wait(1)["labels"]
     assert one[0, 10, 10] == 3
     assert two[0, 10, 10] == 8
+
+
+class _SignalStack(ctypes.Structure):
+    """``stack_t`` of sigaltstack(2)."""
+
+    _fields_ = (("sp", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+def _signal_stack() -> tuple[int | None, int]:
+    stack = _SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+    return stack.sp, stack.size
+
+
+def test_the_stack_that_the_caller_takes_signals_on_stays_its_own(opened: Open) -> None:
+    # A library that lends its own and takes it back out of turn leaves one that is gone: the next
+    # signal would end the process.
+    before = _signal_stack()
+    first, second = opened(), opened()
+    run(first, scenes()[0])
+    run(second, scenes()[0])
+    assert _signal_stack() == before
 
 
 def test_inputs_and_outputs_stay_at_one_place_and_outputs_are_read_only(opened: Open) -> None:
