@@ -93,11 +93,6 @@ class Classes:
             )
         return made
 
-    @property
-    def are_camvids(self) -> bool:
-        """Whether both are CamVid's own."""
-        return not (self.boxes.text or self.mask.text)
-
     def label_table(self) -> NDArray[np.uint8]:
         """Label (256,) of each of CamVid's; IGNORE for pixels that no class takes."""
         table = np.full(256, IGNORE, np.uint8)

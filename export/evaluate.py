@@ -17,10 +17,10 @@ from typing import Any, Literal
 import click
 from click.core import ParameterSource
 
-from edge.adopt_cache import adopted
+from edge.adopt_cache import runnable
 from engines import open_engine
 from engines.errors import ExportError, SettingsError
-from engines.model_file import find_spec, sha256_of
+from engines.model_file import sha256_of
 from export.camvid import Split, default_root
 from export.class_map import ALIASES, class_map, parse_renames
 from export.coco_json import coco_data
@@ -101,9 +101,7 @@ def score(
     progress: bool = False,
 ) -> EvaluationReport:
     """Score a model file on any labelled data; raises as ``evaluate_model`` does."""
-    runs = path
-    if path.suffix == ".onnx" and find_spec(path) is None:
-        runs = adopted(path, None if data.frames is None else str(data.frames))
+    runs = runnable(path, None if data.frames is None else str(data.frames))
     opened = open_engine(runs, engine=engine, precision=precision)
     try:
         classes = class_map(opened.spec, data, renames, origin=str(path))

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.types import Image
-from export.camvid import BOX_CLASSES, CLASSES, IGNORE, Split, load_index
+from export.camvid import CLASSES, IGNORE, Split, load_index
+from export.class_set import Classes, ClassSet
 from export.scores import with_bicyclists_ignored
 
 SYNTHETIC_WH = (960, 540)
@@ -74,29 +75,47 @@ def annotation(xyxy: NDArray[np.float32], class_id: int) -> dict[str, Any]:
     }
 
 
-def camvid_data(root: Path, split: Split) -> LabelledData:
+def camvid_data(root: Path, split: Split, classes: Classes | None = None) -> LabelledData:
     """CamVid by its protocol: crowds ignored, and for pedestrians the bicyclists too.
+
+    In ``classes``, which choose and merge CamVid's own, where they are given.
 
     Raises:
         ExportError: the folder is missing, or its files do not fit together.
     """
+    classes = classes or Classes.parse()
     index = load_index(root, split)
-    coco = with_bicyclists_ignored(index.coco)
-    own = {c["id"]: BOX_CLASSES.index(c["name"]) + 1 for c in coco["categories"]}
+    table = classes.label_table()
     of_image: dict[int, list[dict[str, Any]]] = {}
-    for entry in coco["annotations"]:
-        mine = {**entry, "category_id": own[entry["category_id"]]}
-        of_image.setdefault(entry["image_id"], []).append(mine)
+    for entry in merged(index.coco, classes.boxes):
+        of_image.setdefault(entry["image_id"], []).append(entry)
 
     def load(i: int) -> LabelledFrame:
         item = index.items[i]
         boxes = of_image.get(item.image_id, [])
-        return LabelledFrame(item.image_path.name, item.image(), item.labels(), boxes)
+        return LabelledFrame(item.image_path.name, item.image(), table[item.labels()], boxes)
 
     return LabelledData(
-        "camvid", len(index.items), load, CLASSES, IGNORE, BOX_CLASSES, split,
+        "camvid", len(index.items), load, classes.mask.names, IGNORE, classes.boxes.names, split,
         frames=root / "images" / split, video=True,
     )  # fmt: skip
+
+
+def merged(coco: Mapping[str, Any], classes: ClassSet) -> list[dict[str, Any]]:
+    """CamVid's boxes in the classes of ``classes``, categories from 1; others are left out.
+
+    A bicyclist is an ignored pedestrian too, except where one class takes in both.
+    """
+    both = with_bicyclists_ignored(coco)
+    name_of = {c["id"]: c["name"] for c in coco["categories"]}
+    rider = classes.index_of("bicyclist")
+    annotations: list[dict[str, Any]] = []
+    for i, entry in enumerate(both["annotations"]):
+        mine = classes.index_of(name_of[entry["category_id"]])
+        added = i >= len(coco["annotations"])
+        if mine is not None and not (added and mine == rider):
+            annotations.append({**entry, "category_id": mine + 1})
+    return annotations
 
 
 def synthetic_data() -> LabelledData:

@@ -17,13 +17,14 @@ from export.camvid import Split, default_root, load_index
 from export.checkpoint import load_checkpoint, save_checkpoint
 from export.class_set import Classes
 from export.dataset import Wanted, load_training_set
-from export.evaluate import evaluate_model
+from export.evaluate import score
+from export.labelled import camvid_data
 from export.onnx_file import export_onnx
 from export.paste import OBJECTS
 from export.recipe import Recipe
+from export.scores import mean
 from export.trainer import Kept, Trainer
 from export.training_log import TrainingLog
-from export.val_score import score_classes
 
 SPLITS: tuple[Split, ...] = ("train", "val")
 """What may be trained on."""
@@ -275,12 +276,10 @@ def score_on_val(
     Val is a fair judge only of a training that left it out.
     """
     export_onnx(checkpoint, candidate)
-    if not classes.are_camvids:
-        return score_classes(candidate, classes, root=root, split="val")
-    report = evaluate_model(candidate, root=root, split="val")
-    ap50 = [v for v in (report.ap50 or {}).values() if v is not None]
+    data = camvid_data(root, "val", classes)
+    report = score(candidate, data, renames={}, engine="auto", precision="f32")
     return {
         "val_miou": report.miou or 0.0,
         "val_ap": report.ap or 0.0,
-        "val_ap50": sum(ap50) / max(len(ap50), 1),
+        "val_ap50": mean((report.ap50 or {}).values()) or 0.0,
     }

@@ -12,12 +12,11 @@ from export.class_set import Classes, ClassSet
 def test_nothing_said_is_camvids_own() -> None:
     classes = Classes.parse()
     assert (classes.boxes.names, classes.mask.names) == (BOX_CLASSES, CLASSES)
-    assert classes.are_camvids
     assert classes.label_table()[:12].tolist() == list(range(12))
-    assert Classes.parse(",".join(BOX_CLASSES)).are_camvids
-    assert not Classes.parse("car").are_camvids
+    assert Classes.parse(",".join(BOX_CLASSES)) == classes
+    assert Classes.parse("car") != classes
     # the same names in another order are another set
-    assert not Classes.parse("sign,bicyclist,pedestrian,car").are_camvids
+    assert Classes.parse("sign,bicyclist,pedestrian,car") != classes
 
 
 def test_classes_are_chosen_merged_and_the_rest_taken_together() -> None:
