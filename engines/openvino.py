@@ -105,6 +105,8 @@ class OpenVinoEngine:
         self._requests: list[ov.InferRequest] = []
         with foreign_errors("OpenVINO cannot set up its requests"):
             hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+            self.streams = int(compiled.get_property("NUM_STREAMS"))
+            """How many slots can run at the same time."""
             for _ in range(slots):
                 request = compiled.create_infer_request()
                 image = request.get_tensor(spec.input.name).data

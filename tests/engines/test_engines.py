@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from engines import ENGINES, open_engine
 from engines.base import Engine
 from engines.errors import EngineError, EngineMismatch, ModelError, SettingsError
+from engines.openvino import open_openvino
 from engines.replay import SUFFIX, record
+from engines.seam import EngineOptions
 from engines.spec import ModelSpec
 from tests.tiny_models import TINY_MODELS, grey, paint, tiny_street, tiny_yolov8
 
@@ -284,3 +286,16 @@ def test_an_unknown_engine_and_impossible_numbers_are_settings_errors(tmp_path: 
         open_engine(path, slots=0)
     with pytest.raises(SettingsError, match="0 engine threads"):
         open_engine(path, threads=0)
+
+
+@pytest.mark.parametrize(("slots", "threads", "streams"), [(1, 2, 1), (2, 2, 2), (3, 2, 2)])
+def test_openvino_runs_as_many_slots_side_by_side_as_it_has_threads(
+    slots: int, threads: int, streams: int, tmp_path: Path
+) -> None:
+    # Requests of one stream run one after the other, however many are in flight.
+    tiny_street(tmp_path / "a.onnx")
+    engine = open_openvino(tmp_path / "a.onnx", EngineOptions(slots=slots, threads=threads))
+    try:
+        assert engine.streams == streams
+    finally:
+        engine.close()
