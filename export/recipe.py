@@ -42,6 +42,8 @@ class Recipe:
     """Weight of the Lovász-softmax term on the mask."""
     aux: float = 0.0
     """Weight of the mask read from stride 16 in training."""
+    mask_gain: float = 1.0
+    """Weight of all of the mask's terms beside those of the boxes."""
     paste: float = 0.0
     """Chance of each of a few rare objects to be pasted into a view."""
 

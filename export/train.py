@@ -107,6 +107,13 @@ def choose_device(name: str) -> torch.device:
     help="Weight of a second mask, read at stride 16 in training only.",
 )
 @click.option(
+    "--mask-gain",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Weight of the mask's losses beside those of the boxes.",
+)
+@click.option(
     "--paste",
     type=click.FloatRange(0, 1),
     default=0.0,

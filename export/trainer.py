@@ -23,7 +23,7 @@ from export.augment import Augment
 from export.checkpoint import network_from, network_state
 from export.class_set import Classes
 from export.dataset import TrainingSet
-from export.loss import MaskTerms, StreetLoss
+from export.loss import Gains, MaskTerms, StreetLoss
 from export.model import ANCHORS, AuxMask, StreetNet
 from export.paste import Paste
 from export.recipe import Recipe, learning_rate
@@ -65,7 +65,8 @@ class Trainer:
             self.net.backbone.requires_grad_(False)
         weights = data.class_weights(len(net.mask_classes)).to(device)
         terms = MaskTerms(lovasz=recipe.lovasz, aux=recipe.aux)
-        self.loss = StreetLoss(ANCHORS, weights, terms=terms)
+        gains = Gains(mask=recipe.mask_gain)
+        self.loss = StreetLoss(ANCHORS, weights, gains, terms)
         self.augment = Augment(size_hw=(recipe.height, recipe.width))
         self.paste = Paste(data, classes, chance=recipe.paste) if recipe.paste else None
         if device.type == "cuda":

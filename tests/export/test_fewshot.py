@@ -20,7 +20,7 @@ from export.train import recipe_of, train
 SHOT = Recipe(
     splits=("train", "val"), epochs=4, batch=8, lr=5e-4, lr_head=2e-3, synthetic=0, images=50,
     height=224, width=320, freeze="backbone", box_classes="vehicle=car",
-    mask_classes="road,other=*", lovasz=0.5, seed=2, init_sha256="ab" * 32,
+    mask_classes="road,other=*", lovasz=0.5, mask_gain=2.5, seed=2, init_sha256="ab" * 32,
 )  # fmt: skip
 HEADER = "epoch,seconds,box,objectness,classes,mask,val_miou,val_ap,val_ap50\n"
 

@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from export.augment import Batch
-from export.loss import Assigned, MaskTerms, StreetLoss, assign, ciou, crowd_cells, lovasz_softmax
+from export.loss import (
+    Assigned,
+    Gains,
+    MaskTerms,
+    StreetLoss,
+    assign,
+    ciou,
+    crowd_cells,
+    lovasz_softmax,
+)
 from export.model import ANCHORS, Outputs
 
 
@@ -201,6 +210,18 @@ def test_lovasz_leaves_out_unlabelled_pixels_and_absent_classes() -> None:
     assert (logits.grad[..., :3] != 0).any()
     nothing = lovasz_softmax(logits, torch.full((1, 1, 5), 11))
     assert nothing.item() == 0
+
+
+def test_the_gain_of_the_mask_multiplies_its_part_of_the_total() -> None:
+    batch = batch_of([[0, 0, 0, 0]], ids=[-1], crowd=[False])
+    outputs = silent_outputs()
+    outputs.mask[:] = 0.0  # every class alike
+    totals = []
+    for gain in (1.0, 3.0):
+        total, parts = StreetLoss(ANCHORS, torch.ones(11), Gains(mask=gain))(outputs, batch)
+        totals.append(total)
+        assert parts["mask"].item() == pytest.approx(2.3979, abs=1e-3)  # ln 11, whatever the gain
+    assert (totals[1] - totals[0]).item() == pytest.approx(2 * 2.3979, abs=1e-3)
 
 
 def test_the_terms_of_the_mask_count_with_their_weights() -> None:

@@ -181,6 +181,7 @@ def test_an_option_that_is_off_leaves_the_training_as_it_was(root: Path) -> None
     # a checkpoint from before the options lacks them in its recipe, and has two groups of weights
     state = of_recipe(root).state()
     added = ("lr_head", "freeze", "images", "box_classes", "mask_classes", "lovasz", "aux", "paste")
+    added += ("mask_gain",)
     state["recipe"] = {k: v for k, v in state["recipe"].items() if k not in added}
     assert len(state["optimiser"]["param_groups"]) == 2
     of_recipe(root).restore(state, origin=HERE)
@@ -197,6 +198,10 @@ def test_each_term_changes_what_is_learnt(root: Path, option: dict[str, float]) 
     assert all(math.isfinite(m) for m in masks)
     if "paste" not in option:  # there is nothing rare in these frames to paste
         assert masks[1] > masks[0] * 1.1
+
+
+def test_the_gain_of_the_mask_is_that_of_the_recipe(root: Path) -> None:
+    assert of_recipe(root, mask_gain=3.0).loss.gains.mask == 3
 
 
 def test_fewer_images_than_a_batch_are_refused(root: Path) -> None:
