@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import queue
 import stat
 import threading
-import time
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.media import av
+from edge.sources.opening import opened_in_time
 from edge.sources.options import SourceOptions
 from edge.sources.redact import redact
 from engines.errors import SourceError
@@ -19,9 +18,6 @@ from engines.errors import SourceError
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
-
-_POLL_S = 0.05
-"""How often a wait for an opening looks at the stop event."""
 
 
 def open_file(path: Path) -> InputContainer:
@@ -58,59 +54,33 @@ def open_file(path: Path) -> InputContainer:
 def open_url(url: str, *, stop: threading.Event, options: SourceOptions) -> InputContainer:
     """Open a stream, or give up when the deadline has passed or ``stop`` is set.
 
-    FFmpeg opens on a daemon thread of its own: name resolution cannot be interrupted, FFmpeg counts
-    connecting and probing as two deadlines, and Ctrl-C must be heard meanwhile. A thread that was
-    given up closes what it opened after all; FFmpeg's own deadline ends it.
+    Name resolution cannot be interrupted, FFmpeg counts connecting and probing as two deadlines,
+    and Ctrl-C must be heard meanwhile: it opens on a thread that its own deadline ends.
 
     Raises:
         SourceError: refused, no answer in time, not a video stream, or ``stop`` was set.
     """
     deadline_s = options.open_timeout_s
     name = redact(url)
-    outcome: queue.SimpleQueue[InputContainer | Exception] = queue.SimpleQueue()
-    abandoned = threading.Event()
-
-    def opener() -> None:
-        result: InputContainer | Exception
-        try:
-            result = av.open(
+    try:
+        return opened_in_time(
+            lambda: av.open(
                 url,
                 options=_url_options(url, deadline_s),
                 timeout=(deadline_s, options.read_timeout_s),
                 metadata_errors="replace",
-            )
-        except Exception as exc:  # crosses to the waiting thread, which maps it
-            result = exc
-        outcome.put(result)
-        if abandoned.is_set():
-            _close_leftover(outcome)
-
-    started = time.monotonic()
-    threading.Thread(target=opener, name="open-url", daemon=True).start()
-    result: InputContainer | Exception | None = None
-    while result is None and not stop.is_set():
-        left_s = started + deadline_s - time.monotonic()
-        if left_s <= 0:
-            break
-        try:
-            result = outcome.get(timeout=min(_POLL_S, left_s))
-        except queue.Empty:
-            continue
-    elapsed_s = time.monotonic() - started
-    if result is None:
-        abandoned.set()
-        _close_leftover(outcome)
-        if stop.is_set():
-            raise SourceError(f"{name}: opening was stopped on request")
-        raise _late(name, deadline_s) from None
-    if isinstance(result, Exception):
-        # What FFmpeg raises when interrupted depends on where it stood: only the clock tells.
-        if elapsed_s >= deadline_s:
-            raise _late(name, deadline_s) from result
+            ),
+            discard=lambda container: container.close(),
+            name=name,
+            stop=stop,
+            deadline_s=deadline_s,
+        )
+    except SourceError:
+        raise
+    except Exception as exc:
         raise SourceError(
-            redact(f"{name}: cannot be opened: {_reason(result)}; {_url_advice(result)}")
-        ) from result
-    return result
+            redact(f"{name}: cannot be opened: {_reason(exc)}; {_url_advice(exc)}")
+        ) from exc
 
 
 def video_stream(container: InputContainer, *, name: str) -> VideoStream:
@@ -141,15 +111,6 @@ def video_stream(container: InputContainer, *, name: str) -> VideoStream:
     return stream
 
 
-def _close_leftover(outcome: queue.SimpleQueue[InputContainer | Exception]) -> None:
-    try:
-        leftover = outcome.get_nowait()
-    except queue.Empty:
-        return
-    if not isinstance(leftover, Exception):
-        leftover.close()
-
-
 def _url_options(url: str, deadline_s: float) -> dict[str, str]:
     """FFmpeg's options for one URL."""
     # Probing may take a quarter of the deadline, FFmpeg's own 5 s at most.
@@ -158,13 +119,6 @@ def _url_options(url: str, deadline_s: float) -> dict[str, str]:
         # UDP loses packets without a trace; TCP delays instead, and the stream clock shows that.
         wanted["rtsp_transport"] = "tcp"
     return wanted
-
-
-def _late(name: str, deadline_s: float) -> SourceError:
-    return SourceError(
-        f"{name}: no answer within {deadline_s:g} s (open_timeout_s), wanted a stream; check the "
-        "address and that the device is on, or raise the limit"
-    )
 
 
 def _reason(exc: BaseException) -> str:

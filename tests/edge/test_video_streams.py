@@ -218,6 +218,6 @@ def test_no_thread_is_left_behind_by_an_opening() -> None:
     with served(loopback.silent) as port, pytest.raises(SourceError):
         opened(f"http://127.0.0.1:{port}/", OPTIONS)
     for thread in threading.enumerate():
-        if thread.name == "open-url":
+        if thread.name == "open-source":
             thread.join(SLACK_S)
             assert not thread.is_alive()
