@@ -17,13 +17,14 @@ CONSTRAINTS = constraints/$$($(BIN)/python -c 'import sys; print("py310" if sys.
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check --only-binary=:all: \
 	$(PIP_FLAGS) -c $(CONSTRAINTS)
 
-.PHONY: help run test lint hooks clean
+.PHONY: help run test lint hooks fatbin clean
 .DELETE_ON_ERROR:
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
 	@echo 'make lint   ruff and mypy alone'
 	@echo 'make hooks  the same checks at every git commit'
+	@echo 'make fatbin  engines/cuda/letterbox.fatbin anew, by nvcc'
 	@echo 'make clean  remove .venv and caches'
 
 run: $(VENV)/.run
@@ -48,6 +49,10 @@ lint: $(VENV)/.test
 hooks: $(VENV)/.test
 	$(INSTALL) -e '.[dev]'
 	$(BIN)/pre-commit install
+
+# Device code for machines without a compiler; to be run and committed after a change of letterbox.cu.
+fatbin: $(VENV)/.run
+	$(BIN)/python -m engines.cuda.compiler
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis outrider.egg-info
