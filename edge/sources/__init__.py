@@ -53,6 +53,18 @@ def _camera(text: str, *, policy: Policy, stop: threading.Event, options: Source
     return open_camera(text, policy=policy, stop=stop, options=options)
 
 
+def _csi(text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions) -> Source:
+    from edge.sources.gstreamer import open_csi
+
+    return open_csi(text, policy=policy, stop=stop, options=options)
+
+
+def _gst(text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions) -> Source:
+    from edge.sources.gstreamer import open_gst
+
+    return open_gst(text, policy=policy, stop=stop, options=options)
+
+
 def _stream(text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions) -> Source:
     from edge.sources.video import open_stream
 
@@ -99,6 +111,8 @@ SOURCES: dict[str, SourceKind] = {
     "camera": SourceKind(
         lambda t: t.startswith(("camera:", "/dev/video", "/dev/v4l/")), "camera:0", _camera
     ),
+    "csi": SourceKind(lambda t: t.startswith("csi:"), "csi:0", _csi),
+    "gst": SourceKind(lambda t: t.startswith("gst:"), "'gst:PIPELINE'", _gst),
     "stream": SourceKind(
         lambda t: re.match(r"(?i)(rtsps?|https?)://[^/\s]", t) is not None,
         "rtsp://HOST/PATH",
@@ -166,11 +180,11 @@ def _suggestion(text: str) -> str:
         return f", did you mean /dev/{text}?"
     head, _, tail = text.partition(":")
     close = get_close_matches(
-        head.lower(), ["synthetic", "camera", "rtsp", "rtsps", "http", "https"], n=1
+        head.lower(), ["synthetic", "camera", "csi", "gst", "rtsp", "rtsps", "http", "https"], n=1
     )
     if not close:
         return ""
-    if close[0] in ("synthetic", "camera"):
+    if close[0] in ("synthetic", "camera", "csi", "gst"):
         meant = close[0] + (":" + tail if tail else "")
     else:
         meant = f"{close[0]}://{tail.lstrip('/') or 'HOST/PATH'}"

@@ -1,4 +1,4 @@
-"""Takes credentials out of URLs, wherever they stand in a text; it never looks anything up.
+"""Takes credentials out of URLs and pipelines, wherever they stand in a text; it looks nothing up.
 
 In doubt it takes too much: a name that lost its host is a nuisance, a leaked password is not.
 """
@@ -19,8 +19,17 @@ _ENCODED_LOGIN = re.compile(r"(?i)(%3A(?:%2F){2})[^\s&]*%40")
 _END_OF_URL = re.compile(r"""[\s,;]['"`(\[<{]*$""")
 _PARAMETER = re.compile(r"(?<=[?&;#/])([^=?&;#/\s]+)=([^;&#\s]*)((?:;[^&#\s]*)?)")
 
+# In a pipeline of GStreamer: rtspsrc user-pw=… proxy-pw="…", and the like.
+_PIPELINE = re.compile(r"(?<![\w-])gst:")
+_PROPERTY = re.compile(
+    r"""(?<![\w-])([A-Za-z][\w-]*)\s*=\s*("(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|[^\s!]+)"""
+)
+
 _SECRET_PARTS = ("token", "key", "pass", "pwd", "sig", "secret", "auth", "cred", "session", "jwt")
 _SECRET_NAMES = frozenset({"user", "username", "usr", "login", "account", "pw", "sid", "code"})
+_SECRET_PROPERTIES = frozenset(
+    {"user-id", "user-pw", "proxy-id", "proxy-pw", "cookies", "extra-headers"}
+)
 
 
 def redact(text: str) -> str:
@@ -36,7 +45,38 @@ def redact(text: str) -> str:
         while parts and _login_goes_on(rest):  # "user:pa://ss@host": no scheme, but a password
             rest, parts = rest + parts[0] + parts[1], parts[2:]
         done += [scheme, _without_parameters(_without_login(rest))]
-    return "".join(done)
+    shown = "".join(done)
+    pipeline = _PIPELINE.search(shown)
+    if pipeline is None:
+        return shown
+    before, shown = shown[: pipeline.end()], shown[pipeline.end() :]
+    return before + _PROPERTY.sub(
+        lambda m: f"{m.group(1)}={HIDDEN}" if _is_secret_property(m) else m.group(), shown
+    )
+
+
+def secret_properties(pipeline: str) -> list[str]:
+    """The values in a pipeline that ``redact`` would hide, without their quotes.
+
+    Of a URL that is user and password, as GStreamer repeats them one by one.
+    """
+    found = [
+        re.sub(r"\\(.)", r"\1", match.group(2).strip("\"'"))
+        for match in _PROPERTY.finditer(pipeline)
+        if _is_secret_property(match)
+    ]
+    for login in re.findall(r"://([^\s\"']*)@", pipeline):
+        found += [part for word in login.split(":", 1) for part in (word, unquote(word))]
+    return list(dict.fromkeys(value for value in found if value))
+
+
+def _is_secret_property(match: re.Match[str]) -> bool:
+    name = match.group(1).lower()
+    return name in _SECRET_PROPERTIES or _is_secret(name)
+
+
+def _is_secret(name: str) -> bool:
+    return name in _SECRET_NAMES or any(part in name for part in _SECRET_PARTS)
 
 
 def _authority(url: str) -> str:
@@ -71,8 +111,7 @@ def _without_login(rest: str) -> str:
 def _without_parameters(rest: str) -> str:
     def hide(match: re.Match[str]) -> str:
         name = unquote(match.group(1)).lower()
-        secret = name in _SECRET_NAMES or any(part in name for part in _SECRET_PARTS)
-        if secret and (match.group(2) or match.group(3)):
+        if _is_secret(name) and (match.group(2) or match.group(3)):
             return f"{match.group(1)}={HIDDEN}"  # some servers count a semicolon as the value's
         return f"{match.group(1)}={match.group(2)}{_PARAMETER.sub(hide, match.group(3))}"
 

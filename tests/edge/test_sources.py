@@ -18,6 +18,7 @@ from edge.sources.orient import flipped, rotated
 from edge.types import Image
 from engines.errors import SettingsError, SourceError
 from tests.edge import loopback
+from tests.edge.gst_here import needs_gst
 from tests.edge.media_files import write_video
 
 
@@ -29,6 +30,9 @@ from tests.edge.media_files import write_video
         ("/dev/video0", "camera"),
         ("camera:0", "camera"),
         ("camera:usb-x-video-index0:640x480@30:MJPG", "camera"),
+        ("csi:0:1280x720@30", "csi"),
+        ("gst:filesrc location=a/*.mp4 ! decodebin", "gst"),
+        ("gst:rtspsrc location=rtsp://cam/1 ! decodebin", "gst"),
         ("rtsp://cam/1", "stream"),
         ("RTSP://cam/1", "stream"),
         ("https://u:p@cam:8080/x.mp4?a=b", "stream"),
@@ -58,6 +62,9 @@ def test_what_exists_decides_between_folder_picture_and_video(tmp_path: Path) ->
     [
         ("synthetc", "did you mean synthetic?"),
         ("camra:1", "did you mean camera:1?"),
+        ("cis:0", "did you mean csi:0?"),
+        ("gts:videotestsrc", "did you mean gst:videotestsrc?"),
+        ("gts:rtspsrc location=rtsp://u:S3CR3T@cam/1", "not a source"),
         ("rstp://u:S3CR3T@cam/1", "did you mean rtsp://***@cam/1?"),
         ("rtsp:/cam/1", "did you mean rtsp://cam/1?"),
         ("htps:cam", "did you mean https://cam?"),
@@ -100,13 +107,22 @@ def stream(folder: Path) -> Iterator[str]:
         yield f"http://viewer:S3CR3T@127.0.0.1:{port}/live"
 
 
+def gst(folder: Path) -> Iterator[str]:
+    needs_gst()
+    yield "gst:videotestsrc num-buffers=3 ! video/x-raw,width=64,height=48"
+
+
 MAKERS: dict[str, Callable[[Path], Iterator[str]]] = {
     "synthetic": synthetic,
     "images": images,
     "video": video,
     "stream": stream,
+    "gst": gst,
 }
-NOT_HERE = {"camera": "needs a V4L2 device; its parts are tested in test_camera.py"}
+NOT_HERE = {
+    "camera": "needs a V4L2 device; its parts are tested in test_camera.py",
+    "csi": "needs a Jetson; it is a gst pipeline, tested in test_gst_text.py",
+}
 
 
 def test_every_kind_is_under_contract() -> None:
