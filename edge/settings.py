@@ -215,7 +215,7 @@ def _anchor(raw: dict[str, Any], folder: Path) -> None:
 
     def place_source(value: Any) -> Any:
         named = isinstance(value, str) and (
-            "://" in value or value.partition(":")[0] in ("synthetic", "camera")
+            "://" in value or value.partition(":")[0] in ("synthetic", "camera", "csi", "gst")
         )
         return value if named else place(value)
 

@@ -87,7 +87,16 @@ def test_paths_in_a_file_start_at_the_file_and_those_of_options_at_the_shell(
 
 
 @pytest.mark.parametrize(
-    "uri", ["synthetic", "synthetic:64x48@5", "camera:0", "rtsp://a/b", "https://a/b.mp4"]
+    "uri",
+    [
+        "synthetic",
+        "synthetic:64x48@5",
+        "camera:0",
+        "rtsp://a/b",
+        "https://a/b.mp4",
+        "csi:0",
+        "gst:a/b",
+    ],
 )
 def test_a_source_that_is_no_file_is_left_as_it_is(uri: str, tmp_path: Path) -> None:
     assert _load(tmp_path, f'[source]\nuri = "{uri}"').source.uri == uri
