@@ -1,18 +1,28 @@
-"""Fixtures shared by all tests; tests that need the data beside the project skip without it."""
+"""Fixtures shared by all tests; those that need the data beside the project or a CUDA toolkit skip.
+
+Both are counted aloud, and where CI has the data a skip is a failure.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from tests.cuda_host.build import HostCuda
+
 ROOT = Path(__file__).resolve().parent.parent
 
-SKIPPED_FOR_SHARED = pytest.StashKey[list[str]]()
 NEEDS_SHARED = "needs ../shared or OUTRIDER_SHARED"
+NEEDS_CUDA_TOOLKIT = "needs a CUDA toolkit: CUDA_HOME, nvcc on PATH or /usr/local/cuda"
+SKIPPED = pytest.StashKey[dict[str, list[str]]]()
+"""Tests that skipped, by the need that they named."""
 
 
 def shared_root() -> Path | None:
@@ -30,6 +40,17 @@ def shared() -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def host_cuda() -> HostCuda:
+    """A CUDA driver on host memory and the real PyCUDA built against it (a minute, once)."""
+    from tests.cuda_host.build import build, toolkit
+
+    cuda = toolkit()
+    if cuda is None:
+        pytest.skip(NEEDS_CUDA_TOOLKIT)
+    return build(cuda, Path(sys.prefix) / "cuda-host")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Caches of the app and of its libraries go to a folder that ends with the session."""
@@ -40,7 +61,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[SKIPPED_FOR_SHARED] = []
+    config.stash[SKIPPED] = {NEEDS_SHARED: [], NEEDS_CUDA_TOOLKIT: []}
     # A shell that starts the tests in the background has them ignore Ctrl-C, and every program
     # that they start inherits it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -51,26 +72,29 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.skipped and isinstance(report.longrepr, tuple) and NEEDS_SHARED in report.longrepr[2]:
-        item.config.stash[SKIPPED_FOR_SHARED].append(item.nodeid)
+    if report.skipped and isinstance(report.longrepr, tuple):
+        for need, skipped in item.config.stash[SKIPPED].items():
+            if need in report.longrepr[2]:
+                skipped.append(item.nodeid)
     return report
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Where CI finds the shared folder, a test that skips for want of it hides something."""
-    if session.config.stash[SKIPPED_FOR_SHARED] and os.environ.get("CI") and shared_root():
+    """Where CI finds the shared folder, a test that skips for want of anything hides something."""
+    skipped = any(session.config.stash[SKIPPED].values())
+    if skipped and os.environ.get("CI") and shared_root():
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    skipped = config.stash[SKIPPED_FOR_SHARED]
-    if not skipped:
-        return
-    terminalreporter.write_line(f"{len(skipped)} tests skipped: {NEEDS_SHARED}")
-    if os.environ.get("CI") and shared_root():
-        terminalreporter.write_line("CI found that folder, so these skips count as failures:")
-        for nodeid in skipped:
-            terminalreporter.write_line(f"    {nodeid}")
+    for need, skipped in config.stash[SKIPPED].items():
+        if not skipped:
+            continue
+        terminalreporter.write_line(f"{len(skipped)} tests skipped: {need}")
+        if os.environ.get("CI") and shared_root():
+            terminalreporter.write_line("CI has the shared folder, so these skips are failures:")
+            for nodeid in skipped:
+                terminalreporter.write_line(f"    {nodeid}")

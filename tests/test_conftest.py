@@ -61,3 +61,16 @@ def test_in_ci_a_skip_in_spite_of_the_folder_is_a_failure_and_named(suite: Path)
     assert run.returncode == 1, run.stdout
     assert "test_four.py::test_four" in run.stdout
     assert run_suite(suite, OUTRIDER_SHARED=str(suite / "shared")).returncode == 0
+
+
+def test_a_skip_for_want_of_a_cuda_toolkit_is_counted_and_a_failure_in_ci(suite: Path) -> None:
+    (suite / "shared" / "data").mkdir(parents=True)
+    (suite / "test_five.py").write_text(
+        "import pytest\nfrom conftest import NEEDS_CUDA_TOOLKIT\n"
+        "def test_five(): pytest.skip(NEEDS_CUDA_TOOLKIT)\n"
+    )
+    run = run_suite(suite, OUTRIDER_SHARED=str(suite / "shared"), CI="true")
+    assert run.returncode == 1, run.stdout
+    assert "1 tests skipped: needs a CUDA toolkit" in run.stdout
+    assert "test_five.py::test_five" in run.stdout
+    assert run_suite(suite, OUTRIDER_SHARED=str(suite / "shared")).returncode == 0
