@@ -5,6 +5,7 @@ Python 3: a system Python that is too old must get the message below and not a s
 """
 
 import ctypes
+import glob
 import importlib.util
 import os
 import shutil
@@ -12,8 +13,9 @@ import sys
 
 OLDEST, NEWEST = (3, 10), (3, 13)
 
-# (Debian package, what shows that it is there): a shared library where ".so" is in it, else a
-# command. opencv-python's wheel links those of RUN, and its window plug-in those of WINDOW too.
+# (Debian package, what shows that it is there): files where a "/" is in it, a shared library where
+# ".so" is, else a command. opencv-python's wheel links those of RUN, and its window plug-in those of
+# WINDOW too.
 RUN = [("libgl1", "libGL.so.1"), ("libglib2.0-0", "libgthread-2.0.so.0")]
 WINDOW = [("libsm6", "libSM.so.6"), ("libice6", "libICE.so.6")]
 TEST = [
@@ -21,10 +23,23 @@ TEST = [
     ("xdotool", "xdotool"),  # the key pressed in it
     ("imagemagick", "import"),  # a picture of it
 ]
+# Pipelines of GStreamer. Its bindings are compiled for the system's own Python and help no other;
+# with another one those tests skip.
+SYSTEM_PYTHON = "/usr/bin/python3"
+GSTREAMER = [
+    ("python3-gi", "/usr/lib*/python3*/*-packages/gi/_gi.*.so"),
+    ("gir1.2-gstreamer-1.0", "/usr/lib*/**/girepository-1.0/Gst-1.0.typelib"),
+    ("gir1.2-gst-plugins-base-1.0", "/usr/lib*/**/girepository-1.0/GstApp-1.0.typelib"),
+    ("gstreamer1.0-plugins-base", "/usr/lib*/**/gstreamer-1.0/libgstvideotestsrc.so"),
+    ("gstreamer1.0-plugins-good", "/usr/lib*/**/gstreamer-1.0/libgstrtp.so"),
+]
 
 
 def present(sign):
     """Whether the library or command ``sign`` is on this machine."""
+    if "/" in sign:
+        # "**" without recursive=True is one folder (Debian's architecture); Fedora has none there.
+        return bool(glob.glob(sign) or glob.glob(sign.replace("/**", "")))
     if ".so" not in sign:
         return shutil.which(sign) is not None
     try:
@@ -34,12 +49,19 @@ def present(sign):
     return True
 
 
+def is_system_python():
+    """Whether this Python is of the system's version, so that the system's modules fit it."""
+    return os.path.basename(os.path.realpath(SYSTEM_PYTHON)) == "python%d.%d" % sys.version_info[:2]
+
+
 def missing(goal, window):
     """Debian packages that ``goal`` ('run' or 'test') needs and this machine lacks."""
     packages = []
     if not all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")):
         packages.append("python%d.%d-venv" % sys.version_info[:2])
     wanted = RUN + (WINDOW if window or goal == "test" else []) + (TEST if goal == "test" else [])
+    if goal == "test" and is_system_python():
+        wanted += GSTREAMER
     return packages + [package for package, sign in wanted if not present(sign)]
 
 

@@ -111,6 +111,23 @@ def test_what_is_missing_is_one_apt_line(
     assert capsys.readouterr().out == "liba1 libb2\n"
 
 
+def test_gstreamer_is_wanted_for_the_tests_where_its_bindings_fit_the_python(
+    system_packages: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "python3.1").touch()
+    (tmp_path / f"python{sys.version_info[0]}.{sys.version_info[1]}").touch()
+    (tmp_path / "other").symlink_to("python3.1")
+    (tmp_path / "same").symlink_to(f"python{sys.version_info[0]}.{sys.version_info[1]}")
+    monkeypatch.setattr(system_packages, "GSTREAMER", [("a-binding", f"{tmp_path}/**/a*.so")])
+    for python, goal, wanted in [("same", "test", 1), ("same", "run", 0), ("other", "test", 0)]:
+        monkeypatch.setattr(system_packages, "SYSTEM_PYTHON", str(tmp_path / python))
+        assert system_packages.missing(goal, window=False).count("a-binding") == wanted
+    monkeypatch.setattr(system_packages, "SYSTEM_PYTHON", str(tmp_path / "same"))
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "a.so").touch()
+    assert "a-binding" not in system_packages.missing("test", window=False)
+
+
 def test_a_python_of_the_wrong_age_is_refused_by_name(
     system_packages: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
