@@ -188,8 +188,9 @@ def _open_network(settings: Settings, asked_to_stop: threading.Event) -> Network
                     runnable(path, settings.source.uri, stop=asked_to_stop),
                     engine=m.engine,
                     precision=m.precision,
-                    slots=m.slots or 1,
+                    slots=m.slots,
                     threads=m.threads,
+                    trust=m.trust,
                 )
             )
         perception = Perception(
@@ -198,6 +199,7 @@ def _open_network(settings: Settings, asked_to_stop: threading.Event) -> Network
             classes=d.classes,
             nms_iou=d.nms_iou,
             max_detections=d.max_detections,
+            letterbox=m.letterbox,
         )
     except BaseException:
         close()
@@ -208,6 +210,7 @@ def _open_network(settings: Settings, asked_to_stop: threading.Event) -> Network
         engine=_joined(engine.name for engine in opened),
         precision=_joined(engine.precision for engine in opened),
         close=close,
+        gpu_ns=perception.gpu_ns,
     )
 
 

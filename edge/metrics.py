@@ -23,6 +23,8 @@ from engines.errors import SettingsError, SinkError
 
 STAGES = ("capture", "letterbox", "infer", "decode", "overlay", "sinks", "end_to_end")
 """Stages in the order of a frame's life. 'capture' is the call of ``read()``, waiting included."""
+GPU_STAGE = "gpu_"
+"""Begins the names of stages that a GPU's own events time, beside the wall times above."""
 
 _GROWTH = 1.01
 _LOWEST_NS = 1_000  # 1 us: shorter stages do not matter beside a frame
@@ -106,6 +108,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._stages = {name: Histogram() for name in STAGES}
+        self._gpu: dict[str, Histogram] = {}
         self._age = Histogram()
         self._detections = 0
         self._rendered = 0
@@ -116,7 +119,10 @@ class Metrics:
     def record(self, frame: Rendered) -> None:
         """Count one rendered frame."""
         for name, ns in frame.stage_ns.items():
-            self._stages[name].record(ns)
+            if name.startswith(GPU_STAGE):
+                self._gpu.setdefault(name[len(GPU_STAGE) :], Histogram()).record(ns)
+            else:
+                self._stages[name].record(ns)
         self._age.record(frame.frame_age_ns)
         self._detections += frame.detections
         self._rendered += 1
@@ -138,7 +144,8 @@ class Metrics:
         """Everything as JSON values.
 
         ``seconds`` is first to last rendered frame, so ``fps`` and ``cpu_ms_per_frame`` count the
-        frames finished in that span: one less than were rendered.
+        frames finished in that span: one less than were rendered. ``gpu`` is there only where a GPU
+        told its times.
         """
         intervals = max(0, self._rendered - 1)
         seconds = 0.0
@@ -146,11 +153,13 @@ class Metrics:
         if self._first is not None and self._last is not None and intervals:
             seconds = (self._last.at_ns - self._first.at_ns) / 1e9
             cpu_ms = round((self._last.cpu_ns - self._first.cpu_ns) / 1e6 / intervals, 4)
+        gpu = {name: histogram.summary() for name, histogram in self._gpu.items()}
         return {
             "frames": counts.as_dict(),
             "fps": round(intervals / seconds, 4) if seconds > 0 else None,
             "seconds": round(seconds, 6),
             "stages": {name: histogram.summary() for name, histogram in self._stages.items()},
+            **({"gpu": gpu} if gpu else {}),
             "frame_age_ms": self._age.summary(),
             "detections_total": self._detections,
             "cpu_ms_per_frame": cpu_ms,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,6 +47,8 @@ class Network:
     engine: str
     precision: str
     close: Callable[[], None]
+    gpu_ns: Callable[[int], Mapping[str, int]] | None = None
+    """GPU times by stage of a slot's run, after its wait; None where nothing runs on a GPU."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,11 @@ The pipeline calls prepare → submit → wait → decode for a slot, on one thr
 from __future__ import annotations
 
 import difflib
+import logging
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +20,14 @@ from edge.decode.nms import best, nms_per_class
 from edge.decode.semantic import decode_mask
 from edge.letterbox import Letterbox
 from edge.types import Detections, Image, Mask
-from engines.base import Array, Engine
-from engines.errors import SettingsError
+from engines.base import Array, DeviceEngine, Engine
+from engines.errors import DeviceError, EngineError, SettingsError
+
+log = logging.getLogger(__name__)
+
+LetterboxPlace = Literal["auto", "host", "device"]
+TRIALS = 5
+"""Letterboxes of the first frame behind the choice of a place, the first of each left out."""
 
 
 @dataclass(slots=True)
@@ -42,6 +51,10 @@ class _Channel:
     wanted: NDArray[np.bool_] | None
     """(C,) whether a class is wanted; None where all are."""
     slots: list[_Slot]
+    device: DeviceEngine | None = None
+    """The engine where it can letterbox, None where the host does."""
+    on_device: dict[tuple[int, int], bool] = field(default_factory=dict)
+    """Whether the device letterboxes frames of this size."""
 
 
 class Perception:
@@ -58,13 +71,16 @@ class Perception:
         classes: Sequence[str] | None = None,
         nms_iou: float | None = None,
         max_detections: int = 300,
+        letterbox: LetterboxPlace = "auto",
     ) -> None:
         """Build the decoders; ``conf`` and ``nms_iou`` of None mean what each model recommends.
 
-        ``classes`` keeps only boxes of these names; masks are not filtered.
+        ``classes`` keeps only boxes of these names; masks are not filtered. ``letterbox`` 'auto'
+        takes an engine's device or the host, whichever is faster for frames of a size.
 
         Raises:
             SettingsError: a name in ``classes`` is no box class of any of the models.
+            EngineError: ``letterbox`` 'device', which an engine cannot.
         """
         several = list(engines) if isinstance(engines, Sequence) else [engines]
         if not several:
@@ -75,6 +91,7 @@ class Perception:
         )
         self.slots = min(engine.slots for engine in several)
         self._max_detections = max_detections
+        self._place = letterbox
         _check_names(classes, self.class_names)
         self._channels: list[_Channel] = []
         offset = 0
@@ -89,6 +106,7 @@ class Perception:
                 if classes is None or head is None
                 else np.array([name in classes for name in head.classes]),
                 slots=[_Slot() for _ in range(self.slots)],
+                device=None if letterbox == "host" else _letterboxing(engine, letterbox),
             )
             offset += len(head.classes) if head is not None else 0
             self._channels.append(channel)
@@ -101,7 +119,15 @@ class Perception:
             held = channel.slots[slot]
             if held.letterbox is None or held.letterbox.frame_wh != frame_wh:
                 held.letterbox = Letterbox.fit(frame_wh, spec)
-            held.letterbox.apply(image, channel.engine.inputs(slot)[spec.name])
+            if channel.device is None:
+                held.letterbox.apply(image, channel.engine.inputs(slot)[spec.name])
+                continue
+            if frame_wh not in channel.on_device:
+                channel.on_device[frame_wh] = self._place == "device" or _device_is_faster(
+                    channel.device, held.letterbox, image, slot
+                )
+            fill = _fill_device if channel.on_device[frame_wh] else _fill_host
+            fill(channel.device, held.letterbox, image, slot)
 
     def submit(self, slot: int) -> None:
         """Start every engine on ``slot``.
@@ -121,6 +147,15 @@ class Perception:
         """
         for channel in self._channels:
             channel.slots[slot].outputs = channel.engine.wait(slot)
+
+    def gpu_ns(self, slot: int) -> dict[str, int]:
+        """GPU time by stage of what ``wait(slot)`` waited for, over all engines; {} without one."""
+        times: dict[str, int] = {}
+        for channel in self._channels:
+            if isinstance(channel.engine, DeviceEngine):
+                for stage, ns in channel.engine.gpu_ns(slot).items():
+                    times[stage] = times.get(stage, 0) + ns
+        return times
 
     def decode(self, slot: int) -> tuple[Detections, tuple[Mask, ...]]:
         """Boxes in frame px by falling score, and masks, of what ``wait(slot)`` returned.
@@ -168,6 +203,56 @@ class Perception:
             class_ids=class_ids[kept] + np.int32(channel.offset),
             track_ids=np.full(kept.size, -1, np.int32),
         )
+
+
+def _letterboxing(engine: Engine, place: LetterboxPlace) -> DeviceEngine | None:
+    """The engine with its letterbox ready, None where the host's is to be used."""
+    reason = ""
+    if not isinstance(engine, DeviceEngine):
+        reason = f"{engine.name} runs on the host"
+    elif engine.spec.input.interpolation != "linear":
+        reason = f"the model wants interpolation {engine.spec.input.interpolation!r}, not 'linear'"
+    else:
+        try:
+            engine.load_letterbox()
+            return engine
+        except DeviceError:
+            raise
+        except EngineError as exc:
+            reason = str(exc)
+            log.info("letterboxing on the host: %s", reason)
+    if place == "device":
+        raise EngineError(f"[model] letterbox = 'device': {reason}; wanted 'auto' or 'host'")
+    return None
+
+
+def _device_is_faster(engine: DeviceEngine, box: Letterbox, image: Image, slot: int) -> bool:
+    """Letterbox ``image`` both ways in turn, until it lies on the device; compare the medians."""
+    host, device = [], []
+    for _ in range(TRIALS):
+        host.append(engine.time_input(slot, lambda: _fill_host(engine, box, image, slot)))
+        device.append(engine.time_input(slot, lambda: _fill_device(engine, box, image, slot)))
+    host_ms, device_ms = (statistics.median(ns[1:]) / 1e6 for ns in (host, device))
+    where = "device" if device_ms < host_ms else "host"
+    log.info(
+        "letterboxing %dx%d takes %.2f ms on the host and %.2f ms on the device: on the %s",
+        *box.frame_wh, host_ms, device_ms, where,
+    )  # fmt: skip
+    return device_ms < host_ms
+
+
+def _fill_host(engine: DeviceEngine, box: Letterbox, image: Image, slot: int) -> None:
+    box.apply(image, engine.inputs(slot)[engine.spec.input.name])
+
+
+def _fill_device(engine: DeviceEngine, box: Letterbox, image: Image, slot: int) -> None:
+    engine.frame_input(slot, image.shape[0], image.shape[1])[...] = image
+    engine.letterbox(
+        slot,
+        size_wh=box.resized_wh,
+        pad_xy=(box.pad_x, box.pad_y),
+        pad_value=box.pad_value,
+    )
 
 
 def _join(parts: Sequence[Detections], *, limit: int) -> Detections:

@@ -36,6 +36,9 @@ _Positive = Annotated[float, Field(gt=0, le=1e9)]  # what clocks take: 1e9 s are
 _Count = Annotated[int, Field(ge=1)]
 # TOML and click give lists and strings; strict mode would want the final types themselves.
 _Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)]
+_Hashes = Annotated[
+    tuple[Annotated[str, Field(pattern="^[0-9a-f]{64}$")], ...], Field(strict=False)
+]
 _File = Annotated[Path, BeforeValidator(lambda v: Path(v) if isinstance(v, str) and v else v)]
 _Files = Annotated[tuple[_File, ...], Field(strict=False, min_length=1)]
 
@@ -60,13 +63,19 @@ class SourceSettings(_Section):
 
 
 class ModelSettings(_Section):
-    """Which networks run, and in what. ``threads`` and ``slots`` of None leave it to the engine."""
+    """Which networks run, and in what. ``threads`` and ``slots`` of None leave it to the engine.
+
+    ``letterbox`` says where frames are resized: 'auto' measures where an engine can do it, too.
+    ``trust`` holds the SHA-256 of TensorRT plans that are loaded without a sidecar.
+    """
 
     files: _Files = (SHIPPED_MODEL,)
     engine: EngineName = "auto"
     precision: Precision = "default"
     threads: int | None = Field(None, ge=1, le=1024)
     slots: int | None = Field(None, ge=1, le=4)
+    letterbox: Literal["auto", "host", "device"] = "auto"
+    trust: _Hashes = ()
 
 
 class DetectSettings(_Section):
@@ -131,6 +140,7 @@ OPTIONS: dict[str, str] = {
     "model.engine": "--engine",
     "model.precision": "--precision",
     "model.threads": "--threads",
+    "model.trust": "--trust",
     "detect.conf": "--conf",
     "detect.classes": "--classes",
     "pipeline.frames": "--frames",

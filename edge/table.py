@@ -12,8 +12,9 @@ _COLUMNS = ("mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms")
 
 def frame_time_table(report: Mapping[str, Any]) -> str:
     """Stages by count and milliseconds, then the ledger and the rates, one fact a line."""
-    head = f"{'stage':<12}{'count':>8}" + "".join(f"{name[:-3]:>10}" for name in _COLUMNS) + "  ms"
+    head = f"{'stage':<14}{'count':>8}" + "".join(f"{name[:-3]:>10}" for name in _COLUMNS) + "  ms"
     rows = [_row(name, report["stages"][name]) for name in STAGES]
+    rows += [_row(f"gpu {name}", times) for name, times in report.get("gpu", {}).items()]
     rows.append(_row("frame_age", report["frame_age_ms"]))
     n = report["frames"]
     ledger = (
@@ -33,7 +34,7 @@ def frame_time_table(report: Mapping[str, Any]) -> str:
 
 def _row(name: str, times: Mapping[str, Any]) -> str:
     values = "".join(f"{_number(times[column], 2):>10}" for column in _COLUMNS)
-    return f"{name:<12}{times['count']:>8}{values}"
+    return f"{name:<14}{times['count']:>8}{values}"
 
 
 def _number(value: float | None, digits: int) -> str:

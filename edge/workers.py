@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge.ledger import Ledger
+from edge.metrics import GPU_STAGE
 from edge.parts import Network, Perceiver
 from edge.slot import Handoff, Slot, SlotClosedError
 from edge.sources.base import Source
@@ -209,7 +210,7 @@ class InferWorker:
                     slot = (slot + 1) % network.slots
                 if not running:
                     return
-                self._finish(network.perception, running.popleft())
+                self._finish(network, running.popleft())
         finally:
             for left in running:
                 self._shared.ledger.settle(left.frame.id, "discarded_at_stop")
@@ -244,8 +245,9 @@ class InferWorker:
         stage_ns = {"capture": captured.capture_ns, "letterbox": t_ready - t_start}
         return _Running(frame, captured.number, slot, stage_ns, t_ready)
 
-    def _finish(self, perception: Perceiver, running: _Running) -> None:
+    def _finish(self, network: Network, running: _Running) -> None:
         frame, stage_ns, clock = running.frame, running.stage_ns, self._shared.clock
+        perception = network.perception
         try:
             self._stage = "infer"
             perception.wait(running.slot)
@@ -258,6 +260,9 @@ class InferWorker:
             raise
         stage_ns["infer"] = t_inferred - running.submitted_ns
         stage_ns["decode"] = t_decoded - t_inferred
+        if network.gpu_ns is not None:
+            for name, ns in network.gpu_ns(running.slot).items():
+                stage_ns[GPU_STAGE + name] = ns
         # Results keep the order of capture: a gap in the numbers is what was dropped between.
         dropped = running.number - self._last_number - 1
         self._last_number = running.number

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,3 +58,37 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release everything; safe to call twice."""
+
+
+@runtime_checkable
+class DeviceEngine(Engine, Protocol):
+    """An engine on a device of its own, which tells its times there and can letterbox.
+
+    The app may fill ``frame_input(slot, ...)`` and call ``letterbox`` instead of filling
+    ``inputs(slot)``.
+    """
+
+    def gpu_ns(self, slot: int) -> Mapping[str, int]:
+        """Device time by stage of the run that was last waited for, in ns."""
+
+    def load_letterbox(self) -> None:
+        """Make ``letterbox`` ready.
+
+        Raises:
+            EngineError: why it cannot be had.
+        """
+
+    def frame_input(self, slot: int, height: int, width: int) -> Image:
+        """The slot's array (height, width, 3) for a BGR frame, the same again for the same size."""
+
+    def letterbox(
+        self, slot: int, *, size_wh: tuple[int, int], pad_xy: tuple[int, int], pad_value: int
+    ) -> None:
+        """Make the input from ``frame_input(slot)``: bilinear to ``size_wh``, placed at ``pad_xy``.
+
+        Raises:
+            EngineError: the slot is in flight, or the device failed.
+        """
+
+    def time_input(self, slot: int, fill: Callable[[], None]) -> int:
+        """Wall time in ns until the input that ``fill`` makes lies on the device."""

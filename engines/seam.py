@@ -21,12 +21,14 @@ class EngineOptions:
     """How to open a model.
 
     ``precision`` 'f32' forbids the runtime anything less where it can, 'default' leaves it the
-    device's own choice; ``threads`` None is one a physical core.
+    device's own choice; ``threads`` None is one a physical core. ``trust`` holds the SHA-256 of
+    plans that may be loaded without a sidecar.
     """
 
     precision: Precision = "default"
     slots: int = 1
     threads: int | None = None
+    trust: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse impossible numbers.
@@ -48,10 +50,11 @@ def check_tensors(
     inputs: Iterable[TensorSpec],
     outputs: Iterable[TensorSpec],
     origin: str,
+    remake: str = "Make the file again with 'edge-export adopt' or 'edge-export onnx'.",
 ) -> None:
     """Compare the tensors that a runtime found in the file with those of its spec.
 
-    Shapes hold −1 where the runtime found no fixed length.
+    Shapes hold −1 where the runtime found no fixed length; ``remake`` ends the message.
 
     Raises:
         ModelError: names the first tensor that differs, what was got and what was wanted.
@@ -65,22 +68,19 @@ def check_tensors(
             if tensor.name not in found:
                 raise ModelError(
                     f"{origin}: has no {kind} {tensor.name!r}, which its spec names; got "
-                    f"{', '.join(map(repr, found)) or 'none'}. {_REMAKE}"
+                    f"{', '.join(map(repr, found)) or 'none'}. {remake}"
                 )
             is_, want = found.pop(tensor.name), tensor
             if (is_.dtype, is_.shape) != (want.dtype, want.shape):
                 raise ModelError(
                     f"{origin}: {kind} {tensor.name!r} is {_text(is_)}, but its spec wants "
-                    f"{_text(want)}. {_REMAKE}"
+                    f"{_text(want)}. {remake}"
                 )
         if found:
             raise ModelError(
                 f"{origin}: has {kind} {next(iter(found))!r}, which its spec does not name. "
-                f"{_REMAKE}"
+                f"{remake}"
             )
-
-
-_REMAKE = "Make the file again with 'edge-export adopt' or 'edge-export onnx'."
 
 
 def _text(tensor: TensorSpec) -> str:

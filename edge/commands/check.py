@@ -62,8 +62,9 @@ def _models(settings: Settings) -> Iterator[str]:
                 runnable(path, settings.source.uri),
                 engine=settings.model.engine,
                 precision=settings.model.precision,
-                slots=settings.model.slots or 1,
+                slots=settings.model.slots,
                 threads=settings.model.threads,
+                trust=settings.model.trust,
             )
             opened.append(engine)
             size = f"{engine.spec.input.width}x{engine.spec.input.height}"

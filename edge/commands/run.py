@@ -17,7 +17,11 @@ import click
     "camera:ID[:WxH@FPS[:MJPG]], an rtsp:// or http(s):// URL.",
 )
 @click.option(
-    "--model", "models", multiple=True, metavar="M", help="ONNX file; may be given several times."
+    "--model",
+    "models",
+    multiple=True,
+    metavar="M",
+    help="ONNX file or TensorRT engine; may be given several times.",
 )
 @click.option("--engine", metavar="auto|openvino|onnxruntime|tensorrt|replay")
 @click.option(
@@ -36,6 +40,12 @@ import click
 @click.option("--classes", metavar="A,B", help="Keep boxes of these classes.")
 @click.option("--precision", metavar="default|f32", help="The device's own choice, or f32.")
 @click.option("--threads", type=int, metavar="N", help="Threads of the engine.")
+@click.option(
+    "--trust",
+    multiple=True,
+    metavar="SHA256",
+    help="Load the TensorRT plan with this hash without a sidecar.",
+)
 @click.option("--metrics", metavar="FILE.json", help="Write counts and times there at the end.")
 @click.option("--verbose", is_flag=True, default=None, help="Log more, tracebacks included.")
 @click.pass_context
@@ -73,6 +83,7 @@ def overrides_of(
     classes: str | None,
     precision: str | None,
     threads: int | None,
+    trust: tuple[str, ...],
     metrics: str | None,
     verbose: bool | None,
 ) -> dict[str, Any]:
@@ -84,6 +95,7 @@ def overrides_of(
         "model.engine": engine,
         "model.precision": precision,
         "model.threads": threads,
+        "model.trust": list(trust) or None,
         "detect.conf": conf,
         "detect.classes": None if classes is None else [c.strip() for c in classes.split(",")],
         "pipeline.frames": frames,

@@ -153,7 +153,8 @@ def test_every_option_is_a_key_of_the_settings_and_has_help() -> None:
     assert named == set(OPTIONS.values())
     nothing = overrides_of(
         source=None, models=(), engine=None, sinks=(), frames=None, seconds=None, policy=None,
-        conf=None, classes=None, precision=None, threads=None, metrics=None, verbose=None,
+        conf=None, classes=None, precision=None, threads=None, trust=(), metrics=None,
+        verbose=None,
     )  # fmt: skip
     assert set(nothing) == set(OPTIONS)
     assert load_settings(None, nothing, environ={}) == load_settings(None, environ={})
