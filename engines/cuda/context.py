@@ -83,7 +83,7 @@ class CudaDevice:
             sm_count=int(self._device.get_attribute(attribute.MULTIPROCESSOR_COUNT)),
             system=f"{sys.platform}-{platform.machine()}",
             tensorrt=tensorrt_version,
-            driver=kernel_driver(root, int(self._driver.getkernel_driver())),
+            driver=kernel_driver(root, int(self._driver.get_driver_version())),
             l4t=l4t_version(root),
         )
 
