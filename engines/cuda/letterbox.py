@@ -135,3 +135,7 @@ class DeviceLetterbox:
             *(self._grid, (BLOCK, 1, 1), stream, frame, out),
             *(*frame_wh, pitch, *out_wh, *size_wh, *pad_xy, pad_value),
         )
+
+    def free(self) -> None:
+        """Unload the kernel while its context still lives; safe to call twice."""
+        self._function = self._module = None

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import platform
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +19,8 @@ from numpy.typing import NDArray
 from edge.letterbox import Letterbox
 from engines.cuda.letterbox import ARGUMENTS, BLOCK, LARGEST, SOURCE, check_geometry, launch_grid
 from engines.spec import InputSpec, Resize
-from tests.cuda_host.host_kernel import HostKernel
+from tests.cuda_host.build import HostCuda
+from tests.cuda_host.host_kernel import HostKernel, build_host_kernel
 
 Array = NDArray[np.uint8]
 Kernel = Callable[[Array, Letterbox], Array]
@@ -28,9 +32,14 @@ RESIZES: tuple[Resize, ...] = ("letterbox_center", "letterbox_topleft", "stretch
 
 
 @pytest.fixture(scope="module")
-def kernel(tmp_path_factory: pytest.TempPathFactory) -> Kernel:
+def host_kernel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_host_kernel(tmp_path_factory.mktemp("kernel"))
+
+
+@pytest.fixture(scope="module")
+def kernel(host_kernel: Path) -> Kernel:
     """Letterbox (H, W, 3) pixels, which may be a view with a longer pitch, into (1, H, W, 3)."""
-    launch = HostKernel(tmp_path_factory.mktemp("kernel"))
+    launch = HostKernel(host_kernel)
 
     def run(frame: Array, box: Letterbox) -> Array:
         out_w, out_h = box.input_wh
@@ -43,7 +52,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Kernel:
             *(frame.ctypes.data, memory.ctypes.data + GUARD, *box.frame_wh, pitch),
             *(*box.input_wh, *box.resized_wh, *pad_xy, box.pad_value),
         )
-        launch(packed, (*launch_grid(box.input_wh), 1), BLOCK)
+        assert launch(packed, (*launch_grid(box.input_wh), 1), BLOCK) == 0
         assert (memory[:GUARD] == 0xA5).all()
         assert (memory[GUARD + size :] == 0xA5).all()
         return memory[GUARD : GUARD + size].reshape(1, out_h, out_w, 3)
@@ -226,11 +235,81 @@ def test_a_geometry_that_leaves_a_buffer_is_refused(place: int, bad: object, mes
         check_geometry(*arguments)  # type: ignore[arg-type]
 
 
-def test_the_packed_arguments_are_the_kernels_struct() -> None:
-    # 2 addresses of 8 bytes, 10 integers of 4; letterbox.cu has the same order.
-    fields = SOURCE.read_text().split("struct LetterboxArgs {")[1].split("};")[0]
-    kinds = [line.split("//")[0].strip() for line in fields.splitlines() if line.strip()]
-    pointers = sum("*" in kind for kind in kinds)
-    integers = sum(kind.count(",") + 1 for kind in kinds if kind.startswith("int "))
-    assert (pointers, integers) == (2, 10)
-    assert struct.calcsize(ARGUMENTS) == 56
+def test_the_packed_arguments_are_the_kernels_struct(host_kernel: Path) -> None:
+    assert struct.calcsize(ARGUMENTS) == 56  # 2 addresses of 8 bytes, 10 integers of 4
+    launch = HostKernel(host_kernel)
+    # A grid of no blocks: whether the sizes fit, and nothing more.
+    assert launch(bytes(56), (0, 1, 1), BLOCK) == 0
+    assert launch(bytes(52), (0, 1, 1), BLOCK) == -1
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from pycuda import driver
+from edge.letterbox import Letterbox
+from engines.cuda.context import open_device
+from engines.cuda.letterbox import SOURCE, DeviceLetterbox
+from engines.cuda.memory import new_stream
+from engines.errors import EngineError
+from tests.gpu.frames import by_device, by_opencv, levels, noise, spec
+
+device = open_device()
+with device.current():
+    if "refused" in sys.argv:
+        load = driver.module_from_buffer
+        def refuse_once(code):
+            driver.module_from_buffer = load
+            raise driver.LogicError("cuModuleLoadDataEx failed: no kernel image is available")
+        driver.module_from_buffer = refuse_once
+    try:
+        letterbox = DeviceLetterbox(source=Path(sys.argv[1]))
+        box, rows = Letterbox.fit((333, 97), spec(64, 48)), noise(333, 97, pitch=1024)
+        assert levels(by_device(letterbox, rows, box, new_stream()), by_opencv(rows, box)) <= 1
+        letterbox.free()
+        letterbox.free()
+        print("done")
+    except EngineError as exc:
+        print(exc)
+device.close()
+"""
+
+
+def run_child(
+    host_cuda: HostCuda, host_kernel: Path, *words: str, **environ: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", CHILD, *words],
+        env=host_cuda.environment(kernels=host_kernel) | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_shipped_code_is_loaded_without_a_compiler(
+    host_cuda: HostCuda, host_kernel: Path, tmp_path: Path
+) -> None:
+    run = run_child(host_cuda, host_kernel, str(SOURCE), CUDA_HOME=str(tmp_path))
+    assert (run.returncode, run.stdout, run.stderr) == (0, "done\n", "")
+
+
+def test_code_that_the_device_refuses_is_compiled_instead(
+    host_cuda: HostCuda, host_kernel: Path, tmp_path: Path
+) -> None:
+    run = run_child(host_cuda, host_kernel, str(SOURCE), "refused", XDG_CACHE_HOME=str(tmp_path))
+    assert (run.returncode, run.stdout) == (0, "done\n"), run.stderr
+    assert "letterbox.fatbin: this device (8.7) refuses it (cuModuleLoadDataEx" in run.stderr
+    assert len(list(tmp_path.rglob("letterbox-sm_87-*.fatbin"))) == 1
+
+
+def test_a_source_without_shipped_code_is_compiled(
+    host_cuda: HostCuda, host_kernel: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "letterbox.cu"
+    source.write_bytes(SOURCE.read_bytes())
+    run = run_child(host_cuda, host_kernel, str(source), XDG_CACHE_HOME=str(tmp_path))
+    assert (run.returncode, run.stdout, run.stderr) == (0, "done\n", "")
+    run = run_child(host_cuda, host_kernel, str(source), CUDA_HOME=str(tmp_path))
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("letterbox.cu: no code for this device (sm_87) ships with it")

@@ -1,0 +1,63 @@
+"""The tests of real hardware, run on the host driver: proof of the tests, not of a GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cuda_host.build import HostCuda
+from tests.cuda_host.host_kernel import build_host_kernel
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_gpu_tests(environ: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "tests/gpu", "-q", "-p", "no:cacheprovider", *words]
+    return subprocess.run(
+        command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False
+    )
+
+
+def counts(output: str) -> dict[str, int]:
+    """``12 passed, 3 skipped`` as {"passed": 12, "skipped": 3}."""
+    last = output.strip().splitlines()[-1]
+    return {what: int(n) for n, what in re.findall(r"(\d+) (passed|failed|skipped|errors?)", last)}
+
+
+@pytest.mark.heavy
+def test_they_pass_on_the_host_driver_and_leave_nothing_behind(
+    host_cuda: HostCuda, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    kernels = build_host_kernel(tmp_path)
+    environ = host_cuda.environment(kernels=kernels, report=report, delay_us=200)
+    run = run_gpu_tests(environ | {"OUTRIDER_TEST_GPU": "host"})
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert counts(run.stdout)["passed"] > 80
+    told = json.loads(report.read_text())
+    assert told["crimes"] == []
+    assert told["bytes_in_use"] == 0
+    assert told["launches"] > 2000
+
+
+def test_without_a_device_they_say_that_nothing_was_tested(tmp_path: Path) -> None:
+    # A libcuda that is none: what a machine without a driver has, whatever this one has.
+    (tmp_path / "libcuda.so.1").touch()
+    environ = os.environ | {"OUTRIDER_TEST_GPU": "1", "LD_LIBRARY_PATH": str(tmp_path)}
+    run = run_gpu_tests(environ)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "no CUDA device: nothing was tested" in run.stdout.splitlines()
+    assert "passed" not in counts(run.stdout)
+
+
+def test_make_test_only_collects_them() -> None:
+    run = run_gpu_tests({k: v for k, v in os.environ.items() if k != "OUTRIDER_TEST_GPU"})
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert set(counts(run.stdout)) == {"skipped"}
+    assert "run by make test-gpu" in run.stdout
