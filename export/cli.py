@@ -6,8 +6,8 @@ import click
 
 from edge.cli import LazyGroup, invoke
 
-OF_TRAINING = ("torch", "tqdm")
-"""Packages that the app does without; the extra 'train' of the distribution installs them."""
+EXTRA_OF = {"torch": "train", "tqdm": "export"}
+"""Packages that the app does without, and the extra of the distribution that installs them."""
 
 
 class ExportGroup(LazyGroup):
@@ -22,19 +22,19 @@ class ExportGroup(LazyGroup):
         try:
             return super().get_command(ctx, cmd_name)
         except ModuleNotFoundError as exc:
-            if exc.name not in OF_TRAINING:
+            if exc.name not in EXTRA_OF:
                 raise
             # Imported only now: the packages bring NumPy, which --help can do without.
             from engines.errors import ExportError
 
             raise ExportError(
                 f"{cmd_name} needs {exc.name}, which is not installed here. Install it from the "
-                f"project's folder: pip install -e '.[train]'"
+                f"project's folder: pip install -e '.[{EXTRA_OF[exc.name]}]'"
             ) from exc
 
 
 commands = ExportGroup(
-    help="Outrider's models: train, export, adopt, evaluate, convert to FP16, verify.",
+    help="Outrider's models: train, export, adopt, evaluate, convert to FP16, verify, build.",
     table={
         "train": (
             "export.train:train",
@@ -51,6 +51,11 @@ commands = ExportGroup(
         "check-tensorrt": (
             "export.check_tensorrt:check_tensorrt",
             "Say whether TensorRT will take an ONNX file, without TensorRT.",
+        ),
+        "build": ("export.build:build", "Build a TensorRT engine of a model here, and prove it."),
+        "inspect": (
+            "export.inspect_engine:inspect_engine",
+            "Say what a built engine is, and show its layers.",
         ),
     },
 )

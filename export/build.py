@@ -1,0 +1,379 @@
+"""``edge-export build``: an FP32 model file becomes a TensorRT engine that was proven on this GPU.
+
+Check, convert, build, prove, publish: under the engine's name there is the old one until the new
+one has passed, whole. It knows nothing of the app; what TensorRT is told is in ``trt_builder``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import onnx
+import psutil
+
+from edge.adopt_cache import cache_folder
+from engines import open_engine
+from engines.cuda.context import open_device
+from engines.errors import DeviceError, ExportError, ModelError, SettingsError
+from engines.identity import (
+    Device,
+    Identity,
+    Sidecar,
+    built_folder,
+    built_path,
+    sidecar_path,
+    sidecar_text,
+)
+from engines.model_file import is_quantized, load_model, no_spec, sha256_of, spec_of
+from engines.spec import ModelSpec
+from export.build_place import building, check_disk, publish, write_durably
+from export.check_tensorrt import check_file
+from export.check_tensorrt import lines as check_lines
+from export.fp16 import KEPT_KEY, convert_file
+from export.frames import read_frames
+from export.graph import uses_float16
+from export.parity import SAME, Limits, compare
+from export.trt_builder import (
+    BuildOptions,
+    Verbosity,
+    build_plan,
+    check_dla,
+    load_tensorrt,
+    timings_file,
+)
+from export.trt_operators import RELEASES
+from export.verdict import lines
+
+Say = Callable[[str], None]
+
+GATE = replace(SAME, iou=0.98, score=0.02, unmatched=0.01, mask=0.99)
+"""Twice what a conversion to FP16 may differ by.
+
+A device adds in another order and fuses, which no proof on a CPU shows. Chosen, not measured: no
+engine was built where this was written."""
+SPARE_DISK = 64 << 20
+"""Bytes for kernels in a plan, which come on top of the weights; an estimate."""
+HOST_MEMORY = 512 << 20
+"""Bytes that the builder's own libraries take on the host; an estimate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """How to build and prove: see the options of the command."""
+
+    reference: Path | None = None
+    frames: str | None = None
+    keep: Sequence[str] = ()
+    limits: Limits = GATE
+    options: BuildOptions = field(default_factory=BuildOptions)
+    timing_cache: bool = True
+
+
+def build_file(
+    model: Path, target: Path | None = None, *, request: Request, say: Say
+) -> tuple[Path, Sidecar]:
+    """Build, prove and publish one engine; returns its place and its sidecar.
+
+    Raises:
+        SettingsError: the arguments contradict each other or the files.
+        ModelError: a file cannot be read or has no spec.
+        ExportError: TensorRT takes the graph not, a proof failed, or nothing can be written.
+        EngineError: TensorRT or the device is not there, or builds nothing.
+        DeviceError: the device is lost or has not the memory.
+        SourceError: the frames cannot be read.
+    """
+    reference, half = _reference(model, request)
+    if target is not None and target.suffix != ".engine":
+        raise SettingsError(f"-o {target}: an engine's file ends in .engine, as the app wants it.")
+    trt = load_tensorrt()
+    engine = target or built_path(_made_folder(), model)
+    device = _preflight(trt, model, engine, request.options, half=half)
+    say(f"device       {device.gpu}, compute capability {device.compute_capability}, "
+        f"{device.sm_count} SMs, TensorRT {device.tensorrt}")  # fmt: skip
+    release = _nearest_release(trt.__version__)
+    _check(model, release, request.options, say)
+    with building(engine) as folder:
+        source = model
+        if not half:
+            source = folder / f"{model.stem}.fp16.onnx"
+            convert_file(
+                model, source, frames=request.frames, keep=request.keep, say=_but_written(say)
+            )
+            _check(source, release, replace(request.options, dla_core=None), None)
+        began = time.monotonic()
+        timings = _timings(device, say) if request.timing_cache else None
+        plan = build_plan(trt, source, request.options, timings=timings, say=say)
+        say(f"built        {len(plan) / 1e6:.1f} MB in {time.monotonic() - began:.0f} s")
+        made = folder / engine.name
+        write_durably(made, plan)
+        identity = _identity(made, model, reference, source, device, request.options)
+        sidecar = Sidecar(_spec(source), identity, proof={})
+        write_durably(sidecar_path(made), sidecar_text(sidecar).encode())
+        proof = _proven(reference, made, engine, request, say)
+        sidecar = replace(sidecar, proof=proof)
+        write_durably(sidecar_path(made), sidecar_text(sidecar).encode())
+        publish(made, engine)
+    say(f"published    {engine} and {sidecar_path(engine).name}")
+    return engine, sidecar
+
+
+def _reference(model: Path, request: Request) -> tuple[Path, bool]:
+    """The FP32 file to prove against, and whether ``model`` is FP16 already."""
+    if model.suffix != ".onnx":
+        step = {
+            ".engine": f"It is built already; to look at it: edge-export inspect {model}",
+            ".pt": f"Export the checkpoint first: edge-export onnx {model}",
+        }.get(model.suffix, "Export the model as NAME.onnx.")
+        raise SettingsError(f"{model}: wanted an ONNX file, got '{model.suffix}'. {step}")
+    loaded = load_model(model)
+    if spec_of(loaded, origin=str(model)) is None:
+        raise no_spec(model)
+    if not uses_float16(loaded):
+        if request.reference is not None:
+            raise SettingsError(
+                f"--reference {request.reference}: {model} is no FP16 file, so it is proven "
+                "against itself. Leave the option out."
+            )
+        return model, False
+    reference = request.reference
+    if reference is None:
+        raise SettingsError(
+            f"{model}: is FP16 already, so it cannot show what FP16 lost. Name the FP32 file that "
+            "it was made from with --reference FP32.onnx, or build from that file."
+        )
+    if request.keep:
+        raise SettingsError(f"--keep: {model} is FP16 already; nodes are kept where it is made.")
+    against = load_model(reference)
+    if uses_float16(against) or is_quantized(against):
+        raise SettingsError(f"--reference {reference}: is no FP32 file itself.")
+    return reference, True
+
+
+def _made_folder() -> Path:
+    folder = built_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ExportError(
+            f"{folder}: cannot be made ({exc.strerror}). Name a place with -o FILE.engine."
+        ) from exc
+    return folder
+
+
+def _preflight(trt: Any, model: Path, engine: Path, options: BuildOptions, *, half: bool) -> Device:
+    """What this machine is, once it is known to have what a build needs."""
+    weights = model.stat().st_size // (1 if half else 2)  # in FP16
+    check_disk(engine.parent, 3 * weights + SPARE_DISK)  # the FP16 file, the plan, and air
+    free = psutil.virtual_memory().available
+    needed = 4 * weights + HOST_MEMORY  # the file, the graph, the network, the plan
+    if free < needed:
+        raise ExportError(
+            f"{free / 1e6:.0f} MB of memory are free, a build of {model.name} needs about "
+            f"{needed / 1e6:.0f} MB. Stop other programs, or add swap for the build."
+        )
+    device = open_device()
+    try:
+        with device.current():
+            facts = device.facts(trt.__version__)
+            check_dla(trt, options.dla_core)
+            free = device.free_bytes()
+    finally:
+        device.close()
+    needed = (options.workspace_mb << 20) + 2 * weights
+    if free < needed:
+        raise DeviceError(
+            f"{facts.gpu}: {free / 1e6:.0f} MB of its memory are free, this build may take "
+            f"{needed / 1e6:.0f} MB. Stop other programs on it, or allow less: --workspace "
+            f"{max((free - 2 * weights >> 20) // 2, 16)}"
+        )
+    return facts
+
+
+def _nearest_release(version: str) -> str:
+    """The release of the checks' tables that is nearest below the installed one."""
+    installed = tuple(int(n) for n in version.split(".")[:2])
+    below = [r for r in RELEASES if tuple(map(int, r.split("."))) <= installed]
+    return below[-1] if below else next(iter(RELEASES))
+
+
+def _check(path: Path, release: str, options: BuildOptions, say: Say | None) -> None:
+    """What edge-export check-tensorrt says; only what is refused is said where ``say`` is None."""
+    report = check_file(path, release, dla=options.dla_core is not None)
+    if say is not None:
+        for line in check_lines(report):
+            say(line)
+    if not report.taken:
+        worst = report.errors[0]
+        raise ExportError(
+            f"{path.name}: TensorRT {release} will not take it: {worst.node}: {worst.problem} (way "
+            f"out: {worst.way_out}); {len(report.errors)} in all. Nothing was built."
+        )
+
+
+def _but_written(say: Say) -> Say:
+    """Leaves out where the FP16 file lies, which is there for a moment only."""
+    return lambda line: None if line.startswith("written") else say(line)
+
+
+def _timings(device: Device, say: Say) -> Path | None:
+    try:
+        return timings_file(cache_folder(os.environ).parent / "timings", device)
+    except ModelError:
+        say("note         no cache folder here (XDG_CACHE_HOME, HOME): timings are not kept")
+        return None
+
+
+def _spec(source: Path) -> ModelSpec:
+    spec = spec_of(load_model(source), origin=str(source))
+    assert spec is not None  # so it was converted, or looked at before
+    return spec
+
+
+def _identity(
+    made: Path, model: Path, reference: Path, source: Path, device: Device, options: BuildOptions
+) -> Identity:
+    kept = _kept(load_model(source))
+    return Identity(
+        plan_sha256=sha256_of(made),
+        onnx_sha256=sha256_of(reference),
+        fp16_sha256=sha256_of(source),
+        device=device,
+        options=options.identity(),
+        recipe=f"fp16 mixed, fp32: {', '.join(kept)}" if kept else "fp16",
+        onnx_name=model.name,
+    )
+
+
+def _kept(model: onnx.ModelProto) -> list[str]:
+    """The nodes that were left in FP32."""
+    for entry in model.metadata_props:
+        if entry.key == KEPT_KEY:
+            return list(json.loads(entry.value))
+    return []
+
+
+def _proven(
+    reference: Path, made: Path, engine: Path, request: Request, say: Say
+) -> dict[str, Any]:
+    """The gate: the engine as the app runs it against FP32, on frames.
+
+    Raises:
+        ExportError: it is refused; the old engine stays.
+    """
+    read = read_frames(request.frames)
+    say(f"gate         {read.told}, against {reference.name} in FP32")
+    expected = open_engine(reference, engine="onnxruntime", precision="f32")
+    try:
+        built = open_engine(made, engine="tensorrt")
+        try:
+            parity = compare(expected, built, read.images, limits=request.limits)
+        finally:
+            built.close()
+    finally:
+        expected.close()
+    for line in lines(parity, request.limits):
+        say(f"gate         {line}")
+    stays = f"{engine} is as it was." if engine.exists() else "Nothing was published."
+    if parity.failures:
+        raise ExportError(
+            f"{made.name}: refused, the engine does not do what {reference.name} does: "
+            f"{'; '.join(parity.failures)}. {stays} Where boxes that differ a little will do, say "
+            "how much with --iou; leave nodes in FP32 with --keep NODE."
+        )
+    if parity.doubts:
+        raise ExportError(
+            f"{made.name}: not proven: {'; '.join(parity.doubts)}. {stays} Give frames that show "
+            "what the model detects: --frames SOURCE."
+        )
+    return {"frames_of": read.told, "limits": asdict(request.limits), **parity.to_dict()}
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Engine to write; else NAME-HASH.engine in engines/built/, where the app looks for it.",
+)
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path),
+    help="The FP32 file to prove against, where MODEL is FP16 already.",
+)
+@click.option(
+    "--frames",
+    metavar="SOURCE",
+    help="Frames to convert and prove on: anything that 'edge run --source' takes; else the "
+    "synthetic street.",
+)
+@click.option("--keep", multiple=True, metavar="NODE", help="Leave this node in FP32; repeatable.")
+@click.option(
+    "--iou",
+    type=click.FloatRange(0, 1),
+    default=GATE.iou,
+    show_default=True,
+    help="Least IoU of every box of the engine with its partner in FP32.",
+)
+@click.option(
+    "--workspace",
+    type=click.IntRange(min=1),
+    default=BuildOptions().workspace_mb,
+    show_default=True,
+    metavar="MB",
+    help="Device memory that a layer may use to work in.",
+)
+@click.option(
+    "--optimization-level",
+    type=click.IntRange(0, 5),
+    default=BuildOptions().optimization_level,
+    show_default=True,
+    help="How long TensorRT looks for faster kernels.",
+)
+@click.option(
+    "--timing-cache/--no-timing-cache",
+    default=True,
+    show_default=True,
+    help="Use and keep how fast kernels were in earlier builds, by TensorRT and device.",
+)
+@click.option(
+    "--profiling-verbosity",
+    type=click.Choice(["none", "layer_names_only", "detailed"]),
+    default=BuildOptions().verbosity,
+    show_default=True,
+    help="What the engine can tell of its layers; 'edge-export inspect' wants 'detailed'.",
+)
+@click.option(
+    "--dla-core",
+    type=click.IntRange(min=0),
+    help="Run on this DLA core of a Jetson Orin, what it cannot on the GPU. Untested on hardware.",
+)
+def build(
+    model: Path,
+    output: Path | None,
+    reference: Path | None,
+    frames: str | None,
+    keep: Sequence[str],
+    iou: float,
+    workspace: int,
+    optimization_level: int,
+    timing_cache: bool,
+    profiling_verbosity: Verbosity,
+    dla_core: int | None,
+) -> None:
+    """Build a TensorRT engine from an FP32 model file, and prove it against that file.
+
+    Checks the graph, converts it to FP16 (as 'edge-export fp16' does), builds on this machine's
+    GPU, runs the engine on frames and publishes it only if it agrees with FP32. An engine that was
+    there stays until then. Refusals exit with 4, a device without memory with 6, Ctrl-C with 130.
+    """
+    options = BuildOptions(workspace, optimization_level, profiling_verbosity, dla_core)
+    request = Request(reference, frames, keep, replace(GATE, iou=iou), options, timing_cache)
+    build_file(model, output, request=request, say=lambda line: click.echo(line, err=True))

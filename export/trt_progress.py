@@ -1,0 +1,113 @@
+"""How far TensorRT's builder is, from its own phases, and how it is asked to stop; it builds none.
+
+The builder calls from threads of its own, so nothing here may raise or take long.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+Say = Callable[[str], None]
+QUARTER = 0.25
+"""Where there is no terminal to draw a bar in, every quarter is a line."""
+
+
+@dataclass(slots=True)
+class _Phase:
+    """A stretch of the whole from ``begin``, ``width`` long; ``done`` of its ``steps`` are over."""
+
+    begin: float
+    width: float
+    steps: int
+    done: int = 0
+
+    @property
+    def at(self) -> float:
+        return self.begin + self.width * min(self.done, self.steps) / self.steps
+
+
+class Progress:
+    """Takes the calls of ``IProgressMonitor``; one bar over all phases, which never goes back.
+
+    A phase inside another one fills the step of it during which it runs (IProgressMonitor, NVIDIA's
+    API reference). ``stop`` set ends the build at the builder's next step.
+    """
+
+    def __init__(self, *, stop: threading.Event, say: Say) -> None:
+        self._stop, self._say = stop, say
+        self._phases: dict[str, _Phase] = {}
+        self._lock = threading.Lock()
+        self._told = 0.0
+        self.share = 0.0
+        """Of the work, 0 to 1, as far as the phases tell."""
+        self._bar = tqdm(
+            total=100, unit="%", file=sys.stderr, leave=False, disable=None,
+            bar_format="building     {l_bar}{bar}| {elapsed}{postfix}",
+        )  # fmt: skip
+
+    def phase_start(self, name: str, parent: str | None, steps: int) -> None:
+        """A phase of ``steps`` steps begins, within the present step of ``parent``."""
+        with self._lock:
+            around = self._phases.get(parent or "")
+            if around is None:
+                begin, width = self.share, 1 - self.share
+            else:
+                begin, width = around.at, around.width / around.steps
+            self._phases[name] = _Phase(begin, width, max(steps, 1))
+            self._show(begin, name)
+
+    def step_complete(self, name: str, step: int) -> bool:
+        """A step is over; False asks the builder to give up."""
+        with self._lock:
+            phase = self._phases.get(name)
+            if phase is not None:
+                phase.done = max(phase.done, step + 1)
+                self._show(phase.at, name)
+        return not self._stop.is_set()
+
+    def phase_finish(self, name: str) -> None:
+        """A phase is over, whether all of its steps were or not."""
+        with self._lock:
+            phase = self._phases.pop(name, None)
+            if phase is not None:
+                self._show(phase.begin + phase.width, name)
+
+    def close(self) -> None:
+        """Wipe the bar off the terminal."""
+        self._bar.close()
+
+    def _show(self, share: float, name: str) -> None:
+        self.share = max(self.share, min(share, 1.0))
+        if self._bar.disable:
+            if self.share >= self._told + QUARTER:
+                self._told = self.share // QUARTER * QUARTER
+                self._say(f"building     {self._told:.0%}, {name}")
+            return
+        self._bar.n = round(100 * self.share)
+        self._bar.set_postfix_str(name[:40], refresh=False)
+        self._bar.update(0)
+
+
+def monitor(trt: Any, progress: Progress) -> Any:
+    """An ``IProgressMonitor`` of the module ``trt`` that hands every call to ``progress``."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)  # pybind11 wants it by name
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            progress.phase_start(phase_name, parent_phase, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            return progress.step_complete(phase_name, step)
+
+        def phase_finish(self, phase_name: str) -> None:
+            progress.phase_finish(phase_name)
+
+    return Monitor()

@@ -1,0 +1,303 @@
+"""A module ``tensorrt`` for tests on the host driver: ONNX Runtime in the place of a GPU.
+
+It has only names of the real bindings, and shows nothing of what only TensorRT can: no fusion, no
+kernels, no speed. A plan is a header and the ONNX file; a run waits its turn on its stream and goes
+through device addresses alone. ``OUTRIDER_DOUBLE_VERSION`` is the release that it claims to be,
+``_DLA`` how many DLA cores it has, ``_HALF`` rounds every float16 tensor to real half, ``_FAULT``
+plants a fault: ``parser:OPERATOR``, ``build``, ``memory``, ``forever``, ``plan`` (which cannot be
+deserialised), or in the engine that is built ``constant``, ``swapped``, ``nan``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper
+
+__version__ = os.environ.get("OUTRIDER_DOUBLE_VERSION", "10.3.0")
+_FAULT = os.environ.get("OUTRIDER_DOUBLE_FAULT", "")
+_MAGIC = b"double\0"
+_Severity = IntEnum("_Severity", "INTERNAL_ERROR ERROR WARNING INFO VERBOSE", start=0)
+DataType = IntEnum("DataType", "FLOAT HALF INT8 INT32 BOOL UINT8 FP8 BF16 INT64 INT4", start=0)
+TensorIOMode = IntEnum("TensorIOMode", "NONE INPUT OUTPUT", start=0)
+DeviceType = IntEnum("DeviceType", "GPU DLA", start=0)
+ProfilingVerbosity = IntEnum("ProfilingVerbosity", "LAYER_NAMES_ONLY NONE DETAILED", start=0)
+LayerInformationFormat = IntEnum("LayerInformationFormat", "ONELINE JSON", start=0)
+MemoryPoolType = IntEnum("MemoryPoolType", "WORKSPACE", start=0)
+BuilderFlag = IntEnum("BuilderFlag", {"GPU_FALLBACK": 3})
+NetworkDefinitionCreationFlag = IntEnum("NetworkDefinitionCreationFlag", {"STRONGLY_TYPED": 1})
+_KINDS = {1: "FLOAT", 2: "UINT8", 6: "INT32", 7: "INT64", 9: "BOOL", 10: "HALF"}  # of TensorProto
+_WORDS = {**_KINDS, 1: "FP32", 10: "FP16"}
+_U64 = ctypes.c_uint64
+
+
+class _Strict:
+    """As pybind11's: sets no attribute that the class lacks, takes no half-made logger."""
+
+    def __init__(self, *held: Any) -> None:
+        assert all(h._made for h in held if isinstance(h, ILogger))
+        self._held = held
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        assert name.startswith("_") or hasattr(type(self), name), name
+        object.__setattr__(self, name, value)
+
+
+class ILogger:
+    Severity = _Severity
+    INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = _Severity
+
+    def __init__(self) -> None:
+        self._made = True
+
+
+class IProgressMonitor:
+    def __init__(self) -> None:
+        self._made = True
+
+
+class ITimingCache(_Strict):
+    def serialize(self) -> memoryview:
+        return _packed(self._held[0], b"")
+
+
+class IBuilderConfig(_Strict):
+    progress_monitor: Any = None
+    profiling_verbosity = ProfilingVerbosity["LAYER_NAMES_ONLY"]
+    builder_optimization_level, DLA_core, default_device_type = 3, -1, DeviceType["GPU"]
+    _cache: ITimingCache | None = None
+
+    def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
+        assert pool == MemoryPoolType["WORKSPACE"]
+        assert pool_size > 0
+
+    def set_flag(self, flag: Any) -> None:
+        assert flag == BuilderFlag["GPU_FALLBACK"]
+
+    def create_timing_cache(self, serialized_timing_cache: bytes) -> Any:
+        data = serialized_timing_cache or _packed({**_here(), "layers": []}, b"")
+        try:
+            return ITimingCache(_unpacked(data)[0])
+        except ValueError as exc:
+            return _none(self._held[0], f"Failed to read the timing cache: {exc}")
+
+    def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
+        self._cache = cache
+        fits = _here().items() <= cache._held[0].items() or ignore_mismatch
+        return fits or bool(_none(self._held[0], "The timing cache is of another device"))
+
+
+class INetworkDefinition(_Strict):
+    _model = onnx.ModelProto()
+
+
+class ParserError(_Strict):
+    desc = lambda self: self._held[0]  # noqa: E731
+    node = lambda self: self._held[1]  # noqa: E731
+    node_name = lambda self: self._held[2]  # noqa: E731
+    node_operator = lambda self: self._held[3]  # noqa: E731
+
+
+class OnnxParser(_Strict):
+    num_errors = property(lambda self: len(self._errors))
+    _errors: tuple[ParserError, ...] = ()
+
+    def get_error(self, index: int) -> ParserError:
+        return self._errors[index]
+
+    def parse_from_file(self, model: str) -> bool:
+        try:
+            loaded = self._held[0]._model = onnx.load(model)
+        except Exception as exc:
+            self._errors = (ParserError(str(exc), -1, "", ""),)
+            return False
+        self._errors = tuple(
+            ParserError("planted", i, node.name, node.op_type)
+            for i, node in enumerate(loaded.graph.node)
+            if f"parser:{node.op_type}" == _FAULT
+        )
+        return not self._errors
+
+
+class Builder(_Strict):
+    num_DLA_cores = int(os.environ.get("OUTRIDER_DOUBLE_DLA", "0"))  # noqa: N815
+
+    def create_network(self, flags: int = 0) -> INetworkDefinition:
+        assert flags == 1 << NetworkDefinitionCreationFlag["STRONGLY_TYPED"]
+        return INetworkDefinition()
+
+    def create_builder_config(self) -> IBuilderConfig:
+        return IBuilderConfig(self._held[0])
+
+    def build_serialized_network(self, network: INetworkDefinition, config: IBuilderConfig) -> Any:
+        logger, monitor = self._held[0], config.progress_monitor
+        logger.log(ILogger.WARNING, "a double, which builds nothing")
+        assert monitor._made
+        layers = [n.name for n in network._model.graph.node]
+        monitor.phase_start("Building", None, len(layers))
+        for i, name in enumerate(layers):
+            monitor.phase_start(name, "Building", 2)
+            while monitor.step_complete(name, 0) and _FAULT == "forever":
+                pass
+            monitor.phase_finish(name)
+            if not monitor.step_complete("Building", i):
+                return _none(logger, "Cancelled by the progress monitor")
+        monitor.phase_finish("Building")
+        if _FAULT in ("build", "memory"):
+            planted = "allocate: out of memory" if _FAULT == "memory" else "implement node planted"
+            return _none(logger, f"Could not {planted}")
+        if config._cache is not None:
+            config._cache._held[0]["layers"] = layers
+        core = config.DLA_core if config.default_device_type == DeviceType["DLA"] else -1
+        head = {**_here(), "fault": _FAULT, "told": int(config.profiling_verbosity), "dla": core}
+        return _packed(head, network._model.SerializeToString())
+
+
+class ICudaEngine(_Strict):
+    num_io_tensors = property(lambda self: len(self._ports))
+
+    def __init__(self, head: dict[str, Any], data: bytes, logger: Any) -> None:
+        self._head, self._model, self._logger = head, onnx.load_model_from_string(data), logger
+        graph = self._model.graph
+        self._inputs = [v.name for v in graph.input]
+        self._ports = {v.name: v.type.tensor_type for v in (*graph.input, *graph.output)}
+        kinds = {n: helper.tensor_dtype_to_np_dtype(p.elem_type) for n, p in self._ports.items()}
+        self._sizes = {n: int(np.prod(self.get_tensor_shape(n))) * kinds[n].itemsize for n in kinds}
+        self._kinds = kinds
+        self._run = _runner(self._model, [v.name for v in graph.output])
+
+    def get_tensor_name(self, index: int) -> Any:
+        return list(self._ports)[index]
+
+    def get_tensor_mode(self, name: str) -> Any:
+        return TensorIOMode["INPUT" if name in self._inputs else "OUTPUT"]
+
+    def get_tensor_dtype(self, name: str) -> Any:
+        return DataType[_KINDS[self._ports[name].elem_type]]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return tuple(d.dim_value for d in self._ports[name].shape.dim)
+
+    def create_execution_context(self) -> IExecutionContext:
+        return IExecutionContext(self)
+
+    def create_engine_inspector(self) -> EngineInspector:
+        return EngineInspector(self)
+
+    def _array(self, name: str, address: int) -> Any:
+        """The device memory of a tensor, for the length of one run."""
+        opened = ctypes.CDLL("libcuda.so.1").host_cuda_open
+        opened.restype = ctypes.c_void_p
+        at = opened(_U64(address), _U64(self._sizes[name]))
+        flat = np.ctypeslib.as_array((ctypes.c_uint8 * self._sizes[name]).from_address(at))
+        return flat.view(self._kinds[name]).reshape(self.get_tensor_shape(name))
+
+    def _compute(self, at: dict[str, int]) -> None:
+        """One run, on the thread of its stream."""
+        feed, fault = {n: self._array(n, at[n]).copy() for n in self._inputs}, self._head["fault"]
+        for name, image in feed.items():
+            feed[name] = np.ascontiguousarray(image[..., ::-1]) if fault == "swapped" else image
+            feed[name][...] = 0 if fault == "constant" else feed[name]
+        for name, made in self._run(feed).items():
+            broken = fault == "nan" and made.dtype.kind == "f"
+            self._array(name, at[name])[...] = np.nan if broken else made
+
+
+class Runtime(_Strict):
+    DLA_core = -1
+
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> Any:
+        try:
+            head, data = _unpacked(serialized_engine)
+        except ValueError as exc:
+            return _none(self._held[0], f"Serialization assertion failed: {exc}")
+        if _FAULT == "plan" or not {**_here(), "dla": self.DLA_core}.items() <= head.items():
+            return _none(self._held[0], f"The plan is not for {_here()}, DLA core {self.DLA_core}")
+        return ICudaEngine(head, data, self._held[0])
+
+
+class IExecutionContext(_Strict):
+    def __init__(self, engine: ICudaEngine) -> None:
+        self._engine, self._at, self._waiting = engine, dict[str, int](), list[dict[str, int]]()
+        waiting = self._waiting  # the driver calls it on its own threads
+        self._turn = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(
+            lambda _: engine._compute(waiting.pop(0))
+        )
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        self._at[name] = int(memory)
+        known = name in self._engine._ports
+        return known or bool(_none(self._engine._logger, f"There is no tensor {name}"))
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        engine, ports = self._engine, list(self._engine._ports)
+        if missing := [p for p in ports if not self._at.get(p)]:
+            return bool(_none(engine._logger, f"Address is not set for tensor {missing[0]}"))
+        self._waiting.append(dict(self._at))
+        many = _U64 * len(ports)
+        at, sizes = (self._at[p] for p in ports), (engine._sizes[p] for p in ports)
+        modes = "".join("r" if p in engine._inputs else "w" for p in ports).encode()
+        enqueue, stream = ctypes.CDLL("libcuda.so.1").host_cuda_enqueue, _U64(stream_handle)
+        return not enqueue(stream, self._turn, None, len(ports), many(*at), many(*sizes), modes)
+
+
+class EngineInspector(_Strict):
+    def get_engine_information(self, format: Any) -> str:
+        assert format == LayerInformationFormat["JSON"]
+        engine = self._held[0]
+        inferred = onnx.shape_inference.infer_shapes(engine._model).graph.value_info
+        types = {v.name: v.type.tensor_type for v in inferred} | engine._ports
+        layers: list[Any] = []
+        for node in engine._model.graph.node:
+            word = f"Row major linear {_WORDS[types[node.output[0]].elem_type]} format"
+            made = [{"Name": node.output[0], "Format/Datatype": word}]
+            layers.append({"Name": node.name, "LayerType": node.op_type, "Outputs": made})
+        names = [layer["Name"] for layer in layers]
+        return json.dumps({"Layers": (names, [], layers)[engine._head["told"]], "Bindings": []})
+
+
+def _none(logger: Any, why: str) -> Any:
+    logger.log(ILogger.ERROR, why)
+
+
+def _here() -> dict[str, str]:
+    """What a plan and a timing cache are for."""
+    cuda, major, minor = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(), ctypes.c_int()
+    assert cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, 0) == 0  # its number in cuda.h
+    assert cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, 0) == 0
+    return {"version": __version__, "capability": f"{major.value}.{minor.value}"}
+
+
+def _packed(head: dict[str, Any], data: bytes) -> memoryview:  # as IHostMemory a buffer
+    body = _MAGIC + json.dumps(head).encode() + b"\0" + data
+    return memoryview(body + hashlib.sha256(body).digest())
+
+
+def _unpacked(plan: bytes) -> tuple[dict[str, Any], bytes]:
+    body, digest = bytes(plan)[:-32], bytes(plan)[-32:]
+    if not body.startswith(_MAGIC) or hashlib.sha256(body).digest() != digest:
+        raise ValueError("Magic tag does not match, or it is truncated")
+    head, _, data = body[len(_MAGIC) :].partition(b"\0")
+    return json.loads(head), data
+
+
+def _runner(model: onnx.ModelProto, names: list[str]) -> Any:
+    if os.environ.get("OUTRIDER_DOUBLE_HALF"):
+        from export.half import HalfNet
+
+        net = HalfNet(model, origin="the double")
+        return lambda feed: net.run(feed).outputs
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return lambda feed: dict(zip(names, session.run(names, feed), strict=True))
