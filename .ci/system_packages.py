@@ -14,7 +14,7 @@ import sys
 OLDEST, NEWEST = (3, 10), (3, 13)
 
 # (Debian package, what shows that it is there): files where a "/" is in it, a shared library where
-# ".so" is, else a command. opencv-python's wheel links those of RUN, and its window plug-in those of
+# ".so" is, else a command. opencv-python links those of RUN, and its window plug-in those of
 # WINDOW too.
 RUN = [("libgl1", "libGL.so.1"), ("libglib2.0-0", "libgthread-2.0.so.0")]
 WINDOW = [("libsm6", "libSM.so.6"), ("libice6", "libICE.so.6")]
