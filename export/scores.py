@@ -180,22 +180,6 @@ def box_scores(
     return BoxScores(mean(ap.values()), ap, ap50, large, of_area, curves)
 
 
-def matched(
-    truth: NDArray[np.float32], found: NDArray[np.float32], *, iou: float
-) -> NDArray[np.bool_]:
-    """Which of ``truth`` (N, 4) a box of ``found`` (M, 4, by falling score) covers: (N,) bool.
-
-    Each found box takes the free truth that it overlaps most, and each truth is taken once.
-    """
-    taken = np.zeros(len(truth), np.bool_)
-    overlaps = iou_matrix(found, truth)  # (M, N)
-    for row in overlaps:
-        free = np.where(taken, -1.0, row)
-        if free.size and free.max() >= iou:
-            taken[int(free.argmax())] = True
-    return taken
-
-
 def iou_matrix(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
     """IoU of every box of ``a`` (M, 4) with every box of ``b`` (N, 4): (M, N)."""
     left, right = a[:, None].astype(np.float64), b[None].astype(np.float64)

@@ -17,7 +17,6 @@ from export.scores import (
     box_scores,
     coco_results,
     iou_matrix,
-    matched,
     with_bicyclists_ignored,
 )
 
@@ -210,17 +209,6 @@ def test_iou_by_hand() -> None:
     b = np.array([[5, 0, 15, 10], [10, 0, 20, 10], [0, 0, 10, 10]], np.float32)
     # 50 / 150, edges that only touch, itself.
     np.testing.assert_allclose(iou_matrix(a, b), [[1 / 3, 0, 1]])
-
-
-def test_each_truth_is_found_once_and_each_box_finds_one() -> None:
-    truth = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60]], np.float32)
-    one = np.array([[0, 0, 10, 10]], np.float32)
-    assert matched(truth, one, iou=0.5).tolist() == [True, False, False]
-    # The second identical box takes the free neighbour: 90 / 110 = 0.82.
-    assert matched(truth, one.repeat(2, axis=0), iou=0.5).tolist() == [True, True, False]
-    empty = np.zeros((0, 4), np.float32)
-    assert matched(truth, empty, iou=0.5).tolist() == [False] * 3
-    assert matched(empty, truth, iou=0.5).tolist() == []
 
 
 def test_the_true_boxes_of_camvid_score_one(shared: Path) -> None:
