@@ -18,6 +18,7 @@ import click
 from click.core import ParameterSource
 
 from edge.adopt_cache import runnable
+from edge.sources import IMAGE_SUFFIXES
 from engines import open_engine
 from engines.errors import ExportError, SettingsError
 from engines.model_file import sha256_of
@@ -32,6 +33,9 @@ from export.outputs import check_output, write_output
 from export.report import TEST_LOG, EvaluationReport, check_log, log_test, table
 
 __all__ = ["ALIASES", "MIN_SCORE", "Data", "evaluate", "evaluate_model"]
+
+DATA = ("camvid", "coco-json", "folder", "synthetic")
+"""What ``--data`` takes."""
 
 Data = Literal["camvid", "coco-json", "folder", "synthetic"]
 
@@ -66,7 +70,7 @@ def evaluate_model(
     """
     if limit is not None and limit < 1:
         raise ExportError(f"a limit of {limit} images, wanted 1 or more.")
-    labelled = _open(data, root, split, images)
+    labelled = open_data(data, root=root, split=split, images=images)
     if labelled.split == "test":
         check_log(test_log)
     report = score(
@@ -78,7 +82,13 @@ def evaluate_model(
     return report
 
 
-def _open(data: Data, root: Path | None, split: Split, images: Path | None) -> LabelledData:
+def open_data(data: Data, *, root: Path | None, split: Split, images: Path | None) -> LabelledData:
+    """The labelled data that ``--data`` and its companions name.
+
+    Raises:
+        ExportError: it is missing or broken.
+        SettingsError: ``root`` is wanted.
+    """
     if data == "camvid":
         return camvid_data(root or default_root(), split)
     if data == "synthetic":
@@ -139,6 +149,31 @@ def score(
         opened.close()
 
 
+def _is_of_data(path: Path, root: Path | None) -> bool:
+    """Whether a report of that name would lie among the data, or replace a picture."""
+    if path.suffix.lower() in IMAGE_SUFFIXES and path.exists():
+        return True
+    place, folder = path.resolve(), root.resolve() if root is not None else None
+    if folder is None or folder not in place.parents:
+        return False
+    first, *more = place.relative_to(folder).parts
+    return first in ("images", "labels") if more else first.startswith(("classes.txt", "boxes"))
+
+
+def check_data(ctx: click.Context, data: Data, root: Path | None, images: Path | None) -> None:
+    """Refuse options that the kind of data has no use for.
+
+    Raises:
+        SettingsError: names the option.
+    """
+    if data != "camvid" and ctx.get_parameter_source("split") is ParameterSource.COMMANDLINE:
+        raise SettingsError(f"--split {ctx.params['split']}: {data} has no splits. Leave it out.")
+    if data != "coco-json" and images is not None:
+        raise SettingsError("--images goes with --data coco-json. Leave it out.")
+    if data == "synthetic" and root is not None:
+        raise SettingsError("--root: the synthetic street has no files. Leave it out.")
+
+
 def _counted(items: Any, progress: bool) -> Any:
     if not progress:
         return items
@@ -153,7 +188,7 @@ def _counted(items: Any, progress: bool) -> Any:
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--data",
-    type=click.Choice(["camvid", "coco-json", "folder", "synthetic"]),
+    type=click.Choice(DATA),
     default="camvid",
     show_default=True,
     help="coco-json: boxes of any COCO file; folder: images with label maps, and boxes if wanted.",
@@ -220,18 +255,15 @@ def evaluate(
 
     MODEL is any file that 'edge run' takes. Its classes are matched with the data's by name.
     """
-    if data != "camvid" and ctx.get_parameter_source("split") is ParameterSource.COMMANDLINE:
-        raise SettingsError(f"--split {split}: {data} has no splits. Leave it out.")
-    if data != "coco-json" and images is not None:
-        raise SettingsError("--images goes with --data coco-json. Leave it out.")
-    if data == "synthetic" and root is not None:
-        raise SettingsError("--root: the synthetic street has no files. Leave it out.")
+    check_data(ctx, data, root, images)
     taken = {given.resolve() for given in (model, root, test_log) if given is not None}
     for option, path in (("--html", html_path), ("--json", json_path)):
         if path is None:
             continue
         if path.resolve() in taken:
             raise SettingsError(f"{option} {path}: is used by this run already. Name another file.")
+        if _is_of_data(path, root):
+            raise SettingsError(f"{option} {path}: is a file of the data. Name another file.")
         taken.add(path.resolve())
         check_output(path, option)
     gallery = None

@@ -22,7 +22,7 @@ from export.box_confusion import MISSED, BoxConfusion, Matching, match_boxes
 from export.class_map import ClassMap
 from export.labelled import LabelledData, LabelledFrame
 from export.report import FrameScore, Table
-from export.scores import Confusion, box_scores, coco_results, mean
+from export.scores import BoxScores, Confusion, box_scores, coco_results, mean
 
 MIN_SCORE = 0.01
 """Lowest score that counts for AP."""
@@ -190,24 +190,18 @@ class FrameScorer:
             ExportError: faster-coco-eval is not installed.
         """
         made: dict[str, Any] = {"miou": None, "iou": {}, "lacking": {}}
-        confusion, boxes = self._confusion, self._boxes
-        if confusion is not None and confusion.matrix.any():
+        confusion, boxes = self.confusion, self._boxes
+        if confusion is not None:
             made |= {"miou": confusion.miou(), "iou": confusion.iou()}
             made["confusion_mask"] = _table(
                 confusion.classes, (*confusion.classes, NONE), confusion.matrix
             )
             made["lacking"]["mask classes"] = self._classes.lacking_masks
         made |= {"ap_of_class": {}, "ap50": {}, "ap50_400px": {}}
-        if boxes is None:
+        scored = self.ap_scores()
+        if boxes is None or scored is None:
             return made
-        names = self._data.box_classes
-        known = [name for i, name in enumerate(names) if i in self._known]
-        coco = {
-            "images": self._images,
-            "annotations": [{**a, "id": i + 1} for i, a in enumerate(self._truth)],
-            "categories": [{"id": i + 1, "name": name} for i, name in enumerate(names)],
-        }
-        scored = box_scores(coco, self._results, scored=known)
+        names, known = self._data.box_classes, self._scored()
         made |= {
             "ap": scored.ap,
             "ap_of_class": dict(scored.ap_of_class),
@@ -221,6 +215,31 @@ class FrameScorer:
         }
         made["lacking"]["boxes"] = self._classes.lacking_boxes
         return made
+
+    @property
+    def confusion(self) -> Confusion | None:
+        """All pixels counted; None where nothing was, for want of a mask or of labels."""
+        counted = self._confusion is not None and self._confusion.matrix.any()
+        return self._confusion if counted else None
+
+    def ap_scores(self) -> BoxScores | None:
+        """AP over all frames; None where model and data share no class of boxes.
+
+        Raises:
+            ExportError: faster-coco-eval is not installed.
+        """
+        if self._boxes is None:
+            return None
+        names = self._data.box_classes
+        coco = {
+            "images": self._images,
+            "annotations": [{**a, "id": i + 1} for i, a in enumerate(self._truth)],
+            "categories": [{"id": i + 1, "name": name} for i, name in enumerate(names)],
+        }
+        return box_scores(coco, self._results, scored=self._scored())
+
+    def _scored(self) -> list[str]:
+        return [n for i, n in enumerate(self._data.box_classes) if i in self._known]
 
 
 @dataclass(frozen=True, slots=True)

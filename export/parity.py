@@ -17,10 +17,11 @@ from edge.types import Detections, Image, Mask
 from engines.base import Array, Engine
 from engines.errors import ExportError
 from engines.spec import ModelSpec
-from export.camvid import CamVidSplit
-from export.evaluate import MIN_SCORE
+from export.class_map import class_map
+from export.frame_scorer import MIN_SCORE, FrameScorer
+from export.labelled import LabelledData, LabelledFrame
 from export.proof import FEWEST_BOXES, PROOF_CONF
-from export.scorer import AgainstFirst, LabelledScorer, Score
+from export.scorer import AgainstFirst, Score
 from export.scores import iou_matrix
 from export.sides import Side
 
@@ -108,20 +109,22 @@ def compare(
     frames: Sequence[Image],
     *,
     limits: Limits,
-    labelled: CamVidSplit | None = None,
+    labelled: LabelledData | None = None,
 ) -> Parity:
     """Run both on ``frames`` (H, W, 3) BGR, or on the images of ``labelled``, and compare.
 
     A single frame is joined by its mirror image, so that an output that ignores it is seen.
 
     Raises:
-        ExportError: the two cannot be compared, or a label map is broken.
+        ExportError: the two cannot be compared, the labelled data is broken, or a model knows none
+            of its classes.
         EngineError: a run failed.
     """
     comparison = _Comparison(reference, candidate, limits, labelled)
     if labelled is not None:
-        for item in labelled.items:
-            comparison.add(item.image(), item)
+        for i in range(labelled.count):
+            item = labelled.load(i)
+            comparison.add(item.image, item)
         return comparison.parity()
     pictures = [*frames, np.ascontiguousarray(frames[0][:, ::-1])] if len(frames) == 1 else frames
     for frame in pictures:
@@ -133,7 +136,7 @@ class _Comparison:
     """Takes one frame after another and keeps the worst values."""
 
     def __init__(
-        self, reference: Engine, candidate: Engine, limits: Limits, labelled: CamVidSplit | None
+        self, reference: Engine, candidate: Engine, limits: Limits, labelled: LabelledData | None
     ) -> None:
         self._a, self._b = Side(reference), Side(candidate)
         _check_comparable(self._a.spec, self._b.spec)
@@ -145,33 +148,33 @@ class _Comparison:
         self._classes_seen: dict[str, set[int]] = {}
         self._first: tuple[dict[str, Array], dict[str, Array]] | None = None
         self._differs: tuple[set[str], set[str]] = (set(), set())
-        names = (self._a.class_names, self._b.class_names)
-        self._labelled = LabelledScorer(labelled, names) if labelled else None
-        head = self._a.spec.detection
-        self._against = AgainstFirst(names, conf=head.conf if head else 0.0)
+        self._labelled: list[FrameScorer] = []
+        if labelled is not None:
+            self._labelled = [
+                FrameScorer(labelled, class_map(spec, labelled, {}, origin=spec.name))
+                for spec in (self._a.spec, self._b.spec)
+            ]
+        self._against = AgainstFirst((self._a.class_names, self._b.class_names))
 
-    def add(self, image: Image, item: Any = None) -> None:
+    def add(self, image: Image, labelled: LabelledFrame | None = None) -> None:
         """Compare one frame."""
         self._frames += 1
-        (raw_a, found_a, masks_a), (raw_b, found_b, masks_b) = (
-            self._a.see(image),
-            self._b.see(image),
-        )
+        (raw_a, seen_a), (raw_b, seen_b) = self._a.see(image), self._b.see(image)
         for name, difference in self._outputs.items():
             _add_output(difference, raw_a[name], raw_b[name], self._frames)
         self._note_changes(raw_a, raw_b)
         low = max(PROOF_CONF - self._limits.score, MIN_SCORE)
-        self._boxes.of_reference += int((found_a.scores >= PROOF_CONF).sum())
-        self._add_boxes(found_a, self._b.candidates(image, raw_b, low))
-        self._add_boxes(found_b, self._a.candidates(image, raw_a, low))
-        theirs = {m.name: m for m in masks_b}
-        for mask in masks_a:
+        self._boxes.of_reference += int((seen_a.all.scores >= PROOF_CONF).sum())
+        self._add_boxes(seen_a.all, self._b.candidates(image, raw_b, low))
+        self._add_boxes(seen_b.all, self._a.candidates(image, raw_a, low))
+        theirs = {m.name: m for m in seen_b.masks}
+        for mask in seen_a.masks:
             self._add_mask(mask, theirs.get(mask.name))
-        seen = ((found_a, masks_a), (found_b, masks_b))
-        if self._labelled is not None:
-            self._labelled.add(item, seen)
+        if labelled is None:
+            self._against.add(image, (seen_a, seen_b))
         else:
-            self._against.add(image, seen)
+            for scorer, seen in zip(self._labelled, (seen_a, seen_b), strict=True):
+                scorer.add(self._frames, labelled, seen)
 
     def _note_changes(self, raw_a: dict[str, Array], raw_b: dict[str, Array]) -> None:
         if self._first is None:
@@ -211,8 +214,7 @@ class _Comparison:
         """The verdict over all frames."""
         if not self._frames:
             raise ExportError("no frames to compare on. Name a source with --frames.")
-        scorer = self._labelled or self._against
-        a, b = scorer.scores()
+        a, b = map(Score.of, self._labelled) if self._labelled else self._against.scores()
         if self._frames > 1:
             for name, difference in self._outputs.items():
                 difference.constant = name in self._differs[0] and name not in self._differs[1]
@@ -243,14 +245,14 @@ class _Comparison:
 
     def _past_limits(self, a: Score, b: Score) -> Iterator[str]:
         limits, boxes = self._limits, self._boxes
-        if limits.unmatched is not None and boxes.unmatched > limits.unmatched * boxes.boxes:
+        if limits.unmatched is not None and not boxes.unmatched <= limits.unmatched * boxes.boxes:
             yield (
                 f"{boxes.unmatched} of {boxes.boxes} boxes have no partner with IoU >= "
                 f"{limits.iou:g} and a score within {limits.score:g}; lowest IoU "
                 f"{boxes.min_iou:.3f}, largest score difference {boxes.max_score:.3f}"
             )
         for name, share in self._masks.items():
-            if limits.mask is not None and share < limits.mask:
+            if limits.mask is not None and not share >= limits.mask:
                 yield f"mask {name} agrees in {share:.2%} of its labels, limit {limits.mask:.2%}"
         for what, limit, one, two in (
             ("mIoU", limits.miou, a.miou, b.miou),
@@ -258,7 +260,7 @@ class _Comparison:
         ):
             if limit is None or one is None:
                 continue
-            if two is None or abs(two - one) > limit:
+            if two is None or not abs(two - one) <= limit:
                 now = "gone" if two is None else f"{two:.4f}"
                 yield f"{what} was {one:.4f} and is {now}, limit of the change {limit:g}"
 

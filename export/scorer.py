@@ -1,7 +1,6 @@
-"""AP and mIoU of two models on the same frames; what counts as true it is told, or takes from one.
+"""AP and mIoU of two models where the first one's own output is the truth; it knows no labels.
 
-With labels the protocol is that of ``export.evaluate``. Without, the first model's own output is
-the truth: then the scores say how much of it the second one gives back.
+The scores say how much of the first the second one gives back.
 """
 
 from __future__ import annotations
@@ -12,23 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from edge.types import Detections, Image, Mask
-from export.camvid import CLASSES, IGNORE, CamVidSplit, Item
-from export.evaluate import ALIASES
-from export.scores import (
-    BoxScores,
-    Confusion,
-    box_scores,
-    coco_results,
-    mean,
-    with_bicyclists_ignored,
-)
+from edge.types import Image
+from export.frame_scorer import FrameScorer, Seen
+from export.scores import BoxScores, Confusion, box_scores, coco_results, mean
 
 SHOWN = 1e-3
 """Share of all pixels from which on a class counts where the truth is another model's mask: of a
 class with a dozen pixels the rounding of one changes the IoU by a tenth."""
-Seen = tuple[Detections, tuple[Mask, ...]]
-"""Boxes and masks of one frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,65 +28,24 @@ class Score:
     iou: Mapping[str, float | None]
     boxes: BoxScores | None
 
+    @classmethod
+    def of(cls, scorer: FrameScorer) -> Score:
+        """What ``scorer`` has counted against labels, by the protocol of ``export.evaluate``."""
+        pixels = scorer.confusion
+        miou, iou = (pixels.miou(), pixels.iou()) if pixels is not None else (None, {})
+        return cls(miou, iou, scorer.ap_scores())
+
     @property
     def ap50(self) -> float | None:
         """Mean AP50 over the classes that have truth."""
         return mean(self.boxes.ap50.values()) if self.boxes else None
 
 
-class LabelledScorer:
-    """Scores against CamVid's labels and boxes."""
-
-    def __init__(self, index: CamVidSplit, class_names: Sequence[Sequence[str]]) -> None:
-        """``class_names`` are the box classes of each model."""
-        self._names = [[ALIASES.get(name, name) for name in names] for names in class_names]
-        self._coco = with_bicyclists_ignored(index.coco)
-        self._categories = {c["name"]: c["id"] for c in self._coco["categories"]}
-        self._confusions = [Confusion(CLASSES, ignore=IGNORE) for _ in class_names]
-        self._results: list[list[dict[str, Any]]] = [[] for _ in class_names]
-        self._images: set[int] = set()
-
-    def add(self, item: Item, seen: Sequence[Seen]) -> None:
-        """Count one frame, seen by each model."""
-        truth = item.labels()
-        self._images.add(item.image_id)
-        for names, confusion, results, (found, masks) in zip(
-            self._names, self._confusions, self._results, seen, strict=True
-        ):
-            of_class = {
-                i: self._categories[n] for i, n in enumerate(names) if n in self._categories
-            }
-            results += coco_results(found, image_id=item.image_id, category_of_class=of_class)
-            street = next((m for m in masks if len(set(m.classes) & set(CLASSES)) > 1), None)
-            if street is not None:
-                placed = street.letterbox.mask_to_frame(street.labels)
-                confusion.add(truth, _translated(placed, street.classes, CLASSES))
-
-    def scores(self) -> list[Score]:
-        """The score of each model over all frames."""
-        coco = {**self._coco}
-        for part, key in (("images", "id"), ("annotations", "image_id")):
-            coco[part] = [entry for entry in coco[part] if entry[key] in self._images]
-        return [
-            Score(
-                confusion.miou() if confusion.matrix.any() else None,
-                confusion.iou() if confusion.matrix.any() else {},
-                box_scores(coco, results, scored=names)
-                if set(names) & set(self._categories)
-                else None,
-            )
-            for names, confusion, results in zip(
-                self._names, self._confusions, self._results, strict=True
-            )
-        ]
-
-
 @dataclass(slots=True)
 class AgainstFirst:
-    """Scores two models against what the first one shows: boxes from ``conf`` on, and its masks."""
+    """Scores two models against what the first one shows, boxes and masks."""
 
     class_names: tuple[Sequence[str], Sequence[str]]
-    conf: float
     _images: list[dict[str, Any]] = field(default_factory=list)
     _truth: list[dict[str, Any]] = field(default_factory=list)
     _results: tuple[list[dict[str, Any]], list[dict[str, Any]]] = field(
@@ -111,12 +59,11 @@ class AgainstFirst:
         height, width = image.shape[:2]
         self._images.append({"id": frame, "width": width, "height": height, "file_name": ""})
         first = list(self.class_names[0])
-        for names, results, (found, _) in zip(self.class_names, self._results, seen, strict=True):
+        for names, results, one in zip(self.class_names, self._results, seen, strict=True):
             of_class = {i: first.index(n) for i, n in enumerate(names) if n in first}
-            results += coco_results(found, image_id=frame, category_of_class=of_class)
-        found = seen[0][0]
-        shown = found.scores >= self.conf
-        for xyxy, class_id in zip(found.xyxy[shown], found.class_ids[shown], strict=True):
+            results += coco_results(one.all, image_id=frame, category_of_class=of_class)
+        shown = seen[0].shown
+        for xyxy, class_id in zip(shown.xyxy, shown.class_ids, strict=True):
             x0, y0, x1, y1 = (float(v) for v in xyxy)
             self._truth.append(
                 {
@@ -128,14 +75,14 @@ class AgainstFirst:
                     "iscrowd": 0,
                 }
             )
-        for mask in seen[0][1]:
+        for mask in seen[0].masks:
             # 255 is no class of any mask: nothing is ignored.
             pair = self._confusions.setdefault(
                 mask.name,
                 (Confusion(mask.classes, ignore=255), Confusion(mask.classes, ignore=255)),
             )
-            for confusion, (_, masks) in zip(pair, seen, strict=True):
-                other = next((m for m in masks if m.name == mask.name), None)
+            for confusion, one in zip(pair, seen, strict=True):
+                other = next((m for m in one.masks if m.name == mask.name), None)
                 if other is not None and other.labels.shape == mask.labels.shape:
                     confusion.add(
                         mask.labels, _translated(other.labels, other.classes, mask.classes)

@@ -14,14 +14,14 @@ import numpy as np
 from edge.decode import build_decoder
 from edge.letterbox import Letterbox
 from edge.perception import Perception
-from edge.types import Detections, Image, Mask
+from edge.types import Detections, Image
 from engines import open_engine
 from engines.base import Array, Engine
 from engines.errors import ExportError
 from engines.model_file import load_model, sha256_of
 from engines.seam import SlotStates
 from engines.spec import ModelSpec
-from export.evaluate import MIN_SCORE
+from export.frame_scorer import MIN_SCORE, Seen
 from export.graph import uses_float16
 from export.half import HalfEngine, open_half
 
@@ -73,15 +73,20 @@ class Side:
         self.class_names = self._perception.class_names
         self.overflowed: dict[str, None] = {}
 
-    def see(self, image: Image) -> tuple[dict[str, Array], Detections, tuple[Mask, ...]]:
-        """Raw outputs, boxes from ``MIN_SCORE`` on and masks of one frame (H, W, 3) BGR."""
+    def see(self, image: Image) -> tuple[dict[str, Array], Seen]:
+        """Raw outputs, boxes and masks of one frame (H, W, 3) BGR."""
         self._perception.prepare(image, 0)
         self._perception.submit(0)
         self._perception.wait(0)
         found, masks = self._perception.decode(0)
         if isinstance(self.engine, HalfEngine):
             self.overflowed.update(dict.fromkeys(self.engine.overflowed))
-        return {n: a.copy() for n, a in self._outputs.items()}, found, masks
+        # What lies below the model's own threshold has no say in NMS over what lies above.
+        at = found.scores >= (self.spec.detection.conf if self.spec.detection else 0.0)
+        shown = Detections(
+            found.xyxy[at], found.scores[at], found.class_ids[at], found.track_ids[at]
+        )
+        return {n: a.copy() for n, a in self._outputs.items()}, Seen(shown, found, masks)
 
     def candidates(self, image: Image, outputs: Mapping[str, Array], conf: float) -> Detections:
         """Boxes from ``conf`` on before NMS, in frame px."""

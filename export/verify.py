@@ -7,24 +7,45 @@ or a built engine.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from engines.base import Engine
 from engines.errors import ExportError, SettingsError
 from engines.model_file import sha256_of
-from export.camvid import CamVidSplit, Split, default_root, load_index
+from export.camvid import Split
+from export.evaluate import DATA, Data, check_data, open_data
 from export.frames import COUNT, read_frames
+from export.label_folder import LAYOUT
+from export.labelled import LabelledData
 from export.outputs import check_output, write_output
 from export.parity import Limits, Parity, compare
-from export.report import TEST_LOG, EvaluationReport, log_test
+from export.report import TEST_LOG, EvaluationReport, check_log, log_test
 from export.scorer import Score
 from export.sides import open_sides
 from export.verdict import lines
+
+
+class Share(click.FloatRange):
+    """0 to 1; what is no number, which every comparison would pass, is refused."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read the option's text."""
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail("is not a number, wanted 0 to 1.", param, ctx)
+        return number
+
+
+SHARE = Share(0, 1)
 
 
 def verify_models(
@@ -33,7 +54,7 @@ def verify_models(
     *,
     frames: str | None = None,
     count: int = COUNT,
-    labelled: CamVidSplit | None = None,
+    labelled: LabelledData | None = None,
     limits: Limits,
     test_log: Path = TEST_LOG,
 ) -> tuple[Parity, dict[str, Any]]:
@@ -44,9 +65,12 @@ def verify_models(
 
     Raises:
         ModelError, EngineError: a model cannot be opened or run.
-        ExportError: the two cannot be compared, or the data is broken.
+        ExportError: the two cannot be compared, the data is broken, or a scoring cannot be logged.
         SourceError: the frames cannot be read.
     """
+    test = labelled is not None and labelled.split == "test"
+    if test:
+        check_log(test_log)
     engines = open_sides(a, b)
     try:
         if labelled is None:
@@ -54,7 +78,10 @@ def verify_models(
             told = read.told
             parity = compare(*engines, read.images, limits=limits)
         else:
-            told = f"{len(labelled.items)} labelled images of CamVid {labelled.name}"
+            told = " ".join(
+                filter(None, (f"{labelled.count} labelled images of {labelled.name}",
+                              labelled.source, labelled.split))
+            )  # fmt: skip
             parity = compare(*engines, (), limits=limits, labelled=labelled)
     finally:
         for engine in engines:
@@ -68,7 +95,7 @@ def verify_models(
         }
         for side, path, engine in zip("ab", (a, b), engines, strict=True)
     }
-    if labelled is not None and labelled.name == "test":
+    if test:
         for side, engine, score in zip("ab", engines, (parity.reference, parity.candidate),
                                        strict=True):  # fmt: skip
             log_test(_evaluation(models[side], engine, score, parity.frames), test_log)
@@ -144,22 +171,35 @@ def _by_class(
     show_default=True,
     help="Frames to compare on, spread over the source.",
 )
-@click.option("--data", type=click.Choice(["camvid"]), help="Compare on labelled images instead.")
-@click.option("--root", type=click.Path(path_type=Path), help="CamVid's folder.")
 @click.option(
-    "--split", type=click.Choice(["train", "val", "test"]), default="val", show_default=True
+    "--data",
+    type=click.Choice(DATA),
+    help="Compare on labelled images instead: as 'edge-export evaluate' takes them.",
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    help=f"CamVid's folder; the annotations' file of coco-json; for folder: {LAYOUT}.",
+)
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of coco-json's images.")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test"]),
+    default="val",
+    show_default=True,
+    help="CamVid's split.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Take the first N labelled images.")
 @click.option(
-    "--miou", type=float, default=0.005, show_default=True, help="Largest change of mIoU."
+    "--miou", type=SHARE, default=0.005, show_default=True, help="Largest change of mIoU."
 )
 @click.option(
-    "--ap50", type=float, default=0.005, show_default=True, help="Largest change of mean AP50."
+    "--ap50", type=SHARE, default=0.005, show_default=True, help="Largest change of mean AP50."
 )
-@click.option("--mask", type=float, help="Smallest share of equal labels in every frame's mask.")
+@click.option("--mask", type=SHARE, help="Smallest share of equal labels in every frame's mask.")
 @click.option(
     "--unmatched",
-    type=float,
+    type=SHARE,
     help="Largest share of boxes without a partner; not judged where it is left out.",
 )
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the report here.")
@@ -169,13 +209,16 @@ def _by_class(
     default=TEST_LOG,
     help="Where each scoring of the test split is logged.",
 )
+@click.pass_context
 def verify(
+    ctx: click.Context,
     a: Path,
     b: Path,
     frames: str | None,
     count: int,
-    data: str | None,
+    data: Data | None,
     root: Path | None,
+    images: Path | None,
     split: Split,
     limit: int | None,
     miou: float,
@@ -190,13 +233,13 @@ def verify(
     Exits with 4 where an output is not finite or ignores its input, where a limit is missed, and
     where the frames show too little to prove anything: fewer than ten boxes, one class of mask.
     """
-    if data and frames:
-        raise SettingsError("--frames and --data are two ways to say on what: give one of them.")
+    _check_options(ctx, data)
     if json_path is not None:
         check_output(json_path, "--json")
-    labelled = load_index(root or default_root(), split) if data else None
-    if labelled is not None:
-        labelled = replace(labelled, items=labelled.items[:limit])
+    labelled = None
+    if data is not None:
+        labelled = open_data(data, root=root, split=split, images=images)
+        labelled = replace(labelled, count=min(limit or labelled.count, labelled.count))
     limits = Limits(unmatched=unmatched, mask=mask, miou=miou, ap50=ap50)
     parity, report = verify_models(
         a, b, frames=frames, count=count, labelled=labelled, limits=limits, test_log=test_log
@@ -211,3 +254,24 @@ def verify(
             f"{b}: not proven against {a}: {'; '.join(parity.doubts)}. Give frames that show what "
             "the models detect: --frames SOURCE."
         )
+
+
+def _check_options(ctx: click.Context, data: Data | None) -> None:
+    """Refuse what would be ignored: whoever says it believes that it was done.
+
+    Raises:
+        SettingsError: names the option.
+    """
+    said = [
+        name
+        for name in ("frames", "count", "root", "images", "split", "limit")
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    for name in said:
+        if (name in ("frames", "count")) is (data is not None):
+            raise SettingsError(
+                f"--{name} goes {'without' if data else 'with'} --data: --frames and --count say "
+                "on what to compare, or --data and its companions do."
+            )
+    if data is not None:
+        check_data(ctx, data, ctx.params["root"], ctx.params["images"])

@@ -302,6 +302,30 @@ def test_an_output_never_takes_the_place_of_another_file_of_the_run(outputs: lis
     assert "is used by this run already" in str(ran.exception)
 
 
+@pytest.mark.parametrize(
+    "name", ["classes.txt", "boxes.json", "labels/0.png", "images/new.html", "boxes_val.json"]
+)
+def test_an_output_never_takes_the_place_of_the_data(tmp_path: Path, name: str) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "classes.txt").write_text("road")
+    arguments = ["model.onnx", "--data", "folder", "--root", str(tmp_path)]
+    for option in ("--html", "--json"):
+        ran = CliRunner().invoke(evaluate, [*arguments, option, str(tmp_path / name)])
+        assert isinstance(ran.exception, SettingsError)
+        assert f"{name}: is a file of the data" in str(ran.exception)
+
+
+def test_an_output_may_lie_beside_the_data_and_replaces_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "a.JPG").write_bytes(b"a picture")
+    arguments = ["none.onnx", "--data", "coco-json", "--root", str(tmp_path / "boxes.json")]
+    arguments += ["--images", str(tmp_path), "--html"]
+    ran = CliRunner().invoke(evaluate, [*arguments, str(tmp_path / "a.JPG")])
+    assert "a.JPG: is a file of the data" in str(ran.exception)
+    ran = CliRunner().invoke(evaluate, [*arguments, str(tmp_path / "report.html")])
+    assert "boxes.json: cannot be read" in str(ran.exception)
+
+
 def test_a_coco_file_gives_the_boxes_of_camvid_the_same_scores(shared: Path) -> None:
     camvid = shared / "data" / "camvid"
     one = evaluate_model(SHIPPED_MODEL, root=camvid, split="val", limit=8)

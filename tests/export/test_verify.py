@@ -18,6 +18,7 @@ from engines.errors import ExportError, ModelError, SettingsError
 from engines.model_file import save_model, write_spec
 from engines.spec import MaskHead, ModelSpec
 from export.checkpoint import network_state, save_checkpoint
+from export.evaluate import evaluate_model
 from export.fp16 import convert_file
 from export.graph import load_whole, name_nodes
 from export.half import open_half
@@ -26,6 +27,7 @@ from export.onnx_file import export_onnx
 from export.parity import SAME, Limits, compare
 from export.typed import to_float16
 from export.verify import verify
+from tests.export.labelled_files import coco_dict, make_folder
 from tests.export.planted import Step, Steps, change, coarse, gain, pictures, plant
 from tests.export.street_data import make_camvid
 from tests.tiny_models import grey, paint, tiny_mask, tiny_street, tiny_yolov8, tiny_yolox
@@ -140,10 +142,43 @@ def test_labelled_images_give_scores_against_the_labels(
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["truth"] == "labels"
     assert report["frames"] == 3
-    assert report["data"] == "3 labelled images of CamVid val"
+    assert report["data"] == "3 labelled images of camvid val"
     assert report["candidate"]["iou"]["road"] is not None
     # the tiny net knows nothing of such frames: no boxes, and that is said
     assert "not proven" in refusal(done)
+
+
+def test_labelled_data_of_ones_own_is_scored_as_evaluate_does(tmp_path: Path) -> None:
+    tiny_street(tmp_path / "a.onnx")
+    root = make_folder(tmp_path / "drive")
+    coco = coco_dict([{"bbox": [40, 16, 8, 8]}])
+    coco["categories"][0]["name"] = "car"
+    (root / "boxes.json").write_text(json.dumps(coco))
+    told = tmp_path / "r.json"
+    check(tmp_path / "a.onnx", tmp_path / "a.onnx", "--data", "folder", "--root", root,
+          "--json", told)  # fmt: skip
+    report = json.loads(told.read_text())
+    scored = evaluate_model(
+        tmp_path / "a.onnx", data="folder", root=root, engine="onnxruntime"
+    ).to_dict()
+    assert report["data"] == "2 labelled images of folder drive"
+    assert scored["miou"] is not None
+    assert report["candidate"]["miou"] == scored["miou"]
+    assert report["candidate"]["iou"] == scored["iou"]
+    assert scored["ap"] is not None
+    assert report["candidate"]["boxes"]["ap50"] == scored["ap50"]
+
+
+def test_a_log_that_cannot_be_written_is_told_before_the_models_are_opened(
+    camvid: Path, tmp_path: Path
+) -> None:
+    for kind in ("images", "labels"):
+        (camvid / kind / "val").rename(camvid / kind / "test")
+    (camvid / "boxes_val.json").rename(camvid / "boxes_test.json")
+    missing = tmp_path / "none.onnx"
+    more: list[str | Path] = ["--data", "camvid", "--root", camvid, "--split", "test"]
+    more += ["--test-log", tmp_path]
+    assert "cannot be logged" in refusal(check(missing, missing, *more))
 
 
 def test_a_scoring_of_the_test_split_is_logged_for_both(
@@ -342,6 +377,42 @@ def test_models_of_other_sizes_or_tensors_cannot_be_compared(
 def test_frames_and_data_exclude_each_other(street: Path, frames: Path) -> None:
     done = check(street, street, "--frames", frames, "--data", "camvid")
     assert isinstance(done.exception, SettingsError)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--split", "test"], "--split goes with --data"),
+        (["--limit", "3"], "--limit goes with --data"),
+        (["--root", "x"], "--root goes with --data"),
+        (["--data", "camvid", "--count", "3"], "--count goes without --data"),
+        (["--data", "synthetic", "--split", "val"], "--split val: synthetic has no splits"),
+        (["--data", "folder"], "--data folder: wanted --root with a folder"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(
+    street: Path, arguments: list[str], told: str
+) -> None:
+    done = check(street, street, *arguments)
+    assert isinstance(done.exception, SettingsError)
+    assert told in str(done.exception)
+
+
+@pytest.mark.parametrize("option", ["--miou", "--ap50", "--mask", "--unmatched"])
+@pytest.mark.parametrize("value", ["nan", "-0.1", "2", "x"])
+def test_a_limit_is_a_share(street: Path, option: str, value: str) -> None:
+    done = check(street, street, option, value)
+    assert done.exit_code == 2
+    assert f"Invalid value for '{option}'" in done.output
+
+
+def test_a_limit_that_is_no_number_is_missed(street: Path) -> None:
+    engine = open_engine(street, engine="onnxruntime", precision="f32")
+    images = [paint(grey(75), (32 * i, 0, 32 * i + 32, 32), i) for i in range(3)]
+    none = Limits(unmatched=np.nan, mask=np.nan, miou=np.nan, ap50=np.nan)
+    parity = compare(engine, engine, images, limits=none)
+    engine.close()
+    assert len(parity.failures) == 4
 
 
 def test_a_file_that_is_no_model_is_refused(street: Path, tmp_path: Path) -> None:
