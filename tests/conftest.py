@@ -43,12 +43,13 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def host_cuda() -> HostCuda:
     """A CUDA driver on host memory and the real PyCUDA built against it (a minute, once)."""
-    from tests.cuda_host.build import build, toolkit
+    from tests.cuda_host import build as host
 
-    cuda = toolkit()
+    cuda = host.toolkit()
+    assert host.NEEDS_CUDA_TOOLKIT == NEEDS_CUDA_TOOLKIT
     if cuda is None:
         pytest.skip(NEEDS_CUDA_TOOLKIT)
-    return build(cuda, Path(sys.prefix) / "cuda-host")
+    return host.build(cuda, Path(sys.prefix) / "cuda-host")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,7 +62,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[SKIPPED] = {NEEDS_SHARED: [], NEEDS_CUDA_TOOLKIT: []}
+    counted: dict[str, list[str]] = {NEEDS_SHARED: [], NEEDS_CUDA_TOOLKIT: []}
+    config.stash[SKIPPED] = counted
     # A shell that starts the tests in the background has them ignore Ctrl-C, and every program
     # that they start inherits it.
     signal.signal(signal.SIGINT, signal.default_int_handler)

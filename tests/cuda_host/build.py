@@ -24,6 +24,10 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 REQUIREMENTS = HERE / "pycuda.txt"
 """The one version of PyCUDA, with the hash of its source archive."""
+NVCC_HOME = HERE / "toolkit"
+"""CUDA_HOME for programs on the driver: its nvcc makes libraries of the host."""
+NEEDS_CUDA_TOOLKIT = "needs a CUDA toolkit: CUDA_HOME, nvcc on PATH or /usr/local/cuda"
+"""What a test that skips for want of one says; conftest.py counts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +49,14 @@ class HostCuda:
                 "LD_LIBRARY_PATH": _joined(self.driver, kept.get("LD_LIBRARY_PATH")),
                 "PYTHONPATH": _joined(self.site, ROOT, kept.get("PYTHONPATH")),
                 "PYTHONFAULTHANDLER": "1",
+                "CUDA_HOME": str(NVCC_HOME),
             }
             | {f"OUTRIDER_HOST_CUDA_{k.upper()}": str(v) for k, v in settings.items()}
         )
 
 
 def toolkit(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The CUDA toolkit of this machine, or None: only its headers are used."""
+    """The CUDA toolkit of this machine, or None; of it only headers are used."""
     nvcc = shutil.which("nvcc", path=environ.get("PATH", ""))
     places = [environ.get("CUDA_HOME"), nvcc and Path(nvcc).resolve().parent.parent]
     for place in [*places, "/usr/local/cuda"]:
