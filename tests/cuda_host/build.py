@@ -24,8 +24,6 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 REQUIREMENTS = HERE / "pycuda.txt"
 """The one version of PyCUDA, with the hash of its source archive."""
-NVCC_HOME = HERE / "toolkit"
-"""CUDA_HOME for programs on the driver: its nvcc makes libraries of the host."""
 NEEDS_CUDA_TOOLKIT = "needs a CUDA toolkit: CUDA_HOME, nvcc on PATH or /usr/local/cuda"
 """What a test that skips for want of one says; conftest.py counts it."""
 
@@ -49,7 +47,6 @@ class HostCuda:
                 "LD_LIBRARY_PATH": _joined(self.driver, kept.get("LD_LIBRARY_PATH")),
                 "PYTHONPATH": _joined(self.site, ROOT, kept.get("PYTHONPATH")),
                 "PYTHONFAULTHANDLER": "1",
-                "CUDA_HOME": str(NVCC_HOME),
             }
             | {f"OUTRIDER_HOST_CUDA_{k.upper()}": str(v) for k, v in settings.items()}
         )

@@ -14,7 +14,6 @@
 #define _GNU_SOURCE
 #include <cuda.h>
 #include <dlfcn.h>
-#include <elf.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -64,7 +63,7 @@ typedef struct Job {
   CUevent event;
   void (*call)(void *); /* of host_cuda_enqueue */
   void *argument;
-  void (*kernel)(const unsigned *, const unsigned *, const void *);
+  int (*kernel)(const void *, size_t, const unsigned *, const unsigned *);
   unsigned grid[3], block[3];
   uint64_t parameters[512];
 } Job;
@@ -277,7 +276,9 @@ static void on_segv(int signal, siginfo_t *info, void *unused) {
 
 static void run_copy(Job *job) { memcpy(job->to, job->from, job->size); }
 static void run_event(Job *job) { clock_gettime(CLOCK_MONOTONIC, &job->event->time); }
-static void run_kernel(Job *job) { job->kernel(job->grid, job->block, job->parameters); }
+static void run_kernel(Job *job) {
+  if (job->kernel(job->parameters, job->size, job->grid, job->block)) sticky = CUDA_ERROR_LAUNCH_FAILED;
+}
 static void run_call(Job *job) { job->call(job->argument); }
 static void run_set(Job *job) {
   for (size_t i = 0; i < job->size; i += job->unit) memcpy(job->to + i, &job->value, job->unit);
@@ -699,11 +700,10 @@ CUresult cuEventElapsedTime(float *ms, CUevent start, CUevent end) {
   return leave(CUDA_SUCCESS);
 }
 
-/* ---- modules: a shared object of the host stands for a cubin, its NAME_host for the kernel NAME ---- */
+/* ---- modules: for the kernel NAME of any fatbin or cubin runs host_NAME of OUTRIDER_HOST_CUDA_KERNELS ---- */
 
 CUresult cuModuleLoadDataEx(CUmodule *result, const void *image, unsigned count, CUjit_option *options, void **values) {
   const unsigned fatbin = 0xBA55ED50;
-  const Elf64_Ehdr *elf = image;
   ENTER(true);
   for (unsigned i = 0; i < count; i++) { /* nothing is written into the logs */
     if (options[i] == CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES || options[i] == CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES) values[i] = 0;
@@ -711,14 +711,8 @@ CUresult cuModuleLoadDataEx(CUmodule *result, const void *image, unsigned count,
   }
   CUresult failure = planned("load");
   if (failure) return leave(failure);
-  if (!memcmp(image, &fatbin, sizeof fatbin)) return leave(CUDA_ERROR_NO_BINARY_FOR_GPU);
-  if (memcmp(image, ELFMAG, SELFMAG)) return leave(CUDA_ERROR_INVALID_IMAGE);
-  size_t size = elf->e_shoff + (size_t)elf->e_shnum * elf->e_shentsize;
-  char path[32];
-  int file = memfd_create("module", 0);
-  snprintf(path, sizeof path, "/proc/self/fd/%d", file);
-  void *library = write(file, image, size) == (ssize_t)size ? dlopen(path, RTLD_NOW) : NULL;
-  close(file);
+  if (memcmp(image, &fatbin, 4) && memcmp(image, "\177ELF", 4)) return leave(CUDA_ERROR_INVALID_IMAGE);
+  void *library = dlopen(setting("KERNELS", "none"), RTLD_NOW);
   if (!library) return leave(CUDA_ERROR_NO_BINARY_FOR_GPU);
   CUmodule module = calloc(1, sizeof *module); /* kept for good, as the library: a job may still run in it */
   module->library = library, module->alive = true, live_modules++;
@@ -736,9 +730,9 @@ CUresult cuModuleGetFunction(CUfunction *result, CUmodule module, const char *na
   ENTER(true);
   ALIVE(module, "a module");
   CUfunction f = calloc(1, sizeof *f);
-  snprintf(symbol, sizeof symbol, "%s_host", name);
+  snprintf(symbol, sizeof symbol, "host_%s", name);
   f->module = module, f->kernel = dlsym(module->library, symbol);
-  snprintf(symbol, sizeof symbol, "%s_access", name); /* "rw": how it uses its pointers; else it writes by all */
+  snprintf(symbol, sizeof symbol, "host_%s_access", name); /* "rw": how it uses its pointers; else it writes by all */
   f->access = dlsym(module->library, symbol);
   return *result = f, leave(f->kernel ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND);
 }
@@ -755,8 +749,8 @@ CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, uns
   STREAM(s);
   ALIVE(f->module, "a kernel's module");
   if (parameters || !extra || extra[0] != CU_LAUNCH_PARAM_BUFFER_POINTER) return leave(CUDA_ERROR_NOT_SUPPORTED);
-  Job job = {.run = run_kernel, .launch = true, .kernel = f->kernel, .grid = {gx, gy, gz}, .block = {bx, by, bz}};
   size_t size = *(size_t *)extra[3], threads = (size_t)bx * by * bz, blocks = (size_t)gx * gy * gz, pointers = 0;
+  Job job = {.run = run_kernel, .launch = true, .kernel = f->kernel, .size = size, .grid = {gx, gy, gz}, .block = {bx, by, bz}};
   if (!blocks || !threads || threads > 1024 || shared > 49152 || size > sizeof job.parameters) return leave(CUDA_ERROR_INVALID_VALUE);
   memcpy(job.parameters, extra[1], size);
   Use uses[16];
