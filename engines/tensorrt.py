@@ -15,7 +15,7 @@ from traceback import clear_frames
 from typing import Any
 
 from engines.base import Array, Image
-from engines.cuda.context import CudaDevice, cuda_errors, open_device
+from engines.cuda.context import CudaDevice, cuda_errors, is_lost, open_device
 from engines.errors import DeviceError, EngineError
 from engines.identity import check_identity
 from engines.seam import EngineOptions, SlotStates
@@ -101,12 +101,13 @@ class TensorRtEngine:
                 lambda: self._runtime.deserialize_cuda_engine(plan.data),
             )
             check_plan(trt, self._engine, plan)
-            self._slots.append(self._open_slot(log, mapped=False))
+            self._open_slot(log, mapped=False)
             if self._device.integrated and self._device.maps_host_memory:
-                self._slots.append(self._open_slot(log, mapped=True))
-                self._slots = [_faster(*self._slots)]
+                self._open_slot(log, mapped=True)
+                self._slots.remove(slower := _slower(*self._slots))
+                slower.close()
             while len(self._slots) < self._count:
-                self._slots.append(self._open_slot(log, mapped=self._slots[0].mapped))
+                self._open_slot(log, mapped=self._slots[0].mapped)
         _log.info(
             "%s: %d slots, %s memory, %s",
             plan.path,
@@ -115,10 +116,12 @@ class TensorRtEngine:
             "captured runs" if self._slots[0].captured else "plain runs",
         )
 
-    def _open_slot(self, log: TensorRtLog, *, mapped: bool) -> TensorRtSlot:
-        """A slot that has run once."""
+    def _open_slot(self, log: TensorRtLog, *, mapped: bool) -> None:
+        """Add a slot that has run once."""
         context = log.checked("create_execution_context", self._engine.create_execution_context)
-        return TensorRtSlot(log, context, self._spec, mapped=mapped)
+        # Known before it has anything: what it has when the device is lost is kept with the engine.
+        self._slots.append(TensorRtSlot(log, context, mapped=mapped))
+        self._slots[-1].open(self._spec)
 
     @property
     def name(self) -> str:
@@ -257,9 +260,12 @@ class TensorRtEngine:
                 self._slots, self._letterbox = [], None
                 self._engine = self._runtime = None  # in this order, and with the context current
         except DeviceError:
+            self._lost = True
             _abandon(self)
             raise
-        self._device.close()
+        finally:
+            if not self._lost:
+                self._device.close()
 
     def give_up(self, exc: BaseException) -> None:
         """Close after ``exc``, whose message counts."""
@@ -281,13 +287,13 @@ class TensorRtEngine:
         try:
             with cuda_errors(doing), self._device.current():
                 yield
-        except DeviceError:
-            self._lost = True
+        except DeviceError as exc:
+            self._lost = self._lost or is_lost(exc)
             raise
 
 
-def _faster(copied: TensorRtSlot, mapped: TensorRtSlot) -> TensorRtSlot:
-    """The slot whose runs take less wall time, from input written to output there; run in turn."""
+def _slower(copied: TensorRtSlot, mapped: TensorRtSlot) -> TensorRtSlot:
+    """The slot whose runs take more wall time, from input written to output there; run in turn."""
     times: dict[bool, list[int]] = {False: [], True: []}
     for _ in range(_TRIALS):
         for held in (copied, mapped):
@@ -297,9 +303,7 @@ def _faster(copied: TensorRtSlot, mapped: TensorRtSlot) -> TensorRtSlot:
             times[held.mapped].append(time.perf_counter_ns() - start)
     took = {key: statistics.median(values) / 1e6 for key, values in times.items()}
     _log.info("a run takes %.2f ms with copies, %.2f ms without", took[False], took[True])
-    kept, left = (mapped, copied) if took[True] < took[False] else (copied, mapped)
-    left.close()
-    return kept
+    return copied if took[True] < took[False] else mapped
 
 
 def _abandon(engine: TensorRtEngine) -> None:

@@ -1,6 +1,6 @@
 """One run in flight: a context with its stream, buffers and marks; it owns no device and no plan.
 
-Everything is made in ``__init__``; a run allocates nothing. All calls need the device's context
+Everything is made in ``open``; a run allocates nothing. All calls need the device's context
 current, on one thread. No call keeps the stream in a variable of its own: the traceback of an error
 would keep it alive beyond its context.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from engines.base import Array
-from engines.cuda.graph import capture
+from engines.cuda.graph import Graph, capture
 from engines.cuda.memory import Buffer, Marks, new_stream
 from engines.spec import ModelSpec
 from engines.tensorrt_log import TensorRtLog
@@ -25,8 +25,7 @@ _BEGUN, _UPLOADED, _READY, _INFERRED, _DONE = range(5)
 class TensorRtSlot:
     """Input and output buffers of one execution context, and its runs."""
 
-    def __init__(self, log: TensorRtLog, context: Any, spec: ModelSpec, *, mapped: bool) -> None:
-        """Set the addresses once, run once, and capture that run where it can be."""
+    def __init__(self, log: TensorRtLog, context: Any, *, mapped: bool) -> None:
         self.mapped = mapped
         """Whether device and host share the buffers, so that nothing is copied."""
         self.on_device = False
@@ -36,25 +35,30 @@ class TensorRtSlot:
         self.frame: Buffer | None = None
         self._log = log
         self._context = context
-        self._graph = None
+        self._graph: Graph | None = None
         self._results: list[Buffer] = []
         self._input: Buffer | None = None
+        self._stream: Any = None
+        self._marks = Marks()
+
+    def open(self, spec: ModelSpec) -> None:
+        """Set the addresses once, run once, and capture that run where it can be.
+
+        Raises:
+            EngineError: TensorRT refuses; ``close`` is to be called all the same.
+        """
         self._stream = new_stream()
-        self._marks = Marks(_DONE + 1)
-        try:
-            tensor = spec.input.tensor
-            self._input = self._bind(tensor.name, tensor.shape, tensor.dtype)
-            for tensor in spec.outputs:
-                result = self._bind(tensor.name, tensor.shape, tensor.dtype)
-                self._results.append(result)
-                self.outputs[tensor.name] = result.host
-                result.host.flags.writeable = False
-            self.submit()
-            self.wait()
-            self._graph = capture(self._stream.handle, self._enqueue)
-        except BaseException:
-            self.close()
-            raise
+        self._marks.make(_DONE + 1)
+        tensor = spec.input.tensor
+        self._input = self._bind(tensor.name, tensor.shape, tensor.dtype)
+        for tensor in spec.outputs:
+            result = self._bind(tensor.name, tensor.shape, tensor.dtype)
+            self._results.append(result)
+            self.outputs[tensor.name] = result.host
+            result.host.flags.writeable = False
+        self.submit()
+        self.wait()
+        self._graph = capture(self._stream.handle, self._enqueue)
 
     def _bind(self, name: str, shape: tuple[int, ...], dtype: str) -> Buffer:
         made = Buffer(shape, dtype, mapped=self.mapped)
@@ -148,9 +152,8 @@ class TensorRtSlot:
 
     def close(self) -> None:
         """Let the stream run dry, then free everything; safe to call twice."""
-        if self._stream is None:
-            return
-        self._stream.synchronize()
+        if self._stream is not None:
+            self._stream.synchronize()
         if self._graph is not None:
             self._graph.free()
         for buffer in (self.frame, self._input, *self._results):

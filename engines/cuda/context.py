@@ -153,6 +153,11 @@ def device_error(doing: str, text: str, *, otherwise: str = "see: edge doctor") 
     return EngineError(f"{doing}: {cause}; {otherwise}")
 
 
+def is_lost(error: DeviceError) -> bool:
+    """Whether nothing works on the device any more, freeing included; without memory it does."""
+    return "out of memory" not in str(error).lower()
+
+
 def device_names() -> list[str]:
     """Names of the CUDA devices that the driver opens here; no package is needed, none is kept."""
     try:

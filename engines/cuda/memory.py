@@ -83,11 +83,16 @@ class Marks:
 
     __slots__ = ("_events",)
 
-    def __init__(self, count: int) -> None:
+    def __init__(self) -> None:
+        self._events: list[driver.Event] = []
+
+    def make(self, count: int) -> None:
+        """Create this many events."""
         from pycuda import driver
 
         blocking = driver.event_flags.BLOCKING_SYNC
-        self._events = [driver.Event(0) for _ in range(count - 1)] + [driver.Event(blocking)]
+        for index in range(count):
+            self._events.append(driver.Event(blocking if index == count - 1 else 0))
 
     def record(self, index: int, stream: driver.Stream) -> None:
         """Put mark ``index`` behind what was enqueued on ``stream`` so far."""
