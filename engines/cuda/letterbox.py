@@ -85,7 +85,7 @@ class DeviceLetterbox:
                 self._module = cuda.module_from_buffer(ready)
             except (cuda.LogicError, cuda.RuntimeError) as exc:
                 # No code for this device, or made by a CUDA newer than the driver's.
-                log.warning(
+                log.info(
                     "%s: this device (%d.%d) refuses it (%s); compiling %s instead",
                     *(source.with_suffix(".fatbin").name, major, minor, exc, source.name),
                 )

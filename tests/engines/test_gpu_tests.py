@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from edge.letterbox import Letterbox
 from tests.cuda_host.build import HostCuda
 from tests.cuda_host.host_kernel import build_host_kernel
+from tests.gpu.frames import spec
+from tests.gpu.timing import floor_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,6 +47,43 @@ def test_they_pass_on_the_host_driver_and_leave_nothing_behind(
     assert told["crimes"] == []
     assert told["bytes_in_use"] == 0
     assert told["launches"] > 2000
+
+
+def test_the_timing_runs_on_the_host_driver_and_says_what_it_is_worth(
+    host_cuda: HostCuda, tmp_path: Path
+) -> None:
+    kernels, report = build_host_kernel(tmp_path), tmp_path / "report.json"
+    program = """
+from engines.cuda.context import open_device
+from tests.gpu import timing
+timing.GATE_BYTES, timing.LAUNCHES, timing.REPEATS = 1 << 16, 3, 2
+device = open_device()
+with device.current():
+    print(timing.table(device, [(64, 48)]))
+device.close()
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        env=host_cuda.environment(kernels=kernels, report=report),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert lines[0].startswith("The tests' host driver, no GPU: these times mean nothing, 20")
+    assert lines[4].startswith("| 64x48 | ")
+    assert {line.count("|") for line in lines[2:5]} == {9}
+    assert json.loads(report.read_text())["bytes_in_use"] == 0
+
+
+def test_the_floor_of_the_kernels_memory_is_what_a_hand_counts() -> None:
+    # 8x8 to 4x4: rows and columns at 2i + 0.5, so all of them; a row of 24 bytes is one sector of
+    # 32, 8 rows: 256. The output has 4 * 4 * 3 = 48 bytes.
+    assert floor_bytes(Letterbox.fit((8, 8), spec(4, 4))) == 256 + 48
+    # 64x64 to 4x4: 16i + 7.5, so rows 7, 8, 23, 24, 39, 40, 55, 56. Bytes 21-26, 69-74, 117-122,
+    # 165-170 lie in sectors 0, 2, 3, 5: 8 rows * 4 sectors * 32 = 1024.
+    assert floor_bytes(Letterbox.fit((64, 64), spec(4, 4))) == 1024 + 48
 
 
 def test_without_a_device_they_say_that_nothing_was_tested(tmp_path: Path) -> None:
