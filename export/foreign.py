@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, count
@@ -228,9 +229,16 @@ def run_session(
     return made
 
 
+_PLACE = re.compile(r"/onnxruntime_src/\S+:\d+ [^()]*\((?:[^()]|\([^()]*\))*\)(?: const)? ?")
+"""Where in ONNX Runtime's source an error was raised, with the whole signature: before the reason,
+and often longer than it."""
+
+
 def first_line(exc: BaseException) -> str:
     """The first line of a foreign exception, short enough for a message."""
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[0][:300].rstrip(".")
+    return (_PLACE.sub("", str(exc)).strip().splitlines() or [type(exc).__name__])[0][:300].rstrip(
+        "."
+    )
 
 
 def _load_weights(path: Path, model: onnx.ModelProto) -> None:

@@ -360,3 +360,13 @@ def test_outputs_of_no_family_are_named_in_the_refusal(tmp_path: Path) -> None:
     message = refusal(adopt_net(model, tmp_path, name="yolox"))
     assert "outputs output float32[882]: belongs to no family known here" in message
     assert "yolox: YOLOX with raw grids" in message
+
+
+def test_the_reason_is_told_and_not_the_place_in_the_runtimes_source(tmp_path: Path) -> None:
+    """What an exporter that is newer than the runtime gives."""
+    model = ultralytics()
+    model.ir_version = 1000
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    message = refusal(adopt_file(tmp_path / "net.onnx"))
+    assert "Unsupported model IR version: 1000, max supported IR version" in message
+    assert "onnxruntime_src" not in message
