@@ -6,16 +6,14 @@ Recognise, bake, prove, publish: the file under the final name appears only afte
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
-from engines.errors import ExportError, ModelError, SettingsError
+from engines.errors import ExportError, SettingsError
 from engines.model_file import write_spec
 from engines.spec import ModelSpec, Resize
 from export.bake import bake
@@ -24,6 +22,7 @@ from export.families.base import Anchors, Colour, Hints, MaskHint, Plan, Triple,
 from export.foreign import ForeignNet, open_foreign
 from export.foreign_inputs import Size
 from export.frames import Frames, read_frames
+from export.outputs import check_model_target, published_after
 from export.proof import Proof, prove
 
 Say = Callable[[str], None]
@@ -58,10 +57,7 @@ def adopt_model(wanted: Adoption, *, say: Say) -> tuple[Path, ModelSpec, Proof]:
     path = wanted.path
     net = open_foreign(path, size=wanted.size)
     target = wanted.target or default_target(path)
-    if target.suffix != ".onnx":
-        raise SettingsError(f"-o {target}: wanted a name that ends in .onnx.")
-    if target.resolve() == path.resolve():
-        raise SettingsError(f"{target}: is the foreign file itself. Name another with -o FILE.")
+    check_model_target(target, path)
     say(
         f"read         {path}: opset {_opset(net)}, input {net.height}x{net.width} (height x width)"
     )
@@ -74,20 +70,8 @@ def adopt_model(wanted: Adoption, *, say: Say) -> tuple[Path, ModelSpec, Proof]:
     write_spec(model, spec)
     frames = read_frames(wanted.frames)
     say(f"frames       {frames.told}")
-    try:
-        with tempfile.TemporaryDirectory(prefix=".adopt-", dir=target.parent) as folder:
-            unproven = Path(folder) / "unproven.onnx"
-            with unproven.open("wb") as file:
-                file.write(model.SerializeToString())
-                file.flush()
-                os.fsync(file.fileno())
-            proof = _proven(net, plan, unproven, frames, say)
-            os.replace(unproven, target)  # the very file that was proven
-    except OSError as exc:
-        raise ModelError(
-            f"{target}: cannot be written ({exc.strerror or exc}). Name a file in a folder that "
-            "exists and is writable with -o FILE."
-        ) from exc
+    with published_after(model, target) as unproven:
+        proof = _proven(net, plan, unproven, frames, say)
     say(f"written      {target}")
     return target, spec, proof
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +17,13 @@ import onnx
 
 from edge.types import Image
 from engines import open_engine
-from engines.errors import ExportError, ModelError, SettingsError
-from engines.model_file import is_quantized, no_spec, save_model, sha256_of, spec_of, write_spec
+from engines.errors import ExportError, SettingsError
+from engines.model_file import is_quantized, no_spec, sha256_of, spec_of, write_spec
 from engines.spec import ModelSpec
 from export.frames import COUNT, read_frames
 from export.graph import fold_constants, load_whole, name_nodes, uses_float16
 from export.half import open_half
+from export.outputs import check_model_target, published_after
 from export.parity import SAME, Limits, Parity, compare
 from export.ranges import sensitive_nodes
 from export.typed import to_float16
@@ -73,8 +72,7 @@ def convert_file(
         SourceError: the frames cannot be read.
     """
     target = target or default_target(path)
-    if target.resolve() == path.resolve():
-        raise SettingsError(f"{target}: is the FP32 file itself. Name another with -o FILE.")
+    check_model_target(target, path)
     model, spec = _readable(path)
     name_nodes(model)
     fold_constants(model, origin=str(path))
@@ -91,17 +89,8 @@ def convert_file(
     half_spec = replace(spec, precision="fp16", source_sha256=sha256_of(path))
     write_spec(made, half_spec)
     _write_kept(made, kept)
-    try:
-        with tempfile.TemporaryDirectory(prefix=".fp16-", dir=target.parent) as folder:
-            unproven = Path(folder) / target.name
-            save_model(made, unproven)
-            parity = _proven(path, unproven, prove, limits, say)
-            os.replace(unproven, target)  # the very file that was proven
-    except OSError as exc:
-        raise ModelError(
-            f"{target}: cannot be written ({exc.strerror or exc}). Name a file in a folder that "
-            "exists and is writable with -o FILE."
-        ) from exc
+    with published_after(made, target) as unproven:
+        parity = _proven(path, unproven, prove, limits, say)
     say(f"written      {target}, {target.stat().st_size / 1e6:.1f} MB")
     return Conversion(target, half_spec, kept, parity)
 

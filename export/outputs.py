@@ -1,13 +1,19 @@
-"""Files that a command writes at its end: refused before its work, written whole or not at all."""
+"""Files that a command writes: refused before its work, written whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from engines.errors import ExportError, ModelError
+from engines.errors import ExportError, ModelError, SettingsError
 from engines.model_file import write_atomically
+
+if TYPE_CHECKING:
+    import onnx
 
 
 def check_output(path: Path, option: str) -> None:
@@ -44,6 +50,43 @@ def write_output(path: Path, text: str, option: str) -> None:
         raise _cannot(path, option, reason or str(exc)) from exc
     except OSError as exc:
         raise _cannot(path, option, exc.strerror or str(exc)) from exc
+
+
+@contextmanager
+def published_after(model: onnx.ModelProto, target: Path) -> Iterator[Path]:
+    """Write ``model`` to a file beside ``target``; it takes that name if the block ends well.
+
+    So the very file that was proven in the block is the one that is published.
+
+    Raises:
+        ModelError: it cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".unproven-", dir=target.parent) as folder:
+            unproven = Path(folder) / "unproven.onnx"
+            with unproven.open("wb") as file:
+                file.write(model.SerializeToString())
+                file.flush()
+                os.fsync(file.fileno())
+            yield unproven
+            os.replace(unproven, target)
+    except OSError as exc:
+        raise ModelError(
+            f"{target}: cannot be written ({exc.strerror or exc}). Name a file in a folder that "
+            "exists and is writable with -o FILE."
+        ) from exc
+
+
+def check_model_target(target: Path, source: Path) -> None:
+    """Refuse a name that the app would not take for a model, and the model that is read.
+
+    Raises:
+        SettingsError: names what is wrong with ``-o``.
+    """
+    if target.suffix != ".onnx":
+        raise SettingsError(f"-o {target}: wanted a name that ends in .onnx.")
+    if target.resolve() == source.resolve():
+        raise SettingsError(f"{target}: is the file that is read. Name another with -o FILE.")
 
 
 def _is_special(path: Path) -> bool:

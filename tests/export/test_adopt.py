@@ -134,7 +134,7 @@ def test_the_foreign_file_is_never_written_over(tmp_path: Path) -> None:
     for target in (path, link):
         done = adopt_file(path, "-o", target)
         assert done.code == 2
-        assert "is the foreign file itself" in done.said
+        assert "is the file that is read" in done.said
     assert path.read_bytes() == data
 
 

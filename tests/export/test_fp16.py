@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -197,7 +198,8 @@ def test_what_cannot_be_converted_is_refused(tmp_path: Path) -> None:
         ("half.onnx", None, ExportError, "float16 tensors already"),
         ("bare.onnx", None, ModelError, "edge-export adopt"),
         ("none.onnx", None, ModelError, "no such model file"),
-        ("mask.onnx", "mask.onnx", SettingsError, "is the FP32 file itself"),
+        ("mask.onnx", "mask.onnx", SettingsError, "is the file that is read"),
+        ("mask.onnx", "mask.engine", SettingsError, "wanted a name that ends in .onnx"),
         ("mask.onnx", "no/folder/here.onnx", ModelError, "cannot be written"),
     ]
     before = sorted(tmp_path.rglob("*"))
@@ -206,6 +208,24 @@ def test_what_cannot_be_converted_is_refused(tmp_path: Path) -> None:
         with pytest.raises(kind, match=words):
             convert_file(tmp_path / name, goal, frames=frames, say=quiet)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_full_disk_names_the_target_and_leaves_what_was_there(tmp_path: Path) -> None:
+    frames = str(pictures(tmp_path / "frames"))
+    tiny_street(tmp_path / "a.onnx")
+    target = tmp_path / "out" / "a.fp16.onnx"
+    target.parent.mkdir()
+    target.write_bytes(b"an older one")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(ModelError) as refused:
+            convert_file(tmp_path / "a.onnx", target, frames=frames, say=quiet)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(refused.value).startswith(f"{target}: cannot be written (File too large). Name a")
+    assert target.read_bytes() == b"an older one"
+    assert list(target.parent.iterdir()) == [target]
 
 
 # Which nodes stay
