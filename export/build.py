@@ -292,7 +292,7 @@ def _proven(
             f"{made.name}: not proven: {'; '.join(parity.doubts)}. {stays} Give frames that show "
             "what the model detects: --frames SOURCE."
         )
-    return {"frames_of": read.told, "limits": asdict(request.limits), **parity.to_dict()}
+    return {"frames_of": read.told.partition(";")[0], "limits": asdict(request.limits), **parity.to_dict()}
 
 
 @click.command()
