@@ -229,9 +229,15 @@ def _letterboxing(engine: Engine, place: LetterboxPlace) -> DeviceEngine | None:
 def _device_is_faster(engine: DeviceEngine, box: Letterbox, image: Image, slot: int) -> bool:
     """Letterbox ``image`` both ways in turn, until it lies on the device; compare the medians."""
     host, device = [], []
-    for _ in range(TRIALS):
-        host.append(engine.time_input(slot, lambda: _fill_host(engine, box, image, slot)))
-        device.append(engine.time_input(slot, lambda: _fill_device(engine, box, image, slot)))
+    try:
+        for _ in range(TRIALS):
+            host.append(engine.time_input(slot, lambda: _fill_host(engine, box, image, slot)))
+            device.append(engine.time_input(slot, lambda: _fill_device(engine, box, image, slot)))
+    except DeviceError:
+        raise
+    except EngineError as exc:  # a frame larger than its kernel takes
+        log.info("letterboxing %dx%d on the host: %s", *box.frame_wh, exc)
+        return False
     host_ms, device_ms = (statistics.median(ns[1:]) / 1e6 for ns in (host, device))
     where = "device" if device_ms < host_ms else "host"
     log.info(

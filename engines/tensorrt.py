@@ -223,14 +223,17 @@ class TensorRtEngine:
         Returns at once; the next ``submit`` runs on what it makes, until ``inputs`` is asked for.
 
         Raises:
-            EngineError: in flight, no such slot, or closed.
+            EngineError: in flight, no such slot, closed, or a size that the kernel does not take.
             DeviceError: the device failed.
         """
         self._check_free(slot)
-        with self._working("the device cannot letterbox"):
-            self._slots[slot].letterbox(
-                self._letterbox, size_wh=size_wh, pad_xy=pad_xy, pad_value=pad_value
-            )
+        try:
+            with self._working("the device cannot letterbox"):
+                self._slots[slot].letterbox(
+                    self._letterbox, size_wh=size_wh, pad_xy=pad_xy, pad_value=pad_value
+                )
+        except ValueError as exc:
+            raise EngineError(f"the device cannot letterbox: {exc}") from exc
 
     def time_input(self, slot: int, fill: Callable[[], None]) -> int:
         """Wall time in ns until what ``fill`` writes or letterboxes lies on the device.
@@ -257,6 +260,8 @@ class TensorRtEngine:
             with self._working("TensorRT failed while closing"):
                 for held in self._slots:
                     held.close()
+                if self._letterbox is not None:
+                    self._letterbox.free()
                 self._slots, self._letterbox = [], None
                 self._engine = self._runtime = None  # in this order, and with the context current
         except DeviceError:

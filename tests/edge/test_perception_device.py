@@ -140,6 +140,22 @@ def test_an_engine_whose_letterbox_cannot_be_had_falls_back_to_the_host(
         Perception(engine, letterbox="device")
 
 
+def test_frames_that_the_device_does_not_take_are_letterboxed_on_the_host(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = OwnLetterbox(host_ms=2, device_ms=1)
+    perception = Perception(engine)
+
+    def too_large(slot: int, **geometry: object) -> None:
+        raise EngineError("frame of 20000x50")
+
+    monkeypatch.setattr(engine, "letterbox", too_large)
+    with caplog.at_level(logging.INFO):
+        perception.prepare(frame(50, 60), 0)
+    assert engine.filled[-1] == "host"
+    assert caplog.messages == ["letterboxing 60x50 on the host: frame of 20000x50"]
+
+
 def test_a_device_that_is_lost_while_the_letterbox_is_made_ready_is_not_hidden() -> None:
     engine = OwnLetterbox(host_ms=2, device_ms=1)
     engine.refusal = DeviceError("out of memory")
