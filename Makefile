@@ -17,12 +17,13 @@ CONSTRAINTS = constraints/$$($(BIN)/python -c 'import sys; print("py310" if sys.
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check --only-binary=:all: \
 	$(PIP_FLAGS) -c $(CONSTRAINTS)
 
-.PHONY: help run test lint hooks fatbin clean
+.PHONY: help run test test-gpu lint hooks fatbin clean
 .DELETE_ON_ERROR:
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
 	@echo 'make lint   ruff and mypy alone'
+	@echo 'make test-gpu  the CUDA parts on a real GPU; ARGS=FILE keeps the table of their times'
 	@echo 'make hooks  the same checks at every git commit'
 	@echo 'make fatbin  engines/cuda/letterbox.fatbin anew, by nvcc'
 	@echo 'make clean  remove .venv and caches'
@@ -40,6 +41,11 @@ run: $(VENV)/.run
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Needs no TensorRT, but the CUDA toolkit: PyCUDA has no wheels and is built here once.
+test-gpu: $(VENV)/.run
+	@$(INSTALL) pytest
+	@$(BIN)/python -m tests.gpu $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from engines.cuda.compiler import find_toolkit
 from engines.cuda.context import CudaDevice
+from tests.cuda_host.build import toolkit
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,9 +19,9 @@ pytestmark = pytest.mark.hardware
 
 
 def sanitizer() -> str:
-    """The program, beside nvcc or on PATH; the test skips, saying so, where there is none."""
-    toolkit = find_toolkit()
-    beside = shutil.which("compute-sanitizer", path=toolkit.nvcc.parent) if toolkit else None
+    """The program, of the toolkit or on PATH; the test skips, saying so, where there is none."""
+    cuda = toolkit()
+    beside = shutil.which("compute-sanitizer", path=cuda / "bin") if cuda else None
     found = beside or shutil.which("compute-sanitizer")
     if found is None:
         pytest.skip("no compute-sanitizer here: the kernel's memory accesses were not checked")
