@@ -6,22 +6,30 @@ those of the running process.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec as find_module
 from pathlib import Path
 from typing import Literal
 
 from edge.display import display_answers
-
-Status = Literal["ok", "missing", "none"]
+from edge.doctor_gst import gstreamer
+from edge.doctor_nvidia import (
+    built_engine,
+    cuda_devices,
+    gpu,
+    jetson,
+    l4t_of,
+    pycuda,
+    read,
+    tensorrt,
+)
+from edge.finding import Ask, Finding, ask
+from edge.settings import SHIPPED_MODEL
 
 CPU_FLAGS = (
     "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8",
@@ -38,42 +46,13 @@ PACKAGES = {
 }
 """Modules that the app uses, and the distributions that bring them."""
 DECODERS = ("h264", "hevc", "mjpeg", "mpeg4", "vp9", "av1")
-CUDA_CAPABILITY = (75, 76)
-"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR in cuda.h."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at: 'missing' is worth getting here and ``hint`` says how; 'none' is not."""
-
-    section: str
-    name: str
-    status: Status
-    text: str
-    hint: str = ""
-
-
-def ask(command: list[str]) -> str | None:
-    """What a command prints, None where it is not there or fails."""
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def examine(
     root: Path = Path("/"),
     *,
     environ: Mapping[str, str] = os.environ,
-    ask: Callable[[list[str]], str | None] = ask,
+    ask: Ask = ask,
 ) -> list[Finding]:
     """All findings in the order of their sections.
 
@@ -86,14 +65,17 @@ def examine(
     cuda = cuda_devices()
     probes: list[tuple[str, str, Callable[[], Iterator[Finding]]]] = [
         ("machine", "CPU", lambda: _machine(root)),
-        ("Jetson", "model", lambda: _jetson(root, ask)),
+        ("Jetson", "model", lambda: jetson(root, ask)),
         ("versions", "packages", _versions),
         ("engines", "openvino", _openvino),
         ("engines", "onnxruntime", _onnxruntime),
-        ("engines", "tensorrt", lambda: _tensorrt(cuda)),
+        ("engines", "tensorrt", lambda: tensorrt(cuda)),
+        ("engines", "pycuda", lambda: pycuda(cuda)),
         ("engines", "model", _shipped_model),
-        ("GPU", "CUDA", lambda: _gpu(cuda, ask)),
+        ("engines", "built engine", lambda: built_engine(cuda, SHIPPED_MODEL)),
+        ("GPU", "CUDA", lambda: gpu(cuda, ask)),
         ("video", "av", _video),
+        ("GStreamer", "bindings", lambda: gstreamer(jetson=l4t_of(root) is not None)),
         ("cameras", "V4L2", lambda: _cameras(root)),
         ("display", "X11", lambda: _display(environ)),
     ]
@@ -108,7 +90,7 @@ def examine(
 
 
 def _machine(root: Path) -> Iterator[Finding]:
-    text = _text(root / "proc/cpuinfo")
+    text = read(root / "proc/cpuinfo")
     fields = dict(re.findall(r"^([^\t:\n]+?)\s*:[ \t]*(.*)$", text, flags=re.MULTILINE))
     model = fields.get("model name") or fields.get("Model") or platform.machine()
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
@@ -116,30 +98,12 @@ def _machine(root: Path) -> Iterator[Finding]:
     useful = ", ".join(f for f in CPU_FLAGS if f in flags) or "none of the known ones"
     yield Finding("machine", "CPU", "ok", f"{model}, {cores} usable cores")
     yield Finding("machine", "instructions", "ok", useful)
-    memory = re.search(r"^MemTotal:\s+(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
+    memory = re.search(r"^MemTotal:\s+(\d+) kB", read(root / "proc/meminfo"), re.MULTILINE)
     if memory:
         yield Finding("machine", "memory", "ok", f"{int(memory.group(1)) / 2**20:.1f} GiB")
-    system = re.search(r'^PRETTY_NAME="?([^"\n]*)', _text(root / "etc/os-release"), re.MULTILINE)
+    system = re.search(r'^PRETTY_NAME="?([^"\n]*)', read(root / "etc/os-release"), re.MULTILINE)
     name = system.group(1) if system else platform.system()
     yield Finding("machine", "system", "ok", f"{name}, {platform.machine()}")
-
-
-def _jetson(root: Path, ask: Callable[[list[str]], str | None]) -> Iterator[Finding]:
-    model = _text(root / "proc/device-tree/model").strip("\0 \n")
-    release = re.search(
-        r"# R(\d+) \(release\), REVISION: ([\d.]+)", _text(root / "etc/nv_tegra_release")
-    )
-    if release is None and "Jetson" not in model:
-        return
-    yield Finding("Jetson", "model", "ok", model or "unknown")
-    l4t = f"{release.group(1)}.{release.group(2)}" if release else "unknown"
-    yield Finding("Jetson", "L4T", "ok", l4t)
-    mode = re.search(r"NV Power Mode:\s*(\S+)", ask(["nvpmodel", "-q"]) or "")
-    if mode:
-        yield Finding("Jetson", "power mode", "ok", mode.group(1))
-    else:
-        hint = "ask with: sudo nvpmodel -q"
-        yield Finding("Jetson", "power mode", "missing", "nvpmodel does not tell", hint)
 
 
 def _versions() -> Iterator[Finding]:
@@ -184,64 +148,12 @@ def _onnxruntime() -> Iterator[Finding]:
         yield Finding("engines", "onnxruntime", "ok", text)
 
 
-def _tensorrt(cuda: list[str] | None) -> Iterator[Finding]:
-    tensorrt = _version("tensorrt") or ("of the system" if find_module("tensorrt") else None)
-    if tensorrt:
-        yield Finding("engines", "tensorrt", "ok", tensorrt)
-    elif cuda:
-        hint = "pip install 'outrider[tensorrt]' (on a Jetson: apt install python3-libnvinfer)"
-        yield Finding("engines", "tensorrt", "missing", "not importable", hint)
-    else:
-        yield Finding("engines", "tensorrt", "none", "not installed; needs an NVIDIA GPU")
-
-
 def _shipped_model() -> Iterator[Finding]:
-    from edge.settings import SHIPPED_MODEL
-
     if SHIPPED_MODEL.is_file():
         yield Finding("engines", "model", "ok", str(SHIPPED_MODEL))
     else:
         hint = "get the whole project again, or name a model with --model"
         yield Finding("engines", "model", "missing", f"{SHIPPED_MODEL} is not there", hint)
-
-
-def cuda_devices() -> list[str] | None:
-    """Names of the CUDA devices, None without a driver; asks the driver itself, no package."""
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return None
-    count = ctypes.c_int()
-    if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return []
-    found = []
-    for index in range(count.value):
-        name, device = ctypes.create_string_buffer(100), ctypes.c_int()
-        cuda.cuDeviceGet(ctypes.byref(device), index)
-        cuda.cuDeviceGetName(name, len(name), device)
-        capability = []
-        for attribute in CUDA_CAPABILITY:
-            value = ctypes.c_int()
-            cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
-            capability.append(str(value.value))
-        found.append(f"{name.value.decode()}, compute capability {'.'.join(capability)}")
-    return found
-
-
-def _gpu(cuda: list[str] | None, ask: Callable[[list[str]], str | None]) -> Iterator[Finding]:
-    if cuda is None:
-        yield Finding(
-            "GPU", "CUDA", "none", "no NVIDIA driver (libcuda.so.1); inference is on the CPU"
-        )
-        return
-    if not cuda:
-        hint = "compare driver and kernel: nvidia-smi; in a container: --gpus all"
-        yield Finding("GPU", "CUDA", "missing", "a driver is there, but it opens no device", hint)
-    for device in cuda:
-        yield Finding("GPU", "CUDA", "ok", device)
-    driver = ask(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"])
-    if driver:
-        yield Finding("GPU", "driver", "ok", driver.splitlines()[0])
 
 
 def _video() -> Iterator[Finding]:
@@ -304,10 +216,3 @@ def _version(distribution: str) -> str | None:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""

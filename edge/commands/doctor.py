@@ -1,4 +1,7 @@
-"""``edge doctor``: prints what the machine can do; it finds nothing out itself and never fails."""
+"""``edge doctor``: prints what the machine can do; it finds nothing out itself.
+
+It fails only where it was told what is needed here and that is missing.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,20 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from edge.doctor import Finding
+    from edge.finding import Finding
 
 MARKS = {"ok": ("ok", "green"), "missing": ("MISSING", "red"), "none": ("-", "yellow")}
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON list of findings, for programs.")
-def doctor(as_json: bool) -> None:
+@click.option(
+    "--need",
+    multiple=True,
+    metavar="NAME",
+    help="Exit with 4 unless this one ('tensorrt', 'built engine', ...) is ok; repeatable.",
+)
+def doctor(as_json: bool, need: tuple[str, ...]) -> None:
     """Say what this machine can do, what is missing and how to get it."""
     from edge.doctor import examine
 
@@ -25,6 +34,16 @@ def doctor(as_json: bool) -> None:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         click.echo(as_text(findings))
+    wanting = [
+        name for name in need if not any(f.name == name and f.status == "ok" for f in findings)
+    ]
+    if wanting:
+        from engines.errors import EngineError
+
+        names = sorted({found.name for found in findings})
+        absent = [name for name in wanting if name not in names]
+        known = f" (not looked at here: {', '.join(absent)})" if absent else ""
+        raise EngineError(f"needed and not ok here: {', '.join(wanting)}{known}; see above")
 
 
 def as_text(findings: list[Finding]) -> str:

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 import edge.doctor
 from edge.commands.doctor import as_text, doctor
-from edge.doctor import Finding, examine
+from edge.doctor import examine
+from edge.finding import Finding
 
 ORIN_CPU = """processor\t: 0
 BogoMIPS\t: 62.50
