@@ -113,71 +113,84 @@ def wall_ms(work: Callable[[], object]) -> float:
     return statistics.median(times[3:])  # the first ones fault their pages in
 
 
-def frame_row(
-    clock: Clock,
-    letterbox: DeviceLetterbox,
-    frame_wh: tuple[int, int],
-    cache_bytes: int,
-    gbs: float,
-) -> str:
+class Slot:
+    """One frame size's memory on both sides and what is done with it."""
+
+    def __init__(self, letterbox: DeviceLetterbox, frame_wh: tuple[int, int]) -> None:
+        from pycuda import driver
+
+        self._letterbox = letterbox
+        self.box = Letterbox.fit(frame_wh, spec(*INPUT))
+        self.rows = noise(*frame_wh)
+        self.staging = Buffer(self.rows.shape, "uint8", mapped=False)
+        self.made = Buffer((1, INPUT[1], INPUT[0], 3), "uint8", mapped=False)
+        self.kernels_on, self.uploads_on = new_stream(), new_stream()
+        # So many frames that none is in the cache when its turn comes again, as with a camera.
+        cache = driver.Context.get_device().get_attribute(driver.device_attribute.L2_CACHE_SIZE)
+        count = max(2, 3 * cache // self.rows.nbytes)
+        self._frames = [driver.mem_alloc(self.rows.nbytes) for _ in range(count)]
+        for at in self._frames:
+            driver.memcpy_htod(at, self.rows)
+
+    def kernels(self, count: int) -> tuple[Any, Callable[[], None]]:
+        """``count`` of them on their stream, each with the next frame."""
+
+        def queue() -> None:
+            for i in range(count):
+                at, pitch = int(self._frames[i % len(self._frames)]), self.rows.shape[1]
+                out = self.made.address
+                launch(self._letterbox, at, pitch, out, self.box, self.kernels_on)
+
+        return self.kernels_on, queue
+
+    def upload(self) -> tuple[Any, Callable[[], None]]:
+        """The upload of a whole frame from page-locked memory, on the other stream."""
+        return self.uploads_on, lambda: self.staging.upload(self.uploads_on)
+
+    def upload_input(self) -> tuple[Any, Callable[[], None]]:
+        """The upload of what the host's letterbox made."""
+        return self.uploads_on, lambda: self.made.upload(self.uploads_on)
+
+    def overlap(self, clock: Clock, kernel_ms: float, upload_ms: float) -> float:
+        """The part of an upload that hides beside kernels of about its length, or they beside it.
+
+        1 where the shorter of the two costs nothing, 0 where one waits for the other.
+        """
+        work = self.kernels(max(1, min(3 * LAUNCHES, round(upload_ms / kernel_ms))))
+        alone_ms, both_ms = clock.ms(work), clock.ms(self.upload(), work)
+        return (alone_ms + upload_ms - both_ms) / min(alone_ms, upload_ms)
+
+    def free(self) -> None:
+        for held in (self.staging, self.made, *self._frames):
+            held.free()
+
+
+def frame_row(clock: Clock, slot: Slot, gbs: float) -> str:
     """One line of the table, for frames of one size."""
     from pycuda import driver
 
-    box, pitch = Letterbox.fit(frame_wh, spec(*INPUT)), 3 * frame_wh[0]
-    size = pitch * frame_wh[1]
-    rows = noise(*frame_wh)
-    source, staging = (
-        rows.reshape(frame_wh[1], frame_wh[0], 3),
-        Buffer(rows.shape, "uint8", mapped=False),
+    (width, height), size = slot.box.frame_wh, slot.rows.nbytes
+    frame = slot.rows.reshape(height, width, 3)
+    kernel_ms = clock.ms(slot.kernels(LAUNCHES)) / LAUNCHES
+    upload_ms = clock.ms(slot.upload())
+    pageable_ms = wall_ms(lambda: driver.memcpy_htod(slot.staging.address, slot.rows))
+    overlap = slot.overlap(clock, kernel_ms, upload_ms)
+    host_ms = wall_ms(lambda: slot.box.apply(frame, slot.made.host))
+    input_ms = clock.ms(slot.upload_input())
+    copy_ms = wall_ms(lambda: np.copyto(slot.staging.host, slot.rows))
+    floor_ms = floor_bytes(slot.box) / gbs / 1e6
+    cells = (
+        f"{width}x{height}",
+        f"{1e3 * kernel_ms:.1f} µs",
+        f"{1e3 * floor_ms:.1f} µs ({100 * floor_ms / kernel_ms:.0f} %)",
+        f"{upload_ms:.2f} ms, {size / upload_ms / 1e6:.1f} GB/s",
+        f"{pageable_ms:.2f} ms, {size / pageable_ms / 1e6:.1f} GB/s",
+        f"{100 * overlap:.0f} %",
+        f"{host_ms + input_ms:.2f} ms ({host_ms:.2f} + {input_ms:.2f})",
+        f"{copy_ms + upload_ms + kernel_ms:.2f} ms "
+        f"({copy_ms:.2f} + {upload_ms:.2f} + {kernel_ms:.2f})",
     )
-    made = Buffer((1, INPUT[1], INPUT[0], 3), "uint8", mapped=False)
-    stream, other = new_stream(), new_stream()
-    # So many frames that none is in the cache when its turn comes again, as with a camera.
-    device_frames = [driver.mem_alloc(size) for _ in range(max(2, 3 * cache_bytes // size))]
-    for at in device_frames:
-        driver.memcpy_htod(at, rows)
-
-    def kernels(count: int) -> Callable[[], None]:
-        def queue() -> None:
-            for i in range(count):
-                at = int(device_frames[i % len(device_frames)])
-                launch(letterbox, at, pitch, made.address, box, stream)
-
-        return queue
-
-    def upload() -> None:
-        staging.upload(other)
-
-    def copy_in() -> None:
-        staging.host[:] = rows
-
-    kernel_ms = clock.ms((stream, kernels(LAUNCHES))) / LAUNCHES
-    upload_ms = clock.ms((other, upload))
-    pageable_ms = wall_ms(lambda: driver.memcpy_htod(staging.address, rows))
-    # As many kernels as take about the time of the upload, on a stream beside it.
-    count = max(1, min(LAUNCHES * 3, round(upload_ms / kernel_ms)))
-    alone_ms = clock.ms((stream, kernels(count)))
-    both_ms = clock.ms((other, upload), (stream, kernels(count)))
-    overlap = (alone_ms + upload_ms - both_ms) / min(alone_ms, upload_ms)
-    host_ms = wall_ms(lambda: box.apply(source, made.host))
-    copy_ms = wall_ms(copy_in)
-    small_ms = clock.ms((other, lambda: made.upload(other)))
-    floor_us = floor_bytes(box) / gbs / 1e3
-    for freed in (staging, made, *device_frames):
-        freed.free()
-    return " | ".join(
-        [
-            f"| {frame_wh[0]}x{frame_wh[1]}",
-            f"{1e3 * kernel_ms:.1f} µs",
-            f"{floor_us:.1f} µs ({100 * floor_us / 1e3 / kernel_ms:.0f} %)",
-            f"{upload_ms:.2f} ms, {size / upload_ms / 1e6:.1f} GB/s",
-            f"{pageable_ms:.2f} ms, {size / pageable_ms / 1e6:.1f} GB/s",
-            f"{100 * overlap:.0f} %",
-            f"{host_ms + small_ms:.2f} ms ({host_ms:.2f} + {small_ms:.2f})",
-            f"{copy_ms + upload_ms + kernel_ms:.2f} ms "
-            f"({copy_ms:.2f} + {upload_ms:.2f} + {kernel_ms:.2f}) |",
-        ]
-    )
+    return "| " + " | ".join(cells) + " |"
 
 
 HEADER = (
@@ -192,19 +205,16 @@ HEADER = (
 
 def table(device: CudaDevice, frames: Sequence[tuple[int, int]] = FRAMES) -> str:
     """The table with its heading, markdown; the device's context has to be current."""
-    from pycuda import driver
-
     facts = device.facts("")
-    attribute = driver.device_attribute
-    here = driver.Context.get_device()
-    cache_bytes = here.get_attribute(attribute.L2_CACHE_SIZE)
     letterbox, clock = DeviceLetterbox(), Clock()
-    try:
-        gbs = clock.copy_gbs()
-        rows = [frame_row(clock, letterbox, wh, cache_bytes, gbs) for wh in frames]
-    finally:
-        letterbox.free()
-        clock.free()
+    gbs = clock.copy_gbs()
+    rows = []
+    for frame_wh in frames:
+        slot = Slot(letterbox, frame_wh)
+        rows.append(frame_row(clock, slot, gbs))
+        slot.free()
+    letterbox.free()
+    clock.free()
     l4t = f", L4T {facts.l4t}" if facts.l4t else ""
     name = (
         f"{facts.gpu} (sm_{facts.compute_capability.replace('.', '')}, {facts.sm_count} SMs, "
