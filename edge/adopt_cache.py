@@ -1,8 +1,9 @@
 """Starts ``edge-export adopt`` for a model without a spec and keeps what it makes, by hash.
 
 It imports nothing of ``export``: the command is a process of its own, and its result is a file.
-What was adopted once is found again by the hashes of the file and of the code that adopts. A start
-that is interrupted leaves no process behind; what a killed one leaves, the next adoption removes.
+What was adopted once is found again by the hashes of the file, of weights beside it and of the code
+that adopts. A start that is interrupted leaves no process behind; what a killed one leaves, the
+next adoption removes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pathlib import Path
 import engines.spec
 from edge.sources.redact import redact
 from engines.errors import ModelError
-from engines.model_file import find_spec
+from engines.model_file import find_spec, weight_files
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,8 @@ def adopted(
     stop = stop or threading.Event()
     try:
         # No stale result: other bytes or another version of the code give another name.
-        key = _digest([path, Path(engines.spec.__file__), *sorted(export_folder.rglob("*.py"))])
+        code = [Path(engines.spec.__file__), *sorted(export_folder.rglob("*.py"))]
+        key = _digest([path, *weight_files(path), *code])
         found = folder / f"{path.stem}-{key[:20]}.onnx"
         if found.is_file():
             log.info("%s: adopted before, using %s", path, found)

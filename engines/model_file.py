@@ -153,6 +153,16 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def weight_files(path: Path) -> tuple[Path, ...]:
+    """The files beside an ONNX file that hold its weights, which change without it.
+
+    Raises:
+        ModelError: as ``load_model``.
+    """
+    locations = {location for _, location in _external(load_model(path))}
+    return tuple(path.parent / location for location in sorted(locations))
+
+
 def op_types(model: onnx.ModelProto) -> set[str]:
     """Every operator type in the model, nested graphs and functions included."""
     return {node.op_type for node in _nodes(model)}
@@ -195,24 +205,29 @@ def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
             yield from (sparse.values, sparse.indices)
 
 
-def _check_external_data(model: onnx.ModelProto, path: Path) -> None:
-    """Refuse weights outside the model's folder: a model file must not read arbitrary files."""
+def _external(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
+    """Name and location of every tensor whose values lie in another file."""
     import onnx
 
-    folder = path.parent.resolve()
     for tensor in _tensors(model):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            location = (e.value for e in tensor.external_data if e.key == "location")
+            yield tensor.name, next(location, "")
+
+
+def _check_external_data(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse weights outside the model's folder: a model file must not read arbitrary files."""
+    folder = path.parent.resolve()
+    for name, location in _external(model):
         parts = PurePosixPath(location)
         target = (folder / parts).resolve()
         if not location or parts.is_absolute() or not target.is_relative_to(folder):
             raise ModelError(
-                f"{path}: the weights of {tensor.name!r} lie at {location!r}, outside the model's "
+                f"{path}: the weights of {name!r} lie at {location!r}, outside the model's "
                 "folder. Refused: put the data file beside the model, or export it as one file."
             )
         if not target.is_file():
             raise ModelError(
-                f"{path}: the weights of {tensor.name!r} lie in {location!r}, which is missing. "
+                f"{path}: the weights of {name!r} lie in {location!r}, which is missing. "
                 "Copy that file beside the model, or export the model as one file."
             )

@@ -59,6 +59,23 @@ def test_a_file_is_adopted_once_and_then_found(
         adopted(model, environ=environ)
 
 
+def test_other_weights_beside_the_same_file_are_another_model(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    model, weights = tmp_path / "net.onnx", tmp_path / "net.onnx.data"
+    foreign_yolov8(model)
+    net = onnx.load(model)
+    onnx.save_model(net, model, save_as_external_data=True, location=weights.name)
+    first, same = adopted(model, environ=environ), model.read_bytes()
+    data = bytearray(weights.read_bytes())
+    data[-4:] = np.float32(16).tobytes()  # a box of another height, as after another training
+    weights.write_bytes(data)
+    assert model.read_bytes() == same
+    second = adopted(model, environ=environ)
+    assert second != first
+    assert second.read_bytes() != first.read_bytes()
+
+
 def test_a_refusal_says_why_and_what_to_run_by_hand(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
