@@ -10,12 +10,15 @@ import fcntl
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from engines.errors import EngineMismatch, ExportError
 from engines.identity import read_sidecar, sidecar_path
 from engines.model_file import sha256_of
+
+_HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def check_disk(folder: Path, needed: int) -> None:
@@ -86,10 +89,10 @@ def publish(made: Path, engine: Path) -> None:
     Raises:
         ExportError: they cannot be moved.
     """
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
-        os.replace(made, engine)
-        os.replace(sidecar_path(made), sidecar_path(engine))
+        with _signals_wait():
+            os.replace(made, engine)
+            os.replace(sidecar_path(made), sidecar_path(engine))
         folder = os.open(engine.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -97,8 +100,26 @@ def publish(made: Path, engine: Path) -> None:
             os.close(folder)
     except OSError as exc:
         raise _cannot(engine, exc) from exc
+
+
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Hold back Ctrl-C and its kin for the length of the block.
+
+    By handlers: a mask is one thread's, and the runtimes' threads would take the signal instead.
+    """
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is interrupted
+        return
+    before = {s: signal.signal(s, lambda number, _: came.append(number)) for s in _HELD}
+    try:
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        for caught in came:
+            signal.raise_signal(caught)
 
 
 def _locked(folder: Path, engine: Path) -> int:

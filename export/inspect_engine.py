@@ -17,7 +17,7 @@ import click
 
 from engines import tensorrt_log
 from engines.cuda.context import cuda_errors, open_device
-from engines.errors import EngineError, EngineMismatch, ExportError
+from engines.errors import EngineError, EngineMismatch, SettingsError
 from engines.identity import Sidecar, check_identity, read_sidecar
 from engines.model_file import sha256_of
 from export.outputs import check_output, write_output
@@ -180,7 +180,7 @@ def inspect_engine(engine: Path, json_path: Path | None) -> None:
     out, saying why, elsewhere. Exits with 4 where the sidecar or the plan is missing or damaged.
     """
     if engine.suffix != ".engine":
-        raise ExportError(f"{engine}: wanted a built engine, NAME.engine, got '{engine.suffix}'.")
+        raise SettingsError(f"{engine}: wanted a built engine, NAME.engine, got '{engine.suffix}'.")
     if json_path is not None and str(json_path) != "-":
         check_output(json_path, "--json")
     digest = sha256_of(engine)
