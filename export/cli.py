@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
 import click
 
 from edge.cli import LazyGroup, invoke
@@ -63,4 +68,10 @@ commands = ExportGroup(
 
 def main() -> None:
     """Entry point of the console script ``edge-export``."""
+    signal.signal(signal.SIGTERM, _end)
     invoke(commands, "edge-export")
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    """End like Ctrl-C does, so that nothing half made stays behind: 'timeout' sends SIGTERM."""
+    sys.exit(128 + number)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from export.cli import commands
+from tests.foreign_models import ultralytics
 
 EDGE_EXPORT = "from export.cli import main; main()"
 HEAVY = (
@@ -119,3 +120,21 @@ def test_a_broken_installation_of_the_app_itself_is_shown_as_a_fault() -> None:
     done = edge_export("evaluate", "--help", before=without("cv2"))
     assert done.returncode == 5
     assert "this is a fault of Outrider" in done.stderr
+
+
+def test_sigterm_leaves_nothing_half_made(tmp_path: Path) -> None:
+    """The signal comes from within, while the unproven file lies there."""
+    (tmp_path / "net.onnx").write_bytes(ultralytics().SerializeToString())
+    before = """
+import os, signal
+import export.adopt
+def proven(*_):
+    print(os.listdir("."))
+    os.kill(os.getpid(), signal.SIGTERM)
+export.adopt._proven = proven
+"""
+    done = edge_export("adopt", "net.onnx", before=before, cwd=tmp_path)
+    assert ".unproven-" in done.stdout
+    assert done.returncode == 128 + 15
+    assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
+    assert "Traceback" not in done.stderr
