@@ -59,6 +59,10 @@ class TensorRtLog:
             raise self.error(name, f"returned {answer}", otherwise=otherwise)
         return answer
 
+    def forget(self) -> None:
+        """Quote nothing that was logged until now."""
+        self._errors.clear()
+
     def error(
         self, name: str, what: str, *, otherwise: str = "build the engine again"
     ) -> EngineError:

@@ -59,6 +59,7 @@ class TensorRtSlot:
         self.submit()
         self.wait()
         self._graph = capture(self._stream.handle, self._enqueue)
+        self._log.forget()  # why a run could not be captured is no later error's cause
 
     def _bind(self, name: str, shape: tuple[int, ...], dtype: str) -> Buffer:
         made = Buffer(shape, dtype, mapped=self.mapped)

@@ -104,6 +104,56 @@ def test_two_runs_in_flight_give_what_onnx_runtime_gives(
         assert told["copies"] == (30 + 1) * 2 * 5  # a run's image, and its four outputs
 
 
+GRAPHS = """
+from enum import IntEnum
+import tensorrt
+
+CUstreamCaptureMode = IntEnum("CUstreamCaptureMode", "CU_STREAM_CAPTURE_MODE_THREAD_LOCAL")
+CUstream, real = int, tensorrt.IExecutionContext.execute_async_v3
+runs = []
+
+def recorded(context, stream):
+    runs.append((context, stream))
+    return True
+
+def cuStreamBeginCapture(stream, mode):
+    tensorrt.IExecutionContext.execute_async_v3 = recorded
+    return (0,)
+
+def cuStreamEndCapture(stream):
+    tensorrt.IExecutionContext.execute_async_v3 = real
+    return (0, runs.pop())
+
+def cuGraphInstantiate(graph, flags):
+    return (0, graph)
+
+def cuGraphLaunch(executable, stream):
+    context, captured = executable
+    assert stream == captured
+    return (0 if real(context, stream) else 999,)
+
+def cuGraphDestroy(graph):
+    return (0,)
+
+cuGraphExecDestroy = cuGraphDestroy
+"""
+"""As much of cuda-python as captures one run: calls are kept, and made by the graph's launch."""
+
+
+def test_captured_runs_give_the_same(jetson: Jetson, engine: Path, tmp_path: Path) -> None:
+    (tmp_path / "cuda" / "bindings").mkdir(parents=True)
+    (tmp_path / "cuda" / "bindings" / "driver.py").write_text(GRAPHS)
+    report = tmp_path / "report.json"
+    path = f"{tmp_path}:{jetson.environment()['PYTHONPATH']}"
+    run = jetson.run(
+        "-c", COMPARE, engine, engine.with_suffix(".onnx"), env={"PYTHONPATH": path},
+        report=report, integrated=0, delay_us=300,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "captured runs" in run.stderr
+    crimes(report)
+
+
 def test_the_contract_of_all_engines_holds(jetson: Jetson) -> None:
     run = jetson.run(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/engines/test_engines.py",
