@@ -45,7 +45,7 @@ from export.trt_builder import (
     Verbosity,
     build_plan,
     check_dla,
-    load_tensorrt,
+    tensorrt_version,
     timings_file,
 )
 from export.trt_operators import RELEASES
@@ -92,12 +92,12 @@ def build_file(
     reference, half = _reference(model, request)
     if target is not None and target.suffix != ".engine":
         raise SettingsError(f"-o {target}: an engine's file ends in .engine, as the app wants it.")
-    trt = load_tensorrt()
+    version = tensorrt_version()
     engine = target or built_path(_made_folder(), model)
-    device = _preflight(trt, model, engine, request.options, half=half)
+    device = _preflight(version, model, engine, request.options, half=half)
     say(f"device       {device.gpu}, compute capability {device.compute_capability}, "
         f"{device.sm_count} SMs, TensorRT {device.tensorrt}")  # fmt: skip
-    release = _nearest_release(trt.__version__)
+    release = _nearest_release(version)
     _check(model, release, request.options, say)
     with building(engine) as folder:
         source = model
@@ -109,7 +109,7 @@ def build_file(
             _check(source, release, replace(request.options, dla_core=None), None)
         began = time.monotonic()
         timings = _timings(device, say) if request.timing_cache else None
-        plan = build_plan(trt, source, request.options, timings=timings, say=say)
+        plan = build_plan(source, request.options, timings=timings, say=say)
         say(f"built        {len(plan) / 1e6:.1f} MB in {time.monotonic() - began:.0f} s")
         made = folder / engine.name
         write_durably(made, plan)
@@ -167,7 +167,9 @@ def _made_folder() -> Path:
     return folder
 
 
-def _preflight(trt: Any, model: Path, engine: Path, options: BuildOptions, *, half: bool) -> Device:
+def _preflight(
+    version: str, model: Path, engine: Path, options: BuildOptions, *, half: bool
+) -> Device:
     """What this machine is, once it is known to have what a build needs."""
     weights = model.stat().st_size // (1 if half else 2)  # in FP16
     check_disk(engine.parent, 3 * weights + SPARE_DISK)  # the FP16 file, the plan, and air
@@ -181,8 +183,8 @@ def _preflight(trt: Any, model: Path, engine: Path, options: BuildOptions, *, ha
     device = open_device()
     try:
         with device.current():
-            facts = device.facts(trt.__version__)
-            check_dla(trt, options.dla_core)
+            facts = device.facts(version)
+            check_dla(options.dla_core)
             free = device.free_bytes()
     finally:
         device.close()
@@ -292,7 +294,11 @@ def _proven(
             f"{made.name}: not proven: {'; '.join(parity.doubts)}. {stays} Give frames that show "
             "what the model detects: --frames SOURCE."
         )
-    return {"frames_of": read.told.partition(";")[0], "limits": asdict(request.limits), **parity.to_dict()}
+    return {
+        "frames_of": read.told.partition(";")[0],
+        "limits": asdict(request.limits),
+        **parity.to_dict(),
+    }
 
 
 @click.command()

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,9 @@ from engines.errors import EngineError, EngineMismatch, SettingsError
 from engines.identity import Sidecar, check_identity, read_sidecar
 from engines.model_file import sha256_of
 from export.outputs import check_output, write_output
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 _FORMATS = (
     ("fp16", "FP16|Half"),
@@ -51,30 +54,38 @@ def layers_of(engine: Path, sidecar: Sidecar, *, plan_sha256: str) -> list[Engin
         EngineError: there is no TensorRT or no device here, or it refuses the plan.
         EngineMismatch: the plan is for another machine.
     """
-    trt = tensorrt_log.import_tensorrt()
-    log = tensorrt_log.open_log(trt)
+    version = str(tensorrt_log.import_tensorrt().__version__)
     device = open_device()
     try:
         with cuda_errors(f"{engine}: cannot be looked into"), device.current():
-            here = device.facts(str(trt.__version__))
+            here = device.facts(version)
             check_identity(sidecar, engine, here, onnx=None, plan_sha256=plan_sha256)
-            return parse_layers(_information(trt, log, engine, sidecar))
+            return parse_layers(_information(engine, sidecar))
     finally:
         device.close()
 
 
-def _information(trt: Any, log: Any, engine: Path, sidecar: Sidecar) -> str:
+def _information(engine: Path, sidecar: Sidecar) -> str:
     """The inspector's JSON; TensorRT's objects end with this call."""
-    runtime = log.checked("Runtime", lambda: trt.Runtime(log.logger))
+    import tensorrt as trt
+
+    log = tensorrt_log.open_log(trt)
+    runtime: trt.Runtime = log.checked("Runtime", lambda: trt.Runtime(log.logger))
     core = int(sidecar.identity.options.get("dla_core", -1))
     if core >= 0:
         runtime.DLA_core = core
     data = engine.read_bytes()
-    loaded = log.checked("deserialize_cuda_engine", lambda: runtime.deserialize_cuda_engine(data))
-    inspector = log.checked("create_engine_inspector", loaded.create_engine_inspector)
+    loaded: trt.ICudaEngine = log.checked(
+        "deserialize_cuda_engine", lambda: runtime.deserialize_cuda_engine(data)
+    )
+    inspector: trt.EngineInspector = log.checked(
+        "create_engine_inspector", loaded.create_engine_inspector
+    )
     form = trt.LayerInformationFormat.JSON
-    text = log.checked("get_engine_information", lambda: inspector.get_engine_information(form))
-    return str(text)
+    text: str = log.checked(
+        "get_engine_information", lambda: inspector.get_engine_information(form)
+    )
+    return text
 
 
 def parse_layers(text: str) -> list[EngineLayer]:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from engines import tensorrt_log
 from engines.cuda.context import open_device
@@ -21,6 +21,9 @@ from engines.errors import EngineError, ExportError, ModelError, SettingsError
 from engines.identity import Device
 from engines.model_file import write_atomically
 from export.trt_progress import Progress, monitor
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 Say = Callable[[str], None]
 Verbosity = Literal["none", "layer_names_only", "detailed"]
@@ -55,19 +58,17 @@ class BuildOptions:
         }
 
 
-def load_tensorrt() -> Any:
-    """The module ``tensorrt``.
+def tensorrt_version() -> str:
+    """The release of TensorRT that is installed.
 
     Raises:
         EngineError: it is not installed, cannot be loaded, or is older than ``OLDEST``.
     """
-    trt = tensorrt_log.import_tensorrt()
-    found = tuple(int(n) for n in re.findall(r"\d+", trt.__version__)[:2])
+    version = str(tensorrt_log.import_tensorrt().__version__)
+    found = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
     if found < OLDEST:
-        raise EngineError(
-            f"TensorRT {trt.__version__} is installed, wanted 10.3 or later (JetPack 6)."
-        )
-    return trt
+        raise EngineError(f"TensorRT {version} is installed, wanted 10.3 or later (JetPack 6).")
+    return version
 
 
 class _Told(logging.Handler):
@@ -98,7 +99,7 @@ def _telling(say: Say) -> Iterator[None]:
         source.removeHandler(told)
 
 
-def check_dla(trt: Any, core: int | None) -> None:
+def check_dla(core: int | None) -> None:
     """Refuse a DLA core that this machine does not have; CUDA has to be started.
 
     Raises:
@@ -107,8 +108,11 @@ def check_dla(trt: Any, core: int | None) -> None:
     """
     if core is None:
         return
+    import tensorrt as trt
+
     log = tensorrt_log.open_log(trt)
-    cores = log.checked("Builder", lambda: trt.Builder(log.logger), otherwise=DOCTOR).num_DLA_cores
+    builder: trt.Builder = log.checked("Builder", lambda: trt.Builder(log.logger), otherwise=DOCTOR)
+    cores = builder.num_DLA_cores
     if cores < 1:
         raise EngineError(
             f"--dla-core {core}: TensorRT {trt.__version__} finds no DLA on this machine. "
@@ -120,9 +124,7 @@ def check_dla(trt: Any, core: int | None) -> None:
         )
 
 
-def build_plan(
-    trt: Any, onnx: Path, options: BuildOptions, *, timings: Path | None, say: Say
-) -> bytes:
+def build_plan(onnx: Path, options: BuildOptions, *, timings: Path | None, say: Say) -> bytes:
     """Build a plan, which takes minutes; Ctrl-C ends it at the builder's next step.
 
     ``timings`` is the file of kernel timings to use and to add to.
@@ -138,7 +140,7 @@ def build_plan(
         device = open_device()
         try:
             with device.current():
-                return _build(trt, onnx, options, timings=timings, stop=stop, say=say)
+                return _build(onnx, options, timings=timings, stop=stop, say=say)
         finally:
             device.close()
 
@@ -147,32 +149,39 @@ def build_plan(
 
 
 def _build(
-    trt: Any, onnx: Path, options: BuildOptions, *,
-    timings: Path | None, stop: threading.Event, say: Say,
-) -> bytes:  # fmt: skip
+    onnx: Path, options: BuildOptions, *, timings: Path | None, stop: threading.Event, say: Say
+) -> bytes:
     """All of it with TensorRT's objects, which end with this call, before the device is closed."""
+    import tensorrt as trt
+
     log = tensorrt_log.open_log(trt)
-    builder = log.checked("Builder", lambda: trt.Builder(log.logger), otherwise=DOCTOR)
+    builder: trt.Builder = log.checked("Builder", lambda: trt.Builder(log.logger), otherwise=DOCTOR)
     # 11 types every network strongly and takes the flag for nothing; 10 needs it.
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    network = log.checked("create_network", lambda: builder.create_network(flags))
-    parser = log.checked("OnnxParser", lambda: trt.OnnxParser(network, log.logger))
+    network: trt.INetworkDefinition = log.checked(
+        "create_network", lambda: builder.create_network(flags)
+    )
+    parser: trt.OnnxParser = log.checked("OnnxParser", lambda: trt.OnnxParser(network, log.logger))
     if not parser.parse_from_file(str(onnx)):
         raise _refused_by(parser, onnx, trt.__version__, say)
-    config = log.checked("create_builder_config", builder.create_builder_config)
+    config: trt.IBuilderConfig = log.checked("create_builder_config", builder.create_builder_config)
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
     config.builder_optimization_level = options.optimization_level
-    config.profiling_verbosity = getattr(trt.ProfilingVerbosity, options.verbosity.upper())
+    config.profiling_verbosity = {
+        "none": trt.ProfilingVerbosity.NONE,
+        "layer_names_only": trt.ProfilingVerbosity.LAYER_NAMES_ONLY,
+        "detailed": trt.ProfilingVerbosity.DETAILED,
+    }[options.verbosity]
     if options.dla_core is not None:
         config.default_device_type = trt.DeviceType.DLA
         config.DLA_core = options.dla_core
         config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
     cache = _use_timings(config, timings, say)
     progress = Progress(stop=stop, say=say)
-    watching = monitor(trt, progress)  # the builder does not keep it alive
+    watching = monitor(progress)  # the builder does not keep it alive
     config.progress_monitor = watching
     try:
-        plan = log.checked(
+        plan: trt.IHostMemory = log.checked(
             f"build_serialized_network of {onnx.name}",
             lambda: builder.build_serialized_network(network, config),
             otherwise="more memory may help: --workspace MB; or another --optimization-level",
@@ -196,7 +205,9 @@ def timings_file(folder: Path, device: Device) -> Path:
     return folder / name
 
 
-def _use_timings(config: Any, path: Path | None, say: Say) -> Any:
+def _use_timings(
+    config: trt.IBuilderConfig, path: Path | None, say: Say
+) -> trt.ITimingCache | None:
     """Give the builder the timings of earlier builds; without them it only takes longer."""
     if path is None:
         return None
@@ -213,7 +224,7 @@ def _use_timings(config: Any, path: Path | None, say: Say) -> Any:
     return cache if cache is not None and config.set_timing_cache(cache, False) else None
 
 
-def _keep_timings(cache: Any, path: Path, say: Say) -> None:
+def _keep_timings(cache: trt.ITimingCache, path: Path, say: Say) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(bytes(cache.serialize()), path)
@@ -221,7 +232,7 @@ def _keep_timings(cache: Any, path: Path, say: Say) -> None:
         say(f"note         timings are not kept: {exc}")
 
 
-def _refused_by(parser: Any, onnx: Path, version: str, say: Say) -> ExportError:
+def _refused_by(parser: trt.OnnxParser, onnx: Path, version: str, say: Say) -> ExportError:
     """Say every error of the parser with its node."""
     told = []
     for i in range(parser.num_errors):

@@ -9,9 +9,12 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, SupportsInt
 
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 Say = Callable[[str], None]
 QUARTER = 0.25
@@ -94,18 +97,21 @@ class Progress:
         self._bar.update(0)
 
 
-def monitor(trt: Any, progress: Progress) -> Any:
-    """An ``IProgressMonitor`` of the module ``trt`` that hands every call to ``progress``."""
+def monitor(progress: Progress) -> trt.IProgressMonitor:
+    """An ``IProgressMonitor`` that hands every call to ``progress``."""
+    import tensorrt as trt
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)  # pybind11 wants it by name
 
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            progress.phase_start(phase_name, parent_phase, num_steps)
+        def phase_start(
+            self, phase_name: str, parent_phase: str | None, num_steps: SupportsInt
+        ) -> None:
+            progress.phase_start(phase_name, parent_phase, int(num_steps))
 
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            return progress.step_complete(phase_name, step)
+        def step_complete(self, phase_name: str, step: SupportsInt) -> bool:
+            return progress.step_complete(phase_name, int(step))
 
         def phase_finish(self, phase_name: str) -> None:
             progress.phase_finish(phase_name)
