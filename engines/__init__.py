@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engines.base import Engine
 from engines.cuda.context import device_names
-from engines.errors import DeviceError, EngineError, SettingsError
+from engines.errors import DeviceError, EngineError, ModelError, SettingsError
 from engines.identity import find_built
 from engines.model_file import load_model, op_types
 from engines.onnxruntime import open_onnxruntime
@@ -119,6 +119,6 @@ def _open_built(path: Path, options: EngineOptions) -> Engine | None:
         return open_tensorrt(path, options)
     except DeviceError:
         raise
-    except EngineError as exc:
+    except (EngineError, ModelError) as exc:
         _log.warning("%s; running on the CPU instead", exc)
         return None

@@ -294,7 +294,11 @@ class TensorRtEngine:
                 yield
         except DeviceError as exc:
             self._lost = self._lost or is_lost(exc)
-            raise
+            if self._lost:
+                raise
+            with self._device.current():
+                free = self._device.free_bytes() >> 20
+            raise DeviceError(f"{exc}; {free} MB of the device's memory are free") from exc
 
 
 def _slower(copied: TensorRtSlot, mapped: TensorRtSlot) -> TensorRtSlot:

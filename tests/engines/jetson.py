@@ -26,14 +26,15 @@ from engines.cuda.context import open_device
 from engines.identity import Identity, Sidecar, sidecar_path, sidecar_text
 from engines.model_file import read_spec, sha256_of
 from export.trt_builder import BuildOptions, build_plan
-onnx, engine = map(Path, sys.argv[1:])
-plan = build_plan(trt, onnx, BuildOptions(), timings=None, say=lambda text: None)
+onnx, engine = map(Path, sys.argv[1:3])
+options = BuildOptions(dla_core=int(sys.argv[3]) if sys.argv[3:] else None)
+plan = build_plan(onnx, options, timings=None, say=lambda text: None)
 engine.write_bytes(plan)
 device = open_device()
 facts = device.facts(trt.__version__)
 device.close()
 sha = hashlib.sha256(plan).hexdigest(), sha256_of(onnx), sha256_of(onnx)
-identity = Identity(*sha, facts, BuildOptions().identity(), "as it is", onnx.name)
+identity = Identity(*sha, facts, options.identity(), "as it is", onnx.name)
 spec = replace(read_spec(onnx), precision="fp16")
 sidecar_path(engine).write_text(sidecar_text(Sidecar(spec, identity, {})))
 """

@@ -22,7 +22,7 @@ import pytest
 from engines.identity import Sidecar, built_path, read_sidecar, sidecar_path, sidecar_text
 from engines.spec import InputSpec
 from tests.cuda_host.build import HostCuda
-from tests.engines.jetson import ROOT, Jetson
+from tests.engines.jetson import MAKE, ROOT, Jetson
 from tests.tiny_models import tiny_street
 
 RUN = ("run", "--source", "synthetic:96x64@30", "--policy", "wait", "--sink", "null")
@@ -256,6 +256,68 @@ def test_another_driver_is_a_warning_and_the_engine_runs(jetson: Jetson, engine:
     run = jetson.edge(*RUN, "--model", engine, "--frames", "2", driver=12080)
     assert run.returncode == 0, run.stderr
     assert "driver is CUDA 12.8 here, the engine was built under CUDA 12.6" in run.stderr
+
+
+def test_an_engine_for_a_dla_core_runs_on_that_core(
+    jetson: Jetson, made: Path, tmp_path: Path
+) -> None:
+    """The double takes a plan only where the runtime was given the core that it was built for."""
+    engine, two_cores = tmp_path / "dla.engine", {"OUTRIDER_DOUBLE_DLA": "2"}
+    built = jetson.run("-c", MAKE, made / "tiny.onnx", engine, "1", env=two_cores)
+    assert built.returncode == 0, built.stderr
+    assert read_sidecar(engine).identity.options["dla_core"] == 1
+    run = jetson.edge(*RUN, "--model", engine, "--frames", "2", env=two_cores)
+    assert run.returncode == 0, run.stderr
+
+
+FORBIDDEN = """
+import os, sys
+from pathlib import Path
+from engines.cuda.context import open_device
+from engines.errors import EngineError
+os.access = lambda node, mode: False
+try:
+    open_device(nodes=Path(sys.argv[1]))
+except EngineError as exc:
+    print(exc)
+    sys.exit(exc.exit_code)
+"""
+
+
+def test_device_files_of_another_group_are_the_cause_that_is_told(
+    jetson: Jetson, tmp_path: Path
+) -> None:
+    (tmp_path / "nvmap").touch()
+    run = jetson.run("-c", FORBIDDEN, tmp_path, fail="init:100")
+    assert run.returncode == 4, run.stderr
+    assert f"CUDA cannot start: no permission to open {tmp_path}/nvmap; add this" in run.stdout
+
+
+def test_two_engines_share_the_device(jetson: Jetson, engine: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    models = ("--model", engine, "--model", engine)
+    run = jetson.edge(*RUN, *models, "--frames", "20", report=report, delay_us=200)
+    assert run.returncode == 0, run.stderr
+    crimes(report)
+
+
+def test_a_little_memory_is_told_with_what_is_free(jetson: Jetson, engine: Path) -> None:
+    run = jetson.edge(*RUN, "--model", engine, integrated=0, fail="alloc:2:3", memory_mb=512)
+    assert run.returncode == 6
+    assert "out of memory" in run.stderr
+    assert re.search(r"; 51\d MB of the device's memory are free$", run.stderr.strip())
+
+
+def test_a_built_engine_that_cannot_be_read_leaves_auto_to_the_cpu(
+    jetson: Jetson, engine: Path, tmp_path: Path
+) -> None:
+    onnx, built = engine.with_suffix(".onnx"), tmp_path / "built"
+    place = built_path(built, onnx)
+    publish(engine, place)
+    sidecar_path(place).write_text("{}")
+    run = jetson.edge(*RUN, "--model", onnx, "--frames", "2", env={"OUTRIDER_BUILT": str(built)})
+    assert used(run) == "openvino"
+    assert "has no 'sha256' of its content" in run.stderr
 
 
 def test_what_tensorrt_logged_stands_in_the_message(jetson: Jetson, engine: Path) -> None:
