@@ -24,7 +24,8 @@ CLASSES_SHOWN = 24
 CURVES_SHOWN = 8
 CURVE_WH = (440, 270)
 LINES = ("#2f81f7", "#e0533d", "#2da44e", "#a56bdb", "#d4a017", "#17a2b8", "#d65fa4", "#8a8f98")
-"""Colours of curves, to be told apart on white and on black."""
+"""Colours of curves, to be told apart on white and on black. A class takes the free one that is
+nearest to its colour in the masks."""
 STEPS = ("#8a8f98", "#2f81f7", "#17a2b8")
 """Colours of letterbox, inference and decode."""
 VERDICTS = {
@@ -101,6 +102,7 @@ def html_report(report: EvaluationReport, gallery: Gallery, *, made: datetime | 
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"score": _score, "ms": _ms, "big": _big}
+    curves = _curves(report)
     when = made or datetime.now(timezone.utc)
     return environment.get_template(PAGE).render(
         report=report,
@@ -108,9 +110,9 @@ def html_report(report: EvaluationReport, gallery: Gallery, *, made: datetime | 
         made=when.strftime("%Y-%m-%d %H:%M UTC"),
         tiles=_tiles(report),
         iou=_bars(report.iou),
-        boxes=_box_rows(report),
+        boxes=_box_rows(report, {curve.name: curve.colour for curve in curves}),
         areas=report.ap_of_area or {},
-        curves=_curves(report),
+        curves=curves,
         curve_wh=CURVE_WH,
         steps=_steps(report.latency_ms or {}),
         mask_matrix=_matrix(report.confusion_mask, "px"),
@@ -152,13 +154,16 @@ def _bars(scores: Mapping[str, float | None]) -> list[tuple[str, float | None, s
     return [bar for bar in named if bar[1] is not None or not many]
 
 
-def _box_rows(report: EvaluationReport) -> list[dict[str, Any]]:
-    """A row for each class of boxes that has a score, or for all of a few."""
+def _box_rows(report: EvaluationReport, colours: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A row for each class of boxes that has a score, or for all of a few.
+
+    ``colours`` are those of the curves: a class without one has none here either.
+    """
     truth = _true_boxes(report)
     return [
         {
             "name": name,
-            "colour": colour,
+            "colour": colours.get(name),
             "ap50": value,
             "ap": (report.ap_of_class or {}).get(name),
             "ap50_400px": (report.ap50_400px or {}).get(name),
@@ -166,7 +171,7 @@ def _box_rows(report: EvaluationReport) -> list[dict[str, Any]]:
             "precision": (report.precision50 or {}).get(name),
             "truth": truth.get(name, 0),
         }
-        for name, value, colour in _bars(report.ap50 or {})
+        for name, value, _ in _bars(report.ap50 or {})
     ]
 
 
@@ -185,7 +190,10 @@ def _curves(report: EvaluationReport) -> list[Curve]:
     known.sort(key=lambda n: -truth.get(n, 0))
     width, height = CURVE_WH
     made = []
-    for name, colour in zip(known[:CURVES_SHOWN], LINES, strict=False):
+    free = list(LINES)
+    for name in known[:CURVES_SHOWN]:
+        colour = min(free, key=lambda line: _apart(line, css(colour_of(name))))
+        free.remove(colour)
         precisions = (report.curves or {})[name]
         step = width / (len(precisions) - 1)
         points = " ".join(
@@ -193,6 +201,12 @@ def _curves(report: EvaluationReport) -> list[Curve]:
         )
         made.append(Curve(name, colour, points, ap50[name]))
     return made
+
+
+def _apart(a: str, b: str) -> int:
+    """Squared distance of two CSS colours."""
+    pairs = zip(bytes.fromhex(a[1:]), bytes.fromhex(b[1:]), strict=True)
+    return sum((x - y) ** 2 for x, y in pairs)
 
 
 def _steps(latency: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:

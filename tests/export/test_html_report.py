@@ -130,7 +130,7 @@ def test_confusions_show_shares_of_pixels_and_numbers_of_boxes() -> None:
     cells = {a["title"]: a for tag, a in made.tags if tag == "td" and a.get("title")}
     assert cells["road → car: 1 px (25.0%)"]["style"] == "--a:0.250"
     assert cells["car → car: 5,000 px (50.0%)"]["class"] == "hit"
-    assert cells["road → road: 3 px (75.0%)"]["class"] == "hit deep"
+    assert cells["road → road: 3 px (75.0%)"]["class"] == "hit"
     assert cells["sign → car: 2 boxes (28.6%)"]["class"] == "err"
     assert cells["nothing there → car: 7 boxes (100.0%)"]["class"] == "err deep"
     assert "fence → fence: 0 px (0.0%)" not in cells  # neither there nor said to be
@@ -143,6 +143,56 @@ def test_confusions_show_shares_of_pixels_and_numbers_of_boxes() -> None:
 def test_curves_are_points_of_recall_and_precision() -> None:
     lines = [a for tag, a in page(FULL).tags if tag == "polyline"]
     assert [line["points"] for line in lines] == ["0.0,0.0 220.0,135.0 440.0,270.0"]
+
+
+def test_a_class_has_the_colour_of_its_curve_in_the_table_and_about_that_of_the_masks() -> None:
+    names = ("sign", "car", "pedestrian")
+    scores: dict[str, float | None] = dict.fromkeys(names, 0.5)
+    made = html_report(
+        replace(
+            BOXES_ALONE, ap50={**scores, "lorry": None}, ap_of_class=scores,
+            curves=dict.fromkeys(names, (1.0, 0.0)),
+        ),
+        Gallery(), made=WHEN,
+    )  # fmt: skip
+    chips = re.findall(r'background:(#\w+)"></span>(\w+)', made)
+    assert {name: colour for colour, name in chips if name in names} == {
+        "car": "#2f81f7", "pedestrian": "#e0533d", "sign": "#d4a017",
+    }  # fmt: skip
+    for name in names:
+        assert len({colour for colour, other in chips if other == name}) == 1
+    assert "lorry" in made
+    assert "lorry" not in [name for _, name in chips]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_numbers_in_a_matrix_can_be_read_on_every_shade(scheme: str) -> None:
+    """WCAG's contrast of 4.5 between text and background, at each share of a row."""
+    source = html_report(FULL, Gallery(), made=WHEN)
+    rules = re.findall(r":root \{([^}]*)\}", source)[scheme == "dark"]
+    style = dict(re.findall(r"--(\w+):([^;]+);", rules))
+    card = style["card"].lstrip("#")
+    back = bytes.fromhex(card if len(card) == 6 else "".join(2 * c for c in card))
+    for kind in ("hit", "err"):
+        full = [int(n) for n in style[kind].split(",")]
+        for share in range(101):
+            shade = [f * share / 100 + b * (1 - share / 100) for f, b in zip(full, back)]  # noqa: B905
+            text = style["deep" if share > 78 else "cell"]
+            one, two = luminance(shade), luminance([255 * (text == "#fff")] * 3)
+            assert (max(one, two) + 0.05) / (min(one, two) + 0.05) > 4.45, (kind, share)
+
+
+def luminance(rgb: list[float]) -> float:
+    """Relative luminance of sRGB (WCAG 2.2)."""
+    shares = [v / 255 for v in rgb]
+    red, green, blue = (s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_tables_name_their_columns() -> None:
+    for tag, attributes in page(FULL).tags:
+        if tag == "th" and "corner" not in str(attributes.get("class")):
+            assert attributes.get("scope") in ("row", "col")
 
 
 def test_a_part_that_the_model_lacks_has_no_section() -> None:
