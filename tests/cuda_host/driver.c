@@ -68,7 +68,7 @@ static Clock done, host_clock;
 static Use hazards[HAZARDS];
 static Memory *memories;
 static char *arena, crime_text[8192];
-static size_t arena_used, in_use, peak, allocations, launches;
+static size_t arena_used, in_use, peak, allocations, launches, copies;
 static unsigned live_events, live_modules, crimes;
 static int hazard_count;
 static bool stopping;
@@ -107,8 +107,8 @@ static void crime(const char *format, ...) {
 
 static void report(void) {
   FILE *file = fopen(setting("REPORT", "/dev/null"), "w");
-  fprintf(file, "{\"crimes\": [%s], \"allocations\": %zu, \"bytes_in_use\": %zu, \"peak_bytes\": %zu, \"launches\": %zu}\n",
-          crime_text, allocations, in_use, peak, launches);
+  fprintf(file, "{\"crimes\": [%s], \"allocations\": %zu, \"bytes_in_use\": %zu, \"peak_bytes\": %zu, \"launches\": %zu, \"copies\": %zu}\n",
+          crime_text, allocations, in_use, peak, launches, copies);
   fclose(file);
 }
 
@@ -503,6 +503,7 @@ static CUresult copy(const char *what, bool to_device, Word to, bool from_device
   if (!side(to_device, to, size, 'w', what, &job.to, &uses[1])) return CUDA_ERROR_INVALID_VALUE;
   bool pageable = !uses[0].memory || !uses[1].memory;
   if (async && pageable) crime("%s: asynchronous copy of memory that is not page-locked", what);
+  copies++;
   enqueue(s, job, 2, uses);
   return async && !pageable ? CUDA_SUCCESS : synchronise(s->clock);
 }
