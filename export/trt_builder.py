@@ -236,7 +236,7 @@ def _refused_by(parser: trt.OnnxParser, onnx: Path, version: str, say: Say) -> E
     """Say every error of the parser with its node."""
     told = []
     for i in range(parser.num_errors):
-        error = parser.get_error(i)
+        error: trt.ParserError = parser.get_error(i)
         name = error.node_name() or (f"node {error.node()}" if error.node() >= 0 else "the file")
         operator = f" ({error.node_operator()})" if error.node_operator() else ""
         told.append(f"{name}{operator}: {error.desc()}")
