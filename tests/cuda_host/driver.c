@@ -55,9 +55,9 @@ typedef struct CUstream_st { int index; bool alive, blocking; pthread_t thread; 
 struct CUevent_st { bool alive, timed, recorded; Clock clock; struct timespec time; };
 struct CUmod_st { void *library; bool alive; };
 struct CUfunc_st { CUmodule module; void *kernel; const char *access; };
-/* The primary context: `life` counts how often it came to an end, `pushed` where it is on any thread's stack. */
-static struct CUctx_st { unsigned references, life, pushed; } primary;
-static __thread struct { int depth; unsigned life[DEPTH]; } stack;
+/* The primary context, the only one: `life` counts how often it came to an end, `pushed` how often it is on a stack. */
+static struct CUctx_st { int references, life, pushed; } primary;
+static __thread struct { int depth, life[DEPTH]; } stack;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -107,8 +107,9 @@ static void crime(const char *format, ...) {
 
 static void report(void) {
   FILE *file = fopen(setting("REPORT", "/dev/null"), "w");
-  fprintf(file, "{\"crimes\": [%s], \"allocations\": %zu, \"bytes_in_use\": %zu, \"peak_bytes\": %zu, \"launches\": %zu, \"copies\": %zu}\n",
-          crime_text, allocations, in_use, peak, launches, copies);
+  if (!file) return;
+  fprintf(file, "{\"crimes\": [%s], \"launches\": %zu, \"copies\": %zu, ", crime_text, launches, copies);
+  fprintf(file, "\"allocations\": %zu, \"bytes_in_use\": %zu, \"peak_bytes\": %zu}\n", allocations, in_use, peak);
   fclose(file);
 }
 
@@ -119,7 +120,6 @@ static bool reached(const Clock have, const Clock want) {
     if (have[i] < want[i]) return false;
   return true;
 }
-
 static void merge(Clock into, const Clock from) {
   for (int i = 0; i < STREAMS; i++)
     if (into[i] < from[i]) into[i] = from[i];
@@ -150,15 +150,12 @@ static CUresult synchronise(const Clock until) {
   while (!reached(done, clock)) pthread_cond_wait(&changed, &lock);
   return host_waited_for(clock);
 }
-
 static CUresult query(const Clock clock) { return reached(done, clock) ? host_waited_for(clock) : CUDA_ERROR_NOT_READY; }
-
 static const Use *pending(const Memory *m) {
   for (int i = 0; i < hazard_count; i++)
     if (hazards[i].memory == m) return &hazards[i];
   return NULL;
 }
-
 static const char *kind(const Memory *m) { return m->host ? "page-locked buffer" : "device memory"; }
 static const char *does(const Use *u) { return u->mode == 'w' ? "writes" : "reads"; }
 
@@ -191,18 +188,16 @@ static Memory *device_range(Word at, size_t size, const char *what) {
   else crime("%s: %zu bytes at byte %lu of %s %u of %zu", what, size, at - m->device, kind(m), m->number, m->size);
   return NULL;
 }
-
 static Memory *host_range(const char *at, size_t size) {
   Memory *m = memories;
   while (m && !(m->host && !m->freed && (size_t)(at - m->host) < m->size)) m = m->next;
   return m && size <= (size_t)(m->host + m->size - at) ? m : NULL;
 }
-
 static size_t total_bytes(void) { return (size_t)atoi(setting("MEMORY_MB", "7620")) << 20; }
 
-static CUresult allocate(Memory **result, size_t size, bool locked, bool on_device) {
+static CUresult allocate(CUdeviceptr *device, char **host, size_t size, bool on_device) {
   static unsigned numbers;
-  CUresult failure = planned(locked ? "pinned" : "alloc");
+  CUresult failure = planned(host ? "pinned" : "alloc");
   if (failure || !size) return failure ? failure : CUDA_ERROR_INVALID_VALUE;
   if (in_use + size > total_bytes()) return CUDA_ERROR_OUT_OF_MEMORY;
   Memory *m = calloc(1, sizeof *m);
@@ -212,7 +207,7 @@ static CUresult allocate(Memory **result, size_t size, bool locked, bool on_devi
   m->whole = mmap(NULL, m->mapped + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (file < 0 || ftruncate(file, m->mapped) || m->whole == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
   m->back = mmap(m->whole + PAGE, m->mapped, m->rights, MAP_FIXED | MAP_SHARED, file, 0);
-  if (locked) m->host = mmap(NULL, m->mapped, m->rights, MAP_SHARED, file, 0);
+  if (host) *host = m->host = mmap(NULL, m->mapped, m->rights, MAP_SHARED, file, 0);
   else m->back += (m->mapped - size) & ~(size_t)255; /* the end close to the guard page */
   close(file);
   memset(m->back, 0xCD, size < 1 << 24 ? size : 1 << 24); /* memory is not zero to begin with */
@@ -220,7 +215,7 @@ static CUresult allocate(Memory **result, size_t size, bool locked, bool on_devi
   if (arena_used > ARENA) fprintf(stderr, "host cuda: out of addresses\n"), abort();
   in_use += size, allocations++;
   if (peak < in_use) peak = in_use;
-  return *result = memories = m, CUDA_SUCCESS;
+  return memories = m, *device = m->device, CUDA_SUCCESS;
 }
 
 static CUresult release(bool host, Word at, const char *what) {
@@ -316,13 +311,13 @@ static CUresult enqueue(Stream *s, Job wanted, int count, const Use *uses) {
 
 /* ---- entering a call, and the end ---- */
 
-/* PyCUDA's detach() leaves a context that it destroyed on the stack: such a one counts for nothing. (Its destructor calls
- * cuCtxDetach instead, which cannot release a primary context and which we lack.) */
-static bool stands(int i) { return i >= 0 && primary.references && stack.life[i] == primary.life; }
+/* A context that has ended may still be on the stack: PyCUDA's detach() leaves one there. (PyCUDA's destructor calls
+ * cuCtxDetach, which cannot release a primary context and is not here.) */
+static bool is_current(void) { return stack.depth && primary.references && stack.life[stack.depth - 1] == primary.life; }
 
 static void left_on_stack(void) {
-  for (int i = 0; i < stack.depth; i++)
-    if (stands(i)) crime("a context is left on the stack of a thread"), primary.pushed--;
+  if (stack.depth) crime("a context is left on the stack of a thread");
+  primary.pushed -= stack.depth;
 }
 
 static void unlock(const char **unused) { (void)unused, pthread_mutex_unlock(&lock); }
@@ -338,7 +333,7 @@ static void thread_ends(void *unused) { LOCK; (void)unused, (void)locked, left_o
 
 static CUresult entered(const char *name, bool needs_context) {
   if (!owner) return CUDA_ERROR_NOT_INITIALIZED;
-  if (!needs_context || stands(stack.depth - 1)) return sticky;
+  if (!needs_context || is_current()) return sticky;
   crime("%s: called from a thread without a context", name);
   return CUDA_ERROR_INVALID_CONTEXT;
 }
@@ -430,17 +425,14 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice d) {
   CUresult failure = planned("retain");
   return failure ? failure : (primary.references++, *context = &primary, (CUresult)d);
 }
-
 CUresult cuDevicePrimaryCtxRelease(CUdevice d) {
   LOCK;
   if (!primary.references) return dead(locked, "the primary context");
-  for (int i = 0; i < stack.depth && primary.references == 1; i++) primary.pushed -= stands(i); /* it may be PyCUDA's */
-  if (--primary.references) return CUDA_SUCCESS;
-  if (primary.pushed) crime("a context is left on the stack of a thread");
+  if (--primary.references) return (CUresult)d;
+  if (primary.pushed > stack.depth) crime("a context is left on the stack of another thread");
   leaks("when the primary context is released");
-  return primary.pushed = 0, primary.life++, (CUresult)d;
+  return primary.life++, (CUresult)d;
 }
-
 CUresult cuCtxPushCurrent(CUcontext context) {
   LOCK;
   if (context != &primary || !primary.references) return CUDA_ERROR_CONTEXT_IS_DESTROYED;
@@ -448,14 +440,12 @@ CUresult cuCtxPushCurrent(CUcontext context) {
   pthread_setspecific(thread_key, context); /* so that the end of this thread is seen */
   return stack.life[stack.depth++] = primary.life, primary.pushed++, CUDA_SUCCESS;
 }
-
 CUresult cuCtxPopCurrent(CUcontext *context) {
   LOCK;
   if (!stack.depth) return crime("a context is popped from an empty stack"), CUDA_ERROR_INVALID_CONTEXT;
   if (context) *context = &primary;
-  return primary.pushed -= stands(--stack.depth), CUDA_SUCCESS;
+  return stack.depth--, primary.pushed--, CUDA_SUCCESS;
 }
-
 CUresult cuCtxSynchronize(void) {
   ENTER(true);
   Clock all;
@@ -465,17 +455,11 @@ CUresult cuCtxSynchronize(void) {
 
 /* ---- memory ---- */
 
-CUresult cuMemAlloc(CUdeviceptr *at, size_t size) {
-  ENTER(true);
-  Memory *m;
-  CUresult failure = allocate(&m, size, false, true);
-  return failure ? failure : (*at = m->device, CUDA_SUCCESS);
-}
+CUresult cuMemAlloc(CUdeviceptr *at, size_t size) { ENTER(true); return allocate(at, NULL, size, true); }
 CUresult cuMemHostAlloc(void **at, size_t size, unsigned flags) {
   ENTER(true);
-  Memory *m;
-  CUresult failure = allocate(&m, size, true, flags & CU_MEMHOSTALLOC_DEVICEMAP);
-  return failure ? failure : (*at = m->host, CUDA_SUCCESS);
+  CUdeviceptr mapped;
+  return allocate(&mapped, (char **)at, size, flags & CU_MEMHOSTALLOC_DEVICEMAP);
 }
 CUresult cuMemFree(CUdeviceptr at) { ENTER_CLEANUP; return release(false, at, locked); }
 CUresult cuMemFreeHost(void *at) { ENTER_CLEANUP; return release(true, (Word)at, locked); }
@@ -522,8 +506,7 @@ static CUresult set(const char *what, Word at, char value, size_t size, bool asy
     return copy(locked, to_device, (Word)to, from_device, (Word)from, size, false, streams); \
   } \
   CUresult name##Async_v2(to_type to, from_type from, size_t size, CUstream s) { \
-    ENTER(true); \
-    STREAM(s); \
+    ENTER(true); STREAM(s); \
     return copy(locked, to_device, (Word)to, from_device, (Word)from, size, true, s); \
   }
 COPY(cuMemcpyHtoD, CUdeviceptr, true, const void *, false)
@@ -534,8 +517,7 @@ CUresult cuMemsetD8(CUdeviceptr at, unsigned char value, size_t size) {
   return set(locked, at, value, size, false, streams);
 }
 CUresult cuMemsetD8Async(CUdeviceptr at, unsigned char value, size_t size, CUstream s) {
-  ENTER(true);
-  STREAM(s);
+  ENTER(true); STREAM(s);
   return set(locked, at, value, size, true, s);
 }
 
@@ -546,20 +528,16 @@ CUresult cuStreamCreate(CUstream *result, unsigned flags) {
   return (*result = open_stream(flags)) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 CUresult cuStreamDestroy(CUstream s) {
-  ENTER_CLEANUP;
-  STREAM(s);
+  ENTER_CLEANUP; STREAM(s);
   if (s->issued > host_clock[s->index] && !sticky) crime("stream %d is destroyed before it is synchronised", s->index);
   return s->alive = false, sticky;
 }
 CUresult cuStreamSynchronize(CUstream s) { ENTER(true); STREAM(s); return synchronise(s->clock); }
 CUresult cuStreamQuery(CUstream s) { ENTER(true); STREAM(s); return query(s->clock); }
 CUresult cuStreamWaitEvent(CUstream s, CUevent e, unsigned flags) {
-  ENTER(true);
-  STREAM(s);
-  ALIVE(e, "an event");
+  ENTER(true); STREAM(s); ALIVE(e, "an event");
   return merge(s->clock, e->clock), flags ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
 }
-
 CUresult cuEventCreate(CUevent *result, unsigned flags) {
   ENTER(true);
   CUevent e = calloc(1, sizeof *e); /* kept for good: a job may still name it */
@@ -567,14 +545,11 @@ CUresult cuEventCreate(CUevent *result, unsigned flags) {
   return *result = e, CUDA_SUCCESS;
 }
 CUresult cuEventDestroy(CUevent e) {
-  ENTER_CLEANUP;
-  ALIVE(e, "an event");
+  ENTER_CLEANUP; ALIVE(e, "an event");
   return e->alive = false, live_events--, sticky;
 }
 CUresult cuEventRecord(CUevent e, CUstream s) {
-  ENTER(true);
-  STREAM(s);
-  ALIVE(e, "an event");
+  ENTER(true); STREAM(s); ALIVE(e, "an event");
   enqueue(s, (Job){.run = run_event, .event = e}, 0, NULL);
   memcpy(e->clock, s->clock, sizeof e->clock);
   return e->recorded = true, CUDA_SUCCESS;
@@ -607,13 +582,11 @@ CUresult cuModuleLoadDataEx(CUmodule *result, const void *image, unsigned count,
   return *result = module, CUDA_SUCCESS;
 }
 CUresult cuModuleUnload(CUmodule module) {
-  ENTER_CLEANUP;
-  ALIVE(module, "a module");
+  ENTER_CLEANUP; ALIVE(module, "a module");
   return module->alive = false, live_modules--, sticky;
 }
 CUresult cuModuleGetFunction(CUfunction *result, CUmodule module, const char *name) {
-  ENTER(true);
-  ALIVE(module, "a module");
+  ENTER(true); ALIVE(module, "a module");
   char symbol[256];
   CUfunction f = calloc(1, sizeof *f);
   snprintf(symbol, sizeof symbol, "host_%s", name);
@@ -630,9 +603,7 @@ CUresult cuFuncSetBlockShape(CUfunction f, int x, int y, int z) { /* PyCUDA's pr
  * it is a use of the memory from there on. */
 CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                         unsigned shared, CUstream s, void **parameters, void **extra) {
-  ENTER(true);
-  STREAM(s);
-  ALIVE(f->module, "a kernel's module");
+  ENTER(true); STREAM(s); ALIVE(f->module, "a kernel's module");
   if (parameters || !extra || extra[0] != CU_LAUNCH_PARAM_BUFFER_POINTER) return CUDA_ERROR_NOT_SUPPORTED;
   size_t size = *(size_t *)extra[3], threads = (size_t)bx * by * bz, blocks = (size_t)gx * gy * gz;
   Job job = {.run = run_kernel, .launch = true, .kernel = f->kernel, .size = size, .grid = {gx, gy, gz}, .block = {bx, by, bz}};
@@ -654,8 +625,7 @@ CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, uns
 
 CUresult host_cuda_enqueue(CUstream s, void (*call)(void *), void *argument, int count, const Word *at, const Word *sizes,
                            const char *modes) {
-  ENTER(true);
-  STREAM(s);
+  ENTER(true); STREAM(s);
   Use uses[POINTERS];
   char *bytes;
   if (count > POINTERS) return CUDA_ERROR_INVALID_VALUE;
@@ -675,16 +645,12 @@ CUresult host_cuda_missing(const char *name) { /* behind every name that PyCUDA 
   return CUDA_ERROR_NOT_SUPPORTED;
 }
 
-CUresult cuGetErrorString(CUresult error, const char **text) {
+CUresult cuGetErrorString(CUresult error, const char **text) { /* the real driver's words: the app knows some of them */
   static const char *const texts[CUDA_ERROR_UNKNOWN + 1] = {
-      [CUDA_ERROR_INVALID_VALUE] = "invalid argument", [CUDA_ERROR_OUT_OF_MEMORY] = "out of memory",
-      [CUDA_ERROR_DEVICE_UNAVAILABLE] = "CUDA-capable device(s) is/are busy or unavailable",
-      [CUDA_ERROR_NO_DEVICE] = "no CUDA-capable device is detected",
-      [CUDA_ERROR_INVALID_IMAGE] = "device kernel image is invalid", [CUDA_ERROR_INVALID_CONTEXT] = "invalid device context",
-      [CUDA_ERROR_NO_BINARY_FOR_GPU] = "no kernel image is available for execution on the device",
-      [CUDA_ERROR_ECC_UNCORRECTABLE] = "uncorrectable ECC error encountered",
-      [CUDA_ERROR_OPERATING_SYSTEM] = "OS call failed or operation not supported on this OS",
-      [CUDA_ERROR_ILLEGAL_ADDRESS] = "an illegal memory access was encountered",
-      [CUDA_ERROR_LAUNCH_FAILED] = "unspecified launch failure", [CUDA_ERROR_NOT_FOUND] = "named symbol not found"};
+      [1] = "invalid argument", [2] = "out of memory", [46] = "CUDA-capable device(s) is/are busy or unavailable",
+      [100] = "no CUDA-capable device is detected", [200] = "device kernel image is invalid", [201] = "invalid device context",
+      [209] = "no kernel image is available for execution on the device", [214] = "uncorrectable ECC error encountered",
+      [304] = "OS call failed or operation not supported on this OS", [500] = "named symbol not found",
+      [700] = "an illegal memory access was encountered", [719] = "unspecified launch failure"};
   return *text = error <= CUDA_ERROR_UNKNOWN && texts[error] ? texts[error] : "unknown error", CUDA_SUCCESS;
 }
