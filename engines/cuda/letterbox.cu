@@ -55,7 +55,8 @@ struct Pixel {
     bool inside;              // else it is padding, and its samples are merely somewhere valid
 };
 
-static __device__ __forceinline__ Pixel pixel(const LetterboxArgs &a, int i, const Tap &y, bool j) {
+static __device__ __forceinline__ Pixel pixel(
+    const LetterboxArgs &a, int i, const Tap &y, bool in) {
     const Tap x = tap(min(max(i, 0), a.size_w - 1), a.frame_w, a.size_w, true);
     Pixel p;
     p.upper = a.frame + (size_t)y.at0 * a.pitch;
@@ -66,7 +67,7 @@ static __device__ __forceinline__ Pixel pixel(const LetterboxArgs &a, int i, con
     p.x1 = x.w1;
     p.y0 = y.w0;
     p.y1 = y.w1;
-    p.inside = j && i >= 0 && i < a.size_w;
+    p.inside = in;
     return p;
 }
 
@@ -107,9 +108,10 @@ extern "C" __global__ void __launch_bounds__(256) letterbox(const LetterboxArgs 
     const bool wraps = column + 1 == a.out_w;
     const int i = column - a.pad_x, next_i = wraps ? -a.pad_x : i + 1;
     const int j = row - a.pad_y, next_j = wraps ? j + 1 : j;
-    const bool in = j >= 0 && j < a.size_h, next_in = next_j >= 0 && next_j < a.size_h;
+    const bool in = i >= 0 && i < a.size_w && j >= 0 && j < a.size_h;
+    const bool next_in = next_i >= 0 && next_i < a.size_w && next_j >= 0 && next_j < a.size_h;
     u32 word = 0x01010101u * (u32)a.pad_value;
-    if ((in && i + 1 >= 0 && i < a.size_w) || (next_in && next_i >= 0 && next_i < a.size_w)) {
+    if (in || next_in) {
         const Tap y = tap(min(max(j, 0), a.size_h - 1), a.frame_h, a.size_h, false);
         Tap next_y = y;
         if (wraps) next_y = tap(min(max(next_j, 0), a.size_h - 1), a.frame_h, a.size_h, false);
