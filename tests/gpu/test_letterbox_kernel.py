@@ -129,10 +129,12 @@ def test_launches_take_no_device_memory(letterbox: DeviceLetterbox) -> None:
     stream = new_stream()
     launch(letterbox, int(frame), 640 * 3, int(out), box, stream)
     stream.synchronize()
-    before = driver.mem_get_info()
+    before, _ = driver.mem_get_info()
     for _ in range(2000):
         launch(letterbox, int(frame), 640 * 3, int(out), box, stream)
     stream.synchronize()
-    assert driver.mem_get_info() == before
+    after, _ = driver.mem_get_info()
+    # Other programs on the device come and go; an output kept by each launch would be 18 MB.
+    assert before - after < 2000 * 64 * 48 * 3 / 2
     frame.free()
     out.free()
