@@ -6,6 +6,7 @@ A checkpoint holds tensors and plain values only, so ``torch.load(weights_only=T
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -46,14 +47,19 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ExportError: missing, truncated, or holding anything but tensors and plain values.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            file.read(1)
     except FileNotFoundError as exc:
         raise ExportError(
             f"{path}: no such checkpoint. Make one with 'edge-export train'."
         ) from exc
     except OSError as exc:
         raise ExportError(f"{path}: cannot be read ({exc.strerror or exc}).") from exc
-    except Exception as exc:  # torch raises a dozen kinds for a damaged or hostile file
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of how hostile files were pickled
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as exc:  # torch raises a dozen kinds for a damaged file, OSError among them
         raise ExportError(
             f"{path}: not a checkpoint that can be read safely ({type(exc).__name__}). "
             "Wanted a .pt file written by 'edge-export train'."

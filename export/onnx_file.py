@@ -16,7 +16,9 @@ from engines.errors import ExportError, SettingsError
 from engines.model_file import save_model, sha256_of, write_spec
 from engines.spec import DetectionHead, InputSpec, MaskHead, ModelSpec, TensorSpec
 from export.checkpoint import load_checkpoint, network_from
+from export.foreign_inputs import LARGEST
 from export.model import STRIDES, StreetNet, upsample
+from export.outputs import check_model_target
 
 OPSET = 17
 """Taken by TensorRT 8.6 and later, OpenVINO and ONNX Runtime alike."""
@@ -86,15 +88,19 @@ def spec_for(
     )  # fmt: skip
 
 
-def _unweigh(net: StreetNet, class_weights: Any, *, origin: Path) -> None:
-    """Take a share of the class weights of training back from the mask's logits."""
+def unweigh(net: StreetNet, class_weights: Any, *, origin: Path) -> None:
+    """Take a share of the class weights of training back from the mask's logits.
+
+    Raises:
+        ExportError: they are not numbers above 0, one a class.
+    """
     bias = net.mask_out.bias
     assert bias is not None
     try:
         weights = torch.tensor(class_weights, dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError):
         weights = torch.zeros(0)
-    if weights.shape != bias.shape or not (weights > 0).all():
+    if weights.shape != bias.shape or not (weights.isfinite() & (weights > 0)).all():
         raise ExportError(
             f"{origin}: its class weights are not {len(bias)} numbers above 0. "
             "Train again with this version of the project."
@@ -119,12 +125,15 @@ def export_onnx(
         ModelError: the file cannot be written.
     """
     for side, n in (("height", height), ("width", width)):
-        if n % max(STRIDES) or n <= 0:
-            raise SettingsError(f"--size: {side} {n}, wanted a multiple of {max(STRIDES)}.")
+        if n % max(STRIDES) or not 0 < n <= LARGEST:
+            raise SettingsError(
+                f"--size: {side} {n}, wanted a multiple of {max(STRIDES)} up to {LARGEST}."
+            )
+    check_model_target(out, checkpoint)
     state = load_checkpoint(checkpoint)
     net = network_from(state, origin=checkpoint)
     if "mask_weights" in state:
-        _unweigh(net, state["mask_weights"], origin=checkpoint)
+        unweigh(net, state["mask_weights"], origin=checkpoint)
     stride = mask_stride or net.shape.mask_stride
     spec = spec_for(
         net, name="street", height=height, width=width, mask_stride=stride,

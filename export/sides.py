@@ -128,20 +128,19 @@ class TorchEngine:
             ExportError: the checkpoint cannot be read, or torch is not installed.
         """
         try:
-            import torch
+            import torch  # noqa: F401
         except ModuleNotFoundError as exc:
             raise ExportError(
                 f"{checkpoint}: a checkpoint needs torch, which is not installed here. Install it "
                 "from the project's folder: pip install -e '.[train]'"
             ) from exc
         from export.checkpoint import load_checkpoint, network_from
-        from export.onnx_file import UNWEIGH, Deployed, spec_for
+        from export.onnx_file import Deployed, spec_for, unweigh
 
         state = load_checkpoint(checkpoint)
         net = network_from(state, origin=checkpoint)
-        if "mask_weights" in state and net.mask_out.bias is not None:  # as export_onnx does
-            with torch.no_grad():
-                net.mask_out.bias -= UNWEIGH * torch.tensor(state["mask_weights"]).log()
+        if "mask_weights" in state:  # as export_onnx does
+            unweigh(net, state["mask_weights"], origin=checkpoint)
         height, width = (like.input.height, like.input.width) if like else DEFAULT_SIZE
         masks = [t.shape for t in like.outputs if t.dtype == "uint8"] if like else []
         stride = height // masks[0][1] if masks else net.shape.mask_stride

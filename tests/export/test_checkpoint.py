@@ -81,7 +81,7 @@ def test_a_missing_checkpoint_is_told_from_a_broken_one(tmp_path: Path) -> None:
         load_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+@pytest.mark.parametrize("share", [0.003, 0.1, 0.5, 0.99])
 def test_a_checkpoint_cut_off_anywhere_is_refused(tmp_path: Path, share: float) -> None:
     path = tmp_path / "a.pt"
     save_checkpoint(path, state())

@@ -80,7 +80,7 @@ def test_the_command_writes_a_file_with_its_spec(checkpoint: Path, tmp_path: Pat
     assert "CamVid" in spec.notice
 
 
-@pytest.mark.parametrize("size", ["100x96", "0x32", "big"])
+@pytest.mark.parametrize("size", ["100x96", "0x32", "big", "8224x32"])
 def test_a_size_that_does_not_fit_is_refused(checkpoint: Path, tmp_path: Path, size: str) -> None:
     out = tmp_path / "street.onnx"
     result = CliRunner().invoke(onnx_command, [str(checkpoint), "-o", str(out), "--size", size])
@@ -104,7 +104,9 @@ def test_another_class_set_comes_out_as_it_is(tmp_path: Path) -> None:
     assert spec.masks[0].classes == ("rail", "road", "rest")
 
 
-@pytest.mark.parametrize("weights", [[1.0, 2.0], [0.0] * 11, ["a"] * 11, None, "text"])
+@pytest.mark.parametrize(
+    "weights", [[1.0, 2.0], [0.0] * 11, ["a"] * 11, [float("inf")] * 11, None, "text"]
+)
 def test_class_weights_that_do_not_fit_the_mask_are_refused(
     checkpoint: Path, tmp_path: Path, weights: object
 ) -> None:
@@ -123,12 +125,24 @@ def test_a_cut_off_checkpoint_leaves_no_file(checkpoint: Path, tmp_path: Path) -
     assert not out.exists()
 
 
-@pytest.mark.parametrize("out", ["none/a.onnx", "file/a.onnx", "folder"])
+@pytest.mark.parametrize("name", ["net.pt", "net.txt", "net"])
+def test_a_name_that_is_no_models_is_refused_and_the_checkpoint_stays(
+    checkpoint: Path, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "net.pt"
+    path.write_bytes(checkpoint.read_bytes())
+    with pytest.raises(SettingsError, match=r"wanted a name that ends in \.onnx"):
+        export_onnx(path, tmp_path / name, height=32, width=32)
+    assert path.read_bytes() == checkpoint.read_bytes()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("out", ["none/a.onnx", "file/a.onnx", "folder.onnx"])
 def test_a_place_that_cannot_be_written_is_named(
     checkpoint: Path, tmp_path: Path, out: str
 ) -> None:
     (tmp_path / "file").write_text("")
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.onnx").mkdir()
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ModelError, match=rf"{out}: cannot be written"):
         export_onnx(checkpoint, tmp_path / out, height=32, width=32)

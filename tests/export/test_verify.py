@@ -17,7 +17,7 @@ from engines import open_engine
 from engines.errors import ExportError, ModelError, SettingsError
 from engines.model_file import save_model, write_spec
 from engines.spec import MaskHead, ModelSpec
-from export.checkpoint import network_state, save_checkpoint
+from export.checkpoint import load_checkpoint, network_state, save_checkpoint
 from export.evaluate import evaluate_model
 from export.fp16 import convert_file
 from export.graph import load_whole, name_nodes
@@ -118,6 +118,14 @@ def test_a_checkpoint_and_the_file_exported_from_it_pass_either_way(
         done = check(*pair, *strict)
         assert done.exit_code == 0, (done.exception, done.output)
         assert "torch f32" in done.output
+
+
+def test_a_checkpoint_with_class_weights_that_do_not_fit_is_refused(
+    checkpoint: Path, street: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "net.pt"
+    save_checkpoint(path, {**load_checkpoint(checkpoint), "mask_weights": ["a"]})
+    assert "net.pt: its class weights are not 11 numbers" in refusal(check(path, street))
 
 
 @pytest.fixture
