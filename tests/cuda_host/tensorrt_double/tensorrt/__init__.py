@@ -83,9 +83,9 @@ class IBuilderConfig(_Strict):
         assert flag == BuilderFlag["GPU_FALLBACK"]
 
     def create_timing_cache(self, serialized_timing_cache: bytes) -> Any:
-        data = serialized_timing_cache or _packed({**_here(), "layers": []}, b"")
+        fresh = _packed({**_here(), "layers": []}, b"")
         try:
-            return ITimingCache(_unpacked(data)[0])
+            return ITimingCache(_unpacked(serialized_timing_cache or fresh)[0])
         except ValueError as exc:
             return _none(self._held[0], f"Failed to read the timing cache: {exc}")
 
@@ -108,17 +108,11 @@ class ParserError(_Strict):
 
 class OnnxParser(_Strict):
     num_errors = property(lambda self: len(self._errors))
+    get_error = lambda self, index: self._errors[index]  # noqa: E731
     _errors: tuple[ParserError, ...] = ()
 
-    def get_error(self, index: int) -> ParserError:
-        return self._errors[index]
-
     def parse_from_file(self, model: str) -> bool:
-        try:
-            loaded = self._held[0]._model = onnx.load(model)
-        except Exception as exc:
-            self._errors = (ParserError(str(exc), -1, "", ""),)
-            return False
+        loaded = self._held[0]._model = onnx.load(model)
         self._errors = tuple(
             ParserError("planted", i, node.name, node.op_type)
             for i, node in enumerate(loaded.graph.node)
@@ -129,13 +123,11 @@ class OnnxParser(_Strict):
 
 class Builder(_Strict):
     num_DLA_cores = int(os.environ.get("OUTRIDER_DOUBLE_DLA", "0"))  # noqa: N815
+    create_builder_config = lambda self: IBuilderConfig(self._held[0])  # noqa: E731
 
     def create_network(self, flags: int = 0) -> INetworkDefinition:
         assert flags == 1 << NetworkDefinitionCreationFlag["STRONGLY_TYPED"]
         return INetworkDefinition()
-
-    def create_builder_config(self) -> IBuilderConfig:
-        return IBuilderConfig(self._held[0])
 
     def build_serialized_network(self, network: INetworkDefinition, config: IBuilderConfig) -> Any:
         logger, monitor = self._held[0], config.progress_monitor
@@ -163,34 +155,24 @@ class Builder(_Strict):
 
 class ICudaEngine(_Strict):
     num_io_tensors = property(lambda self: len(self._ports))
+    get_tensor_name = lambda self, index: list(self._ports)[index]  # noqa: E731
+    get_tensor_mode = lambda self, name: TensorIOMode(1 + (name != self._image))  # noqa: E731
+    get_tensor_dtype = lambda self, name: DataType[_KINDS[self._ports[name].elem_type]]  # noqa: E731
+    create_execution_context = lambda self: IExecutionContext(self)  # noqa: E731
+    create_engine_inspector = lambda self: EngineInspector(self)  # noqa: E731
 
     def __init__(self, head: dict[str, Any], data: bytes, logger: Any) -> None:
         self._head, self._model, self._logger = head, onnx.load_model_from_string(data), logger
         graph = self._model.graph
-        self._inputs = [v.name for v in graph.input]
         self._ports = {v.name: v.type.tensor_type for v in (*graph.input, *graph.output)}
+        self._image = graph.input[0].name  # the one input, and the first port
         kinds = {n: helper.tensor_dtype_to_np_dtype(p.elem_type) for n, p in self._ports.items()}
         self._sizes = {n: int(np.prod(self.get_tensor_shape(n))) * kinds[n].itemsize for n in kinds}
         self._kinds = kinds
         self._run = _runner(self._model, [v.name for v in graph.output])
 
-    def get_tensor_name(self, index: int) -> Any:
-        return list(self._ports)[index]
-
-    def get_tensor_mode(self, name: str) -> Any:
-        return TensorIOMode["INPUT" if name in self._inputs else "OUTPUT"]
-
-    def get_tensor_dtype(self, name: str) -> Any:
-        return DataType[_KINDS[self._ports[name].elem_type]]
-
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return tuple(d.dim_value for d in self._ports[name].shape.dim)
-
-    def create_execution_context(self) -> IExecutionContext:
-        return IExecutionContext(self)
-
-    def create_engine_inspector(self) -> EngineInspector:
-        return EngineInspector(self)
 
     def _array(self, name: str, address: int) -> Any:
         """The device memory of a tensor, for the length of one run."""
@@ -201,12 +183,10 @@ class ICudaEngine(_Strict):
         return flat.view(self._kinds[name]).reshape(self.get_tensor_shape(name))
 
     def _compute(self, at: dict[str, int]) -> None:
-        """One run, on the thread of its stream."""
-        feed, fault = {n: self._array(n, at[n]).copy() for n in self._inputs}, self._head["fault"]
-        for name, image in feed.items():
-            feed[name] = np.ascontiguousarray(image[..., ::-1]) if fault == "swapped" else image
-            feed[name][...] = 0 if fault == "constant" else feed[name]
-        for name, made in self._run(feed).items():
+        image, fault = self._array(self._image, at[self._image]).copy(), self._head["fault"]
+        image = np.ascontiguousarray(image[..., ::-1]) if fault == "swapped" else image
+        image *= fault != "constant"
+        for name, made in self._run({self._image: image}).items():
             broken = fault == "nan" and made.dtype.kind == "f"
             self._array(name, at[name])[...] = np.nan if broken else made
 
@@ -226,11 +206,10 @@ class Runtime(_Strict):
 
 class IExecutionContext(_Strict):
     def __init__(self, engine: ICudaEngine) -> None:
-        self._engine, self._at, self._waiting = engine, dict[str, int](), list[dict[str, int]]()
-        waiting = self._waiting  # the driver calls it on its own threads
-        self._turn = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(
-            lambda _: engine._compute(waiting.pop(0))
-        )
+        waiting = self._waiting = list[dict[str, int]]()
+        self._engine, self._at = engine, dict[str, int]()
+        turn = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+        self._turn = turn(lambda _: engine._compute(waiting.pop(0)))  # on the stream's own thread
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         self._at[name] = int(memory)
@@ -244,7 +223,7 @@ class IExecutionContext(_Strict):
         self._waiting.append(dict(self._at))
         many = _U64 * len(ports)
         at, sizes = (self._at[p] for p in ports), (engine._sizes[p] for p in ports)
-        modes = "".join("r" if p in engine._inputs else "w" for p in ports).encode()
+        modes = b"r" + b"w" * (len(ports) - 1)
         enqueue, stream = ctypes.CDLL("libcuda.so.1").host_cuda_enqueue, _U64(stream_handle)
         return not enqueue(stream, self._turn, None, len(ports), many(*at), many(*sizes), modes)
 
@@ -270,10 +249,10 @@ def _none(logger: Any, why: str) -> Any:
 
 def _here() -> dict[str, str]:
     """What a plan and a timing cache are for."""
-    cuda, major, minor = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(), ctypes.c_int()
-    assert cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, 0) == 0  # its number in cuda.h
-    assert cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, 0) == 0
-    return {"version": __version__, "capability": f"{major.value}.{minor.value}"}
+    from pycuda import driver
+
+    major, minor = driver.Device(0).compute_capability()
+    return {"version": __version__, "capability": f"{major}.{minor}"}
 
 
 def _packed(head: dict[str, Any], data: bytes) -> memoryview:  # as IHostMemory a buffer
@@ -281,7 +260,7 @@ def _packed(head: dict[str, Any], data: bytes) -> memoryview:  # as IHostMemory 
     return memoryview(body + hashlib.sha256(body).digest())
 
 
-def _unpacked(plan: bytes) -> tuple[dict[str, Any], bytes]:
+def _unpacked(plan: bytes | memoryview) -> tuple[dict[str, Any], bytes]:
     body, digest = bytes(plan)[:-32], bytes(plan)[-32:]
     if not body.startswith(_MAGIC) or hashlib.sha256(body).digest() != digest:
         raise ValueError("Magic tag does not match, or it is truncated")
@@ -295,9 +274,6 @@ def _runner(model: onnx.ModelProto, names: list[str]) -> Any:
 
         net = HalfNet(model, origin="the double")
         return lambda feed: net.run(feed).outputs
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    data, providers = model.SerializeToString(), ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(data, providers=providers)
     return lambda feed: dict(zip(names, session.run(names, feed), strict=True))
