@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import clear_frames
-from typing import Any
+from typing import TYPE_CHECKING
 
 from engines.base import Array, Image
 from engines.cuda.context import CudaDevice, cuda_errors, is_lost, open_device
@@ -23,6 +23,11 @@ from engines.spec import ModelSpec
 from engines.tensorrt_log import TensorRtLog, import_tensorrt, open_log
 from engines.tensorrt_plan import Plan, check_plan, read_plan
 from engines.tensorrt_slot import TensorRtSlot
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+    from engines.cuda.letterbox import DeviceLetterbox
 
 _log = logging.getLogger(__name__)
 
@@ -42,12 +47,11 @@ def open_tensorrt(path: Path, options: EngineOptions) -> TensorRtEngine:
         ModelError: a file cannot be read.
     """
     plan = read_plan(path, trust=options.trust)
-    trt = import_tensorrt()
-    log = open_log(trt)
+    version = import_tensorrt()
     device = open_device()
     try:
         if plan.sidecar is not None:
-            here = device.facts(str(trt.__version__))
+            here = device.facts(version)
             for warning in check_identity(
                 plan.sidecar, plan.path, here, onnx=plan.onnx, plan_sha256=plan.sha256
             ):
@@ -57,7 +61,7 @@ def open_tensorrt(path: Path, options: EngineOptions) -> TensorRtEngine:
         device.close()
         raise
     try:
-        engine.load(trt, log, plan)
+        engine.load(plan)
     except BaseException as exc:
         engine.give_up(exc)
         raise
@@ -79,28 +83,30 @@ class TensorRtEngine:
         self._states = SlotStates(slots, engine=_NAME)
         self._count = slots
         self._slots: list[TensorRtSlot] = []
-        self._runtime: Any = None
-        self._engine: Any = None
-        self._letterbox: Any = None
+        self._runtime: trt.Runtime | None = None
+        self._engine: trt.ICudaEngine | None = None
+        self._letterbox: DeviceLetterbox | None = None
         self._lost = False
 
-    def load(self, trt: Any, log: TensorRtLog, plan: Plan) -> None:
+    def load(self, plan: Plan) -> None:
         """Deserialise and make every slot ready; the first run of each is done here.
 
         Raises:
             EngineError: TensorRT refuses.
             DeviceError: no memory for it.
         """
+        import tensorrt as trt
+
+        log = open_log()
         with self._working(f"{plan.path}: cannot be loaded"):
-            self._runtime = log.checked("Runtime", lambda: trt.Runtime(log.logger))
+            self._runtime = runtime = log.checked("Runtime", lambda: trt.Runtime(log.logger))
             core = -1 if plan.sidecar is None else plan.sidecar.identity.options.get("dla_core", -1)
             if int(core) >= 0:
-                self._runtime.DLA_core = int(core)
+                runtime.DLA_core = int(core)
             self._engine = log.checked(
-                "deserialize_cuda_engine",
-                lambda: self._runtime.deserialize_cuda_engine(plan.data),
+                "deserialize_cuda_engine", lambda: runtime.deserialize_cuda_engine(plan.data)
             )
-            check_plan(trt, self._engine, plan)
+            check_plan(self._engine, plan)
             self._open_slot(log, mapped=False)
             if self._device.integrated and self._device.maps_host_memory:
                 self._open_slot(log, mapped=True)
@@ -118,7 +124,9 @@ class TensorRtEngine:
 
     def _open_slot(self, log: TensorRtLog, *, mapped: bool) -> None:
         """Add a slot that has run once."""
-        context = log.checked("create_execution_context", self._engine.create_execution_context)
+        engine = self._engine
+        assert engine is not None
+        context = log.checked("create_execution_context", lambda: engine.create_execution_context())
         # Known before it has anything: what it has when the device is lost is kept with the engine.
         self._slots.append(TensorRtSlot(log, context, mapped=mapped))
         self._slots[-1].open(self._spec)
@@ -227,6 +235,8 @@ class TensorRtEngine:
             DeviceError: the device failed.
         """
         self._check_free(slot)
+        if self._letterbox is None:
+            raise EngineError(f"{_NAME}: load_letterbox comes before letterbox.")
         try:
             with self._working("the device cannot letterbox"):
                 self._slots[slot].letterbox(

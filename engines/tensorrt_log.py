@@ -6,11 +6,15 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from engines.cuda.context import device_error
 from engines.errors import EngineError
 
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 _KEPT = 8
@@ -20,9 +24,12 @@ _KEPT = 8
 class TensorRtLog:
     """The logger that TensorRT writes to, and the errors that it wrote last."""
 
-    def __init__(self, trt: Any) -> None:
+    def __init__(self) -> None:
+        import tensorrt as trt
+
         errors: deque[str] = deque(maxlen=_KEPT)
-        error, warning = trt.ILogger.ERROR, trt.ILogger.WARNING
+        failures = (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR)
+        warning = trt.ILogger.WARNING
 
         class Logger(trt.ILogger):  # type: ignore[misc]
             """Keeps errors for the message of the call that failed; threads of TensorRT call it."""
@@ -30,18 +37,18 @@ class TensorRtLog:
             def __init__(self) -> None:
                 trt.ILogger.__init__(self)
 
-            def log(self, severity: Any, msg: str) -> None:
-                if severity in (trt.ILogger.INTERNAL_ERROR, error):
+            def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
+                if severity in failures:
                     errors.append(" ".join(msg.split()))
                 level = logging.INFO if severity == warning else logging.DEBUG
                 _log.log(level, "TensorRT: %s", msg)
 
-        self.logger = Logger()
+        self.logger: trt.ILogger = Logger()
         self._errors = errors
 
     def checked(
-        self, name: str, call: Callable[[], Any], *, otherwise: str = "build the engine again"
-    ) -> Any:
+        self, name: str, call: Callable[[], _T | None], *, otherwise: str = "build the engine again"
+    ) -> _T:
         """What ``call`` returns; None, False and what it raises are errors that quote TensorRT.
 
         ``otherwise`` is the next step where the device is not at fault.
@@ -71,8 +78,8 @@ class TensorRtLog:
         return device_error(f"TensorRT {name}", said, otherwise=otherwise)
 
 
-def import_tensorrt() -> Any:
-    """The ``tensorrt`` module.
+def import_tensorrt() -> str:
+    """Import ``tensorrt`` for all who need it from here on; returns its version.
 
     Raises:
         EngineError: it is not installed or does not load.
@@ -84,10 +91,10 @@ def import_tensorrt() -> Any:
             f"TensorRT is not usable here ({exc}): pip install 'outrider[tensorrt]' "
             "(on a Jetson: apt install python3-libnvinfer)"
         ) from exc
-    return trt
+    return str(trt.__version__)
 
 
 @cache
-def open_log(trt: Any) -> TensorRtLog:
+def open_log() -> TensorRtLog:
     """The one log of this process: TensorRT keeps the first logger it is given, for good."""
-    return TensorRtLog(trt)
+    return TensorRtLog()

@@ -9,13 +9,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from engines.errors import EngineMismatch, ModelError
 from engines.identity import Sidecar, built_folder, find_built, read_sidecar, sidecar_path
 from engines.model_file import read_spec
 from engines.seam import check_tensors
 from engines.spec import ModelSpec, TensorSpec
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 _DTYPES = {
     "FLOAT": "float32",
@@ -89,17 +92,21 @@ def _built_from(onnx: Path) -> Path:
     )
 
 
-def check_plan(trt: Any, engine: Any, plan: Plan) -> None:
+def check_plan(engine: trt.ICudaEngine, plan: Plan) -> None:
     """Compare the tensors of a loaded engine with the plan's spec.
 
     Raises:
         EngineMismatch: names the first that differs.
     """
+    import tensorrt as trt
+
     found: dict[bool, list[TensorSpec]] = {True: [], False: []}
     for index in range(engine.num_io_tensors):
         name = engine.get_tensor_name(index)
         kind = engine.get_tensor_dtype(name).name
-        tensor = TensorSpec(name, tuple(engine.get_tensor_shape(name)), _DTYPES.get(kind, kind))
+        dims = engine.get_tensor_shape(name)
+        shape = tuple(int(dims[axis]) for axis in range(len(dims)))
+        tensor = TensorSpec(name, shape, _DTYPES.get(kind, kind))
         found[engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT].append(tensor)
     try:
         check_tensors(

@@ -7,7 +7,7 @@ would keep it alive beyond its context.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engines.base import Array
 from engines.cuda.graph import Graph, capture
@@ -16,6 +16,9 @@ from engines.spec import ModelSpec
 from engines.tensorrt_log import TensorRtLog
 
 if TYPE_CHECKING:
+    import tensorrt as trt
+    from pycuda import driver
+
     from engines.cuda.letterbox import DeviceLetterbox
 
 _BEGUN, _UPLOADED, _READY, _INFERRED, _DONE = range(5)
@@ -25,7 +28,7 @@ _BEGUN, _UPLOADED, _READY, _INFERRED, _DONE = range(5)
 class TensorRtSlot:
     """Input and output buffers of one execution context, and its runs."""
 
-    def __init__(self, log: TensorRtLog, context: Any, *, mapped: bool) -> None:
+    def __init__(self, log: TensorRtLog, context: trt.IExecutionContext, *, mapped: bool) -> None:
         self.mapped = mapped
         """Whether device and host share the buffers, so that nothing is copied."""
         self.on_device = False
@@ -34,11 +37,11 @@ class TensorRtSlot:
         self.outputs: dict[str, Array] = {}
         self.frame: Buffer | None = None
         self._log = log
-        self._context = context
+        self._context: trt.IExecutionContext | None = context
         self._graph: Graph | None = None
         self._results: list[Buffer] = []
         self._input: Buffer | None = None
-        self._stream: Any = None
+        self._stream: driver.Stream = None
         self._marks = Marks()
 
     def open(self, spec: ModelSpec) -> None:
@@ -62,11 +65,12 @@ class TensorRtSlot:
         self._log.forget()  # why a run could not be captured is no later error's cause
 
     def _bind(self, name: str, shape: tuple[int, ...], dtype: str) -> Buffer:
+        context = self._context
+        assert context is not None
         made = Buffer(shape, dtype, mapped=self.mapped)
         try:
             self._log.checked(
-                "set_tensor_address",
-                lambda: self._context.set_tensor_address(name, made.address),
+                "set_tensor_address", lambda: context.set_tensor_address(name, made.address)
             )
         except BaseException:
             made.free()
@@ -172,5 +176,6 @@ class TensorRtSlot:
         self._marks.record(_READY, self._stream)
 
     def _enqueue(self) -> None:
+        assert self._context is not None
         if not self._context.execute_async_v3(self._stream.handle):
             raise self._log.error("execute_async_v3", "returned False")

@@ -54,7 +54,7 @@ def layers_of(engine: Path, sidecar: Sidecar, *, plan_sha256: str) -> list[Engin
         EngineError: there is no TensorRT or no device here, or it refuses the plan.
         EngineMismatch: the plan is for another machine.
     """
-    version = str(tensorrt_log.import_tensorrt().__version__)
+    version = tensorrt_log.import_tensorrt()
     device = open_device()
     try:
         with cuda_errors(f"{engine}: cannot be looked into"), device.current():
@@ -69,7 +69,7 @@ def _information(engine: Path, sidecar: Sidecar) -> str:
     """The inspector's JSON; TensorRT's objects end with this call."""
     import tensorrt as trt
 
-    log = tensorrt_log.open_log(trt)
+    log = tensorrt_log.open_log()
     runtime: trt.Runtime = log.checked("Runtime", lambda: trt.Runtime(log.logger))
     core = int(sidecar.identity.options.get("dla_core", -1))
     if core >= 0:

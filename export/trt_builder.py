@@ -64,7 +64,7 @@ def tensorrt_version() -> str:
     Raises:
         EngineError: it is not installed, cannot be loaded, or is older than ``OLDEST``.
     """
-    version = str(tensorrt_log.import_tensorrt().__version__)
+    version = tensorrt_log.import_tensorrt()
     found = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
     if found < OLDEST:
         raise EngineError(f"TensorRT {version} is installed, wanted 10.3 or later (JetPack 6).")
@@ -110,7 +110,7 @@ def check_dla(core: int | None) -> None:
         return
     import tensorrt as trt
 
-    log = tensorrt_log.open_log(trt)
+    log = tensorrt_log.open_log()
     builder: trt.Builder = log.checked("Builder", lambda: trt.Builder(log.logger), otherwise=DOCTOR)
     cores = builder.num_DLA_cores
     if cores < 1:
@@ -154,7 +154,7 @@ def _build(
     """All of it with TensorRT's objects, which end with this call, before the device is closed."""
     import tensorrt as trt
 
-    log = tensorrt_log.open_log(trt)
+    log = tensorrt_log.open_log()
     builder: trt.Builder = log.checked("Builder", lambda: trt.Builder(log.logger), otherwise=DOCTOR)
     # 11 types every network strongly and takes the flag for nothing; 10 needs it.
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
