@@ -67,8 +67,8 @@ class ForeignNet:
 
     @property
     def name(self) -> str:
-        """The file's name without its suffix."""
-        return self.path.stem
+        """The file's name without its suffix; bytes in it that are no text become '?'."""
+        return self.path.stem.encode(errors="replace").decode()
 
     def run(self, blob: Float, *, sizes: tuple[int, int] | None = None) -> dict[str, Array]:
         """Run the net as its author made it, in ONNX Runtime at f32; ``blob`` (1, 3, H, W).

@@ -176,7 +176,8 @@ def class_names(net: ForeignNet, hints: Hints, channels: int | None) -> tuple[tu
             f"{net.path}: {origin} has {len(names)} class names, but the graph has {channels} "
             "class channels. Give the names that belong to this net: --names FILE."
         )
-    return names, origin
+    # They end up on terminals and pages, where some characters are commands.
+    return tuple("".join(c if c.isprintable() else " " for c in n) for n in names), origin
 
 
 def _as_names(net: ForeignNet, found: object) -> tuple[str, ...]:

@@ -370,3 +370,20 @@ def test_the_reason_is_told_and_not_the_place_in_the_runtimes_source(tmp_path: P
     message = refusal(adopt_file(tmp_path / "net.onnx"))
     assert "Unsupported model IR version: 1000, max supported IR version" in message
     assert "onnxruntime_src" not in message
+
+
+def test_a_file_name_that_is_no_text_does_not_stop_an_adoption(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"net\xff.onnx")
+    path.write_bytes(ultralytics().SerializeToString())
+    done = adopt_file(path)
+    assert done.code == 0, done.said
+    assert read_spec(done.file).name == "net?"
+
+
+def test_class_names_cannot_command_a_terminal(tmp_path: Path) -> None:
+    names = str(["red\x1b[31m\n", "\u00fcber"])
+    done = adopt_net(with_metadata(ultralytics(), names=names), tmp_path)
+    assert done.code == 0, done.said
+    detection = read_spec(done.file).detection
+    assert detection is not None
+    assert detection.classes == ("red [31m ", "\u00fcber")
