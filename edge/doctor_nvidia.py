@@ -104,7 +104,7 @@ def tensorrt(cuda: list[str] | None) -> Iterator[Finding]:
         yield Finding("engines", "tensorrt", "none", f"{there}; needs an NVIDIA GPU")
         return
     try:
-        version = str(import_tensorrt().__version__)
+        version = import_tensorrt()
     except EngineError as exc:
         text, _, hint = str(exc).partition("): ")
         yield Finding("engines", "tensorrt", "missing", text + ")", hint)
@@ -167,7 +167,7 @@ def _compared(engine: Path, model: Path) -> list[str]:
     from engines.tensorrt_log import import_tensorrt
 
     sidecar = read_sidecar(engine)
-    version = str(import_tensorrt().__version__)
+    version = import_tensorrt()
     device = open_device()
     try:
         here = device.facts(version)

@@ -26,6 +26,7 @@ _WANTED = {
     "is_instance_of": "a path in quotes",
     "path_type": "a path in quotes",
     "string_too_short": "a text that is not empty",
+    "string_pattern_mismatch": "a SHA-256: 64 digits, 0 to 9 and a to f",
     "too_short": "at least one entry",
 }
 """By pydantic's error type; its own message stands where none of these fits."""

@@ -207,3 +207,32 @@ def test_the_table_is_aligned_and_balances_in_words() -> None:
     assert lines[5].split() == ["overlay", "0", *["-"] * 5]
     assert "4 captured = 1 rendered + 2 overwritten + 1 stale + 0 failed" in lines[-3]
     assert lines[-1] == "model: street.onnx on openvino at bf16"
+
+
+def test_times_of_a_gpu_stand_apart_from_wall_times() -> None:
+    metrics = Metrics()
+    wall = {name: 2 * MS for name in STAGES}
+    for gpu_ms in (3, 5):
+        stages = {**wall, "gpu_upload": MS, "gpu_infer": gpu_ms * MS}
+        metrics.record(Rendered(stages, 30 * MS, 0, gpu_ms * MS, 0))
+    counts = Counts(2, 2, 0, 0, 0, 0, 0)
+    report = metrics.report(counts, engine="tensorrt", precision="f16", model="street.onnx")
+    assert tuple(report["stages"]) == STAGES
+    assert {name: times["mean_ms"] for name, times in report["gpu"].items()} == {
+        "upload": 1.0,
+        "infer": 4.0,  # of 3 and 5
+    }
+    lines = frame_time_table(report).splitlines()
+    assert [line.split()[:3] for line in lines if line.startswith("gpu")] == [
+        ["gpu", "upload", "2"],
+        ["gpu", "infer", "2"],
+    ]
+    assert len({len(line) for line in lines[1 : len(STAGES) + 4]}) == 1
+
+
+def test_without_a_gpu_the_report_has_no_times_of_one() -> None:
+    metrics = Metrics()
+    metrics.record(rendered(1000))
+    counts = Counts(1, 1, 0, 0, 0, 0, 0)
+    report = metrics.report(counts, engine="openvino", precision="bf16", model="street.onnx")
+    assert "gpu" not in report

@@ -122,6 +122,8 @@ def test_a_source_that_is_no_file_is_left_as_it_is(uri: str, tmp_path: Path) -> 
         ("[model]\nfiles = []", ":2: model.files: got [], wanted at least one entry"),
         ('[model]\nfiles = [""]', ":2: model.files: got '', wanted a path in quotes"),
         ("[model]\nthreads = 0", ":2: model.threads: got 0, wanted 1 to 1024"),
+        ('[model]\ntrust = ["ABC"]', ":2: model.trust: got 'ABC', wanted a SHA-256: 64 digits"),
+        ('[model]\nletterbox = "gpu"', 'got \'gpu\', wanted "auto", "host" or "device"'),
         ("[log]\nverbose = 1", ":2: log.verbose: got 1, wanted true or false"),
         ("[output]\nmetrics = 1", ":2: output.metrics: got 1, wanted a path in quotes"),
         ("detect = 1", ":1: detect: got 1, wanted a section: write [detect]"),
