@@ -211,7 +211,7 @@ def test_the_table_is_aligned_and_balances_in_words() -> None:
 
 def test_times_of_a_gpu_stand_apart_from_wall_times() -> None:
     metrics = Metrics()
-    wall = {name: 2 * MS for name in STAGES}
+    wall = dict.fromkeys(STAGES, 2 * MS)
     for gpu_ms in (3, 5):
         stages = {**wall, "gpu_upload": MS, "gpu_infer": gpu_ms * MS}
         metrics.record(Rendered(stages, 30 * MS, 0, gpu_ms * MS, 0))

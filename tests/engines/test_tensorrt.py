@@ -22,6 +22,7 @@ import pytest
 from engines.identity import Sidecar, built_path, read_sidecar, sidecar_path, sidecar_text
 from engines.spec import InputSpec
 from tests.cuda_host.build import HostCuda
+from tests.cuda_host.host_kernel import build_host_kernel
 from tests.engines.jetson import MAKE, ROOT, Jetson
 from tests.tiny_models import tiny_street
 
@@ -104,6 +105,58 @@ def test_two_runs_in_flight_give_what_onnx_runtime_gives(
         assert told["copies"] == (30 + 1) * 2 * 5  # a run's image, and its four outputs
 
 
+LETTERBOX = """
+import sys
+from pathlib import Path
+import numpy as np
+from engines import open_engine
+from engines.errors import EngineError
+
+def refused(call, *arguments, **named):
+    try:
+        call(*arguments, **named)
+    except EngineError as exc:
+        print(exc)
+    else:
+        sys.exit(f"{call} was not refused")
+
+engine = open_engine(Path(sys.argv[1]))
+box = dict(size_wh=(96, 48), pad_xy=(0, 8), pad_value=114)
+frame = engine.frame_input(0, 100, 200)
+assert frame is engine.frame_input(0, 100, 200)
+refused(engine.letterbox, 0, **box)
+engine.load_letterbox()
+engine.load_letterbox()
+frame[...] = 50
+engine.letterbox(0, **box)
+refused(engine.letterbox, 0, size_wh=(96, 64), pad_xy=(0, 8), pad_value=114)
+engine.submit(0)
+refused(engine.frame_input, 0, 100, 200)
+refused(engine.letterbox, 0, **box)
+labels = engine.wait(0)["labels"][0].copy()
+assert set(engine.gpu_ns(0)) == {"upload", "letterbox", "infer", "download"}
+# Grey 50 is label 2, the padding's 114 label 5 (4.56 rounded): rows of 4 px, 8 px of padding.
+assert (labels[2:14] == 2).all() and (labels[:2] == 5).all() and (labels[14:] == 5).all(), labels
+engine.inputs(0)["image"][...] = 75  # asking for the inputs takes the letterbox's place again
+engine.submit(0)
+assert (engine.wait(0)["labels"] == 3).all()
+engine.close()
+refused(engine.frame_input, 0, 100, 200)
+"""
+
+
+def test_the_devices_letterbox_makes_the_input_and_is_refused_out_of_turn(
+    jetson: Jetson, engine: Path, tmp_path: Path
+) -> None:
+    report, kernels = tmp_path / "report.json", build_host_kernel(tmp_path)
+    run = jetson.run("-c", LETTERBOX, engine, report=report, kernels=kernels, delay_us=200)
+    assert run.returncode == 0, run.stdout + run.stderr
+    crimes(report)
+    for said in ("load_letterbox comes before", "leaves the output", "slot 0 is in flight"):
+        assert said in run.stdout
+    assert "the engine is closed" in run.stdout
+
+
 GRAPHS = """
 from enum import IntEnum
 import tensorrt
@@ -154,6 +207,7 @@ def test_captured_runs_give_the_same(jetson: Jetson, engine: Path, tmp_path: Pat
     crimes(report)
 
 
+@pytest.mark.heavy
 def test_the_contract_of_all_engines_holds(jetson: Jetson) -> None:
     run = jetson.run(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/engines/test_engines.py",
@@ -412,6 +466,7 @@ def used(run: subprocess.CompletedProcess[str]) -> str:
     return named[1]
 
 
+@pytest.mark.heavy
 def test_auto_takes_a_built_engine_and_says_how_to_get_one(
     jetson: Jetson, engine: Path, tmp_path: Path
 ) -> None:
