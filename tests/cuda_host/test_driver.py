@@ -340,7 +340,7 @@ CRIMES = {
         except cuda.LogicError: pass
         free(m)
         """,
-        "a device address stands where host memory is wanted",
+        "is no address of host memory",
     ),
     "two streams use one buffer": (
         """
