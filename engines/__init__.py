@@ -106,14 +106,16 @@ def _open_built(path: Path, options: EngineOptions) -> Engine | None:
     """
     if options.precision == "f32":
         return None  # built engines compute in less
-    built = find_built(path)
+    built, devices = find_built(path), device_names()
     if built is None:
-        devices = device_names()
         if devices:
             _log.warning(
                 "%s: there is a CUDA device (%s), but no TensorRT engine of this file; it runs on "
                 "the CPU. Build one: edge-export build %s", path, ", ".join(devices), path
             )  # fmt: skip
+        return None
+    if not devices:  # hidden on purpose, say: CUDA_VISIBLE_DEVICES=
+        _log.warning("%s: no CUDA device opens here for %s; running on the CPU", path, built.name)
         return None
     try:
         return open_tensorrt(path, options)

@@ -486,6 +486,10 @@ def test_auto_takes_a_built_engine_and_says_how_to_get_one(
     assert used(elsewhere) == "openvino"
     assert "GPU is Thor, built for Orin" in elsewhere.stderr
 
+    hidden = jetson.edge(*command, env=env, fail="init:100")
+    assert used(hidden) == "openvino"
+    assert "no CUDA device opens here" in hidden.stderr
+
     lost = jetson.edge(*command, env=env, fail="alloc:2")
     assert lost.returncode == 6, lost.stderr
 
