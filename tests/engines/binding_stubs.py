@@ -1,0 +1,105 @@
+"""Type stubs of TensorRT's real Python bindings, and mypy as the judge of code that uses them.
+
+The official wheels import without a GPU beside link stubs; what pybind11 wrote into their
+docstrings becomes one stub a version. It checks names, attributes, enum members and calls; it runs
+nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+VERSIONS = ("10.3.0", "10.16.1.11", "11.4.0.106")
+"""JetPack 6's, JetPack 7.2's, and the newest for desktops."""
+ROOT = Path(__file__).resolve().parents[2]
+
+_CONFIG = """\
+[mypy]
+follow_imports = silent
+ignore_missing_imports = True
+check_untyped_defs = True
+explicit_package_bases = True
+"""
+
+
+def make_stubs(version: str, folder: Path, *, shared: Path) -> Path:
+    """Unpack the wheel of ``version`` and write the stub package ``tensorrt``; returns its parent.
+
+    What pybind11 printed of a few functions is no Python; those become open to any argument.
+    """
+    bindings, raw = folder / "bindings", folder / "raw"
+    venv = Path(sys.executable).parent
+    _run(
+        ["bash", str(shared / "tensorrt" / "import_real_bindings.sh"), version, str(bindings)],
+        PATH=f"{venv}{os.pathsep}{os.environ['PATH']}",
+    )
+    stubgen = [sys.executable, "-m", "pybind11_stubgen", "tensorrt_bindings", "--ignore-all-errors"]
+    _run([*stubgen, "-o", str(raw)], PYTHONPATH=str(bindings))
+    made = folder / "stubs" / "tensorrt"
+    made.mkdir(parents=True)
+    for name in ("__init__.pyi", "tensorrt.pyi"):
+        text = (raw / "tensorrt_bindings" / name).read_text()
+        (made / name).write_text(_as_python(text.replace("tensorrt_bindings", "tensorrt")))
+    _add_protocols(made / "tensorrt.pyi")
+    return made.parent
+
+
+def _run(command: list[str], **environment: str) -> None:
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+
+
+def _as_python(text: str) -> str:
+    lines = text.splitlines()
+    while (wrong := _syntax_error("\n".join(lines))) is not None:
+        named = re.match(r"(\s*)def (\w+)\((self)?", lines[wrong - 1])
+        assert named, lines[wrong - 1]
+        own = "self, " if named[3] else ""
+        lines[wrong - 1] = (
+            f"{named[1]}def {named[2]}({own}*args: typing.Any, **kwargs: typing.Any) -> typing.Any:"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _add_protocols(stub: Path) -> None:
+    """What the docstrings do not say: an IHostMemory is a buffer, and Dims can be walked over."""
+    text = stub.read_text()
+    for name, method in (
+        ("IHostMemory", "def __buffer__(self, flags: int, /) -> memoryview: ..."),
+        ("Dims", "def __iter__(self) -> typing.Iterator[int]: ..."),
+    ):
+        assert f"class {name}:\n" in text, name
+        text = text.replace(f"class {name}:\n", f"class {name}:\n    {method}\n")
+    stub.write_text(text)
+
+
+def _syntax_error(text: str) -> int | None:
+    """The line of the first, counted from 1."""
+    try:
+        ast.parse(text)
+    except SyntaxError as exc:
+        return exc.lineno or 1
+    return None
+
+
+def complaints(files: list[Path], stubs: Path, *, cache: Path, root: Path = ROOT) -> list[str]:
+    """What mypy says of ``files`` below ``root`` with the bindings of ``stubs``."""
+    config = cache.parent / "mypy.ini"
+    config.write_text(_CONFIG)
+    names = [str(f.relative_to(root)) for f in files]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", str(config), "--cache-dir", str(cache),
+         "--no-error-summary", "--hide-error-context", *names],
+        cwd=root, env={**os.environ, "MYPYPATH": str(stubs)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    found = [line for line in done.stdout.splitlines() if ": error:" in line]
+    return [line for line in found if line.split(":", 1)[0] in names]
