@@ -11,13 +11,13 @@ ARGS ?=
 PIP_FLAGS ?=
 
 BIN := $(VENV)/bin
-PINS := $(wildcard constraints/*.txt)
+PINS := $(wildcard constraints/py*.txt)
 # Python 3.10 has a file of its own: the newest wheels for it are older.
 CONSTRAINTS = constraints/$$($(BIN)/python -c 'import sys; print("py310" if sys.version_info < (3, 11) else "py311")').txt
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check --only-binary=:all: \
 	$(PIP_FLAGS) -c $(CONSTRAINTS)
 
-.PHONY: help run test test-gpu lint hooks fatbin clean
+.PHONY: help run test test-gpu lint hooks fatbin install-jetson rollback-jetson clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +26,8 @@ help:
 	@echo 'make test-gpu  the CUDA parts on a real GPU; ARGS=FILE keeps the table of their times'
 	@echo 'make hooks  the same checks at every git commit'
 	@echo 'make fatbin  engines/cuda/letterbox.fatbin anew, by nvcc'
+	@echo 'make install-jetson   onto this Jetson, beside the version there; ARGS=--dry-run only tells'
+	@echo 'make rollback-jetson  the version before is the current one again'
 	@echo 'make clean  remove .venv and caches'
 
 run: $(VENV)/.run
@@ -44,7 +46,7 @@ test: lint
 
 # Needs no TensorRT, but the CUDA toolkit: PyCUDA has no wheels and is built here once.
 test-gpu: $(VENV)/.run
-	@$(INSTALL) pytest
+	@$(INSTALL) pytest setuptools
 	@$(BIN)/python -m tests.gpu $(ARGS)
 
 lint: $(VENV)/.test
@@ -59,6 +61,13 @@ hooks: $(VENV)/.test
 # Device code for machines without a compiler; to be run and committed after a change of letterbox.cu.
 fatbin: $(VENV)/.run
 	$(BIN)/python -m engines.cuda.compiler
+
+# JetPack's own Python, whatever PYTHON says: its TensorRT is for no other.
+install-jetson:
+	@/usr/bin/python3 systemd/install_jetson.py $(ARGS)
+
+rollback-jetson:
+	@/usr/bin/python3 systemd/install_jetson.py --rollback $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis outrider.egg-info

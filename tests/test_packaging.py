@@ -30,6 +30,9 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
 ROOTS = ("outrider[dev]",)
 """What is pinned, with all it pulls in. TensorRT and PyCUDA come with the machine."""
 
+PYCUDA = ("pytools>=2011.2", "platformdirs>=2.2.0", "mako")
+"""What PyCUDA 2026.1 asks for; it is compiled on a Jetson, with constraints/jetson.txt."""
+
 TARGETS = [
     ("3.10", "x86_64"),
     ("3.10", "aarch64"),  # JetPack 6
@@ -49,16 +52,24 @@ TORCHS_CUDA = re.compile(r"(nvidia|cuda)-|triton$")
 
 def pins(python: str) -> dict[str, str]:
     """The constraint file for a Python version: {canonical name: version}."""
-    name = "py310" if python == "3.10" else "py311"
+    return pins_of("py310" if python == "3.10" else "py311")
+
+
+def pins_of(name: str) -> dict[str, str]:
+    """A constraint file: {canonical name: version}."""
     lines = (ROOT / "constraints" / f"{name}.txt").read_text().splitlines()
     pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
     return {canonicalize_name(name): version for name, version in pairs}
 
 
 def unmet(
-    requires: dict[str, list[str]], chosen: dict[str, str], python: str, machine: str
+    requires: dict[str, list[str]],
+    chosen: dict[str, str],
+    python: str,
+    machine: str,
+    roots: tuple[str, ...] = ROOTS,
 ) -> tuple[list[str], set[str]]:
-    """Walk the requirements of ``ROOTS`` through ``chosen`` versions as another machine would.
+    """Walk the requirements of ``roots`` through ``chosen`` versions as another machine would.
 
     ``requires`` maps a package to its Requires-Dist lines. Returns what is missing or out of range,
     and the names that were reached.
@@ -71,7 +82,7 @@ def unmet(
     }
     problems: list[str] = []
     seen: dict[str, set[str]] = {}
-    queue = [(Requirement(text), "the project") for text in ROOTS]
+    queue = [(Requirement(text), "the project") for text in roots]
     while queue:
         wanted, asker = queue.pop()
         name = canonicalize_name(wanted.name)
@@ -132,6 +143,13 @@ def test_the_constraints_resolve_to_wheels(python: str, machine: str, tmp_path: 
         for name, version in pins(python).items()
         if not TORCHS_CUDA.match(name)  # several GB, fixed by torch itself
     }
+    roots: tuple[str, ...] = ROOTS
+    if machine == "aarch64":
+        jetson = pins_of("jetson")
+        assert jetson.pop("pycuda") == "2026.1"
+        assert not set(jetson) & set(chosen), "pinned twice"
+        chosen |= jetson
+        roots += PYCUDA
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in GLIBC_MINORS]
     command = [
         *(sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--no-deps"),
@@ -153,7 +171,7 @@ def test_the_constraints_resolve_to_wheels(python: str, machine: str, tmp_path: 
         texts = item["metadata"].get("requires_dist", [])
         wanted = [text for text in texts if not TORCHS_CUDA.match(Requirement(text).name)]
         requires[canonicalize_name(item["metadata"]["name"])] = wanted
-    problems, reached = unmet(requires, chosen, python, machine)
+    problems, reached = unmet(requires, chosen, python, machine, roots)
     assert problems == []
     assert set(chosen) == reached - {"outrider"}, "a pin that nothing asks for"
 
@@ -201,7 +219,7 @@ def commands_in(text: str) -> Iterator[list[str]]:
     """The shell lines of a document's code blocks, prompt and comment removed."""
     for block in re.findall(r"^```(?:sh|bash|console)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line.removeprefix("$ "), comments=True)
+            words = shlex.split(line.removeprefix("$ ").removeprefix("sudo "), comments=True)
             if words:
                 yield words
 
@@ -213,7 +231,7 @@ def test_commands_that_the_documents_show_exist(document: Path) -> None:
     import export.cli
 
     groups = {"edge": edge.cli.commands, "edge-export": export.cli.commands}
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for words in commands_in(document.read_text(encoding="utf-8")):
         name = Path(words[0]).name
         if name == "make":

@@ -1,0 +1,332 @@
+"""Installing on a Jetson: what it refuses, what it would run, and what is current at any time.
+
+The machines are recorded. One test runs all steps, on the driver and the TensorRT of tests.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import json
+import os
+import signal
+import site
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cuda_host.build import HostCuda
+from tests.edge.media_files import unprivileged
+from tests.engines.jetson import Jetson
+from tests.systemd.recorded import ORIN_5, ORIN_7, ORIN_NANO_6, THOR_7, Recorded
+from tests.test_packaging import PROJECT, ROOT
+
+SCRIPT = ROOT / "systemd" / "install_jetson.py"
+VERSION = PROJECT["version"]
+
+
+def script(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
+    """The script and the facts it reads, as modules; they lie outside the packages."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    yield importlib.import_module("install_jetson"), importlib.import_module("jetson_facts")
+    for name in ("install_jetson", "jetson_facts"):
+        sys.modules.pop(name, None)
+
+
+def place_in(root: Path, facts: Any) -> Any:
+    return facts.Place(root, root / "usr/bin/python3", root / "usr/local/cuda")
+
+
+@pytest.mark.parametrize(
+    ("device", "python", "pinned", "said"),
+    [
+        (ORIN_NANO_6, "3.10", "py310.txt", "L4T 36.4.7, JetPack 6.2.1+b38, TensorRT 10.3.0.30"),
+        (THOR_7, "3.12", "py311.txt", "L4T 38.2.0, JetPack unknown, TensorRT 10.13.3.9"),
+        (ORIN_7, "3.12", "py311.txt", "L4T 39.2.0, JetPack 7.2-b187, TensorRT 10.16.2.10"),
+    ],
+    ids=["jetpack 6", "thor", "jetpack 7"],
+)
+def test_a_dry_run_prints_every_command_with_its_reason_and_does_nothing(
+    device: Recorded, python: str, pinned: str, said: str, tmp_path: Path
+) -> None:
+    device.write(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    run = script("--dry-run", "--root", tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+    text = run.stdout.replace(str(tmp_path), "")
+    assert text.startswith(f"{device.model}, {said}, Python {python}, ")
+    blocks = text.strip().split("\n\n")[1:]
+    assert all(block.startswith("# ") and block.count("\n") == 1 for block in blocks)
+    commands = [block.split("\n")[1] for block in blocks]
+    folder = f"/opt/outrider/{VERSION}"
+    assert commands[1] == f"/usr/bin/python3 -m venv --system-site-packages {folder}/venv"
+    assert f"-c {folder}/source/constraints/{pinned} '{folder}/source[export]'" in commands[3]
+    assert commands[4].startswith("PYTHONNOUSERSITE=1 CUDA_ROOT=/usr/local/cuda PATH=/usr/local/")
+    assert "--no-binary=pycuda" in commands[4]
+    packages = f"{folder}/venv/lib/python{python}/site-packages"
+    assert commands[5].endswith(f"edge-export build {packages}/engines/models/street.onnx")
+    assert f"{folder}/venv/bin/edge doctor --need" in commands[6]
+    assert "--engine tensorrt" in commands[7]
+    assert commands[8] == f"ln -sfn {VERSION} /opt/outrider/current"
+    assert len(commands) == 9
+
+
+def test_no_command_fetches_tensorrt_and_only_pycuda_is_compiled(tmp_path: Path) -> None:
+    ORIN_NANO_6.write(tmp_path)
+    text = script("--dry-run", "--root", tmp_path).stdout
+    fetching = [line for line in text.splitlines() if "pip install" in line]
+    assert len(fetching) == 3
+    for line in fetching:
+        assert "--only-binary=:all:" in line
+        assert "tensorrt" not in line
+    assert ["--no-binary" in line for line in fetching] == [False, False, True]
+
+
+def test_jetpacks_opencv_replaces_the_wheel_where_it_is_asked_for(tmp_path: Path) -> None:
+    ORIN_NANO_6.write(tmp_path)
+    plain = script("--dry-run", "--root", tmp_path).stdout
+    asked = script("--dry-run", "--root", tmp_path, "--jetpack-opencv").stdout
+    assert "uninstall -y -q opencv-python" not in plain
+    added = [line for line in asked.splitlines() if line not in plain.splitlines()]
+    assert any(line.endswith("uninstall -y -q opencv-python") for line in added)
+    assert any("'numpy>=1.26,<2'" in line for line in added)
+    assert any("import cv2" in line for line in added)
+
+
+def test_what_is_no_jetson_is_sent_to_make_run(tmp_path: Path) -> None:
+    run = script("--root", tmp_path)
+    assert run.returncode == 1
+    assert run.stderr.splitlines() == [
+        "install-jetson: this is no Jetson (no /proc/device-tree/model, no /etc/nv_tegra_release); "
+        "elsewhere: make run"
+    ]
+    assert not (tmp_path / "opt").exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "without", "message"),
+    [
+        (ORIN_5, (), "L4T 35.4.1 is older than JetPack 6 (L4T 36)"),
+        (ORIN_5, (), "TensorRT 8.5.2 is not supported, wanted 10.3 to 11.x"),
+        (ORIN_NANO_6, ("python3-libnvinfer",), "sudo apt install -y nvidia-jetpack"),
+        (ORIN_NANO_6, ("g++", "python3-gi"), "sudo apt install -y g++ python3-gi"),
+        (
+            replace(ORIN_NANO_6, python="python3.11"),
+            (),
+            "Python 3.11, JetPack's TensorRT is for 3.10",
+        ),
+        (replace(ORIN_7, python="python3.10"), (), "Python 3.10, JetPack's TensorRT is for 3.12"),
+    ],
+)
+def test_what_would_fail_later_is_refused_before_anything_is_written(
+    device: Recorded, without: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    device.write(tmp_path, without=without)
+    for arguments in ([], ["--dry-run"]):
+        run = script(*arguments, "--root", tmp_path)
+        assert run.returncode == 1
+        assert message in run.stderr
+    assert not (tmp_path / "opt").exists()
+
+
+def test_a_jetson_without_the_cuda_compiler_is_refused(tmp_path: Path) -> None:
+    ORIN_NANO_6.write(tmp_path)
+    (tmp_path / "usr/local/cuda").unlink()
+    run = script("--root", tmp_path)
+    assert "JetPack's CUDA compiler (/usr/local/cuda/bin/nvcc) is not there" in run.stderr
+
+
+def test_too_little_disk_is_refused_with_both_figures(
+    modules: tuple[Any, Any], tmp_path: Path
+) -> None:
+    _, facts = modules
+    seen = facts.read_facts(place_in(ORIN_NANO_6.write(tmp_path), facts))
+    assert facts.reasons_against(replace(seen, free_bytes=facts.NEEDED_DISK)) == []
+    (reason,) = facts.reasons_against(replace(seen, free_bytes=1 << 30))
+    assert reason.startswith("1.0 GiB are free for /opt/outrider, wanted 3;")
+
+
+def test_one_who_is_not_root_is_refused_and_may_look(
+    modules: tuple[Any, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installer, _ = modules
+    ORIN_NANO_6.write(tmp_path)
+    for folder in (tmp_path, *tmp_path.parents):  # pytest closes its own to others
+        if folder.owner() == tmp_path.owner() and folder.stat().st_mode & 0o055 != 0o055:
+            folder.chmod(0o755)
+    tmp_path.chmod(0o555)
+    try:
+        with unprivileged():
+            assert installer.main(["--root", str(tmp_path)]) == 1
+            assert "sudo make install-jetson" in capsys.readouterr().err
+            assert installer.main(["--root", str(tmp_path), "--dry-run"]) == 0
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def standing(base: Path) -> dict[str, str]:
+    """What the two links show."""
+    return {
+        name: os.readlink(base / name)
+        for name in ("current", "previous")
+        if (base / name).is_symlink()
+    }
+
+
+Install = Callable[..., str]
+
+
+@pytest.fixture
+def install(modules: tuple[Any, Any], tmp_path: Path) -> Install:
+    """Installs by one command that writes the version down; ``command`` replaces it."""
+    installer, facts = modules
+    place = place_in(ORIN_NANO_6.write(tmp_path), facts)
+    seen = facts.read_facts(place)
+
+    def run(version: str, command: str = "exit 0") -> str:
+        def plan(name: str) -> list[Any]:
+            text = f"echo {name} > name; {command}"
+            return [installer.Step("the whole of it", ["sh", "-c", text])]
+
+        name: str = installer.install(place, seen, plan, version)
+        return name
+
+    return run
+
+
+def test_an_upgrade_stands_beside_the_old_version_and_rolls_back_by_one_command(
+    install: Install, tmp_path: Path
+) -> None:
+    base = tmp_path / "opt/outrider"
+    assert install("0.1.0") == "0.1.0"
+    assert standing(base) == {"current": "0.1.0"}
+    assert install("0.2.0") == "0.2.0"
+    assert standing(base) == {"current": "0.2.0", "previous": "0.1.0"}
+    assert (base / "current/name").read_text() == "0.2.0\n"
+    run = script("--rollback", "--root", tmp_path)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "current is 0.1.0 again" in run.stdout
+    assert standing(base) == {"current": "0.1.0", "previous": "0.2.0"}
+    assert (base / "current/name").read_text() == "0.1.0\n"
+    assert script("--rollback", "--root", tmp_path).returncode == 0  # and forward again
+    assert standing(base) == {"current": "0.2.0", "previous": "0.1.0"}
+
+
+def test_the_same_version_again_stands_beside_itself(install: Install, tmp_path: Path) -> None:
+    assert [install("0.1.0") for _ in range(3)] == ["0.1.0", "0.1.0-2", "0.1.0-3"]
+    assert standing(tmp_path / "opt/outrider") == {"current": "0.1.0-3", "previous": "0.1.0-2"}
+
+
+def test_a_step_that_fails_leaves_the_old_version_current(
+    install: Install, modules: tuple[Any, Any], tmp_path: Path
+) -> None:
+    installer, _ = modules
+    base = tmp_path / "opt/outrider"
+    install("0.1.0")
+    with pytest.raises(installer.Refused, match=r"exit code 4 of(.|\n)*0\.1\.0 stays current"):
+        install("0.2.0", "exit 4")
+    assert standing(base) == {"current": "0.1.0"}
+    assert not (base / "0.2.0" / installer.MARKER).exists()
+    assert install("0.2.0") == "0.2.0"  # the attempt is no version
+    assert standing(base) == {"current": "0.2.0", "previous": "0.1.0"}
+
+
+INSTALL = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import install_jetson as installer, jetson_facts as facts
+place = facts.Place(Path(sys.argv[2]), Path(sys.executable), Path("/"))
+step = installer.Step("the end of a battery", ["sh", "-c", "kill -KILL $PPID"])
+installer.install(place, facts.read_facts(place), lambda name: [step], "0.2.0")
+"""
+
+
+def test_an_installation_that_is_killed_leaves_the_old_version_current(
+    install: Install, tmp_path: Path
+) -> None:
+    base = tmp_path / "opt/outrider"
+    install("0.1.0")
+    run = subprocess.run(
+        [sys.executable, "-c", INSTALL, SCRIPT.parent, tmp_path], capture_output=True, check=False
+    )
+    assert run.returncode == -signal.SIGKILL
+    assert standing(base) == {"current": "0.1.0"}
+    assert install("0.2.0") == "0.2.0"  # neither its folder nor its lock is in the way
+    assert standing(base) == {"current": "0.2.0", "previous": "0.1.0"}
+
+
+def test_a_second_installation_at_the_same_time_is_refused(
+    install: Install, modules: tuple[Any, Any], tmp_path: Path
+) -> None:
+    installer, _ = modules
+    install("0.1.0")
+    with (tmp_path / "opt/outrider/.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(installer.Refused, match=r"another installation .* is running"):
+            install("0.2.0")
+    assert install("0.2.0") == "0.2.0"
+
+
+def test_there_is_nothing_to_roll_back_to_at_first(install: Install, tmp_path: Path) -> None:
+    run = script("--rollback", "--root", tmp_path)
+    assert (run.returncode, "no earlier version" in run.stderr) == (1, True)
+    install("0.1.0")
+    run = script("--rollback", "--root", tmp_path)
+    assert (run.returncode, "current is 0.1.0)" in run.stderr) == (1, True)
+    assert standing(tmp_path / "opt/outrider") == {"current": "0.1.0"}
+
+
+@pytest.mark.heavy
+def test_all_steps_run_on_the_driver_of_tests(
+    host_cuda: HostCuda, modules: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is Python's is real: copy, venv, packages, build, gate, doctor, run, switch.
+
+    The packages of this machine, the double of TensorRT and the host's PyCUDA are what the venv
+    finds on its system, so that nothing is downloaded that is here.
+    """
+    installer, facts = modules
+    environment = Jetson(host_cuda).environment()
+    found = [path for path in environment["PYTHONPATH"].split(":") if Path(path) != ROOT]
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.delenv("PYTHONPATH")
+    place = facts.Place(tmp_path, Path(sys.executable).resolve(), Path("/usr/local/cuda"))
+    seen = replace(facts.read_facts(place), python=sys.version_info[:2])
+
+    def plan(name: str) -> list[Any]:
+        steps = installer.steps(place, name, seen, jetpack_opencv=False)
+        packages = (
+            place.base / name / "venv/lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
+        )
+        system = packages / "site-packages" / "system.pth"
+        lines = "\n".join([*found, *site.getsitepackages()])
+        there = installer.Step("the system", [], action=lambda: system.write_text(lines + "\n"))
+        steps[-1].words[-1] = "10"  # frames: the double is no GPU
+        return [*steps[:2], there, *steps[2:]]
+
+    assert installer.install(place, seen, plan, VERSION) == VERSION
+    current = place.base / "current"
+    listed = subprocess.run(
+        [current / "venv/bin/edge", "doctor", "--json"], capture_output=True, text=True, check=True
+    )
+    ok = {
+        item["name"]: item["text"] for item in json.loads(listed.stdout) if item["status"] == "ok"
+    }
+    assert {"CUDA", "tensorrt", "pycuda", "built engine"} <= set(ok)
+    built = current.resolve() / "venv" / "lib"
+    assert ok["built engine"].startswith(str(built))
