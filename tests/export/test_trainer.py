@@ -180,8 +180,10 @@ def test_an_auxiliary_mask_is_trained_and_resumed_but_no_part_of_the_network(roo
 def test_an_option_that_is_off_leaves_the_training_as_it_was(root: Path) -> None:
     # a checkpoint from before the options lacks them in its recipe, and has two groups of weights
     state = of_recipe(root).state()
-    added = ("lr_head", "freeze", "images", "box_classes", "mask_classes", "lovasz", "aux", "paste")
-    added += ("mask_gain",)
+    added = {
+        "lr_head", "freeze", "images", "box_classes", "mask_classes", "lovasz", "aux", "paste",
+        "mask_gain",
+    }  # fmt: skip
     state["recipe"] = {k: v for k, v in state["recipe"].items() if k not in added}
     assert len(state["optimiser"]["param_groups"]) == 2
     of_recipe(root).restore(state, origin=HERE)
