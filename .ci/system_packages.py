@@ -10,6 +10,7 @@ import importlib.util
 import os
 import shutil
 import sys
+import sysconfig
 
 OLDEST, NEWEST = (3, 10), (3, 13)
 
@@ -22,6 +23,7 @@ TEST = [
     ("xvfb", "Xvfb"),  # a screen for the window sink
     ("xdotool", "xdotool"),  # the key pressed in it
     ("imagemagick", "import"),  # a picture of it
+    ("g++", "g++"),  # the driver that CUDA code is tested on
 ]
 # Pipelines of GStreamer. Its bindings are compiled for the system's own Python and help no other;
 # with another one those tests skip.
@@ -49,6 +51,13 @@ def present(sign):
     return True
 
 
+def has_cuda_toolkit():
+    """Whether the tests can build PyCUDA, as tests/cuda_host/build.py looks for what it needs."""
+    places = [os.environ.get("CUDA_HOME", ""), "/usr/local/cuda"]
+    headers = [os.path.exists(os.path.join(place, "include", "cuda.h")) for place in places]
+    return any(headers) or shutil.which("nvcc") is not None
+
+
 def is_system_python():
     """Whether this Python is of the system's version, so that the system's modules fit it."""
     return os.path.basename(os.path.realpath(SYSTEM_PYTHON)) == "python%d.%d" % sys.version_info[:2]
@@ -62,6 +71,9 @@ def missing(goal, window):
     wanted = RUN + (WINDOW if window or goal == "test" else []) + (TEST if goal == "test" else [])
     if goal == "test" and is_system_python():
         wanted += GSTREAMER
+    if goal == "test" and has_cuda_toolkit():
+        headers = os.path.join(sysconfig.get_paths()["include"], "Python.h")
+        wanted += [("python%d.%d-dev" % sys.version_info[:2], headers)]
     return packages + [package for package, sign in wanted if not present(sign)]
 
 

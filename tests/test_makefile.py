@@ -136,6 +136,23 @@ def test_gstreamer_is_wanted_for_the_tests_where_its_bindings_fit_the_python(
     assert "a-binding" not in system_packages.missing("test", window=False)
 
 
+def test_pythons_headers_are_wanted_where_pycuda_can_be_built(
+    system_packages: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def wanted(goal: str) -> bool:
+        return any(name.endswith("-dev") for name in system_packages.missing(goal, window=False))
+
+    monkeypatch.setattr(system_packages.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    monkeypatch.setattr(system_packages, "has_cuda_toolkit", lambda: True)
+    assert wanted("test")
+    assert not wanted("run")
+    monkeypatch.setattr(system_packages, "has_cuda_toolkit", lambda: False)
+    assert not wanted("test")
+    monkeypatch.setattr(system_packages, "has_cuda_toolkit", lambda: True)
+    (tmp_path / "Python.h").touch()
+    assert not wanted("test")
+
+
 def test_a_python_of_the_wrong_age_is_refused_by_name(
     system_packages: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
