@@ -1,7 +1,7 @@
 """What ``make test-gpu`` runs: the tests of real hardware, then the table of its times.
 
-Where there is a device and no PyCUDA, that is built into this environment first, in the version
-that the tests on the host driver use.
+Where PyCUDA is not installed, that of the tests on the host driver serves, built once with this
+machine's toolkit: it is the same library, and which driver it loads is decided when it starts.
 """
 
 from __future__ import annotations
@@ -13,48 +13,42 @@ import sys
 from pathlib import Path
 
 from engines.cuda.context import device_names
-from tests.cuda_host.build import NEEDS_CUDA_TOOLKIT, REQUIREMENTS, toolkit
+from tests.cuda_host.build import NEEDS_CUDA_TOOLKIT, build, toolkit
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def install_pycuda() -> str | None:
-    """Build and install PyCUDA where it is missing; why that failed, None where it is there."""
+def environment() -> dict[str, str] | None:
+    """This process's environment with a PyCUDA in it; None where there is none and no toolkit.
+
+    Raises:
+        subprocess.CalledProcessError: PyCUDA could not be built; what was said is printed.
+    """
     if importlib.util.find_spec("pycuda") is not None:
-        return None
+        return dict(os.environ)
     cuda = toolkit()
     if cuda is None:
-        return f"PyCUDA {NEEDS_CUDA_TOOLKIT}"
-    print(f"Building PyCUDA with the toolkit in {cuda} (once, a minute or two) …", flush=True)
-    environ = os.environ | {
-        "CUDA_ROOT": str(cuda),
-        "PATH": os.pathsep.join([str(cuda / "bin"), os.environ.get("PATH", "")]),
-        # Containers mount the driver's library without the name that a linker looks for.
-        "LIBRARY_PATH": os.pathsep.join(
-            [str(cuda / "lib64" / "stubs"), os.environ.get("LIBRARY_PATH", "")]
-        ),
-    }
-    command = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    command += ["--no-deps", "--require-hashes", "-r", str(REQUIREMENTS)]
-    built = subprocess.run(command, env=environ, check=False).returncode == 0
-    return None if built else "PyCUDA could not be built; pip says why above"
+        return None
+    print(f"PyCUDA of {cuda}, built once (a minute or two) …", flush=True)
+    site = build(cuda, Path(sys.prefix) / "cuda-host").site
+    paths = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def main() -> int:
     """Tests, then times; the exit code of what failed first."""
-    if device_names():
-        failed = install_pycuda()
-        if failed:
-            print(f"error: {failed}", file=sys.stderr)
-            return 1
-    environ = os.environ | {"OUTRIDER_TEST_GPU": "1"}
-    tests = subprocess.run(
-        [sys.executable, "-m", "pytest", "tests/gpu"], cwd=ROOT, env=environ, check=False
-    )
-    if tests.returncode or not device_names():
+    there = device_names()
+    environ = environment() if there else dict(os.environ)
+    if environ is None:
+        print(f"error: there is {there[0]}, but PyCUDA {NEEDS_CUDA_TOOLKIT}", file=sys.stderr)
+        return 1
+    command = [sys.executable, "-m", "pytest", "tests/gpu"]
+    environ["OUTRIDER_TEST_GPU"] = environ.get("OUTRIDER_TEST_GPU", "1")
+    tests = subprocess.run(command, cwd=ROOT, env=environ, check=False)
+    if tests.returncode or not there:
         return tests.returncode
     command = [sys.executable, "-m", "tests.gpu.timing", *map(os.path.abspath, sys.argv[1:])]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+    return subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def test_launches_take_no_device_memory(letterbox: DeviceLetterbox) -> None:
 
     box = Letterbox.fit((640, 480), spec(64, 48))
     frame, out = driver.mem_alloc(480 * 640 * 3), driver.mem_alloc(64 * 48 * 3)
-    driver.memset_d8(frame, 7, 480 * 640 * 3)
+    driver.memcpy_htod(frame, noise(640, 480))
     stream = new_stream()
     launch(letterbox, int(frame), 640 * 3, int(out), box, stream)
     stream.synchronize()
