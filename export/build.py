@@ -97,6 +97,9 @@ def build_file(
     device = _preflight(version, model, engine, request.options, half=half)
     say(f"device       {device.gpu}, compute capability {device.compute_capability}, "
         f"{device.sm_count} SMs, TensorRT {device.tensorrt}")  # fmt: skip
+    made_from = _spec(model).source_sha256
+    if half and made_from not in ("", sha256_of(reference)):
+        say(f"note         {model.name} says it was made from another file than {reference.name}")
     release = _nearest_release(version)
     _check(model, release, request.options, say)
     with building(engine) as folder:

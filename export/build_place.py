@@ -56,7 +56,7 @@ def building(engine: Path) -> Iterator[Path]:
         try:
             _finish(folder, engine)
             for left in folder.iterdir():
-                left.unlink()
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
         except OSError as exc:
             raise _cannot(engine, exc) from exc
         yield folder

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,6 +62,9 @@ def layers_of(engine: Path, sidecar: Sidecar, *, plan_sha256: str) -> list[Engin
             here = device.facts(version)
             check_identity(sidecar, engine, here, onnx=None, plan_sha256=plan_sha256)
             return parse_layers(_information(engine, sidecar))
+    except EngineError as exc:
+        clear_frames(exc.__traceback__)  # what they hold of TensorRT's would outlive the device
+        raise
     finally:
         device.close()
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from engines import tensorrt_log
@@ -20,7 +21,7 @@ from engines.cuda.context import open_device
 from engines.errors import EngineError, ExportError, ModelError, SettingsError
 from engines.identity import Device
 from engines.model_file import write_atomically
-from export.trt_progress import Progress, monitor
+from export.trt_progress import Progress, above_the_bar, monitor
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -134,13 +135,16 @@ def build_plan(onnx: Path, options: BuildOptions, *, timings: Path | None, say: 
         EngineError: the builder fails, with what TensorRT logged.
         KeyboardInterrupt: it was asked to stop.
     """
-    stop = threading.Event()
+    stop, say = threading.Event(), above_the_bar(say)
 
     def work() -> bytes:
         device = open_device()
         try:
             with device.current():
                 return _build(onnx, options, timings=timings, stop=stop, say=say)
+        except BaseException as exc:
+            clear_frames(exc.__traceback__)  # what they hold of TensorRT's would outlive the device
+            raise
         finally:
             device.close()
 

@@ -97,6 +97,16 @@ class Progress:
         self._bar.update(0)
 
 
+def above_the_bar(say: Say) -> Say:
+    """``say`` for lines that come while a bar may be drawn: they would end in the middle of it."""
+
+    def told(line: str) -> None:
+        with tqdm.external_write_mode(file=sys.stderr):
+            say(line)
+
+    return told
+
+
 def monitor(progress: Progress) -> trt.IProgressMonitor:
     """An ``IProgressMonitor`` that hands every call to ``progress``."""
     import tensorrt as trt

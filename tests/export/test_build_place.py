@@ -60,6 +60,8 @@ from pathlib import Path
 from export.build_place import building
 with building(Path(sys.argv[1])) as folder:
     (folder / "half").write_text("x")
+    (folder / ".fp16-x").mkdir()
+    (folder / ".fp16-x" / "a.onnx").write_text("x")
     print("in", flush=True)
     sys.stdin.read()
 """
