@@ -24,6 +24,24 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 REQUIREMENTS = HERE / "pycuda.txt"
 """The one version of PyCUDA, with the hash of its source archive."""
+SIDE_BY_SIDE = """
+import os
+from concurrent.futures import ThreadPoolExecutor
+import setuptools
+from distutils.ccompiler import CCompiler
+
+def side_by_side(self, sources, output_dir=None, macros=None, include_dirs=None, debug=0,
+                 extra_preargs=None, extra_postargs=None, depends=None):
+    macros, objects, after, pp, build = self._setup_compile(
+        output_dir, macros, include_dirs, sources, depends, extra_postargs)
+    before = self._get_cc_args(pp, debug, extra_preargs)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda made: self._compile(made, *build[made], before, after, pp), objects))
+    return objects
+
+CCompiler.compile = side_by_side
+"""
+"""Stands before PyCUDA's setup.py: its seventy files are compiled on all cores, not on one."""
 NEEDS_CUDA_TOOLKIT = "needs a CUDA toolkit: CUDA_HOME, nvcc on PATH or /usr/local/cuda"
 """What a test that skips for want of one says; conftest.py counts it."""
 
@@ -109,6 +127,10 @@ def _build_pycuda(cuda: Path, site: Path) -> None:
         with tarfile.open(archive) as opened:
             opened.extractall(scratch, filter="data")
         source = Path(str(archive).removesuffix(".tar.gz"))
+        setup = source / "setup.py"
+        setup.write_text(
+            SIDE_BY_SIDE + setup.read_text().replace("from __future__ import annotations", "")
+        )
         # The names are looked up when PyCUDA is loaded, so an empty library will do to link it.
         (source / "empty.c").touch()
         _run(
