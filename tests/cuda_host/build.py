@@ -73,8 +73,8 @@ class HostCuda:
 def toolkit(environ: Mapping[str, str] = os.environ) -> Path | None:
     """The CUDA toolkit of this machine, or None; of it only headers are used."""
     nvcc = shutil.which("nvcc", path=environ.get("PATH", ""))
-    places = [environ.get("CUDA_HOME"), nvcc and Path(nvcc).resolve().parent.parent]
-    for place in [*places, "/usr/local/cuda"]:
+    beside = [Path(nvcc).parent.parent, Path(nvcc).resolve().parent.parent] if nvcc else []
+    for place in [environ.get("CUDA_HOME"), *beside, "/usr/local/cuda"]:
         if place and (Path(place) / "include" / "cuda.h").is_file():
             return Path(place)
     return None
