@@ -48,12 +48,11 @@ def building(engine: Path) -> Iterator[Path]:
         ExportError: another process builds this engine, or the folder cannot be made.
     """
     folder = engine.with_name(f".{engine.name}.building")
-    try:
-        handle = _locked(folder, engine)
-    except OSError as exc:
-        raise _cannot(engine, exc) from exc
+    handle: int | None = None
     try:
         try:
+            with _signals_wait():  # else one could come when the folder is there and nobody knows
+                handle = _locked(folder, engine)
             _finish(folder, engine)
             for left in folder.iterdir():
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
@@ -61,8 +60,9 @@ def building(engine: Path) -> Iterator[Path]:
             raise _cannot(engine, exc) from exc
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # before the lock goes: nobody is in it
-        os.close(handle)
+        if handle is not None:
+            shutil.rmtree(folder, ignore_errors=True)  # before the lock goes: nobody is in it
+            os.close(handle)
 
 
 def write_durably(path: Path, data: bytes) -> None:
