@@ -5,6 +5,8 @@ No wheel brings either. apt's ``python3-gi`` is compiled for the system's own Py
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib
 import importlib.machinery
 import importlib.util
@@ -33,6 +35,10 @@ def import_gst(system: Path = SYSTEM_PACKAGES) -> Any:
     Raises:
         SourceError: PyGObject or GStreamer is not there for this Python; says how to get it.
     """
+    # GStreamer brings libunwind, and PyGObject loads it for all to see: its unwinder would then
+    # take up exceptions that libgcc's has thrown, and OpenVINO crashes at its first one.
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("libgcc_s.so.1", mode=ctypes.RTLD_GLOBAL)
     try:
         with warnings.catch_warnings():
             # PyGObject's importer is of the kind that Python 3.12 drops.
