@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.edge.gst_here import needs_gst
-
 from edge.sources.gst_library import APT_LINE
+from tests.edge.gst_here import needs_gst
 
 ASK = (
     "import sys; from pathlib import Path\n"
