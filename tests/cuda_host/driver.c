@@ -46,8 +46,9 @@ typedef struct CUstream_st { int index, alive, blocking; pthread_t thread; Job *
 struct CUevent_st { bool alive, timed, recorded; Clock clock; struct timespec time; };
 struct CUmod_st { void *library; bool alive; };
 struct CUfunc_st { CUmodule module; void *kernel; const char *access; };
-/* The primary context, the only one: `life` counts how often it came to an end, `pushed` how often it is on a stack. */
-static struct CUctx_st { int references, life, pushed; } primary;
+/* The primary context, the only one: how often it came to an end, how often it is on a stack, and from which life on no
+ * crime of that kind is told. */
+static struct CUctx_st { int references, life, pushed, untold; } primary;
 static __thread struct { int depth, life[DEPTH]; } stack;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -269,7 +270,8 @@ static CUresult enqueue(Stream *s, Job wanted, int count, const Use *uses) {
 /* A context that has ended may still be on the stack: PyCUDA's detach() leaves one there. (PyCUDA's destructor calls
  * cuCtxDetach, which cannot release a primary context and is not here.) */
 static bool is_current(void) { return stack.depth && primary.references && stack.life[stack.depth - 1] == primary.life; }
-static void left_on_stack(void) { if (stack.depth) crime("a context is left on the stack of a thread"); }
+static void left_on_stack(bool left) { if (left) crime("a context is left on the stack of a thread"); }
+static bool left_here(void) { return stack.depth && stack.life[stack.depth - 1] >= primary.untold; }
 static void unlock(const char **unused) { (void)unused, pthread_mutex_unlock(&lock); }
 /* The begin of a call: the lock until it returns, and what has to hold before it does anything. Cleaning up works on a
  * failed device too. */
@@ -278,7 +280,7 @@ static void unlock(const char **unused) { (void)unused, pthread_mutex_unlock(&lo
 #define ENTER_CLEANUP LOCK; do { CUresult e = entered(locked, true); if (e && e != sticky) return e; } while (0)
 #define ALIVE(thing, what) do { if (!(thing)->alive) return dead(locked, what); } while (0)
 #define STREAM(s) do { if (!(s)) (s) = streams; ALIVE(s, "a stream"); } while (0)
-static void thread_ends(void *unused) { LOCK; (void)unused, (void)locked, left_on_stack(), primary.pushed -= stack.depth; }
+static void thread_ends(void *unused) { LOCK; (void)unused, (void)locked, left_on_stack(left_here()), primary.pushed -= stack.depth; }
 static CUresult entered(const char *name, bool needs_context) {
   if (!owner) return CUDA_ERROR_NOT_INITIALIZED;
   if (!needs_context || is_current()) return sticky;
@@ -298,7 +300,7 @@ static void leaks(const char *when) {
 }
 static void at_the_end(void) {
   if (getpid() != owner) return;
-  pthread_mutex_lock(&lock); left_on_stack();
+  pthread_mutex_lock(&lock); left_on_stack(left_here());
   if (primary.references && !sticky) crime("the primary context is never released");
   leaks("at exit");
   stopping = true, pthread_cond_broadcast(&changed), pthread_mutex_unlock(&lock);
@@ -351,7 +353,7 @@ CUresult cuDevicePrimaryCtxRelease(CUdevice d) {
   LOCK;
   if (!primary.references) return dead(locked, "the primary context");
   if (--primary.references) return (CUresult)d;
-  if (primary.pushed > stack.depth) crime("a context is left on the stack of another thread");
+  if (primary.pushed > stack.depth) left_on_stack(true), primary.untold = primary.life + 1; /* by another thread */
   leaks("when the primary context is released");
   return primary.life++, (CUresult)d;
 }

@@ -442,6 +442,25 @@ def test_a_call_after_the_context_was_released_is_found(run: Run) -> None:
     assert ended.report["crimes"] == ["cuCtxSynchronize: called from a thread without a context"]
 
 
+def test_a_context_that_ends_while_a_thread_works_with_it_is_found(run: Run) -> None:
+    ended = run(
+        """
+        pushed, over = threading.Event(), threading.Event()
+        def work():
+            driver.cuCtxPushCurrent_v2(ctypes.c_void_p(context.handle))
+            pushed.set()
+            over.wait()
+            driver.cuCtxPopCurrent_v2(None)
+        thread = threading.Thread(target=work)
+        thread.start()
+        pushed.wait()
+        """,
+        around=(OPEN, CLOSE + "over.set()\nthread.join()\n"),
+    )
+    assert ended.code == CRIME_EXIT, ended.err
+    assert ended.report["crimes"] == ["a context is left on the stack of a thread"]
+
+
 def test_what_detaching_leaves_on_the_stack_is_found(run: Run) -> None:
     ended = run("", around=(OPEN, CLOSE.rpartition("driver.")[0]))
     assert ended.code == CRIME_EXIT, ended.err
@@ -497,8 +516,8 @@ def test_a_touch_out_of_turn_ends_the_program_where_it_stands(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("int(m), int(n) + 1, 4096, 1", "a kernel leaves device memory 2"),
-        ("int(n) + 1, int(m), 4096, 1", "a kernel leaves device memory 2"),
+        ("int(m), int(n), 4096, 1", "a kernel leaves device memory 2"),
+        ("int(n), int(m), 4096, 1", "a kernel leaves device memory 2"),
     ],
     ids=["written", "read"],
 )
@@ -507,7 +526,7 @@ def test_a_kernel_that_leaves_its_memory_is_found(
 ) -> None:
     ended = run(
         ADD
-        + "m, n = cuda.mem_alloc(4096), cuda.mem_alloc(4096)\n"
+        + "m, n = cuda.mem_alloc(4096), cuda.mem_alloc(3840)\n"
         + f"add.prepared_async_call((1, 1), (256, 1, 1), stream, {arguments})\n"
         + "stream.synchronize()\n",
         kernels=kernels,
