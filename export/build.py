@@ -10,18 +10,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import click
 import onnx
-import psutil
 
 from edge.adopt_cache import cache_folder
-from engines import open_engine
-from engines.cuda.context import open_device
-from engines.errors import DeviceError, ExportError, ModelError, SettingsError
+from engines.errors import ExportError, ModelError, SettingsError
 from engines.identity import (
     Device,
     Identity,
@@ -33,35 +29,24 @@ from engines.identity import (
 )
 from engines.model_file import is_quantized, load_model, no_spec, sha256_of, spec_of
 from engines.spec import ModelSpec
-from export.build_place import building, check_disk, publish, write_durably
+from export.build_gate import GATE, prove
+from export.build_place import building, publish, write_durably
+from export.build_preflight import preflight
 from export.check_tensorrt import check_file
 from export.check_tensorrt import lines as check_lines
 from export.fp16 import KEPT_KEY, convert_file
-from export.frames import read_frames
 from export.graph import uses_float16
-from export.parity import SAME, Limits, compare
+from export.parity import Limits
 from export.trt_builder import (
     BuildOptions,
     Verbosity,
     build_plan,
-    check_dla,
     tensorrt_version,
     timings_file,
 )
 from export.trt_operators import RELEASES
-from export.verdict import lines
 
 Say = Callable[[str], None]
-
-GATE = replace(SAME, iou=0.98, score=0.02, unmatched=0.01, mask=0.99)
-"""Twice what a conversion to FP16 may differ by.
-
-A device adds in another order and fuses, which no proof on a CPU shows. Chosen, not measured: no
-engine was built where this was written."""
-SPARE_DISK = 64 << 20
-"""Bytes for kernels in a plan, which come on top of the weights; an estimate."""
-HOST_MEMORY = 512 << 20
-"""Bytes that the builder's own libraries take on the host; an estimate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +79,7 @@ def build_file(
         raise SettingsError(f"-o {target}: an engine's file ends in .engine, as the app wants it.")
     version = tensorrt_version()
     engine = target or built_path(_made_folder(), model)
-    device = _preflight(version, model, engine, request.options, half=half)
+    device = preflight(version, model, engine, request.options, half=half)
     say(f"device       {device.gpu}, compute capability {device.compute_capability}, "
         f"{device.sm_count} SMs, TensorRT {device.tensorrt}")  # fmt: skip
     made_from = _spec(model).source_sha256
@@ -119,7 +104,9 @@ def build_file(
         identity = _identity(made, model, reference, source, device, request.options)
         sidecar = Sidecar(_spec(source), identity, proof={})
         write_durably(sidecar_path(made), sidecar_text(sidecar).encode())
-        proof = _proven(reference, made, engine, request, say)
+        proof = prove(
+            reference, made, engine, frames=request.frames, limits=request.limits, say=say
+        )
         sidecar = replace(sidecar, proof=proof)
         write_durably(sidecar_path(made), sidecar_text(sidecar).encode())
         publish(made, engine)
@@ -168,37 +155,6 @@ def _made_folder() -> Path:
             f"{folder}: cannot be made ({exc.strerror}). Name a place with -o FILE.engine."
         ) from exc
     return folder
-
-
-def _preflight(
-    version: str, model: Path, engine: Path, options: BuildOptions, *, half: bool
-) -> Device:
-    """What this machine is, once it is known to have what a build needs."""
-    weights = model.stat().st_size // (1 if half else 2)  # in FP16
-    check_disk(engine.parent, 3 * weights + SPARE_DISK)  # the FP16 file, the plan, and air
-    free = psutil.virtual_memory().available
-    needed = 4 * weights + HOST_MEMORY  # the file, the graph, the network, the plan
-    if free < needed:
-        raise ExportError(
-            f"{free / 1e6:.0f} MB of memory are free, a build of {model.name} needs about "
-            f"{needed / 1e6:.0f} MB. Stop other programs, or add swap for the build."
-        )
-    device = open_device()
-    try:
-        with device.current():
-            facts = device.facts(version)
-            check_dla(options.dla_core)
-            free = device.free_bytes()
-    finally:
-        device.close()
-    needed = (options.workspace_mb << 20) + 2 * weights
-    if free < needed:
-        raise DeviceError(
-            f"{facts.gpu}: {free / 1e6:.0f} MB of its memory are free, this build may take "
-            f"{needed / 1e6:.0f} MB. Stop other programs on it, or allow less: --workspace "
-            f"{max((free - 2 * weights >> 20) // 2, 16)}"
-        )
-    return facts
 
 
 def _nearest_release(version: str) -> str:
@@ -262,46 +218,6 @@ def _kept(model: onnx.ModelProto) -> list[str]:
         if entry.key == KEPT_KEY:
             return list(json.loads(entry.value))
     return []
-
-
-def _proven(
-    reference: Path, made: Path, engine: Path, request: Request, say: Say
-) -> dict[str, Any]:
-    """The gate: the engine as the app runs it against FP32, on frames.
-
-    Raises:
-        ExportError: it is refused; the old engine stays.
-    """
-    read = read_frames(request.frames)
-    say(f"gate         {read.told}, against {reference.name} in FP32")
-    expected = open_engine(reference, engine="onnxruntime", precision="f32")
-    try:
-        built = open_engine(made, engine="tensorrt")
-        try:
-            parity = compare(expected, built, read.images, limits=request.limits)
-        finally:
-            built.close()
-    finally:
-        expected.close()
-    for line in lines(parity, request.limits):
-        say(f"gate         {line}")
-    stays = f"{engine} is as it was." if engine.exists() else "Nothing was published."
-    if parity.failures:
-        raise ExportError(
-            f"{made.name}: refused, the engine does not do what {reference.name} does: "
-            f"{'; '.join(parity.failures)}. {stays} Where boxes that differ a little will do, say "
-            "how much with --iou; leave nodes in FP32 with --keep NODE."
-        )
-    if parity.doubts:
-        raise ExportError(
-            f"{made.name}: not proven: {'; '.join(parity.doubts)}. {stays} Give frames that show "
-            "what the model detects: --frames SOURCE."
-        )
-    return {
-        "frames_of": read.told.partition(";")[0],
-        "limits": asdict(request.limits),
-        **parity.to_dict(),
-    }
 
 
 @click.command()

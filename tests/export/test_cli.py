@@ -111,6 +111,19 @@ def test_without_torch_a_command_says_what_to_install(name: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_without_tqdm_build_names_the_smaller_extra() -> None:
+    done = edge_export("build", "--help", before=without("tqdm"))
+    assert done.returncode == 4
+    assert "edge-export: build needs tqdm, which is not installed here" in done.stderr
+    assert "pip install -e '.[export]'" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["build", "inspect"])
+def test_without_tensorrt_and_pycuda_its_commands_explain_themselves(name: str) -> None:
+    absent = "import sys; sys.modules['tensorrt'] = sys.modules['pycuda'] = None"
+    assert edge_export(name, "--help", before=absent).returncode == 0
+
+
 @pytest.mark.parametrize("name", ["evaluate", "adopt"])
 def test_what_a_machine_of_the_app_alone_can_do_needs_no_torch(name: str) -> None:
     assert edge_export(name, "--help", before=without("torch")).returncode == 0
