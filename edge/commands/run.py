@@ -14,7 +14,8 @@ import click
     "--source",
     metavar="S",
     help="synthetic[:WxH@FPS], a video file, a folder or glob of images, /dev/video0, "
-    "camera:ID[:WxH@FPS[:MJPG]], an rtsp:// or http(s):// URL.",
+    "camera:ID[:WxH@FPS[:MJPG]], csi:N[:WxH@FPS] (a Jetson's), an rtsp:// or http(s):// URL, "
+    "'gst:PIPELINE' (GStreamer's elements up to raw video).",
 )
 @click.option(
     "--model",
