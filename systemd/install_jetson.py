@@ -15,6 +15,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -250,6 +251,7 @@ def main(arguments: list[str] | None = None) -> int:
         text = read(PROJECT / "pyproject.toml")
         version = re.findall(r'^version = "([^"]+)"', text, re.MULTILINE)[0]
         if given.dry_run:
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # into head or less
             name = free_name(place.base, version)
             for step in plan(name):
                 print(f"\n{step}")
