@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Iterator
-from importlib import metadata
 from importlib.util import find_spec as find_module
 from pathlib import Path
 
@@ -124,15 +123,14 @@ def pycuda(cuda: list[str] | None) -> Iterator[Finding]:
         there = "installed" if find_module("pycuda") else "not installed"
         yield Finding("engines", "pycuda", "none", f"{there}; needs an NVIDIA GPU")
         return
-    try:
-        from pycuda import driver
+    from engines.cuda.context import pycuda_version
 
-        version = metadata.version("pycuda")
+    try:
+        version = pycuda_version()
     except (ImportError, OSError) as exc:
         yield Finding("engines", "pycuda", "missing", f"cannot be used ({exc})", _PYCUDA_HINT)
         return
-    built = ".".join(map(str, driver.get_version()))
-    yield Finding("engines", "pycuda", "ok", f"{version}, built against CUDA {built}")
+    yield Finding("engines", "pycuda", "ok", version)
 
 
 def built_engine(cuda: list[str] | None, model: Path) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +177,18 @@ def device_names() -> list[str]:
     return names
 
 
+def pycuda_version() -> str:
+    """PyCUDA's version and the CUDA it was built against; as it fails, where it cannot be used.
+
+    Raises:
+        ImportError, OSError: it is missing, or not for this driver.
+    """
+    from pycuda import driver
+
+    built = ".".join(map(str, driver.get_version()))
+    return f"{metadata.version('pycuda')}, built against CUDA {built}"
+
+
 def l4t_version(root: Path = Path("/")) -> str:
     """The Jetson's L4T release like '36.4.3', '' where this is no Jetson."""
     try:
@@ -198,7 +211,7 @@ def _cannot_import(exc: ImportError) -> str:
     if "libcuda" in str(exc):
         step = "install the NVIDIA driver; in a container: --gpus all, on a Jetson --runtime nvidia"
     else:
-        step = "pip install 'outrider[tensorrt]'"
+        step = "pip install 'outrider[tensorrt]' (on a Jetson: sudo make install-jetson)"
     return f"TensorRT engines need PyCUDA, which is not usable here ({exc}): {step}"
 
 
