@@ -28,6 +28,11 @@ _WITH_EXTRA = ("yolov5", "yolov8", "end2end")
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
+def printable(text: str) -> str:
+    """``text`` with spaces for what is no printable character, as ``ModelSpec.check`` wants it."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """One input or output tensor: name, static shape, NumPy dtype name ('uint8', 'float32')."""
@@ -174,8 +179,9 @@ class ModelSpec:
             )
 
     def _problems(self) -> list[str]:
-        problems: list[str] = []
         outputs = {t.name: t for t in self.outputs}
+        # They end up on terminals and pages, where some characters are commands.
+        problems = [f"name {n!r} cannot be printed" for n in self._names() if not n.isprintable()]
         if not (0 < self.input.height <= 8192 and 0 < self.input.width <= 8192):
             problems.append(f"input size {self.input.height}x{self.input.width}, wanted 1 to 8192")
         if not 0 <= self.input.pad_value <= 255:
@@ -234,6 +240,13 @@ class ModelSpec:
                     "wanted uint8 [1, h, w]"
                 )
         return problems
+
+    def _names(self) -> list[str]:
+        """All that others show of it: names of the model, its tensors and classes, the notice."""
+        names = [self.name, self.notice, self.input.name, *(t.name for t in self.outputs)]
+        for mask in self.masks:
+            names += [mask.name, *mask.classes, *mask.background]
+        return names + list(self.detection.classes if self.detection else ())
 
     def _anchor_shape_problems(
         self, head: DetectionHead, outputs: dict[str, TensorSpec]

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from engines.base import Array
 from engines.errors import ExportError, ModelError
 from engines.model_file import is_quantized, load_model, sha256_of, spec_of
-from engines.spec import TensorSpec
+from engines.spec import TensorSpec, printable
 from export.foreign_inputs import (
     Size,
     declared,
@@ -68,7 +68,7 @@ class ForeignNet:
     @property
     def name(self) -> str:
         """The file's name without its suffix; bytes in it that are no text become '?'."""
-        return self.path.stem.encode(errors="replace").decode()
+        return printable(self.path.stem.encode(errors="replace").decode())
 
     def run(self, blob: Float, *, sizes: tuple[int, int] | None = None) -> dict[str, Array]:
         """Run the net as its author made it, in ONNX Runtime at f32; ``blob`` (1, 3, H, W).

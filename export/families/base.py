@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from engines.errors import ExportError, SettingsError
-from engines.spec import DetectionHead, InputSpec, MaskHead, Resize, TensorSpec
+from engines.spec import DetectionHead, InputSpec, MaskHead, Resize, TensorSpec, printable
 from export.coco_names import COCO_NAMES
 from export.foreign import Float, ForeignNet, Outputs
 
@@ -176,8 +176,7 @@ def class_names(net: ForeignNet, hints: Hints, channels: int | None) -> tuple[tu
             f"{net.path}: {origin} has {len(names)} class names, but the graph has {channels} "
             "class channels. Give the names that belong to this net: --names FILE."
         )
-    # They end up on terminals and pages, where some characters are commands.
-    return tuple("".join(c if c.isprintable() else " " for c in n) for n in names), origin
+    return tuple(map(printable, names)), origin
 
 
 def _as_names(net: ForeignNet, found: object) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import re
 import numpy as np
 
 from engines.errors import ExportError
-from engines.spec import DetectionHead
+from engines.spec import DetectionHead, printable
 from export.families.base import (
     Family,
     Hints,
@@ -125,7 +125,7 @@ def refuse_what_the_metadata_excludes(net: ForeignNet) -> None:
 def notice(net: ForeignNet) -> str:
     """Origin and licence as the metadata has them."""
     parts = (net.metadata.get("description"), net.metadata.get("license"))
-    return "; ".join(" ".join(p.split()) for p in parts if p)
+    return printable("; ".join(" ".join(p.split()) for p in parts if p))
 
 
 def doubt(plan: Plan, outputs: Outputs) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -99,3 +100,30 @@ def test_a_mask_has_as_many_classes_as_a_byte_can_number(count: int, fits: bool)
     else:
         with pytest.raises(ModelError, match=f"a mask of {count} classes, wanted 1 to 256"):
             spec.check(origin="x.onnx")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "red\x1b[31m"},
+        {"notice": "MIT\nforged"},
+        {"input": InputSpec("image\r", 64, 96)},
+        {"outputs": (TensorSpec("m\x9b", (1, 16, 24), "uint8"),)},
+        {"masks": (MaskHead("street", "m", ("car", "\x1b]0;title\x07")),)},
+        {"masks": (MaskHead("\u202estreet", "m", ("car",)),)},
+    ],
+)
+def test_a_name_that_would_command_a_terminal_is_refused(change: dict[str, Any]) -> None:
+    tensors = (TensorSpec("m", (1, 16, 24), "uint8"),)
+    mask = MaskHead("straße", "m", ("car", "自転車"))
+    sound = ModelSpec("a model", InputSpec("image", 64, 96), tensors, masks=(mask,))
+    sound.check(origin="x.onnx")
+    with pytest.raises(ModelError, match="cannot be printed") as caught:
+        replace(sound, **change).check(origin="x.onnx")
+    assert str(caught.value).isprintable()
+
+
+def test_a_box_class_that_would_command_a_terminal_is_refused() -> None:
+    head, shapes = HEADS["yolov5"]
+    with pytest.raises(ModelError, match="cannot be printed"):
+        spec(replace(head, classes=("\x1b[2J",)), shapes).check(origin="x.onnx")
