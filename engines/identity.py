@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from engines.errors import EngineMismatch, ModelError
-from engines.model_file import sha256_of
+from engines.model_file import model_sha256, sha256_of
 from engines.spec import ModelSpec
 
 BUILT = Path(__file__).resolve().parent / "built"
@@ -63,8 +63,9 @@ class Identity:
     """What a plan is: its own hash, its origin, its device and how it was built.
 
     ``onnx_sha256`` is of the file that the user has, ``fp16_sha256`` of the one that the plan was
-    built from (the same where that is the user's), ``onnx_name`` the user's file without its
-    folder. ``recipe`` says the precision: 'fp16' or 'fp16 mixed, fp32: a node, another'.
+    built from (the same where that is the user's), both with weights beside them; ``onnx_name`` the
+    user's file without its folder. ``recipe`` says the precision: 'fp16' or 'fp16 mixed, fp32: a
+    node, another'.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -110,6 +111,8 @@ def read_sidecar(engine: Path) -> Sidecar:
     path = sidecar_path(engine)
     again = "Build the engine again: edge-export build MODEL.onnx"
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # /dev/zero would never end
+            raise EngineMismatch(f"{path}: not a regular file. {again}")
         content = json.loads(path.read_bytes())
     except FileNotFoundError as exc:
         raise EngineMismatch(
@@ -190,7 +193,7 @@ def built_path(folder: Path, onnx: Path) -> Path:
     Raises:
         ModelError: the ONNX file cannot be read.
     """
-    return folder / f"{onnx.stem}-{sha256_of(onnx)[:_HASH_CHARS]}.engine"
+    return folder / f"{onnx.stem}-{model_sha256(onnx)[:_HASH_CHARS]}.engine"
 
 
 def find_built(onnx: Path, folder: Path | None = None) -> Path | None:
@@ -230,7 +233,7 @@ def _differences(
             f"{identity.plan_sha256[:12]}…"
         )
     if onnx is not None:
-        digest = sha256_of(onnx)
+        digest = model_sha256(onnx)
         if digest not in (identity.onnx_sha256, identity.fp16_sha256):
             yield (
                 f"{onnx.name} has SHA-256 {digest[:12]}…, built from {identity.onnx_sha256[:12]}…"

@@ -141,16 +141,30 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex.
 
     Raises:
-        ModelError: the file cannot be read.
+        ModelError: the file cannot be read, or is a pipe or a device, which might never end.
     """
     digest = hashlib.sha256()
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ModelError(f"{path}: not a regular file. Check the path.")
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as exc:
         raise ModelError(f"{path}: cannot be read ({exc.strerror or exc}).") from exc
     return digest.hexdigest()
+
+
+def model_sha256(path: Path) -> str:
+    """SHA-256 of an ONNX file with its weights, in hex.
+
+    That of the file's bytes, unless some weights lie beside it: they change without it.
+
+    Raises:
+        ModelError: as ``load_model``.
+    """
+    own, *beside = (sha256_of(file) for file in (path, *weight_files(path)))
+    return hashlib.sha256(" ".join([own, *beside]).encode()).hexdigest() if beside else own
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:

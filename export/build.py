@@ -27,7 +27,7 @@ from engines.identity import (
     sidecar_path,
     sidecar_text,
 )
-from engines.model_file import is_quantized, load_model, no_spec, sha256_of, spec_of
+from engines.model_file import is_quantized, load_model, model_sha256, no_spec, sha256_of, spec_of
 from engines.spec import ModelSpec
 from export.build_gate import GATE, prove
 from export.build_place import building, publish, write_durably
@@ -203,8 +203,8 @@ def _identity(
     kept = _kept(load_model(source))
     return Identity(
         plan_sha256=sha256_of(made),
-        onnx_sha256=sha256_of(reference),
-        fp16_sha256=sha256_of(source),
+        onnx_sha256=model_sha256(reference),
+        fp16_sha256=model_sha256(source),
         device=device,
         options=options.identity(),
         recipe=f"fp16 mixed, fp32: {', '.join(kept)}" if kept else "fp16",

@@ -12,6 +12,7 @@ import psutil
 from engines.cuda.context import open_device
 from engines.errors import DeviceError, ExportError
 from engines.identity import Device
+from engines.model_file import weight_files
 from export.build_place import check_disk
 from export.trt_builder import BuildOptions, check_dla
 
@@ -33,7 +34,8 @@ def preflight(
         DeviceError: the device has not the memory, or cannot be had.
         EngineError: there is no CUDA here, or not the DLA core that is asked for.
     """
-    weights = model.stat().st_size // (1 if half else 2)  # in FP16
+    size = sum(file.stat().st_size for file in (model, *weight_files(model)))
+    weights = size // (1 if half else 2)  # in FP16
     check_disk(engine.parent, 3 * weights + SPARE_DISK)  # the FP16 file, the plan, and air
     free = psutil.virtual_memory().available
     needed = 4 * weights + HOST_MEMORY  # the file, the graph, the network, the plan

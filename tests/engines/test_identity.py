@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from engines.errors import EngineMismatch
 from engines.identity import (
@@ -28,7 +32,18 @@ from engines.identity import (
 from engines.spec import DetectionHead, InputSpec, ModelSpec, TensorSpec
 
 ORIN = Device("Orin", "8.7", 8, "linux-aarch64", "10.3.0", driver="540.4.0", l4t="36.4.0")
-PLAN, ONNX = b"a plan", b"an onnx"
+PLAN = b"a plan"
+
+
+def network(weight: float) -> ModelProto:
+    """A network of one weight and nothing else."""
+    values = numpy_helper.from_array(np.array([weight], np.float32), "w")
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    node = helper.make_node("Identity", ["w"], ["y"])
+    return helper.make_model(helper.make_graph([node], "g", [], [output], [values]))
+
+
+ONNX, HALF, TRAINED = (network(weight).SerializeToString() for weight in (1.0, 1.5, 2.0))
 
 
 def sha(data: bytes) -> str:
@@ -46,7 +61,7 @@ SIDECAR = Sidecar(
     Identity(
         plan_sha256=sha(PLAN),
         onnx_sha256=sha(ONNX),
-        fp16_sha256=sha(b"its fp16 form"),
+        fp16_sha256=sha(HALF),
         device=ORIN,
         options={"workspace_mb": 1024, "profiling_verbosity": "detailed"},
         recipe="fp16",
@@ -157,7 +172,7 @@ def test_an_engine_of_this_machine_and_file_passes_without_a_word(engine: Path) 
 
 def test_the_fp16_file_that_it_was_built_from_is_the_same_model(engine: Path) -> None:
     fp16 = engine.with_name("street_fp16.onnx")
-    fp16.write_bytes(b"its fp16 form")
+    fp16.write_bytes(HALF)
     assert check_identity(SIDECAR, engine, ORIN, onnx=fp16) == []
 
 
@@ -183,7 +198,7 @@ def test_each_difference_of_the_machine_is_refused(
 def test_all_differences_stand_in_one_message(engine: Path) -> None:
     engine.write_bytes(PLAN[:-1])
     onnx = engine.with_name("street.onnx")
-    onnx.write_bytes(b"trained again")
+    onnx.write_bytes(TRAINED)
     here = replace(ORIN, gpu="Thor", tensorrt="11.4.0", sm_count=20, driver="590.1")
     with pytest.raises(EngineMismatch) as caught:
         check_identity(
@@ -194,7 +209,7 @@ def test_all_differences_stand_in_one_message(engine: Path) -> None:
         "SM count is 20",
         "TensorRT is 11.4.0",
         "truncated or another one",
-        f"street.onnx has SHA-256 {sha(b'trained again')[:12]}…, built from {sha(ONNX)[:12]}…",
+        f"street.onnx has SHA-256 {sha(TRAINED)[:12]}…, built from {sha(ONNX)[:12]}…",
         "build option dla_core is to be 0, built with unset",
         "build option profiling_verbosity is to be unset, built with detailed",
         "build option workspace_mb is to be 512, built with 1024",
@@ -226,8 +241,35 @@ def test_an_engine_is_found_by_the_content_of_its_onnx_file(tmp_path: Path) -> N
     engine.write_bytes(PLAN)
     assert find_built(onnx, folder) == engine
     assert find_built(onnx.rename(tmp_path / "renamed.onnx"), folder) == engine
-    onnx.write_bytes(b"trained again")
+    onnx.write_bytes(TRAINED)
     assert find_built(onnx, folder) is None
+
+
+def test_weights_beside_the_onnx_file_are_part_of_its_content(tmp_path: Path) -> None:
+    def save(weight: float) -> Path:
+        path = tmp_path / "street.onnx"
+        (tmp_path / "street.data").unlink(missing_ok=True)  # onnx would add to it
+        onnx.save(network(weight), path, save_as_external_data=True, size_threshold=0,
+                  location="street.data")  # fmt: skip
+        return path
+
+    before = save(1.0)
+    alone, engine = before.read_bytes(), built_path(tmp_path, before)
+    engine.write_bytes(PLAN)
+    assert find_built(before, tmp_path) == engine
+    trained = save(2.0)
+    assert trained.read_bytes() == alone
+    assert find_built(trained, tmp_path) is None
+    identity = replace(SIDECAR.identity, onnx_sha256=sha(alone))
+    with pytest.raises(EngineMismatch, match=r"street\.onnx has SHA-256"):
+        check_identity(replace(SIDECAR, identity=identity), engine, ORIN, onnx=trained)
+
+
+def test_a_sidecar_that_never_ends_is_refused(engine: Path) -> None:
+    sidecar_path(engine).unlink()
+    os.mkfifo(sidecar_path(engine))
+    with pytest.raises(EngineMismatch, match="not a regular file"):
+        read_sidecar(engine)
 
 
 def test_no_folder_of_built_engines_is_none_built(tmp_path: Path) -> None:

@@ -222,3 +222,9 @@ def test_quantised_graphs_are_told_from_others(tmp_path: Path) -> None:
     tiny_street(path, quantize=True)
     assert is_quantized(load_model(path))
     assert not is_quantized(plain())
+
+
+def test_a_pipe_is_no_file_to_hash(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "net.onnx")
+    with pytest.raises(ModelError, match="not a regular file"):
+        sha256_of(tmp_path / "net.onnx")

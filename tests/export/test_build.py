@@ -9,10 +9,11 @@ import shutil
 import signal
 from pathlib import Path
 
+import onnx
 import pytest
 
 from edge.settings import SHIPPED_MODEL
-from engines.model_file import save_model, sha256_of
+from engines.model_file import model_sha256, save_model, sha256_of
 from export.fp16 import convert_file
 from tests.cuda_host.build import HostCuda
 from tests.export.building import BUILDING, DEADLINE_S, Workshop, sidecar, until
@@ -354,6 +355,24 @@ def test_a_host_without_memory_is_refused_before_the_build(workshop: Workshop) -
     done = workshop.run(*BUILD, before=before)
     assert done.returncode == 4
     assert "105 MB of memory are free, a build of tiny.onnx needs about 537 MB" in done.stderr
+
+
+def test_weights_beside_the_file_count_for_memory_and_for_what_an_engine_is_of(
+    workshop: Workshop,
+) -> None:
+    tiny = workshop.folder / "tiny.onnx"
+    onnx.save(onnx.load(tiny), tiny, save_as_external_data=True, size_threshold=0,
+              location="tiny.data")  # fmt: skip
+    done = workshop.run(*BUILD)
+    assert done.returncode == 0, done.stderr
+    (engine,) = workshop.built.glob("*.engine")
+    assert sidecar(engine)["identity"]["onnx_sha256"] == model_sha256(tiny) != sha256_of(tiny)
+    with (workshop.folder / "tiny.data").open("ab") as file:
+        file.truncate(1 << 40)  # sparse: takes no room
+    hashed = "from engines import identity; identity.model_sha256 = lambda path: '0' * 64"
+    large = workshop.run(*BUILD, before=hashed)
+    assert large.returncode == 4
+    assert "a build needs about 16493" in large.stderr
 
 
 def test_a_device_without_memory_is_refused_and_what_is_advised_works(workshop: Workshop) -> None:
