@@ -172,3 +172,13 @@ def test_room_on_the_disk_is_asked_for_before(tmp_path: Path) -> None:
         check_disk(tmp_path, 1 << 60)
     with pytest.raises(ExportError, match="No such file"):
         check_disk(tmp_path / "none", 1)
+
+
+@pytest.mark.parametrize("taken", ["a.engine", "a.engine.json"])
+def test_a_folder_in_the_place_of_a_file_is_told_before_anything_is_built(
+    tmp_path: Path, taken: str
+) -> None:
+    (tmp_path / taken).mkdir()
+    with pytest.raises(ExportError, match="is a folder"), building(tmp_path / "a.engine"):
+        raise AssertionError("it began to build")
+    assert os.listdir(tmp_path) == [taken]
