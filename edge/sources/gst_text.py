@@ -14,6 +14,7 @@ from engines.errors import SettingsError
 
 _CSI = re.compile(r"csi:(?P<id>\d+)(?::(?P<w>\d+)x(?P<h>\d+)@(?P<fps>\d+(?:\.\d+)?))?")
 _OWN_SINK = re.compile(r"!\s*appsink\b[^!]*$")
+_LINE_END = re.compile(r"\s*[\r\n]\s*")
 
 TO_BGRX = "nvvidconv ! video/x-raw,format=BGRx"
 """From NVMM memory to the system's; nvvidconv has no BGR, so the CPU drops the fourth byte."""
@@ -83,7 +84,8 @@ def parse_gst(text: str) -> PipelineText:
     Raises:
         SettingsError: there is no pipeline in it.
     """
-    pipeline = " ".join(text.removeprefix("gst:").split())
+    # Over several lines in a settings file; spaces may belong to a quoted file's name.
+    pipeline = _LINE_END.sub(" ", text.removeprefix("gst:")).strip()
     pipeline = _OWN_SINK.sub("", pipeline).rstrip("! ")
     if not pipeline:
         raise SettingsError(

@@ -11,7 +11,8 @@ from urllib.parse import unquote
 HIDDEN = "***"
 """What stands where a secret was."""
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)")
+# Begun only where a word begins: from every letter of it a long word would take minutes.
+_SCHEME = re.compile(r"((?<![A-Za-z])[A-Za-z][A-Za-z0-9+.-]*://)")
 _AUTHORITY = re.compile(r"[^/?#]*")
 # A host name or a bracketed IPv6 address, a port, and the punctuation of a sentence around it.
 _PLAIN_HOST = re.compile(r"""(\[[^\]@]*\]|[^:@\[\]]*)(:\d+)?['"`,.;)\]>}]*""")
@@ -21,8 +22,9 @@ _PARAMETER = re.compile(r"(?<=[?&;#/])([^=?&;#/\s]+)=([^;&#\s]*)((?:;[^&#\s]*)?)
 
 # In a pipeline of GStreamer: rtspsrc user-pw=… proxy-pw="…", and the like.
 _PIPELINE = re.compile(r"(?<![\w-])gst:")
+# Without quotes a value goes on to the next space, over "!" too, as GStreamer reads it.
 _PROPERTY = re.compile(
-    r"""(?<![\w-])([A-Za-z][\w-]*)\s*=\s*("(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|[^\s!]+)"""
+    r"""(?<![\w-])([A-Za-z][\w-]*)\s*=\s*("(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|(?:\\.|\S)+)"""
 )
 
 _SECRET_PARTS = ("token", "key", "pass", "pwd", "sig", "secret", "auth", "cred", "session", "jwt")
@@ -58,13 +60,14 @@ def redact(text: str) -> str:
 def secret_properties(pipeline: str) -> list[str]:
     """The values in a pipeline that ``redact`` would hide, without their quotes.
 
-    Of a URL that is user and password, as GStreamer repeats them one by one.
+    Each as it is written and as it is meant: GStreamer repeats both. Of a URL they are user and
+    password, which it repeats one by one.
     """
-    found = [
-        re.sub(r"\\(.)", r"\1", match.group(2).strip("\"'"))
-        for match in _PROPERTY.finditer(pipeline)
-        if _is_secret_property(match)
-    ]
+    found = []
+    for match in _PROPERTY.finditer(pipeline):
+        if _is_secret_property(match):
+            written = match.group(2).strip("\"'")
+            found += [written, re.sub(r"\\(.)", r"\1", written)]
     for login in re.findall(r"://([^\s\"']*)@", pipeline):
         found += [part for word in login.split(":", 1) for part in (word, unquote(word))]
     return list(dict.fromkeys(value for value in found if value))

@@ -50,6 +50,11 @@ def test_an_appsink_that_other_programs_want_is_left_out(text: str, pipeline: st
     assert parse_gst(text).pipeline == pipeline
 
 
+def test_lines_become_one_and_a_quoted_name_keeps_its_spaces() -> None:
+    meant = parse_gst('gst:\n  filesrc location="a  b.avi"\r\n\t! avidemux !\n\n jpegdec\n')
+    assert meant.pipeline == 'filesrc location="a  b.avi" ! avidemux ! jpegdec'
+
+
 @pytest.mark.parametrize("text", ["gst:", "gst:  ", "gst: ! appsink"])
 def test_a_text_without_a_pipeline_is_a_settings_error(text: str) -> None:
     with pytest.raises(SettingsError, match="no pipeline in it"):
@@ -69,6 +74,8 @@ def test_a_text_without_a_pipeline_is_a_settings_error(text: str) -> None:
         ),
         ("gst:srtsrc passphrase='S3C\\' R3T' ! x", "gst:srtsrc passphrase=*** ! x"),
         ("gst:souphttpsrc proxy-pw = S3CR3T ! x", "gst:souphttpsrc proxy-pw=*** ! x"),
+        ("gst:rtspsrc user-pw=S3C!R3T ! x", "gst:rtspsrc user-pw=*** ! x"),
+        ("gst:rtspsrc user-pw=S3C\\ R3T ! x", "gst:rtspsrc user-pw=*** ! x"),
         ("gst:souphttpsrc cookies=S3CR3T ! x", "gst:souphttpsrc cookies=*** ! x"),
         (
             "source gst:a user-pw=S3CR3T ! b: it failed",
@@ -90,6 +97,11 @@ def test_what_gstreamer_says_is_cleared_of_the_pipelines_secrets() -> None:
     meant = parse_gst('gst:rtspsrc location=rtsp://ann:p%40ss@cam/1 proxy-pw="S3C R3T" ! decodebin')
     said = meant.hide("login ann with p@ss (p%40ss) by S3C R3T at rtsp://ann:p%40ss@cam/1 refused")
     assert said == "login *** with *** (***) by *** at rtsp://***@cam/1 refused"
+
+
+def test_a_secret_is_hidden_as_it_was_written_and_as_it_was_meant() -> None:
+    meant = parse_gst(r'gst:rtspsrc user-pw="S3C\"R3T" ! decodebin')
+    assert meant.hide(r'no S3C"R3T in "user-pw="S3C\"R3T""') == 'no *** in "user-pw="***""'
 
 
 def test_every_preset_is_a_source_of_its_kind() -> None:
