@@ -27,6 +27,10 @@ _PACKAGES = (
 """Elements and what brings them, for those that pipelines of cameras and files use."""
 
 
+_LONGEST_NAME = 64
+"""No element or property has a longer name, and comparing takes minutes for a whole page."""
+
+
 def without_argus(text: str) -> SourceError:
     """A CSI camera was asked for where no Jetson is."""
     return SourceError(
@@ -93,7 +97,7 @@ def advice(gst: Any, error: Any, detail: str | None) -> str:
 
 
 def _nearest(name: str, names: list[str]) -> str:
-    close = get_close_matches(name, names, n=1)
+    close = get_close_matches(name[:_LONGEST_NAME], names, n=1)
     return f", did you mean {close[0]}?" if close else ""
 
 

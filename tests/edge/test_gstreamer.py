@@ -254,6 +254,13 @@ def test_a_pipeline_that_cannot_run_is_refused_in_words(
         opened(pipeline)
 
 
+def test_a_pipeline_of_one_endless_word_is_refused_in_time() -> None:
+    started = time.monotonic()
+    with pytest.raises(SourceError, match="GStreamer has no element 'xx"):
+        opened("x" * 200_000)
+    assert time.monotonic() - started < SLACK_S
+
+
 def test_a_csi_camera_without_a_jetson_is_refused_with_the_next_step() -> None:
     if needs_gst().Gst.ElementFactory.find("nvarguscamerasrc") is not None:
         pytest.skip("this is a Jetson")
