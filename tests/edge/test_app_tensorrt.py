@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edge.settings import SHIPPED_MODEL
 from tests.cuda_host.build import HostCuda
@@ -43,12 +44,13 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def boxes(line: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def boxes(line: dict[str, Any]) -> NDArray[np.float64]:
     """(N, 6): corners, score, class number, by class and place."""
     names = ["car", "pedestrian", "bicyclist", "sign"]
     found = [[*d["xyxy"], d["score"], names.index(d["class"])] for d in line["detections"]]
     rows = np.array(found, np.float64).reshape(-1, 6)
-    return rows[np.lexsort(rows.T)]
+    ordered: NDArray[np.float64] = rows[np.lexsort(rows.T)]
+    return ordered
 
 
 def settings(folder: Path, letterbox: str) -> Path:
@@ -85,16 +87,11 @@ def test_on_the_highway_an_engine_finds_the_boxes_of_the_onnx_run(
         assert close(boxes(near), boxes(wanted)), (near, wanted)
 
 
-def close(
-    got: np.ndarray[Any, np.dtype[np.float64]], wanted: np.ndarray[Any, np.dtype[np.float64]]
-) -> bool:
+def close(got: NDArray[np.float64], wanted: NDArray[np.float64]) -> bool:
     """Whether every box of a sure score has its like: the device rounds pixels by up to 1 level."""
-    return all(
-        any(row[5] == b[5] and np.abs(row[:4] - b[:4]).max() < 8 for b in other)
-        for rows, other in ((got, wanted), (wanted, got))
-        for row in rows
-        if row[4] > 0.4
-    )
+    apart = np.abs(got[:, None, :4] - wanted[None, :, :4]).max(-1)  # (n, m)
+    like = (apart < 8) & (got[:, None, 5] == wanted[None, :, 5])
+    return bool(like.any(1)[got[:, 4] > 0.4].all() and like.any(0)[wanted[:, 4] > 0.4].all())
 
 
 def film(path: Path, sizes: Sequence[tuple[int, int]]) -> Path:

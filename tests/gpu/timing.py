@@ -92,7 +92,8 @@ class Clock:
 def sampled(size: int, made: int) -> NDArray[np.int64]:
     """The rows or columns of ``size`` that a resize to ``made`` looks at."""
     at = np.floor((np.arange(made) + 0.5) * size / made - 0.5).astype(np.int64)
-    return np.unique(np.clip(np.concatenate([at, at + 1]), 0, size - 1))
+    seen: NDArray[np.int64] = np.unique(np.clip(np.concatenate([at, at + 1]), 0, size - 1))
+    return seen
 
 
 def floor_bytes(box: Letterbox) -> int:
