@@ -62,12 +62,13 @@ hooks: $(VENV)/.test
 fatbin: $(VENV)/.run
 	$(BIN)/python -m engines.cuda.compiler
 
-# JetPack's own Python, whatever PYTHON says: its TensorRT is for no other.
+# JetPack's own Python, whatever PYTHON says: its TensorRT is for no other. With -B, root's leaves no
+# __pycache__ in the checkout.
 install-jetson:
-	@/usr/bin/python3 systemd/install_jetson.py $(ARGS)
+	@/usr/bin/python3 -B systemd/install_jetson.py $(ARGS)
 
 rollback-jetson:
-	@/usr/bin/python3 systemd/install_jetson.py --rollback $(ARGS)
+	@/usr/bin/python3 -B systemd/install_jetson.py --rollback $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis outrider.egg-info

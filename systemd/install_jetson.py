@@ -190,7 +190,8 @@ def roll_back(base: Path) -> str:
         Refused: there is none.
     """
     was, name = _target(base / "current"), _target(base / "previous")
-    if not name or not (base / name / MARKER).is_file():
+    # An installation that was cut off between the two links leaves both at the old version.
+    if name in ("", was) or not (base / name / MARKER).is_file():
         raise Refused(f"{base} has no earlier version to go back to (current is {was or 'none'})")
     if not os.access(base, os.W_OK, effective_ids=True):
         raise Refused(f"{base} cannot be written by this user; sudo make rollback-jetson")
@@ -222,7 +223,7 @@ def _copy_source(target: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0 done, 1 refused or failed."""
+    """Returns the exit code: 0 done, 1 refused or failed, 130 interrupted."""
     parser = argparse.ArgumentParser(description="Install Outrider on a Jetson, or roll back.")
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, and why")
     parser.add_argument("--rollback", action="store_true", help="make the previous version current")
@@ -253,18 +254,24 @@ def main(arguments: list[str] | None = None) -> int:
         if given.dry_run:
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # into head or less
             name = free_name(place.base, version)
+            link = shlex.join(["ln", "-sfn", name, str(place.base / "current")])
             for step in plan(name):
                 print(f"\n{step}")
-            print(f"\n# only now, in one step\nln -sfn {name} {place.base / 'current'}")
+            print(f"\n# only now, in one step\n{link}")
             return 0
         name = install(place, facts, plan, version)
-    except Refused as exc:
+    except (Refused, OSError) as exc:
         for line in str(exc).splitlines():
             print(f"install-jetson: {line}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        now = _target(place.base / "current") or "nothing"
+        print(f"install-jetson: interrupted; {now} is current", file=sys.stderr)
+        return 130
     print(f"\n{name} is current: {place.base}/current/venv/bin/edge; restart what runs")
     return 0
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else what a step runs would go on
     sys.exit(main())

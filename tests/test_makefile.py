@@ -76,7 +76,7 @@ def test_a_changed_constraint_file_installs_anew_and_nothing_else_does(fresh: Pa
 def test_a_jetson_is_installed_and_rolled_back_by_its_own_python(tmp_path: Path) -> None:
     for goal, words in {"install-jetson": "", "rollback-jetson": " --rollback"}.items():
         told = make("-n", goal, "ARGS=--dry-run", "PYTHON=python3.99").stdout
-        assert told == f"/usr/bin/python3 systemd/install_jetson.py{words} --dry-run\n"
+        assert told == f"/usr/bin/python3 -B systemd/install_jetson.py{words} --dry-run\n"
     run = make("rollback-jetson", f"ARGS=--root {tmp_path}")
     assert "has no earlier version" in run.stderr
 

@@ -244,6 +244,37 @@ def test_a_step_that_fails_leaves_the_old_version_current(
     assert standing(base) == {"current": "0.2.0", "previous": "0.1.0"}
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_installation_that_is_interrupted_ends_in_one_line_and_its_step_with_it(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    ORIN_NANO_6.write(tmp_path)
+    python = tmp_path / "usr/bin/python3.10"
+    python.write_text("#!/bin/sh\necho pid $$\nexec sleep 60\n")  # the second step never ends
+    python.chmod(0o755)
+    with subprocess.Popen(
+        [sys.executable, SCRIPT, "--root", tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        assert run.stdout
+        assert "asleep\n" in run.stdout
+        run.send_signal(number)
+        _, said = run.communicate(timeout=30)  # returns only when the step has let go of it too
+    assert (run.returncode, said) == (130, "install-jetson: interrupted; nothing is current\n")
+
+
+def test_a_file_in_the_place_of_the_folder_is_told_in_one_line(tmp_path: Path) -> None:
+    ORIN_NANO_6.write(tmp_path)
+    (tmp_path / "opt").mkdir()
+    (tmp_path / "opt/outrider").write_text("")
+    run = script("--root", tmp_path)
+    assert run.returncode == 1
+    (line,) = run.stderr.splitlines()
+    assert line.startswith("install-jetson: [Errno 17] File exists")
+
+
 INSTALL = """
 import sys
 from pathlib import Path
@@ -288,6 +319,15 @@ def test_there_is_nothing_to_roll_back_to_at_first(install: Install, tmp_path: P
     run = script("--rollback", "--root", tmp_path)
     assert (run.returncode, "current is 0.1.0)" in run.stderr) == (1, True)
     assert standing(tmp_path / "opt/outrider") == {"current": "0.1.0"}
+
+
+def test_an_upgrade_cut_off_between_its_two_links_leaves_nothing_to_roll_back_to(
+    install: Install, tmp_path: Path
+) -> None:
+    install("0.1.0")
+    (tmp_path / "opt/outrider/previous").symlink_to("0.1.0")  # and "current" was never moved
+    run = script("--rollback", "--root", tmp_path)
+    assert (run.returncode, "no earlier version" in run.stderr) == (1, True)
 
 
 @pytest.mark.heavy
