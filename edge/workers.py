@@ -7,6 +7,7 @@ and then closes the mailboxes, so the main thread hears of the failure before it
 from __future__ import annotations
 
 import logging
+import statistics
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +22,9 @@ from edge.types import Frame, Result
 from engines.errors import SourceError
 
 log = logging.getLogger(__name__)
+
+RECENT = 8
+"""Runs that the next one is expected to be like: a quarter of a second of a usual camera."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,10 @@ class Shared:
         self.stop = threading.Event()
         self.go = threading.Event()
         self.source_error: SourceError | None = None
+
+    def pause(self, ns: float) -> None:
+        """Let time pass, until the stop at the latest."""
+        self.stop.wait(ns / 1e9)
 
     def close(self) -> None:
         """Wake every blocked call for good; the frame that lay in the inbox is accounted for."""
@@ -179,6 +187,10 @@ class InferWorker:
         self._max_age_ns = None if max_age_ms is None else max_age_ms * 1e6
         self._last_number = -1
         self._stage = "model"
+        self._prepare_ns: deque[int] = deque(maxlen=RECENT)
+        self._run_ns: deque[int] = deque(maxlen=RECENT)
+        self._free_ns = 0
+        """When the engine was done with the last frame."""
 
     def run(self) -> None:
         """Body of the infer thread."""
@@ -196,12 +208,19 @@ class InferWorker:
             shared.outbox.post(Drained(shared.source_error))
 
     def _infer(self, network: Network) -> None:
-        """Keep every slot busy: frame n+1 is prepared and submitted while n runs."""
+        """Keep every slot busy: frame n+1 is prepared and submitted while n runs.
+
+        A device takes one frame after another, so there the newest frame of a live source is taken
+        as n is about to end: earlier it would only wait and age.
+        """
         running: deque[_Running] = deque()
-        slot = 0
+        slot, late = 0, self._shared.inbox.newest_wins and network.gpu_ns is not None
+        at_once = min(network.slots, 2) if late else network.slots
         try:
             while True:
-                while len(running) < network.slots:
+                while len(running) < at_once:
+                    if late and running and not self._hold_back(running[-1]):
+                        break
                     # Never wait for a frame while the result of another can be fetched.
                     captured = self._next_frame(block=not running)
                     if captured is None:
@@ -214,6 +233,19 @@ class InferWorker:
         finally:
             for left in running:
                 self._shared.ledger.settle(left.frame.id, "discarded_at_stop")
+
+    def _hold_back(self, running: _Running) -> bool:
+        """Wait until there is just the time to prepare a frame before ``running`` is done.
+
+        By the shortest run of late, so that no result waits that is there. False before the first.
+        """
+        if not self._run_ns:
+            return False
+        takes_ns = min(self._run_ns) - statistics.median(self._prepare_ns)
+        left_ns = max(running.submitted_ns, self._free_ns) + takes_ns - self._shared.clock()
+        if left_ns > 0:
+            self._shared.pause(left_ns)
+        return True
 
     def _next_frame(self, *, block: bool) -> Captured | None:
         """The newest frame that is young enough, taken when its result has a place to go."""
@@ -242,6 +274,7 @@ class InferWorker:
         except BaseException:
             self._shared.ledger.settle(frame.id, "failed")
             raise
+        self._prepare_ns.append(clock() - t_start)
         stage_ns = {"capture": captured.capture_ns, "letterbox": t_ready - t_start}
         return _Running(frame, captured.number, slot, stage_ns, t_ready)
 
@@ -258,6 +291,8 @@ class InferWorker:
         except BaseException:
             self._shared.ledger.settle(frame.id, "failed")
             raise
+        self._run_ns.append(t_inferred - max(running.submitted_ns, self._free_ns))
+        self._free_ns = t_inferred
         stage_ns["infer"] = t_inferred - running.submitted_ns
         stage_ns["decode"] = t_decoded - t_inferred
         if network.gpu_ns is not None:

@@ -126,6 +126,7 @@ class Script:
     sinks: Sequence[ScriptedSink] = field(default_factory=lambda: [ScriptedSink()])
     overlay: ScriptedOverlay = field(default_factory=ScriptedOverlay)
     slots: int = 1
+    on_device: bool = False
     policy: Literal["auto", "drop", "wait"] = "auto"
     max_age_ms: float | None = None
     frames: int | None = None
@@ -142,7 +143,9 @@ class Script:
         def open_network() -> Network:
             opening("network")
             p = self.perception
-            return Network(p, self.slots, "scripted", "f32", p.close)
+            times: dict[str, int] | None = {} if self.on_device else None
+            gpu_ns = None if times is None else lambda slot: times
+            return Network(p, self.slots, "scripted", "f32", p.close, gpu_ns)
 
         def open_source(stop: threading.Event) -> ScriptedSource:
             opening("source")

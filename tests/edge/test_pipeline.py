@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -15,6 +17,7 @@ from edge.parts import Ending
 from edge.pipeline import Pipeline
 from edge.slot import Slot
 from edge.types import Frame, Result
+from edge.workers import Shared
 from engines.errors import SourceError
 from tests.edge.scripted import (
     Script,
@@ -382,6 +385,91 @@ def test_at_twice_the_pace_that_can_be_inferred_frames_stay_young_and_do_not_gro
     # 1 ms to prepare, 20 to infer, and the newest frame is at most one period old when taken.
     assert max(ages) <= 1 + 20 + 10
     assert sum(ages[-500:]) <= sum(ages[:500]) + 500
+
+
+def test_a_device_gets_its_next_frame_as_it_needs_it_and_no_earlier(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timeline, ends, unwritten = Timeline(3_000, period_ns=7 * MS), deque([0]), [0]
+    written, takes_ms = threading.Semaphore(0), itertools.cycle((8, 8, 4))
+
+    def advance(ns: float) -> None:
+        while unwritten[0]:  # what was decoded is rendered at its own time
+            assert written.acquire(timeout=10)
+            unwritten[0] -= 1
+        timeline.advance(round(ns))
+
+    def submit() -> None:  # the device runs one after another
+        ends.append(max(timeline.now_ns, ends[-1]) + 20 * MS)
+
+    def wait() -> None:
+        ends.popleft()
+        advance(max(0, ends[0] - timeline.now_ns))
+
+    def decode() -> None:
+        unwritten[0] += 1
+
+    def write(result: Result) -> bool:
+        written.release()
+        return True
+
+    def prepare() -> None:
+        advance(next(takes_ms) * MS)
+
+    monkeypatch.setattr(Shared, "pause", lambda shared, ns: advance(ns))
+    perception = ScriptedPerception(
+        {"prepare": prepare, "submit": submit, "wait": wait, "decode": decode}
+    )
+    sink = ScriptedSink(on_write=write)
+    source = ScriptedSource(timeline.camera(), live=True)
+    script = Script(source, perception, sinks=[sink], slots=2, on_device=True, clock=timeline.clock)
+    ending, _ = run(script)
+    assert ending.error is None
+    # At most a period old when taken, 8 ms to prepare, 20 to run: as young as with one slot ...
+    assert max(sink.ages_ms[:-1]) <= 7 + 8 + 20  # nothing newer follows the last one
+    assert len(sink.ages_ms) >= 3_000 * 7 / 20 - 4  # ... and the device never waits
+
+
+@pytest.mark.parametrize(("live", "on_device"), [(True, False), (False, True)])
+def test_files_and_slots_that_share_a_cpu_hold_nothing_back(
+    live: bool, on_device: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, pauses = [0], list[float]()
+
+    def wait() -> None:
+        now[0] += 20 * MS
+
+    monkeypatch.setattr(Shared, "pause", lambda shared, ns: pauses.append(ns))
+    script = Script(
+        ScriptedSource(endless(), live=live), ScriptedPerception({"wait": wait}), frames=9,
+        slots=2, on_device=on_device, clock=lambda: now[0],
+    )  # fmt: skip
+    run(script)
+    assert pauses == []
+
+
+def test_a_stop_does_not_wait_for_the_frame_that_is_held_back() -> None:
+    now, second = [0], threading.Event()
+
+    def wait() -> None:
+        now[0] += 3_600_000 * MS
+
+    submits = iter(range(100))
+    perception = ScriptedPerception(
+        {"wait": wait, "submit": lambda: second.set() if next(submits) == 1 else None}
+    )
+
+    def write(result: Result) -> bool:
+        passed(second)
+        return False  # ends the run
+
+    sink = ScriptedSink(on_write=write)
+    script = Script(
+        ScriptedSource(endless(), live=True), perception, sinks=[sink], slots=2,
+        on_device=True, clock=lambda: now[0],
+    )  # fmt: skip
+    ending, _ = run(script)
+    assert (ending.error, ending.abandoned, len(sink.ids)) == (None, (), 1)
 
 
 # ---- errors
