@@ -250,7 +250,9 @@ def test_an_installation_that_is_interrupted_ends_in_one_line_and_its_step_with_
 ) -> None:
     ORIN_NANO_6.write(tmp_path)
     python = tmp_path / "usr/bin/python3.10"
-    python.write_text("#!/bin/sh\necho pid $$\nexec sleep 60\n")  # the second step never ends
+    # The second step never ends, and says so only when the installer waits for it.
+    waits = 'until grep -q ") S " /proc/$PPID/stat; do :; done'
+    python.write_text(f"#!/bin/sh\n{waits}\necho asleep\nexec sleep 60\n")
     python.chmod(0o755)
     with subprocess.Popen(
         [sys.executable, SCRIPT, "--root", tmp_path],
