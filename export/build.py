@@ -27,8 +27,7 @@ from engines.identity import (
     sidecar_path,
     sidecar_text,
 )
-from engines.model_file import is_quantized, load_model, model_sha256, no_spec, sha256_of, spec_of
-from engines.spec import ModelSpec
+from engines.model_file import is_quantized, load_model, model_sha256, read_spec, sha256_of
 from export.build_gate import GATE, prove
 from export.build_place import building, publish, write_durably
 from export.build_preflight import preflight
@@ -82,7 +81,7 @@ def build_file(
     device = preflight(version, model, engine, request.options, half=half)
     say(f"device       {device.gpu}, compute capability {device.compute_capability}, "
         f"{device.sm_count} SMs, TensorRT {device.tensorrt}")  # fmt: skip
-    made_from = _spec(model).source_sha256
+    made_from = read_spec(model).source_sha256
     if half and made_from not in ("", sha256_of(reference)):
         say(f"note         {model.name} says it was made from another file than {reference.name}")
     release = _nearest_release(version)
@@ -102,7 +101,7 @@ def build_file(
         made = folder / engine.name
         write_durably(made, plan)
         identity = _identity(made, model, reference, source, device, request.options)
-        sidecar = Sidecar(_spec(source), identity, proof={})
+        sidecar = Sidecar(read_spec(source), identity, proof={})
         write_durably(sidecar_path(made), sidecar_text(sidecar).encode())
         proof = prove(
             reference, made, engine, frames=request.frames, limits=request.limits, say=say
@@ -122,9 +121,7 @@ def _reference(model: Path, request: Request) -> tuple[Path, bool]:
             ".pt": f"Export the checkpoint first: edge-export onnx {model}",
         }.get(model.suffix, "Export the model as NAME.onnx.")
         raise SettingsError(f"{model}: wanted an ONNX file, got '{model.suffix}'. {step}")
-    loaded = load_model(model)
-    if spec_of(loaded, origin=str(model)) is None:
-        raise no_spec(model)
+    loaded, spec = load_model(model), read_spec(model)
     if not uses_float16(loaded):
         if request.reference is not None:
             raise SettingsError(
@@ -143,6 +140,12 @@ def _reference(model: Path, request: Request) -> tuple[Path, bool]:
     against = load_model(reference)
     if uses_float16(against) or is_quantized(against):
         raise SettingsError(f"--reference {reference}: is no FP32 file itself.")
+    other = read_spec(reference)
+    if (other.input, other.outputs) != (spec.input, spec.outputs):  # the gate would say so, later
+        raise SettingsError(
+            f"--reference {reference}: has another input or other outputs than {model}. Name the "
+            "file that it was made from."
+        )
     return reference, True
 
 
@@ -189,12 +192,6 @@ def _timings(device: Device, say: Say) -> Path | None:
     except ModelError:
         say("note         no cache folder here (XDG_CACHE_HOME, HOME): timings are not kept")
         return None
-
-
-def _spec(source: Path) -> ModelSpec:
-    spec = spec_of(load_model(source), origin=str(source))
-    assert spec is not None  # so it was converted, or looked at before
-    return spec
 
 
 def _identity(

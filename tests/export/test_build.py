@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -18,7 +19,7 @@ from export.fp16 import convert_file
 from tests.cuda_host.build import HostCuda
 from tests.export.building import BUILDING, DEADLINE_S, Workshop, sidecar, until
 from tests.export.planted import gain, pictures, plant
-from tests.tiny_models import tiny_street
+from tests.tiny_models import tiny_mask, tiny_street
 
 VERSIONS = ("10.3.0", "10.16.1.11", "11.4.0.106")
 
@@ -146,6 +147,33 @@ def test_an_fp16_file_is_proven_against_the_fp32_file_that_is_named(workshop: Wo
     assert identity["onnx_sha256"] == sha256_of(model)
     assert identity["fp16_sha256"] == sha256_of(made.target)
     assert workshop.left() == [engine.name, f"{engine.name}.json"]
+
+
+def without_spec(path: Path) -> None:
+    tiny_street(path)
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "says"),
+    [
+        (lambda path: tiny_street(path, height=96), 2, "has another input or other outputs than"),
+        (tiny_mask, 2, "has another input or other outputs than"),
+        (without_spec, 4, "a valid ONNX file without an Outrider spec"),
+    ],
+)
+def test_another_networks_reference_is_refused_before_anything_is_built(
+    workshop: Workshop, make: Callable[[Path], object], code: int, says: str
+) -> None:
+    model, other = workshop.folder / "tiny.onnx", workshop.folder / "other.onnx"
+    made = convert_file(model, frames=str(workshop.folder / "frames"), say=lambda line: None)
+    make(other)
+    done = workshop.run("build", made.target, "--reference", other, "--frames", "frames")
+    assert done.returncode == code, done.stderr
+    assert f"{other}: {says}" in done.stderr
+    assert "building" not in done.stderr
 
 
 def test_engines_agree_when_every_float16_tensor_is_rounded_to_half(workshop: Workshop) -> None:
