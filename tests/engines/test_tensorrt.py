@@ -32,6 +32,7 @@ COMPARE = """
 import logging, sys
 from pathlib import Path
 import numpy as np
+from pycuda import driver
 from engines import open_engine
 logging.basicConfig(level=logging.INFO)
 engine, reference = (open_engine(Path(p), engine=e) for p, e in zip(sys.argv[1:], ("auto", "onnxruntime")))
@@ -43,6 +44,7 @@ for _ in range(30):
     for slot in (0, 1):  # both are in flight before either is waited for
         engine.inputs(slot)[name][...] = images[slot]
         engine.submit(slot)
+        assert driver.Context.get_current() is None  # current for each piece of work, and no longer
     for slot in (1, 0):
         got = engine.wait(slot)
         reference.inputs(0)[name][...] = images[slot]
