@@ -114,6 +114,9 @@ def test_the_sidecar_holds_spec_identity_and_proof(workshop: Workshop) -> None:
     )
     assert held["spec"]["precision"] == "fp16"
     assert held["spec"]["outputs"][0]["name"] == "boxes_8"
+    told = b'"level": 1, "workspace": 67108864'  # by the double: what its builder was given
+    assert told in engine.read_bytes()
+    assert "against tiny.onnx in FP32" in done.stderr
     assert held["proof"]["limits"]["iou"] == 0.98
     assert held["proof"]["frames"] == 4
     for line in ("device       Orin", "graph        opset", "proof        ", "gate         ",
@@ -142,6 +145,7 @@ def test_an_fp16_file_is_proven_against_the_fp32_file_that_is_named(workshop: Wo
     assert "--reference FP32.onnx" in refused.stderr
     done = workshop.run("build", made.target, "--reference", model, "--frames", "frames")
     assert done.returncode == 0, done.stderr
+    assert "against tiny.onnx in FP32" in done.stderr
     engine = engine_of(workshop, made.target.name)
     identity = sidecar(engine)["identity"]
     assert identity["onnx_sha256"] == sha256_of(model)

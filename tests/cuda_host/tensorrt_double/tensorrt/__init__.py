@@ -73,14 +73,13 @@ class IBuilderConfig(_Strict):
     progress_monitor: Any = None
     profiling_verbosity = ProfilingVerbosity["LAYER_NAMES_ONLY"]
     builder_optimization_level, DLA_core, default_device_type = 3, -1, DeviceType["GPU"]
-    _cache: ITimingCache | None = None
+    _cache, _workspace, _fallback = None, 0, False
 
     def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
-        assert pool == MemoryPoolType["WORKSPACE"]
-        assert pool_size > 0
+        self._workspace = pool_size * (pool == MemoryPoolType["WORKSPACE"])
 
     def set_flag(self, flag: Any) -> None:
-        assert flag == BuilderFlag["GPU_FALLBACK"]
+        self._fallback = flag == BuilderFlag["GPU_FALLBACK"]
 
     def create_timing_cache(self, serialized_timing_cache: bytes) -> Any:
         fresh = _packed({**_here(), "layers": []}, b"")
@@ -148,8 +147,9 @@ class Builder(_Strict):
             return _none(logger, f"Could not {planted}")
         if config._cache is not None:
             config._cache._held[0]["layers"] = layers
-        core = config.DLA_core if config.default_device_type == DeviceType["DLA"] else -1
+        core = config.DLA_core if config.default_device_type and config._fallback else -1
         head = {**_here(), "fault": _FAULT, "told": int(config.profiling_verbosity), "dla": core}
+        head |= {"level": config.builder_optimization_level, "workspace": config._workspace}
         return _packed(head, network._model.SerializeToString())
 
 
