@@ -216,7 +216,7 @@ def _use_timings(
     if path is None:
         return None
     try:
-        data = path.read_bytes() if path.exists() else b""
+        data = path.read_bytes() if path.is_file() else b""
     except OSError as exc:
         say(f"note         {path}: cannot be read ({exc.strerror}); every kernel is timed anew")
         data = b""

@@ -626,10 +626,11 @@ def test_a_stop_in_any_stage_discards_what_is_in_flight(where: str, live: bool) 
 
 def test_a_signal_wakes_the_main_thread_that_waits_for_a_frame() -> None:
     asked, release = threading.Event(), threading.Event()
+    woken: list[bool] = []
 
     def read() -> None:
         asked.set()
-        release.wait(10)
+        woken.append(release.wait(10))
 
     pipeline = Script(ScriptedSource([], live=True, on_read=read)).pipeline()
     main = threading.main_thread().ident
@@ -652,3 +653,25 @@ def test_a_signal_wakes_the_main_thread_that_waits_for_a_frame() -> None:
         other.join()
         signal.signal(signal.SIGUSR1, before)
     assert (ending.reason, ending.error) == ("signal", None)
+    assert woken == [True]  # not by the end of its own patience
+
+
+def test_a_stop_whose_wake_up_is_lost_is_still_seen() -> None:
+    asked = threading.Event()
+    woken: list[bool] = []
+
+    def read() -> None:
+        asked.set()
+        woken.append(pipeline._shared.stop.wait(10))
+
+    def ask() -> None:
+        passed(asked)
+        # as a signal leaves it that is handled only once the main thread's wait has ended
+        pipeline._asked_to_stop = "signal"
+
+    pipeline = Script(ScriptedSource([], live=True, on_read=read)).pipeline()
+    other = threading.Thread(target=ask)
+    other.start()
+    ending = pipeline.run()
+    other.join()
+    assert (ending.reason, ending.error, woken) == ("signal", None, [True])
