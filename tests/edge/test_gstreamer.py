@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import socket
 import threading
 import time
@@ -94,6 +95,14 @@ def test_a_pipeline_over_a_file_waits_and_gives_every_picture_once(tmp_path: Pat
     assert [f.media_ns for f in frames] == [n * 40_000_000 for n in range(12)]
     assert {f.clock for f in frames} == {"read"}
     assert source.gaps == 0
+
+
+def test_a_pipeline_over_a_file_waits_for_no_clock() -> None:
+    started = time.monotonic()
+    source = opened("videotestsrc num-buffers=30 ! video/x-raw,width=64,height=48,framerate=1/1")
+    read(source, 30)
+    source.close()
+    assert time.monotonic() - started < 15  # of 29 s
 
 
 def test_a_pipeline_over_a_file_keeps_its_own_pace_under_drop() -> None:
@@ -283,6 +292,16 @@ def test_a_pipeline_that_gives_no_first_picture_is_given_up_at_the_deadline(live
     with pytest.raises(SourceError, match=r"no answer within 1 s \(open_timeout_s\)"):
         opened(f"videotestsrc is-live={live} ! valve drop=true", IMPATIENT)
     assert 1 <= time.monotonic() - started < 1 + SLACK_S
+
+
+def test_an_element_that_hangs_as_it_opens_is_given_up_at_the_deadline(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)  # to open one waits for who writes into it
+    started = time.monotonic()
+    with pytest.raises(SourceError, match=r"no answer within 1 s \(open_timeout_s\)"):
+        opened(f'filesrc location="{pipe}" ! jpegdec', IMPATIENT)
+    assert time.monotonic() - started < 1 + SLACK_S
+    os.close(os.open(pipe, os.O_RDWR))  # lets it go
 
 
 def test_a_stop_ends_an_opening_that_waits() -> None:
