@@ -198,6 +198,8 @@ cuGraphExecDestroy = cuGraphDestroy
 def test_captured_runs_give_the_same(jetson: Jetson, engine: Path, tmp_path: Path) -> None:
     (tmp_path / "cuda" / "bindings").mkdir(parents=True)
     (tmp_path / "cuda" / "bindings" / "driver.py").write_text(GRAPHS)
+    for folder in ("cuda", "cuda/bindings"):  # so that an installed cuda-python does not win
+        (tmp_path / folder / "__init__.py").touch()
     report = tmp_path / "report.json"
     path = f"{tmp_path}:{jetson.environment()['PYTHONPATH']}"
     run = jetson.run(
