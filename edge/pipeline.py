@@ -41,8 +41,6 @@ log = logging.getLogger(__name__)
 
 JOIN_DEADLINE_S = 1.0
 """How long the end waits for both threads: the process is to be gone 2 s after a stage raised."""
-WAKE_S = 0.25
-"""Longest wait of the main thread in one piece; four a second cost nothing that can be measured."""
 READOUT_NS = 250_000_000
 """The readout changes four times a second: digits that change every frame cannot be read."""
 
@@ -84,7 +82,7 @@ class Pipeline:
         try:
             self._infer.start()
             while self._reason is None:
-                message = self._next_message()
+                message = self._shared.outbox.take(self._seconds_left())
                 if self._asked_to_stop is not None:
                     self._reason = self._asked_to_stop
                 self._handle(message)
@@ -94,21 +92,12 @@ class Pipeline:
             abandoned = self._shut_down()
         return Ending(self._reason or "stopped", self._error, abandoned)
 
-    def _next_message(self) -> Message | None:
-        """What the other threads tell; None when the seconds are over or a stop was asked for.
-
-        A signal that comes just before Python begins to wait is handled only after that wait, so
-        it never waits for long.
-        """
-        while True:
-            left_s = self._seconds_left()
-            last = left_s is not None and left_s <= WAKE_S
-            message = self._shared.outbox.take(left_s if last else WAKE_S)
-            if message is not None or last or self._asked_to_stop is not None:
-                return message
-
     def request_stop(self, reason: str) -> None:
-        """Ask for an orderly end; safe in a signal handler and from any thread."""
+        """Ask for an orderly end, from any thread.
+
+        A signal handler may, too, but Python runs it on the main thread, perhaps only when that has
+        waited for its next message: who must be sure fetches signals on a thread of their own.
+        """
         self._asked_to_stop = self._asked_to_stop or reason
         self._shared.outbox.post(Wake())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import signal
 import threading
 import time
 from collections import deque
@@ -624,39 +623,7 @@ def test_a_stop_in_any_stage_discards_what_is_in_flight(where: str, live: bool) 
     assert sink.closed == 1
 
 
-def test_a_signal_wakes_the_main_thread_that_waits_for_a_frame() -> None:
-    asked, release = threading.Event(), threading.Event()
-    woken: list[bool] = []
-
-    def read() -> None:
-        asked.set()
-        woken.append(release.wait(10))
-
-    pipeline = Script(ScriptedSource([], live=True, on_read=read)).pipeline()
-    main = threading.main_thread().ident
-    assert main is not None
-
-    def interrupt() -> None:
-        passed(asked)
-        signal.pthread_kill(main, signal.SIGUSR1)
-
-    def on_signal(number: int, stack: object) -> None:
-        pipeline.request_stop("signal")
-        release.set()
-
-    before = signal.signal(signal.SIGUSR1, on_signal)
-    other = threading.Thread(target=interrupt)
-    other.start()
-    try:
-        ending = pipeline.run()
-    finally:
-        other.join()
-        signal.signal(signal.SIGUSR1, before)
-    assert (ending.reason, ending.error) == ("signal", None)
-    assert woken == [True]  # not by the end of its own patience
-
-
-def test_a_stop_whose_wake_up_is_lost_is_still_seen() -> None:
+def test_a_stop_wakes_the_main_thread_that_waits_for_a_frame() -> None:
     asked = threading.Event()
     woken: list[bool] = []
 
@@ -666,8 +633,7 @@ def test_a_stop_whose_wake_up_is_lost_is_still_seen() -> None:
 
     def ask() -> None:
         passed(asked)
-        # as a signal leaves it that is handled only once the main thread's wait has ended
-        pipeline._asked_to_stop = "signal"
+        pipeline.request_stop("signal")
 
     pipeline = Script(ScriptedSource([], live=True, on_read=read)).pipeline()
     other = threading.Thread(target=ask)
