@@ -62,7 +62,7 @@ def match_boxes(
     inside = _share_inside(found, truth) >= MATCH_IOU
     in_crowd = (inside & same & crowd[None]).any(axis=1)
     of_found[(of_found == MISSED) & in_crowd] = NOT_COUNTED
-    right = (of_found >= 0) & (truth_ids[of_found] == found_ids)
+    right = (of_found >= 0) & (truth_ids[of_found.clip(0)] == found_ids)
     return Matching(of_truth, of_found, in_crowd & (of_found >= 0) & ~right)
 
 

@@ -62,8 +62,8 @@ def evaluate_model(
     foreign ONNX file is adopted first, as 'edge run' does it.
 
     Raises:
-        ExportError: the data is missing or broken, the model knows none of its classes, or the log
-            cannot be written.
+        ExportError: the data is missing or broken or has no truth, the model knows none of its
+            classes, or the log cannot be written.
         ModelError: the file is refused.
         EngineError: the engine cannot run it.
         SettingsError: the engine or a name in ``renames`` is unknown.
@@ -77,6 +77,12 @@ def evaluate_model(
         path, labelled, renames=renames or {}, engine=engine, precision=precision, limit=limit,
         gallery=gallery, progress=progress,
     )  # fmt: skip
+    if report.miou is None and report.ap is None:
+        raise ExportError(
+            f"{report.source or labelled.name}: nothing to score: in {report.images} images got no "
+            "labelled pixel and no box of a class that the model knows. Check the labels, or take "
+            "more images."
+        )
     if labelled.split == "test":
         log_test(report, test_log)
     return report

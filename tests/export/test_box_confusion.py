@@ -75,6 +75,12 @@ def test_what_lies_in_a_crowd_of_its_class_is_not_counted_and_the_crowd_is_not_m
     assert confusion.matrix.tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 0]]
 
 
+def test_a_crowd_may_be_all_that_is_there() -> None:
+    matching = match([((0.0, 0.0, 100.0, 100.0), WALKER)], [(HERE, WALKER), (FAR, CAR)], [True])
+    assert matching.of_truth.tolist() == [NOT_COUNTED]
+    assert matching.of_found.tolist() == [NOT_COUNTED, MISSED]
+
+
 def test_a_box_on_another_class_in_a_crowd_of_its_own_is_shown_but_no_false_alarm() -> None:
     # A rider, who is an ignored walker too, as CamVid's protocol has it.
     rider = [(HERE, SIGN), (HERE, WALKER)]

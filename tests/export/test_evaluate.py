@@ -407,6 +407,22 @@ def test_a_folder_is_scored_by_its_own_classes(tmp_path: Path, make: Any) -> Non
     assert report.ap is None
 
 
+@pytest.mark.parametrize("make", [tiny_street, tiny_yolov8])
+def test_data_without_any_truth_are_no_scores(tmp_path: Path, make: Any) -> None:
+    model = tmp_path / "tiny.onnx"
+    make(model)
+    unlabelled = np.full((64, 96), 255, np.uint8)
+    if make is tiny_street:
+        root = make_folder(tmp_path / "drive", labels=[unlabelled, unlabelled])
+        data: Data = "folder"
+    else:
+        root = make_coco(tmp_path / "data", coco_dict([{"iscrowd": 1}]))
+        data = "coco-json"
+    renames = {"car": "auto"} if data == "coco-json" else {}
+    with pytest.raises(ExportError, match=rf"{root.name}: nothing to score: in 2 images"):
+        evaluate_model(model, data=data, root=root, renames=renames)
+
+
 def test_a_foreign_file_is_adopted_on_the_fly(tmp_path: Path) -> None:
     model = tmp_path / "foreign.onnx"
     onnx.save(ultralytics(), str(model))
