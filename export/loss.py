@@ -197,7 +197,8 @@ class StreetLoss:
         # at half resolution, as the exported mask is made
         mask = self._cross_entropy(upsample(logits), batch.labels[:, ::2, ::2])
         if self.terms.lovasz:
-            mask = mask + self.terms.lovasz * lovasz_softmax(logits, batch.labels[:, 1::4, 1::4])
+            few = lovasz_softmax(logits[:, :, ::2, ::2], batch.labels[:, 1::8, 1::8])
+            mask = mask + self.terms.lovasz * few
         if aux is not None:
             early = self._cross_entropy(upsample(aux.float()), batch.labels[:, 4::8, 4::8])
             mask = mask + self.terms.aux * early

@@ -33,7 +33,7 @@ ANCHORS: tuple[tuple[tuple[float, float], ...], ...] = (
 class Shape:
     """Widths and depths. ``mask_stride`` is the mask's resolution in the exported file: 4 or 2."""
 
-    stem: int = 24
+    stem: int = 32
     widths: tuple[int, int, int, int] = (48, 96, 192, 256)
     depths: tuple[int, int, int, int] = (1, 3, 5, 3)
     expand: int = 2
@@ -73,6 +73,14 @@ class Depthwise(nn.Conv2d):
 
     def __init__(self, c: int, k: int = 3, *, stride: int = 1, dilation: int = 1) -> None:
         super().__init__(c, c, k, stride, dilation * (k // 2), dilation, groups=c, bias=False)
+        self.uneven = stride > 1 or dilation > 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """In bfloat16 a CPU takes ten times as long back through strides and dilations."""
+        if self.uneven and self.training and x.device.type == "cpu":
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float()).to(x.dtype)
+        return super().forward(x)
 
 
 class Separable(nn.Sequential):

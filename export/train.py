@@ -142,6 +142,13 @@ def choose_device(name: str) -> torch.device:
     help="Frames of the synthetic street to render into the set.",
 )
 @click.option(
+    "--synthetic-share",
+    type=click.FloatRange(0),
+    default=0.25,
+    show_default=True,
+    help="Synthetic frames in an epoch, drawn anew for each, as a share of the photographs.",
+)
+@click.option(
     "--init",
     type=click.Path(path_type=Path),
     help="Checkpoint to start from; of other classes or another shape, what fits is kept.",

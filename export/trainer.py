@@ -92,8 +92,7 @@ class Trainer:
                 if chosen:
                     groups.append({"params": chosen, "weight_decay": decay})
                     self.rates.append(factor)
-        fused = True if self.device.type == "cuda" else None
-        self.optimiser = torch.optim.AdamW(groups, lr=recipe.lr, fused=fused)
+        self.optimiser = torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
         # the average follows weights and statistics; counters are copied
         mine, theirs = self.average.state_dict(), self.net.state_dict()
         real = [n for n, v in mine.items() if v.dtype.is_floating_point]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from export.anchors import k_means_anchors
-from export.model import ANCHORS, STRIDES, StreetNet
+from export.model import ANCHORS, STRIDES, Depthwise, StreetNet
 
 
 @pytest.mark.parametrize(("h", "w"), [(64, 96), (96, 64), (32, 160)])
@@ -32,6 +32,26 @@ def test_every_spatial_convolution_but_the_stem_is_depthwise() -> None:
         if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1) and m.groups != m.in_channels
     ]
     assert wide == ["backbone.stem.0"]
+
+
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2), (1, 4)])
+def test_a_depthwise_step_learns_the_same_in_mixed_precision(stride: int, dilation: int) -> None:
+    torch.manual_seed(0)
+    step = Depthwise(32, stride=stride, dilation=dilation)
+    image = torch.randn(2, 32, 16, 24).contiguous(memory_format=torch.channels_last)
+    gradients = []
+    for mixed in (False, True):
+        x = image.clone().to(torch.bfloat16 if mixed else torch.float32).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            out = step(x)
+        assert out.dtype == x.dtype
+        step.zero_grad()
+        (out.float() ** 2).mean().backward()  # type: ignore[no-untyped-call]
+        assert x.grad is not None
+        assert step.weight.grad is not None
+        gradients.append((x.grad.float(), step.weight.grad))
+    for wanted, got in zip(*gradients, strict=True):
+        assert (got - wanted).abs().max() < 0.03 * wanted.abs().max()
 
 
 def test_anchors_grow_from_stride_to_stride() -> None:
