@@ -210,7 +210,7 @@ def _open_network(settings: Settings, asked_to_stop: threading.Event) -> Network
         engine=_joined(engine.name for engine in opened),
         precision=_joined(engine.precision for engine in opened),
         close=close,
-        gpu_ns=perception.gpu_ns,
+        gpu_ns=perception.gpu_ns if perception.on_gpu else None,
     )
 
 

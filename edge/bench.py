@@ -30,7 +30,7 @@ from edge.overlay import Overlay
 from edge.parts import Network
 from edge.perception import Perception
 from edge.sinks.null import NullSink
-from edge.sources import open_source
+from edge.sources import kind_of, open_source
 from edge.sources.base import Source
 from edge.sources.options import SourceOptions
 from edge.types import Frame, Image, Result
@@ -243,7 +243,7 @@ def _resident(bench: Bench, frames: int) -> list[int]:
     """Resident memory after every 500 frames of one run, in bytes."""
     cv2.setNumThreads(1)
     sink = _MemorySink()
-    endless = bench.source.startswith("synthetic")
+    endless = kind_of(bench.source) == "synthetic"
     images = [] if endless else bench.read_frames()[0]
 
     def open_frames(stop: threading.Event) -> Source:
@@ -272,7 +272,10 @@ def scheduling_bound_ms(bare: Cost, reading: Cost, *, cores: int | None = None) 
 def _network(open_one: Callable[[], Engine]) -> Network:
     engine = open_one()
     perception = Perception(engine)
-    return Network(perception, perception.slots, engine.name, engine.precision, engine.close)
+    return Network(
+        perception, perception.slots, engine.name, engine.precision, engine.close,
+        perception.gpu_ns if perception.on_gpu else None,
+    )  # fmt: skip
 
 
 def _fill(engine: Engine, image: Image) -> None:

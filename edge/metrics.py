@@ -192,16 +192,24 @@ def check_writable(path: Path) -> None:
         SettingsError: its folder is missing or cannot be written, or it is no regular file.
     """
     folder = path.parent
+    try:
+        there = path.exists()
+    except OSError as exc:  # a name too long, a closed folder above
+        raise SettingsError(
+            f"metrics {path}: cannot be written: {exc.strerror}; choose another path"
+        ) from exc
     if not folder.is_dir():
         raise SettingsError(f"metrics {path}: no folder {folder}; create it or choose another path")
     if path.is_dir() or not os.access(folder, os.W_OK):
         raise SettingsError(f"metrics {path}: cannot be written there; choose another path")
-    if path.exists() and not path.is_file():  # /dev/stdout: a file put in its place would stay
+    if there and not path.is_file():  # /dev/stdout: a file put in its place would stay
         raise SettingsError(f"metrics {path}: a device or a pipe, wanted the name of a file")
 
 
-def write_report(report: Mapping[str, Any], path: Path) -> None:
+def write_report(report: Mapping[str, Any], path: Path, *, what: str = "metrics") -> None:
     """Write the report as JSON in one step: readers see the old file or the whole new one.
+
+    ``what`` names the option in the error.
 
     Raises:
         SinkError: it cannot be written.
@@ -209,7 +217,7 @@ def write_report(report: Mapping[str, Any], path: Path) -> None:
     temporary: Path | None = None
     try:
         # Not tempfile: its files are for their owner only, whatever the umask says.
-        beside = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+        beside = path.parent / f".outrider.{secrets.token_hex(8)}"
         handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         temporary = beside
         with os.fdopen(handle, "w") as file:
@@ -219,4 +227,4 @@ def write_report(report: Mapping[str, Any], path: Path) -> None:
     except OSError as exc:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        raise SinkError(f"metrics {path}: cannot be written: {exc.strerror}") from exc
+        raise SinkError(f"{what} {path}: cannot be written: {exc.strerror}") from exc

@@ -157,6 +157,11 @@ class Perception:
                     times[stage] = times.get(stage, 0) + ns
         return times
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether an engine runs on a device of its own, and ``gpu_ns`` has something to tell."""
+        return any(isinstance(channel.engine, DeviceEngine) for channel in self._channels)
+
     def decode(self, slot: int) -> tuple[Detections, tuple[Mask, ...]]:
         """Boxes in frame px by falling score, and masks, of what ``wait(slot)`` returned.
 

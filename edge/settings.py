@@ -7,6 +7,7 @@ what was wanted. Paths in a file are relative to that file, paths on the command
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -221,11 +222,15 @@ def _anchor(raw: dict[str, Any], folder: Path) -> None:
             return [place(v) for v in value]
         if not isinstance(value, str) or not value:
             return value
-        return str(folder / Path(value).expanduser())
+        return str(folder / os.path.expanduser(value))
 
     def place_source(value: Any) -> Any:
+        # what is no path stays as it is, mistyped URLs and camera numbers too, to be told so
         named = isinstance(value, str) and (
-            "://" in value or value.partition(":")[0] in ("synthetic", "camera", "csi", "gst")
+            "://" in value
+            or value.partition(":")[0] in ("synthetic", "camera", "csi", "gst")
+            or re.match(r"(?i)(rtsps?|https?):", value) is not None
+            or (value.isdigit() and not os.path.exists(folder / value))
         )
         return value if named else place(value)
 

@@ -7,6 +7,7 @@ array an output with the runs along its first axis. It is loaded without pickle.
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -38,7 +39,7 @@ def open_replay(path: Path, options: EngineOptions) -> ReplayEngine:
     """
     if path.suffix != ".npz":
         path = path.with_suffix(SUFFIX)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise EngineError(
             f"{path}: no recording here to replay. Make one with engines.replay.record(), or "
             "choose another engine with --engine."

@@ -188,6 +188,13 @@ class ModelSpec:
             problems.append(f"pad_value {self.input.pad_value}, wanted 0 to 255")
         if self.detection is None and not self.masks:
             problems.append("no detection head and no mask")
+        heads = [("the boxes", self.detection.classes)] if self.detection else []
+        heads += [(f"mask {m.name!r}", m.classes) for m in self.masks]
+        heads.append(("the model", tuple(m.name for m in self.masks)))
+        for whose, names in heads:
+            twice = next((n for n in names if names.count(n) > 1), None)
+            if twice is not None:
+                problems.append(f"{whose} have the name {twice!r} twice")
         if self.detection is not None:
             head = self.detection
             if not head.classes:

@@ -6,6 +6,7 @@ A plan is machine code. One without a sidecar is read only where its SHA-256 is 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ def read_plan(path: Path, *, trust: Sequence[str] = ()) -> Plan:
     """
     onnx = path if path.suffix == ".onnx" else None
     engine = path if onnx is None else _built_from(onnx)
-    if engine.exists() and not engine.is_file():  # /dev/zero would never end
+    if os.path.exists(engine) and not os.path.isfile(engine):  # /dev/zero would never end
         raise ModelError(f"{engine}: not a regular file, wanted a TensorRT engine.")
     try:
         data = engine.read_bytes()

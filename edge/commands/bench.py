@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -123,10 +124,19 @@ def bench(
         figures["soak"] = run_soak(b, frames=soak)
         click.echo(f"memory over {soak} frames: {figures['soak']['growth_mb']:+.2f} MB after 1,000")
     if json_file is not None:
-        try:
-            json_file.write_text(json.dumps(figures, indent=2) + "\n")
-        except OSError as exc:
-            raise SettingsError(f"--json {json_file}: cannot be written: {exc.strerror}") from exc
+        _write(figures, json_file)
+
+
+def _write(figures: dict[str, Any], path: Path) -> None:
+    from edge.metrics import write_report
+
+    if not os.path.exists(path) or os.path.isfile(path):
+        write_report(figures, path, what="--json")
+        return
+    try:
+        path.write_text(json.dumps(figures, indent=2) + "\n")  # a pipe, which cannot be replaced
+    except OSError as exc:
+        raise SinkError(f"--json {path}: cannot be written: {exc.strerror}") from exc
 
 
 def _check_place(path: Path) -> None:

@@ -74,7 +74,7 @@ def _models(settings: Settings) -> Iterator[str]:
                 yield f"  boxes of {len(head.classes)} classes: {_some(head.classes)}"
             for mask in engine.spec.masks:
                 yield f"  mask {mask.name}: {_some(mask.classes)}"
-        Perception(opened, classes=settings.detect.classes)
+        Perception(opened, classes=settings.detect.classes, letterbox=settings.model.letterbox)
     finally:
         for engine in opened:
             engine.close()

@@ -48,6 +48,10 @@ CONTAINER = {
 }
 
 
+BROKEN = (OSError, ValueError, av.error.FFmpegError)
+"""FFmpeg's errors are of the first two kinds as well, but not all: an encoder's refusal is not."""
+
+
 class _Output:
     """The file under the muxer: after the first failed write it takes nothing more.
 
@@ -139,7 +143,7 @@ class Mp4Sink:
             if self._container is None:
                 self._open(image)
             self._encode(image, self._pts(result.frame))
-        except (OSError, ValueError) as exc:  # av's errors are of both kinds
+        except BROKEN as exc:
             self.close()
             raise self._error(exc) from exc
         assert self._output is not None
@@ -165,7 +169,7 @@ class Mp4Sink:
             self._container.mux(self._stream.encode(None))
             self._output.closing()
             self._container.close()
-        except (OSError, ValueError) as exc:
+        except BROKEN as exc:
             if already is None:
                 raise self._error(exc) from exc
         finally:

@@ -6,6 +6,7 @@ It reads one frame after another as fast as it is asked; the capture thread keep
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import threading
@@ -198,7 +199,7 @@ class CameraSource:
         self._root = root
         self._clock_ns = clock_ns
         self._position_msec = cv2.CAP_PROP_POS_MSEC
-        self._fps = float(capture.get(cv2.CAP_PROP_FPS)) or None
+        self._fps = rate_of(float(capture.get(cv2.CAP_PROP_FPS)))
         self._lost = LostFrames()
         self._gaps = 0
         self._next_id = 0
@@ -252,6 +253,11 @@ class CameraSource:
     def close(self) -> None:
         """Release the camera, after the read that another thread may be in."""
         self._gate.close()
+
+
+def rate_of(fps: float) -> float | None:
+    """The rate that OpenCV tells: −1 where a driver has none, inf or nan where it divides by 0."""
+    return fps if 0 < fps < math.inf else None
 
 
 def dated(driver_ns: int, read_ns: int) -> tuple[int, Clock]:

@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 
 from edge.sources import IMAGE_SUFFIXES
 from edge.sources.options import Policy, SourceOptions
-from edge.sources.pacing import SECOND_NS, Pacer
+from edge.sources.pacing import BROKEN_STEP_NS, SECOND_NS, Pacer
 from edge.types import Frame, Image
 from engines.errors import SourceError
+
+HEADER = 512
+"""Bytes in which a PGM or PPM says its size and range, comments and all."""
 
 
 def open_images(
@@ -31,7 +34,9 @@ def open_images(
         SourceError: nothing there, not readable, or no image among it.
     """
     files = find_images(text)
-    pacer = Pacer(stop) if policy == "drop" else None
+    # at a picture a minute a long step is no fault
+    longest_ns = max(BROKEN_STEP_NS, round(2 * SECOND_NS / options.images_fps))
+    pacer = Pacer(stop, longest_step_ns=longest_ns) if policy == "drop" else None
     return ImageSource(files, name=text, fps=options.images_fps, pacer=pacer, stop=stop)
 
 
@@ -41,7 +46,7 @@ def find_images(text: str) -> list[Path]:
     Raises:
         SourceError: nothing there, not readable, or no image among it.
     """
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # unlike that of Path it takes "~" for a name, too
     if os.path.isdir(path):  # unlike Path.is_dir it does not raise where a folder is closed to us
         try:
             found = list(path.iterdir())
@@ -85,6 +90,11 @@ def read_image(path: Path) -> Image:
         raise SourceError(f"{path}: the file is empty, wanted an image; copy it again")
     whole = _is_whole(data.tobytes())
     image = raw = None
+    if (top := _highest_grey(data[:HEADER].tobytes())) not in (None, 255, 65535):
+        raise SourceError(
+            f"{path}: its greys go up to {top}, wanted 255 or 65535 (the decoder would take them "
+            "for such, nearly black); convert it or take it out"
+        )
     if whole:
         level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         try:
@@ -109,6 +119,13 @@ def _decoded(data: NDArray[np.uint8], mode: int) -> NDArray[Any] | None:
         return cv2.imdecode(data, mode)
     except cv2.error:
         return None  # a size or format that the decoder refuses
+
+
+def _highest_grey(header: bytes) -> int | None:
+    """What a PGM or PPM says is white; None of any other file (netpbm's formats, P2 to P6)."""
+    gap = rb"(?:\s+|#[^\n]*\n)+"
+    match = re.match(rb"P[2356]" + gap + rb"\d+" + gap + rb"\d+" + gap + rb"(\d+)", header)
+    return int(match[1]) if match else None
 
 
 def _is_whole(content: bytes) -> bool:

@@ -13,7 +13,7 @@ from statistics import median
 
 SECOND_NS = 1_000_000_000
 
-_BROKEN_STEP_NS = 10 * SECOND_NS
+BROKEN_STEP_NS = 10 * SECOND_NS
 """A step between neighbouring timestamps beyond this is a fault of the stream, not a pause."""
 
 
@@ -26,11 +26,16 @@ class Pacer:
         *,
         clock_ns: Callable[[], int] = time.monotonic_ns,
         wait: Callable[[float], bool] | None = None,
+        longest_step_ns: int = BROKEN_STEP_NS,
     ) -> None:
-        """``wait(seconds)`` sleeps and returns True at once when ``stop`` is set."""
+        """``wait(seconds)`` sleeps and returns True at once when ``stop`` is set.
+
+        A step beyond ``longest_step_ns`` counts as a leap.
+        """
         self._stop = stop
         self._clock_ns = clock_ns
         self._wait = wait or stop.wait
+        self._longest_step_ns = longest_step_ns
         self._anchor_ns: int | None = None
         self._last_ns = 0
 
@@ -40,7 +45,7 @@ class Pacer:
         Timestamps that run backwards or leap start a new count: a damaged file must not stall.
         """
         now_ns = self._clock_ns()
-        if self._anchor_ns is None or not 0 <= media_ns - self._last_ns <= _BROKEN_STEP_NS:
+        if self._anchor_ns is None or not 0 <= media_ns - self._last_ns <= self._longest_step_ns:
             self._anchor_ns = now_ns - media_ns
         self._last_ns = media_ns
         remaining_ns = self._anchor_ns + media_ns - now_ns
@@ -105,14 +110,14 @@ class LostFrames:
         if last_ns is None:
             return 0
         step_ns = t_ns - last_ns
-        if not 0 < step_ns < _BROKEN_STEP_NS:
+        if not 0 < step_ns < BROKEN_STEP_NS:
             return self._irregular()
         period_ns = self._period_ns()
         if period_ns is None:
             self._steps.append(step_ns)
             return 0
         periods = round(step_ns / period_ns)
-        if abs(step_ns - periods * period_ns) > self._TOLERANCE * period_ns:
+        if periods < 1 or abs(step_ns - periods * period_ns) > self._TOLERANCE * period_ns:
             return self._irregular()
         if periods == 1:
             self._steps.append(step_ns)

@@ -13,6 +13,8 @@ HIDDEN = "***"
 
 # Begun only where a word begins: from every letter of it a long word would take minutes.
 _SCHEME = re.compile(r"((?<![A-Za-z])[A-Za-z][A-Za-z0-9+.-]*://)")
+# "rtsp:/user:pw@host": no URL, but meant as one.
+_MISTYPED = re.compile(r"(?i)((?<![A-Za-z])(?:rtsps?|https?):/?)(?!/)(?!\*{3}@[^@\s]*(?:\s|$)).*@")
 _AUTHORITY = re.compile(r"[^/?#]*")
 # A host name or a bracketed IPv6 address, a port, and the punctuation of a sentence around it.
 _PLAIN_HOST = re.compile(r"""(\[[^\]@]*\]|[^:@\[\]]*)(:\d+)?['"`,.;)\]>}]*""")
@@ -40,6 +42,7 @@ def redact(text: str) -> str:
     ``rtsp://user:pa@ss@cam/1?token=x`` becomes ``rtsp://***@cam/1?token=***``. Passwords that hold
     unescaped ``@ / ? #`` are covered: everything up to the last ``@`` of such a URL goes.
     """
+    text = _MISTYPED.sub(rf"\1{HIDDEN}@", text)
     before, *parts = _SCHEME.split(text)  # text, scheme, rest, scheme, rest, ...
     done = [before]
     while parts:
@@ -98,6 +101,8 @@ def _login_goes_on(rest: str) -> bool:
 def _without_login(rest: str) -> str:
     """``rest`` is what follows ``scheme://`` up to the next scheme or the end of the text."""
     url = re.split(r"\s", rest, maxsplit=1)[0]
+    if url.startswith(f"{HIDDEN}@") and url.count("@") == 1:
+        return rest  # done before; an "@" behind it belongs to the sentence
     authority = _authority(url)
     plain = _PLAIN_HOST.fullmatch(authority)
     if plain is None:

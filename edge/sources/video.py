@@ -6,6 +6,7 @@ It decodes one frame a ``read()`` and drops none; what is too many is the pipeli
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -49,7 +50,7 @@ def open_video(
     Raises:
         SourceError: missing, unreadable, empty or not a video.
     """
-    container = open_file(Path(text).expanduser())
+    container = open_file(Path(os.path.expanduser(text)))
     pacer = Pacer(stop) if policy == "drop" else None
     return _opened(container, text, live=False, pacer=pacer, stop=stop, options=options)
 

@@ -22,8 +22,10 @@ import numpy as np
 import psutil
 import pytest
 
+from edge import app
 from edge.media import av
 from edge.metrics import STAGES
+from edge.settings import load_settings
 from tests.edge import loopback
 from tests.edge.door import DEADLINE_S, EDGE, edge
 from tests.edge.media_files import write_video
@@ -48,6 +50,16 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("model") / "tiny.onnx"
     tiny_street(path)
     return str(path)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_an_engine_on_the_cpu_holds_no_frame_back_for_a_device(model: str, engine: str) -> None:
+    settings = load_settings(None, {"model.files": [model], "model.engine": engine})
+    network = app._open_network(settings, threading.Event())
+    try:
+        assert network.gpu_ns is None
+    finally:
+        network.close()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from edge.sources.camera import (
     list_cameras,
     open_camera,
     parse_camera,
+    rate_of,
 )
 from engines.errors import SettingsError, SourceError
 from tests.edge.media_files import unprivileged
@@ -140,3 +142,11 @@ def test_a_driver_timestamp_is_taken_only_from_the_second_before_the_read(
     driver_ns: int, wanted: tuple[int, str]
 ) -> None:
     assert dated(driver_ns, 5_000_000_000) == wanted
+
+
+@pytest.mark.parametrize(
+    ("told", "wanted"),
+    [(30.0, 30.0), (7.5, 7.5), (0.0, None), (-1.0, None), (math.inf, None), (math.nan, None)],
+)
+def test_a_driver_may_not_know_its_rate(told: float, wanted: float | None) -> None:
+    assert rate_of(told) == wanted

@@ -48,6 +48,8 @@ def test_what_is_right_is_named_and_nothing_is_written(model: Path, tmp_path: Pa
         ('[source]\nuri = "http://u:hunter2@127.0.0.1:9/a"\n', 3, "***@127.0.0.1:9/a"),
         (SOURCE + '[detect]\nclasses = ["cat"]\n', 2, "cat"),
         (SOURCE + '[output]\nsinks = ["none/out.mp4"]\n', 2, "mkdir -p"),
+        (SOURCE + '[model]\nletterbox = "device"\nfiles = ["tiny.onnx"]\n', 4, "letterbox"),
+        ('[source]\nuri = "rtsp:/u:hunter2@cam/1"\n', 2, "did you mean rtsp://***@cam/1?"),
         (SOURCE + '[output]\nsinks = ["window"]\n', 2, "DISPLAY is not set"),
         (SOURCE + '[output]\nmetrics = "none/m.json"\n', 2, "none"),
     ],

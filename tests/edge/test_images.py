@@ -136,6 +136,30 @@ def test_a_picture_of_numbers_that_are_no_grey_levels_is_told_as_such(tmp_path: 
         read_image(path)
 
 
+@pytest.mark.parametrize(
+    ("header", "refused"),
+    [(b"P5 8 6 4095\n", True), (b"P5\n# a camera\n8 6\n100\n", True), (b"P6\n8 6\n7\n", True),
+     (b"P5\n8 6\n255\n", False), (b"P5\n# 8 6 12\n8 6\n65535\n", False)],
+)  # fmt: skip
+def test_greys_of_an_unusual_range_are_refused(
+    tmp_path: Path, header: bytes, refused: bool
+) -> None:
+    path = tmp_path / "x.pgm"
+    path.write_bytes(header + b"\xff" * 8 * 6 * 6)
+    if refused:
+        with pytest.raises(SourceError, match=r"its greys go up to \d+, wanted 255 or 65535"):
+            read_image(path)
+    else:
+        assert (read_image(path) == 255).all()
+
+
+def test_a_name_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "~nobody-of-that-name.png", 1)
+    source = open_source("~nobody-of-that-name.png", policy="wait", stop=threading.Event())
+    assert source.read() is not None
+
+
 def test_a_jpeg_with_bytes_after_its_end_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "x.jpg"
     path.write_bytes(jpeg(np.zeros((16, 16, 3), np.uint8)) + b"trailer" * 100)

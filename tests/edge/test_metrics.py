@@ -191,6 +191,10 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path
         check_writable(tmp_path / "absent" / "metrics.json")
     with pytest.raises(SettingsError, match="cannot be written"):
         check_writable(tmp_path)
+    with pytest.raises(SettingsError, match="cannot be written: File name too long"):
+        check_writable(tmp_path / ("x" * 300))
+    check_writable(tmp_path / ("x" * 255))
+    write_report({}, tmp_path / ("x" * 255))
 
 
 def test_the_table_is_aligned_and_balances_in_words() -> None:

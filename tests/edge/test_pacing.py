@@ -60,6 +60,16 @@ def test_a_timestamp_that_leaps_starts_a_new_count_instead_of_stalling(broken_ns
     assert wall.waits_s == pytest.approx([0.040])
 
 
+def test_a_step_as_long_as_the_rate_says_is_no_leap() -> None:
+    waited: list[float] = []
+    pacer = Pacer(
+        threading.Event(), clock_ns=lambda: 0, wait=lambda s: bool(waited.append(s)),
+        longest_step_ns=40_000 * MS,
+    )  # fmt: skip
+    assert all(pacer.hold(t * 20_000 * MS) for t in range(3))
+    assert waited == [20.0, 40.0]
+
+
 def test_a_stop_ends_the_hold() -> None:
     stop = threading.Event()
     p = Pacer(stop)
@@ -118,6 +128,12 @@ def test_frames_missing_from_a_regular_stream_are_counted() -> None:
     # 800 and 840 ms are missing, then it goes on: 2 lost.
     assert lost([*REGULAR, 880, 920]) == 2
     assert lost([*REGULAR, 880, 920, 960, 1040, 1080]) == 3
+
+
+def test_a_second_timestamp_beside_one_takes_no_loss_back() -> None:
+    assert lost([*REGULAR, 765, 805, 845, 885]) == 0
+    counts = LostFrames()
+    assert min(counts.add(t * MS) for t in [*REGULAR, 880, 920, 925, 965, 1005]) == 0
 
 
 def test_jitter_is_no_loss() -> None:

@@ -177,8 +177,10 @@ def test_an_engine_on_the_host_cannot_be_asked_for_a_device() -> None:
     with pytest.raises(EngineError, match="replay runs on the host; wanted 'auto' or 'host'"):
         Perception(engine, letterbox="device")
     assert Perception(engine).gpu_ns(0) == {}
+    assert not Perception(engine).on_gpu
 
 
 def test_gpu_times_of_several_engines_are_added() -> None:
     both = [OwnLetterbox(host_ms=1, device_ms=1) for _ in range(2)]
     assert Perception(both).gpu_ns(0) == {"infer": 6_000_000, "upload": 2_000_000}
+    assert Perception(both).on_gpu

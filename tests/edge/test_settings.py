@@ -96,6 +96,8 @@ def test_paths_in_a_file_start_at_the_file_and_those_of_options_at_the_shell(
         "https://a/b.mp4",
         "csi:0",
         "gst:a/b",
+        "rtsp:/u:p@a/b",
+        "0",
     ],
 )
 def test_a_source_that_is_no_file_is_left_as_it_is(uri: str, tmp_path: Path) -> None:

@@ -196,3 +196,10 @@ def test_a_device_without_space_is_a_sink_error(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match=r"a\.mp4: cannot be written: No space left") as told:
         sink.close()
     assert "playable" not in str(told.value)  # nothing of it is
+
+
+def test_a_size_that_the_encoder_refuses_is_told(tmp_path: Path) -> None:
+    sink = open_sink(str(tmp_path / "a.mp4"), fps=25.0)
+    with pytest.raises(SinkError, match=r"a\.mp4: cannot be written"):
+        sink.write(result(0, wh=(20_000, 4)), picture((90, 90, 90), wh=(20_000, 4)), frame_age_ms=0)
+    sink.close()
