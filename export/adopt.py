@@ -144,16 +144,15 @@ def parse_size(text: str) -> Size:
 
 
 def parse_mask(text: str) -> MaskHint:
-    """'OUTPUT[:NAME]=CLASS,CLASS,…'."""
-    left, _, right = text.rpartition("=")
-    output, _, name = left.partition(":")
+    """'OUTPUT[:NAME]=CLASS,CLASS,…'; where the output ends only the net can say: 'Identity:0'."""
+    output, _, right = text.rpartition("=")
     classes = tuple(c.strip() for c in right.split(","))
     if not output or len(classes) < 2 or not all(classes):
         raise SettingsError(
             f"--mask {text!r}: wanted OUTPUT[:NAME]=CLASS,CLASS,… in the order of the channels, "
             "such as drive_area:drivable=background,drivable."
         )
-    return MaskHint(output, name or output, classes)
+    return MaskHint(output, "", classes)
 
 
 def parse_triple(option: str, text: str, *, positive: bool = False) -> Triple:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import ExportError
+from export.label_map import read_label_map
 
 Split = Literal["train", "val", "test"]
 Image = NDArray[np.uint8]
@@ -68,21 +70,14 @@ class Item:
         Raises:
             ExportError: unreadable, of another size than ``wh``, or an index outside 0..11.
         """
-        labels = cv2.imread(str(self.label_path), cv2.IMREAD_UNCHANGED)
-        if labels is None:
-            raise ExportError(f"{self.label_path}: not a readable image. Restore it or remove it.")
-        if labels.ndim != 2 or labels.dtype != np.uint8:
-            raise ExportError(
-                f"{self.label_path}: got {labels.dtype}{list(labels.shape)}, wanted one 8-bit "
-                "channel of class indices."
-            )
+        labels = read_label_map(self.label_path)
         self._check_size(self.label_path, labels)
         if int(labels.max()) > IGNORE:
             raise ExportError(
                 f"{self.label_path}: class index {int(labels.max())}, wanted 0 to {IGNORE} "
                 "(11 is unlabelled)."
             )
-        return np.asarray(labels, np.uint8)
+        return labels
 
     def _check_size(self, path: Path, pixels: NDArray[Any]) -> None:
         height, width = pixels.shape[:2]
@@ -119,16 +114,20 @@ def load_index(root: Path, split: Split) -> CamVidSplit:
     """
     images, labels = root / "images" / split, root / "labels" / split
     boxes_file = root / f"boxes_{split}.json"
-    if not images.is_dir() or not boxes_file.is_file():
+    if not isdir(images) or not isfile(boxes_file):  # unlike those of Path they never raise
         raise ExportError(
             f"{root}: no CamVid split {split!r} here, wanted images/{split}/, labels/{split}/ and "
             f"boxes_{split}.json. Pass --root or set OUTRIDER_CAMVID."
         )
     listed, coco = _read_boxes(boxes_file)
     items = []
-    for path in sorted(images.iterdir()):
+    try:
+        pictures, maps = sorted(images.iterdir()), set(labels.glob("*.png"))
+    except OSError as exc:
+        raise ExportError(f"{exc.filename}: cannot be listed ({exc.strerror}).") from exc
+    for path in pictures:
         label = labels / f"{path.stem}.png"
-        if not label.is_file():
+        if label not in maps:
             raise ExportError(
                 f"{path}: has no label map, wanted {label}. Add it or remove the image."
             )
@@ -140,7 +139,7 @@ def load_index(root: Path, split: Split) -> CamVidSplit:
         )
     if not items:
         raise ExportError(f"{images}: holds no images.")
-    alone = {p.name for p in labels.glob("*.png")} - {i.label_path.name for i in items}
+    alone = {p.name for p in maps} - {i.label_path.name for i in items}
     if alone:
         raise ExportError(
             f"{labels / min(alone)}: has no image in {images}. Add it or remove the label map."

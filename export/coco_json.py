@@ -45,7 +45,12 @@ def coco_data(file: Path, images: Path | None = None) -> LabelledData:
         return LabelledFrame(entry["file_name"], image, None, boxes[entry["id"]])
 
     return LabelledData(
-        "coco-json", len(entries), load, box_classes=names, source=file.name, frames=folder
+        "coco-json",
+        len(entries),
+        load,
+        box_classes=names,
+        source=file.name,
+        frames=(folder / entries[0]["file_name"]).parent,
     )
 
 
@@ -148,4 +153,5 @@ def _box(given: dict[str, Any], where: str, wh: tuple[int, int]) -> dict[str, An
     edge = ROUNDING_PX
     if min(x, y) < -edge or x + w > wh[0] + edge or y + h > wh[1] + edge:
         raise _Wrong(f"{where}: its box {given['bbox']} leaves the {wh[0]}x{wh[1]} image")
-    return {"bbox": [x, y, w, h], "area": area, "iscrowd": int(bool(given.get("iscrowd", 0)))}
+    crowd = int(given.get("iscrowd") or 0)  # whoever writes numbers as text writes "0", too
+    return {"bbox": [x, y, w, h], "area": area, "iscrowd": int(crowd != 0)}

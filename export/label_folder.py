@@ -7,24 +7,20 @@ the file names of ``images/``). It names the first mistake it finds and mends no
 
 from __future__ import annotations
 
+from os.path import exists, isdir, isfile
 from pathlib import Path
 from typing import Any
-from zlib import crc32
-
-import cv2
-import numpy as np
 
 from edge.sources import IMAGE_SUFFIXES
 from edge.types import Image
 from engines.errors import ExportError
 from export.coco_json import check_size, read_coco, read_frame
+from export.label_map import read_label_map
 from export.labelled import LabelledData, LabelledFrame
 
 UNLABELLED = 255
 """Label that no score counts, as in Cityscapes and Pascal VOC."""
 LAYOUT = "images/NAME.*, labels/NAME.png, classes.txt and, if wanted, boxes.json"
-PALETTE = 3
-"""Colour type 'palette' in a PNG's header, at byte 25 (ISO/IEC 15948)."""
 
 
 def folder_data(root: Path) -> LabelledData:
@@ -34,7 +30,8 @@ def folder_data(root: Path) -> LabelledData:
         ExportError: something is missing, stands alone, or is wrong.
     """
     images, labels = root / "images", root / "labels"
-    if not images.is_dir() or not labels.is_dir() or not (root / "classes.txt").is_file():
+    wanted = (isdir(images), isdir(labels), isfile(root / "classes.txt"))
+    if not all(wanted):  # unlike those of Path these tests never raise
         raise ExportError(f"{root}: wanted a folder with {LAYOUT}.")
     classes = _classes(root / "classes.txt")
     pairs = _pairs(images, labels)
@@ -42,7 +39,7 @@ def folder_data(root: Path) -> LabelledData:
     boxes: dict[str, list[dict[str, Any]]] = {}
     sizes: dict[str, tuple[int, int]] = {}
     boxes_file = root / "boxes.json"
-    if boxes_file.exists():
+    if exists(boxes_file):
         names, entries, by_id = read_coco(boxes_file)
         boxes = {entry["file_name"]: by_id[entry["id"]] for entry in entries}
         sizes = {entry["file_name"]: (entry["width"], entry["height"]) for entry in entries}
@@ -89,11 +86,12 @@ def _classes(file: Path) -> tuple[str, ...]:
 
 
 def _pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
-    pictures = sorted(
-        path
-        for path in images.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
+    try:
+        pictures = sorted(p for p in images.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        maps = [p for p in labels.iterdir() if p.suffix == ".png" and not p.name.startswith(".")]
+    except OSError as exc:
+        raise ExportError(f"{exc.filename}: cannot be listed ({exc.strerror}).") from exc
+    pictures = [p for p in pictures if not p.name.startswith(".")]
     if not pictures:
         raise ExportError(f"{images}: holds no images; there is nothing to score.")
     of_stem: dict[str, Path] = {}
@@ -104,12 +102,12 @@ def _pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
                 f"{path.stem}.png for both. Rename one of them."
             )
         of_stem[path.stem] = path
-        if not (labels / f"{path.stem}.png").is_file():
+        if not isfile(labels / f"{path.stem}.png"):
             raise ExportError(
                 f"{path}: has no label map, wanted {labels / path.stem}.png. Add it or leave the "
                 "image out."
             )
-    alone = {p.stem for p in labels.glob("*.png") if not p.name.startswith(".")} - set(of_stem)
+    alone = {p.stem for p in maps} - set(of_stem)
     if alone:
         raise ExportError(
             f"{labels / min(alone)}.png: has no image in {images}. Add it or leave the label map "
@@ -120,42 +118,11 @@ def _pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
 
 def _labels(path: Path, count: int) -> Image:
     """One label map (H, W) of indices below ``count``, or 255."""
-    try:
-        data = path.read_bytes()
-    except OSError as exc:
-        raise ExportError(f"{path}: cannot be read ({exc.strerror or exc}).") from exc
-    whole = _is_whole_png(data)
-    labels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if whole else None
-    if labels is None:
-        raise ExportError(f"{path}: damaged or no PNG. Restore it or leave its image out.")
-    if labels.ndim != 2 or labels.dtype != np.uint8:
-        kind = "a palette" if data[25] == PALETTE else f"{labels.dtype}{list(labels.shape)}"
-        raise ExportError(
-            f"{path}: got {kind}, wanted one 8-bit grey channel of class indices. Save the indices "
-            "themselves, not their colours."
-        )
+    labels = read_label_map(path)
     known = labels[labels != UNLABELLED]
     if known.size and int(known.max()) >= count:
         raise ExportError(
             f"{path}: class index {int(known.max())}, wanted 0 to {count - 1} as classes.txt has, "
             f"or {UNLABELLED} for unlabelled."
         )
-    return np.asarray(labels, np.uint8)
-
-
-def _is_whole_png(data: bytes) -> bool:
-    """Whether every chunk is there and has its checksum (ISO/IEC 15948).
-
-    A PNG that was cut off decodes with zeros for the rest, and 0 is a class.
-    """
-    if data[:8] != b"\x89PNG\r\n\x1a\n":
-        return False
-    at = 8
-    while at + 12 <= len(data):
-        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
-        if crc32(data[at + 4 : end]).to_bytes(4, "big") != data[end : end + 4]:
-            return False
-        if data[at + 4 : at + 8] == b"IEND":
-            return True
-        at = end + 4
-    return False
+    return labels

@@ -228,7 +228,7 @@ class _Comparison:
             reference=a,
             candidate=b,
             failures=tuple(failures),
-            doubts=tuple(self._doubts()),
+            doubts=tuple(self._doubts(a)),
         )
 
     def _broken(self) -> Iterator[str]:
@@ -264,8 +264,16 @@ class _Comparison:
                 now = "gone" if two is None else f"{two:.4f}"
                 yield f"{what} was {one:.4f} and is {now}, limit of the change {limit:g}"
 
-    def _doubts(self) -> Iterator[str]:
-        found = self._boxes.of_reference
+    def _doubts(self, a: Score) -> Iterator[str]:
+        limits, found = self._limits, self._boxes.of_reference
+        if self._frames == 1:
+            yield "one frame cannot show that an output ignores its input"
+        by_ap = limits.ap50 is not None and a.ap50 is not None
+        if self._a.spec.detection is not None and limits.unmatched is None and not by_ap:
+            yield "boxes were not judged: none of a known class is there for AP50 (--unmatched)"
+        by_iou = limits.miou is not None and a.miou is not None
+        if self._a.spec.masks and limits.mask is None and not by_iou:
+            yield "masks were not judged: no labels are there for mIoU (--mask)"
         if self._a.spec.detection is not None and found < FEWEST_BOXES:
             yield f"{found} boxes were found, wanted {FEWEST_BOXES} or more"
         for name, seen in self._classes_seen.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import datetime, timezone
@@ -112,7 +113,7 @@ def check_log(path: Path) -> None:
     Raises:
         ExportError: says why, and how to name another.
     """
-    known = path.exists()
+    known = os.path.exists(path)  # unlike Path.exists it never raises
     try:
         with path.open("a"):
             pass

@@ -146,11 +146,15 @@ def box_scores(
     wanted = [name for name in names if name in scored]
     nothing: dict[str, float | None] = dict.fromkeys(names)
     ap, ap50, large = dict(nothing), dict(nothing), dict(nothing)
-    ids = {a["category_id"] for a in coco["annotations"] if not a["iscrowd"]}
+    real = [a for a in coco["annotations"] if not a["iscrowd"]]
+    ids = {a["category_id"] for a in real}
+    of_large = {a["category_id"] for a in real if a["area"] >= LARGE_PX2}
     if not results:  # the library refuses an empty list in some releases; nothing found is AP 0
         for name in wanted:
             if names[name] in ids:
-                ap[name] = ap50[name] = large[name] = 0.0
+                ap[name] = ap50[name] = 0.0
+            if names[name] in of_large:
+                large[name] = 0.0
         return BoxScores(mean(ap.values()), ap, ap50, large)
     numbered = [{**a, "id": i} for i, a in enumerate(coco["annotations"], start=1)]
     # An annotation whose id is 0 would never count as found: 0 is how COCO's code says "no match".

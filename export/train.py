@@ -19,6 +19,7 @@ from export.class_set import Classes
 from export.dataset import Wanted, load_training_set
 from export.evaluate import score
 from export.labelled import camvid_data
+from export.numbers import Finite
 from export.onnx_file import export_onnx
 from export.paste import OBJECTS
 from export.recipe import Recipe
@@ -81,10 +82,10 @@ def choose_device(name: str) -> torch.device:
 )
 @click.option("--epochs", type=click.IntRange(1), default=100, show_default=True)
 @click.option("--batch", type=click.IntRange(2), default=4, show_default=True)
-@click.option("--lr", type=click.FloatRange(0, 1, min_open=True), default=1.5e-3, show_default=True)
+@click.option("--lr", type=Finite(0, 1, min_open=True), default=1.5e-3, show_default=True)
 @click.option(
     "--lr-head",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Finite(0, 1, min_open=True),
     help="Learning rate of the heads and of what --init did not give; default: --lr.",
 )
 @click.option(
@@ -94,28 +95,28 @@ def choose_device(name: str) -> torch.device:
 )
 @click.option(
     "--lovasz",
-    type=click.FloatRange(0),
+    type=Finite(0),
     default=0.0,
     show_default=True,
     help="Weight of a Lovász-softmax term on the mask.",
 )
 @click.option(
     "--aux",
-    type=click.FloatRange(0),
+    type=Finite(0),
     default=0.0,
     show_default=True,
     help="Weight of a second mask, read at stride 16 in training only.",
 )
 @click.option(
     "--mask-gain",
-    type=click.FloatRange(0, min_open=True),
+    type=Finite(0, min_open=True),
     default=1.0,
     show_default=True,
     help="Weight of the mask's losses beside those of the boxes.",
 )
 @click.option(
     "--paste",
-    type=click.FloatRange(0, 1),
+    type=Finite(0, 1),
     default=0.0,
     show_default=True,
     help=f"Chance of each of {OBJECTS} rare objects (pole, sign, people) pasted into an image.",
@@ -143,7 +144,7 @@ def choose_device(name: str) -> torch.device:
 )
 @click.option(
     "--synthetic-share",
-    type=click.FloatRange(0),
+    type=Finite(0),
     default=0.25,
     show_default=True,
     help="Synthetic frames in an epoch, drawn anew for each, as a share of the photographs.",
@@ -153,7 +154,7 @@ def choose_device(name: str) -> torch.device:
     type=click.Path(path_type=Path),
     help="Checkpoint to start from; of other classes or another shape, what fits is kept.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
 )
@@ -253,18 +254,26 @@ def run_training(
         trainer.restore(state, origin=last)
         print(f"edge-export: resuming {last} after epoch {trainer.epoch}", file=sys.stderr)
     table = TrainingLog(out, resume_after=trainer.epoch)
+
+    def note(seconds: float, parts: dict[str, float]) -> None:
+        scores: dict[str, float] = {}
+        start = time.perf_counter()
+        if eval_every and (trainer.epoch % eval_every == 0 or trainer.epoch == recipe.epochs):
+            scores = score_on_val(last, out / "candidate.onnx", root, classes)
+        seconds += time.perf_counter() - start
+        table.add(trainer.epoch, seconds, {**parts, **scores})
+
+    losses = state.get("losses") if state is not None else None
+    if table.last < trainer.epoch and isinstance(losses, dict):
+        note(0.0, losses)  # it was cut off between its checkpoint and its row
     while trainer.epoch < recipe.epochs:
         start = time.perf_counter()
         try:
             parts = trainer.run_epoch(progress_bar=sys.stderr.isatty())
         except FloatingPointError as exc:
             raise _diverged(exc, last, trainer.epoch) from exc
-        scores: dict[str, float] = {}
-        due = eval_every and (trainer.epoch % eval_every == 0 or trainer.epoch == recipe.epochs)
-        save_checkpoint(last, trainer.state())
-        if due:
-            scores = score_on_val(last, out / "candidate.onnx", root, classes)
-        table.add(trainer.epoch, time.perf_counter() - start, {**parts, **scores})
+        save_checkpoint(last, {**trainer.state(), "losses": parts})
+        note(time.perf_counter() - start, parts)
     table.plot()
     return last
 

@@ -30,6 +30,8 @@ LOSSES = ("box", "objectness", "classes", "mask")
 class TrainingLog:
     """Appends to OUT/log.csv; rows after ``resume_after``, of a killed run, are dropped.
 
+    ``last`` is the epoch of the last row that was kept; 0 without one.
+
     So are rows that were cut off while they were written: a log never stops a resumed training.
 
     Raises:
@@ -38,12 +40,15 @@ class TrainingLog:
 
     def __init__(self, out: Path, *, resume_after: int) -> None:
         self.path = out / "log.csv"
+        self.last = 0
         self.picture = out / "plot.png"
         rows = self._read() if self.path.exists() and resume_after else []
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, COLUMNS)
         writer.writeheader()
-        writer.writerows(r for r in rows if int(r["epoch"]) <= resume_after)
+        kept = [r for r in rows if int(r["epoch"]) <= resume_after]
+        self.last = max((int(r["epoch"]) for r in kept), default=0)
+        writer.writerows(kept)
         write_atomically(text.getvalue().encode(), self.path)
 
     def _read(self) -> list[dict[str, str]]:

@@ -7,7 +7,6 @@ or a built engine.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from export.evaluate import DATA, Data, check_data, open_data
 from export.frames import COUNT, read_frames
 from export.label_folder import LAYOUT
 from export.labelled import LabelledData
+from export.numbers import Finite
 from export.outputs import check_output, write_output
 from export.parity import Limits, Parity, compare
 from export.report import TEST_LOG, EvaluationReport, check_log, log_test
@@ -31,21 +31,7 @@ from export.scorer import Score
 from export.sides import open_sides
 from export.verdict import lines
 
-
-class Share(click.FloatRange):
-    """0 to 1; what is no number, which every comparison would pass, is refused."""
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Read the option's text."""
-        number = float(super().convert(value, param, ctx))
-        if math.isnan(number):
-            self.fail("is not a number, wanted 0 to 1.", param, ctx)
-        return number
-
-
-SHARE = Share(0, 1)
+SHARE = Finite(0, 1)
 
 
 def verify_models(

@@ -5,6 +5,7 @@ Adding a family is one file with a ``Family`` in it and one line in ``export/fam
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ class Preprocess:
 
 @dataclass(frozen=True, slots=True)
 class MaskHint:
-    """``--mask OUTPUT[:NAME]=CLASS,CLASS,…``."""
+    """``--mask OUTPUT[:NAME]=CLASS,CLASS,…``; without a name ``output`` may still hold it."""
 
     output: str
     name: str
@@ -176,7 +177,17 @@ def class_names(net: ForeignNet, hints: Hints, channels: int | None) -> tuple[tu
             f"{net.path}: {origin} has {len(names)} class names, but the graph has {channels} "
             "class channels. Give the names that belong to this net: --names FILE."
         )
-    return tuple(map(printable, names)), origin
+    return apart(tuple(map(printable, names))), origin
+
+
+def apart(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names with a number behind those that come again: COCO's tables have 'N/A' ten times."""
+    made: list[str] = []
+    for name in names:
+        again = (f"{name} {n}" for n in itertools.count(2))
+        new = name not in made
+        made.append(name if new else next(a for a in again if a not in (*names, *made)))
+    return tuple(made)
 
 
 def _as_names(net: ForeignNet, found: object) -> tuple[str, ...]:

@@ -27,6 +27,8 @@ CONF, NMS_IOU = 0.25, 0.45
 
 def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     """See ``Family``."""
+    if hints.masks:
+        return None
     heads = _heads_by_stride(net)
     marked = "anchors" in net.metadata or bool(hints.anchors)
     if not heads or not (marked or len(heads) > 1 or hints.family == "darknet"):
@@ -103,7 +105,8 @@ def _anchors_by_stride(net: ForeignNet, hints: Hints) -> tuple[dict[int, Anchors
         raise SettingsError(
             f"{net.path}: its heads {net.shapes()} look like a Darknet net's, but the metadata has "
             f"no {missing}. Give the anchors in input pixels by stride: "
-            '--anchors \'{"16": [[12, 18], [37, 49]], "32": [[115, 73], [119, 199]]}\'.'
+            '--anchors \'{"16": [[12, 18], [37, 49]], "32": [[115, 73], [119, 199]]}\'. If they '
+            "are masks, say so with --family semantic."
         )
     try:
         table = {

@@ -113,8 +113,13 @@ def _classes(net: ForeignNet, rows: RowsPlan) -> int | None:
 
     graph = net.model.graph
     makers = {name: node for node in graph.node for name in node.output}
-    known = {t.name: t for t in graph.initializer}
-    known |= {n.output[0]: n.attribute[0].t for n in graph.node if n.op_type == "Constant"}
+    known = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    for node in graph.node:
+        for a in node.attribute if node.op_type == "Constant" else ():
+            if a.name == "value":
+                known[node.output[0]] = numpy_helper.to_array(a.t)
+            elif a.name in ("value_int", "value_ints"):
+                known[node.output[0]] = np.array([a.i] if a.name == "value_int" else a.ints)
     found = set()
     left = [rows.labels or rows.boxes]
     seen = set(left)
@@ -123,7 +128,7 @@ def _classes(net: ForeignNet, rows: RowsPlan) -> int | None:
         if node is None or node.op_type == "TopK":
             continue
         if node.op_type in ("Div", "Mod") and node.input[1] in known:
-            value = numpy_helper.to_array(known[node.input[1]])
+            value = known[node.input[1]]
             if value.size == 1 and value.dtype.kind == "i":
                 found.add(int(value.ravel()[0]))
         fresh = [name for name in node.input if name not in seen]

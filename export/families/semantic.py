@@ -22,6 +22,7 @@ from export.families.base import (
     MaskPlan,
     Plan,
     Preprocess,
+    apart,
     class_names,
 )
 from export.foreign import ForeignNet, Outputs
@@ -116,9 +117,10 @@ def _heads(
 ) -> tuple[tuple[MaskHint, ...], tuple[str, ...]]:
     """The heads in the graph's order, and where their classes come from."""
     outputs = {t.name: t for t in net.outputs}
-    given = {h.output: h for h in hints.masks or (known.heads if known else ())}
+    said_heads = [_resolved(h, net) for h in hints.masks]
+    given = {h.output: h for h in said_heads or (known.heads if known else ())}
     origin = "--mask" if hints.masks else f"what is known of {known.name}" if known else ""
-    if len({h.output for h in hints.masks}) < len(hints.masks):
+    if len({h.output for h in said_heads}) < len(said_heads):
         raise SettingsError("--mask names an output twice, wanted each head once.")
     if len({h.name for h in given.values()}) < len(given):
         raise SettingsError(
@@ -130,11 +132,6 @@ def _heads(
             f"classes come from {origin or 'nowhere'}. Say them by head with "
             "--mask OUTPUT=CLASS,CLASS,… instead."
         )
-    for name in given:
-        if name not in outputs:
-            raise SettingsError(
-                f"{net.path}: --mask names the output {name!r}, but the outputs are {net.shapes()}."
-            )
     if not given and len(outputs) == 1 and (hints.names or "names" in net.metadata):
         (tensor,) = net.outputs
         names, origin = class_names(net, hints, _channels(net, tensor))
@@ -161,6 +158,18 @@ def _heads(
         for h in given.values()
     )
     return tuple(given[n] for n in outputs if n in given), said
+
+
+def _resolved(hint: MaskHint, net: ForeignNet) -> MaskHint:
+    """The output's name may have a colon of its own: the longest that fits is taken."""
+    said = hint.output
+    fits = [t.name for t in net.outputs if said == t.name or said.startswith(f"{t.name}:")]
+    if not fits:
+        raise SettingsError(
+            f"{net.path}: --mask names the output {said!r}, but the outputs are {net.shapes()}."
+        )
+    output = max(fits, key=len)
+    return MaskHint(output, said[len(output) + 1 :] or output, apart(hint.classes))
 
 
 def _plan(net: ForeignNet, head: MaskHint) -> MaskPlan:

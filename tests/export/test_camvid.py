@@ -79,14 +79,14 @@ def test_corrupt_images_and_labels_are_refused(root: Path) -> None:
     item.label_path.write_bytes(b"no png")
     with pytest.raises(ExportError, match=r"f0\.jpg: not a readable image"):
         item.image()
-    with pytest.raises(ExportError, match=r"f0\.png: not a readable image"):
+    with pytest.raises(ExportError, match=r"f0\.png: damaged or no PNG"):
         item.labels()
 
 
 def test_labels_in_colour_are_refused(root: Path) -> None:
     item = load_index(root, "train").items[0]
     cv2.imwrite(str(item.label_path), np.zeros((360, 480, 3), np.uint8))
-    with pytest.raises(ExportError, match="wanted one 8-bit channel"):
+    with pytest.raises(ExportError, match="wanted one 8-bit grey channel"):
         item.labels()
 
 
@@ -127,7 +127,7 @@ def test_pixels_of_another_size_than_the_boxes_say_are_refused(root: Path, kind:
 def test_images_cut_off_in_the_middle_of_the_header_are_refused(root: Path) -> None:
     item = load_index(root, "train").items[0]
     item.label_path.write_bytes(item.label_path.read_bytes()[:40])
-    with pytest.raises(ExportError, match=r"f0\.png: not a readable image"):
+    with pytest.raises(ExportError, match=r"f0\.png: damaged or no PNG"):
         item.labels()
 
 
@@ -192,3 +192,16 @@ def test_an_image_without_boxes_has_none(root: Path) -> None:
     item = load_index(root, "train").items[0]
     assert item.boxes.shape == (0, 4)
     assert len(item.class_ids) == len(item.crowd) == 0
+
+
+def test_a_label_map_that_was_cut_off_is_refused(root: Path) -> None:
+    item = load_index(root, "train").items[0]
+    whole = item.label_path.read_bytes()
+    item.label_path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ExportError, match=r"f0\.png: damaged or no PNG"):
+        item.labels()
+
+
+def test_a_folder_that_cannot_exist_is_refused() -> None:
+    with pytest.raises(ExportError, match="no CamVid split 'train' here"):
+        load_index(Path("x" * 300), "train")

@@ -44,6 +44,12 @@ def test_images_lie_beside_the_file_or_in_the_named_folder(tmp_path: Path) -> No
     assert data.load(1).annotations == []  # an image without boxes shows false alarms
 
 
+@pytest.mark.parametrize(("given", "crowd"), [("0", 0), ("1", 1), (None, 0), (True, 1)])
+def test_a_crowd_may_be_marked_in_text(tmp_path: Path, given: object, crowd: int) -> None:
+    _, _, boxes = read_coco(make_coco(tmp_path, coco_dict([{"iscrowd": given}])))
+    assert boxes[1][0]["iscrowd"] == crowd
+
+
 def test_a_box_may_round_over_the_edge_by_a_pixel(tmp_path: Path) -> None:
     _, _, boxes = read_coco(make_coco(tmp_path, coco_dict([{"bbox": [88.5, -0.4, 8, 8]}])))
     assert boxes[1][0]["bbox"] == [88.5, -0.4, 8, 8]

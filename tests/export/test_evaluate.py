@@ -423,15 +423,22 @@ def test_data_without_any_truth_are_no_scores(tmp_path: Path, make: Any) -> None
         evaluate_model(model, data=data, root=root, renames=renames)
 
 
-def test_a_foreign_file_is_adopted_on_the_fly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["", "train/a"])
+def test_a_foreign_file_is_adopted_on_the_fly(tmp_path: Path, folder: str) -> None:
     model = tmp_path / "foreign.onnx"
     onnx.save(ultralytics(), str(model))
     bytes_before = model.read_bytes()
     root = tmp_path / "data"
     coco = coco_dict([{"bbox": [32, 32, 8, 8]}])
     coco["categories"] = [{"id": 10, "name": "red"}, {"id": 20, "name": "blue"}]
+    for image in coco["images"]:
+        image["file_name"] = str(Path(folder) / image["file_name"])
     file = make_coco(root, coco)
     cv2.imwrite(str(root / "1.png"), paint(grey(75), (32, 32, 40, 40), 2))  # a red cell
+    if folder:
+        (root / folder).mkdir(parents=True)
+        for i in (1, 2):
+            (root / f"{i}.png").rename(root / folder / f"{i}.png")
     report = evaluate_model(model, data="coco-json", root=file)
     assert report.model == "foreign.onnx"
     assert report.model_sha256 == sha256_of(model)

@@ -52,6 +52,13 @@ def test_the_adopted_file_gives_what_the_net_gives_for_its_documented_image(
         np.testing.assert_allclose(got[name], wanted[name], rtol=1e-4, atol=1e-4)
 
 
+def without_anchors(model: onnx.ModelProto) -> onnx.ModelProto:
+    kept = [p for p in model.metadata_props if p.key == "names"]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    return model
+
+
 def test_names_of_heads_mean_nothing(tmp_path: Path) -> None:
     model = darknet()
     swapped = {"yolo16": "yolo32", "yolo32": "yolo16"}
@@ -64,11 +71,15 @@ def test_names_of_heads_mean_nothing(tmp_path: Path) -> None:
     assert dict(zip(head.outputs, head.strides, strict=True)) == {"yolo32": 16, "yolo16": 32}
 
 
+def test_masks_of_two_sizes_are_no_heads_of_a_detector(tmp_path: Path) -> None:
+    model = darknet()  # its heads could as well be scores of some classes
+    assert "--family semantic" in refusal(adopt_net(without_anchors(model), tmp_path), code=2)
+    said = refusal(adopt_net(model, tmp_path, "--mask", "nothing=a,b"))
+    assert "belongs to no family" in said  # at strides 16 and 32 they are too coarse for masks
+
+
 def test_missing_anchors_are_asked_for_and_taken(tmp_path: Path) -> None:
-    model = darknet()
-    kept = [p for p in model.metadata_props if p.key == "names"]
-    del model.metadata_props[:]
-    model.metadata_props.extend(kept)
+    model = without_anchors(darknet())
     assert "--anchors '{" in refusal(adopt_net(model, tmp_path), code=2)
     done = adopt_net(model, tmp_path, "--anchors", json.dumps(ANCHORS))
     assert done.code == 0, done.said

@@ -136,11 +136,18 @@ def test_names_are_asked_for_as_many_as_the_graph_has(tmp_path: Path) -> None:
     assert "--names has 3 class names, but the graph has 2 class channels" in message
 
 
+@pytest.mark.parametrize("held", ["initializer", "value_int", "value_ints"])
 @pytest.mark.parametrize("op", ["Div", "Mod"])
 def test_eighty_classes_that_only_a_division_tells_are_those_of_coco(
-    tmp_path: Path, op: str
+    tmp_path: Path, op: str, held: str
 ) -> None:
     model = rtdetr(classes=80)
+    if held != "initializer":
+        count = next(n for n in model.graph.node if n.op_type == "Div").input[1]
+        (weight,) = (t for t in model.graph.initializer if t.name == count)
+        model.graph.initializer.remove(weight)
+        value = {held: 80 if held == "value_int" else [80]}
+        model.graph.node.insert(0, onnx.helper.make_node("Constant", [], [count], **value))
     if op == "Mod":
         sub = next(n for n in model.graph.node if n.op_type == "Sub")
         count = next(n for n in model.graph.node if n.op_type == "Div").input[1]

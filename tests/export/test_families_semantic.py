@@ -91,6 +91,25 @@ def test_what_is_missing_is_asked_for_by_option(
     assert said in refusal(adopt_net(semantic(), tmp_path, *options), code=2)
 
 
+def test_an_output_may_have_a_colon_in_its_name(tmp_path: Path) -> None:
+    model = semantic()
+    for tensor in (*model.graph.output, *model.graph.node):
+        if tensor.name == "logits":
+            tensor.name = "Identity:0"
+        for i, made in enumerate(getattr(tensor, "output", ())):
+            tensor.output[i] = "Identity:0" if made == "logits" else made
+    for said, name in (("Identity:0", "Identity:0"), ("Identity:0:street", "street")):
+        done = adopt_net(model, tmp_path, "--mask", f"{said}=a,b,c", *IMAGENET)
+        assert done.code == 0, done.said
+        assert [m.name for m in read_spec(done.file).masks] == [name]
+
+
+def test_classes_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    done = adopt_net(semantic(), tmp_path, "--mask", "logits=void,void,void 2", *IMAGENET)
+    assert done.code == 0, done.said
+    assert read_spec(done.file).masks[0].classes == ("void", "void 3", "void 2")
+
+
 @APP_ENGINES
 def test_a_net_with_its_argmax_inside_keeps_its_labels(tmp_path: Path, engine: str) -> None:
     done = adopt_net("semantic-labels", tmp_path)

@@ -83,22 +83,27 @@ def test_a_folder_that_does_not_fit_together_is_refused_at_once(name: str, tmp_p
     assert "\n" not in str(caught.value)
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    checksum = crc32(kind + data).to_bytes(4, "big")
+    return len(data).to_bytes(4, "big") + kind + data + checksum
+
+
+def header(bits: int, colour: int) -> bytes:
+    size = (96).to_bytes(4, "big") + (64).to_bytes(4, "big")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size + bytes([bits, colour, 0, 0, 0]))
+
+
 def palette_png() -> bytes:
     """A PNG of 96x64 pixels with a palette, as Pascal VOC's labels are."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        checksum = crc32(kind + data).to_bytes(4, "big")
-        return len(data).to_bytes(4, "big") + kind + data + checksum
-
-    size = (96).to_bytes(4, "big") + (64).to_bytes(4, "big")
     rows = b"".join(b"\0" + bytes([1] * 96) for _ in range(64))
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", size + bytes([8, 3, 0, 0, 0]))
-        + chunk(b"PLTE", bytes([0, 0, 0, 128, 0, 0]))
-        + chunk(b"IDAT", compress(rows))
-        + chunk(b"IEND", b"")
-    )
+    palette = chunk(b"PLTE", bytes([0, 0, 0, 128, 0, 0]))
+    return header(8, 3) + palette + chunk(b"IDAT", compress(rows)) + chunk(b"IEND", b"")
+
+
+def grey_png(*, bits: int) -> bytes:
+    """A PNG of 96x64 grey pixels of so many bits, as imaging libraries save two classes."""
+    rows = b"".join(b"\0" + bytes([1] * (96 * bits // 8)) for _ in range(64))
+    return header(bits, 0) + chunk(b"IDAT", compress(rows)) + chunk(b"IEND", b"")
 
 
 def png(array: NDArray[Any]) -> bytes:
@@ -119,6 +124,8 @@ LABELS: dict[str, tuple[bytes, str]] = {
     "another size": (png(np.zeros((32, 48), np.uint8)), r"got 48x32, wanted 96x64 as 1\.png"),
     "colours": (png(np.zeros((64, 96, 3), np.uint8)), r"got uint8\[64, 96, 3\], wanted one 8-bit"),
     "16 bit": (png(np.zeros((64, 96), np.uint16)), r"got uint16\[64, 96\], wanted one 8-bit"),
+    "1 bit": (grey_png(bits=1), "got 1 bits a pixel, wanted one 8-bit grey channel"),
+    "4 bits": (grey_png(bits=4), "got 4 bits a pixel, wanted one 8-bit grey channel"),
     "palette": (palette_png(), "got a palette, wanted one 8-bit grey channel"),
     "outside the range": (
         png(np.full((64, 96), 3, np.uint8)),
@@ -142,3 +149,8 @@ def test_a_damaged_image_is_refused_by_name(tmp_path: Path) -> None:
     (root / "images" / "1.png").write_bytes(b"no image")
     with pytest.raises(ExportError, match=r"images/1\.png: damaged or not an image"):
         folder_data(root).load(0)
+
+
+def test_a_folder_that_cannot_exist_is_refused() -> None:
+    with pytest.raises(ExportError, match="wanted a folder with images"):
+        folder_data(Path("x" * 300))  # a name too long for any file system, which Path raises at

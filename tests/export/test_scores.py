@@ -182,6 +182,10 @@ def test_nothing_found_is_zero_for_classes_with_truth_and_none_for_the_others() 
     scores = box_scores(coco(("car", (0, 0, 20, 20), 0)), [], scored=("car", "sign"))
     assert scores.ap50 == {"car": 0.0, "pedestrian": None, "bicyclist": None, "sign": None}
     assert scores.ap == 0.0
+    for side, wanted in ((20, 0.0), (8, None)):
+        truth = with_bicyclists_ignored(coco(("car", (0, 0, side, side), 0)))
+        scores = box_scores(truth, [], scored=("car", "sign"))
+        assert (scores.ap50["car"], scores.ap50_large["car"]) == (0.0, wanted)
 
 
 def test_a_class_that_the_model_does_not_know_is_not_scored() -> None:

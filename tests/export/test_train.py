@@ -8,6 +8,7 @@ import resource
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 import torch
 from click.testing import CliRunner
@@ -60,6 +61,28 @@ def test_log_plot_and_scored_candidate_are_written(root: Path, tmp_path: Path) -
     assert float(rows[0]["mask"]) > 0
     assert (tmp_path / "plot.png").stat().st_size > 5_000
     assert read_spec(tmp_path / "candidate.onnx").detection is not None
+
+
+@pytest.mark.heavy
+def test_a_training_that_was_cut_off_before_its_row_gets_it_and_its_scores(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(TINY, epochs=1)
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("export.train.score_on_val", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            run_training(recipe, out=tmp_path, root=root, device=CPU, eval_every=1)
+    assert load_checkpoint(tmp_path / "last.pt")["epoch"] == 1
+    for _ in range(2):  # once more, and nothing is added
+        run_training(recipe, out=tmp_path, root=root, device=CPU, eval_every=1)
+        with (tmp_path / "log.csv").open() as file:
+            (row,) = csv.DictReader(file)
+        assert (row["epoch"], float(row["mask"]) > 0) == ("1", True)
+        assert 0 <= float(row["val_miou"]) <= 1
 
 
 @pytest.mark.parametrize(("done", "kept"), [(1, r"last\.pt keeps epoch 1"), (0, "No epoch was")])
@@ -218,6 +241,16 @@ def test_the_options_of_the_command_are_those_of_the_recipe() -> None:
         aux=0.4, paste=0.3, mask_gain=3,
     )  # fmt: skip
     assert options_of("--splits", "none").splits == ()
+    assert options_of("--synthetic-share", "0.1").synthetic_share == 0.1
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--seed", "-1"), ("--seed", "9" * 20), ("--synthetic-share", "nan"),
+              ("--synthetic-share", "inf"), ("--lovasz", "nan"), ("--lr", "nan")],
+)  # fmt: skip
+def test_numbers_that_no_training_can_take_are_wrong_usage(wrong: tuple[str, str]) -> None:
+    with pytest.raises(click.UsageError):
+        options_of(*wrong)
 
 
 @pytest.mark.parametrize("size", ["320", "100x320", "32x32", "0x0", "axb", "-64x64"])

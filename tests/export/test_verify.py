@@ -361,6 +361,23 @@ def test_frames_that_show_nothing_prove_nothing(street: Path, tmp_path: Path) ->
     assert "output labels is the same for different frames" in said
 
 
+def test_what_the_data_has_no_truth_for_is_not_passed(tmp_path: Path) -> None:
+    tiny_street(tmp_path / "a.onnx")
+    unlabelled = np.full((64, 96), 255, np.uint8)
+    root = make_folder(tmp_path / "drive", labels=[unlabelled, unlabelled])
+    where: list[str | Path] = ["--data", "folder", "--root", root]
+    said = refusal(check(tmp_path / "a.onnx", tmp_path / "a.onnx", *where))
+    assert "boxes were not judged: none of a known class is there for AP50 (--unmatched)" in said
+    assert "masks were not judged: no labels are there for mIoU (--mask)" in said
+    held: list[str | Path] = ["--unmatched", "0.01", "--mask", "0.99"]
+    assert "not judged" not in refusal(
+        check(tmp_path / "a.onnx", tmp_path / "a.onnx", *where, *held)
+    )
+    assert "one frame cannot show that an output ignores its input" in refusal(
+        check(tmp_path / "a.onnx", tmp_path / "a.onnx", *where, *held, "--limit", "1")
+    )
+
+
 def test_a_limit_can_be_widened_and_is_held_to(street: Path, frames: Path) -> None:
     steps: Steps = [("Sub", [np.array([[[[20]]]], np.float32)])]
     wrong = plant(street, street.with_name("b.onnx"), behind="Transpose", steps=steps)
