@@ -62,8 +62,13 @@ def test_a_timestamp_that_leaps_starts_a_new_count_instead_of_stalling(broken_ns
 
 def test_a_step_as_long_as_the_rate_says_is_no_leap() -> None:
     waited: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waited.append(seconds)
+        return False
+
     pacer = Pacer(
-        threading.Event(), clock_ns=lambda: 0, wait=lambda s: bool(waited.append(s)),
+        threading.Event(), clock_ns=lambda: 0, wait=wait,
         longest_step_ns=40_000 * MS,
     )  # fmt: skip
     assert all(pacer.hold(t * 20_000 * MS) for t in range(3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -146,7 +147,7 @@ def test_eighty_classes_that_only_a_division_tells_are_those_of_coco(
         count = next(n for n in model.graph.node if n.op_type == "Div").input[1]
         (weight,) = (t for t in model.graph.initializer if t.name == count)
         model.graph.initializer.remove(weight)
-        value = {held: 80 if held == "value_int" else [80]}
+        value: dict[str, Any] = {held: 80 if held == "value_int" else [80]}
         model.graph.node.insert(0, onnx.helper.make_node("Constant", [], [count], **value))
     if op == "Mod":
         sub = next(n for n in model.graph.node if n.op_type == "Sub")

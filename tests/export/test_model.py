@@ -46,7 +46,7 @@ def test_a_depthwise_step_learns_the_same_in_mixed_precision(stride: int, dilati
             out = step(x)
         assert out.dtype == x.dtype
         step.zero_grad()
-        (out.float() ** 2).mean().backward()  # type: ignore[no-untyped-call]
+        (out.float() ** 2).mean().backward()
         assert x.grad is not None
         assert step.weight.grad is not None
         gradients.append((x.grad.float(), step.weight.grad))
