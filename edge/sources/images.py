@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge.sources import IMAGE_SUFFIXES
 from edge.sources.options import Policy, SourceOptions
-from edge.sources.pacing import BROKEN_STEP_NS, SECOND_NS, Pacer
+from edge.sources.pacing import SECOND_NS, Pacer, longest_step_ns
 from edge.types import Frame, Image
 from engines.errors import SourceError
 
@@ -34,8 +34,7 @@ def open_images(
         SourceError: nothing there, not readable, or no image among it.
     """
     files = find_images(text)
-    # at a picture a minute a long step is no fault
-    longest_ns = max(BROKEN_STEP_NS, round(2 * SECOND_NS / options.images_fps))
+    longest_ns = longest_step_ns(options.images_fps)
     pacer = Pacer(stop, longest_step_ns=longest_ns) if policy == "drop" else None
     return ImageSource(files, name=text, fps=options.images_fps, pacer=pacer, stop=stop)
 

@@ -17,6 +17,15 @@ BROKEN_STEP_NS = 10 * SECOND_NS
 """A step between neighbouring timestamps beyond this is a fault of the stream, not a pause."""
 
 
+def longest_step_ns(fps: float | None) -> int:
+    """The step between timestamps beyond which they leap, by the average rate of the file.
+
+    At a picture an hour, an hour is no leap; a leap among three frames or more stays one, however
+    much it slows their average down.
+    """
+    return max(BROKEN_STEP_NS, round(2 * SECOND_NS / fps)) if fps else BROKEN_STEP_NS
+
+
 class Pacer:
     """Holds each frame of a file back until its timestamp is due, seen from the first frame."""
 

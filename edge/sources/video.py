@@ -22,7 +22,7 @@ from edge.sources.ending import EndCheck
 from edge.sources.gate import ReadGate
 from edge.sources.options import Policy, SourceOptions
 from edge.sources.orient import rotated
-from edge.sources.pacing import SECOND_NS, LostFrames, Pacer, StreamClock
+from edge.sources.pacing import SECOND_NS, LostFrames, Pacer, StreamClock, longest_step_ns
 from edge.sources.redact import redact
 from edge.types import Clock, Frame, Image
 from engines.errors import SourceError
@@ -51,8 +51,8 @@ def open_video(
         SourceError: missing, unreadable, empty or not a video.
     """
     container = open_file(Path(os.path.expanduser(text)))
-    pacer = Pacer(stop) if policy == "drop" else None
-    return _opened(container, text, live=False, pacer=pacer, stop=stop, options=options)
+    paced = policy == "drop"
+    return _opened(container, text, live=False, paced=paced, stop=stop, options=options)
 
 
 def open_stream(
@@ -65,8 +65,8 @@ def open_stream(
     """
     container = open_url(text, stop=stop, options=options)
     live = text.lower().startswith("rtsp") or container.duration is None
-    pacer = Pacer(stop) if policy == "drop" and not live else None
-    return _opened(container, redact(text), live=live, pacer=pacer, stop=stop, options=options)
+    paced = policy == "drop" and not live
+    return _opened(container, redact(text), live=live, paced=paced, stop=stop, options=options)
 
 
 def _opened(
@@ -74,7 +74,7 @@ def _opened(
     name: str,
     *,
     live: bool,
-    pacer: Pacer | None,
+    paced: bool,
     stop: threading.Event,
     options: SourceOptions,
 ) -> VideoSource:
@@ -85,6 +85,8 @@ def _opened(
         raise
     codec = stream.codec_context
     _log.info("%s: %s %dx%d", name, codec.name, codec.width, codec.height)
+    longest_ns = longest_step_ns(_nominal_fps(stream))
+    pacer = Pacer(stop, longest_step_ns=longest_ns) if paced else None
     return VideoSource(
         container, stream, name=name, live=live, pacer=pacer, stop=stop, options=options
     )

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from edge.sources.pacing import SECOND_NS, LostFrames, Pacer, StreamClock
+from edge.sources.pacing import SECOND_NS, LostFrames, Pacer, StreamClock, longest_step_ns
 
 MS = 1_000_000
 
@@ -73,6 +73,17 @@ def test_a_step_as_long_as_the_rate_says_is_no_leap() -> None:
     )  # fmt: skip
     assert all(pacer.hold(t * 20_000 * MS) for t in range(3))
     assert waited == [20.0, 40.0]
+
+
+@pytest.mark.parametrize("frames", [3, 100])
+def test_a_leap_that_slows_the_average_stays_a_leap(frames: int) -> None:
+    leap_s = 3600.0
+    assert longest_step_ns(frames / (frames + leap_s)) < leap_s * SECOND_NS
+
+
+@pytest.mark.parametrize(("fps", "longest_s"), [(None, 10), (25.0, 10), (1 / 3600, 7200)])
+def test_the_longest_step_is_that_of_a_slow_rate(fps: float | None, longest_s: int) -> None:
+    assert longest_step_ns(fps) == longest_s * SECOND_NS
 
 
 def test_a_stop_ends_the_hold() -> None:

@@ -135,7 +135,7 @@ def test_a_frame_brings_its_time_in_the_file(tmp_path: Path) -> None:
 
 
 def test_a_stop_ends_a_hold_of_hours(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "a.mp4", count=2, fps=1, times=[0, 9])
+    path = write_video(tmp_path / "a.mp4", count=2, fps=1, times=[0, 7200])
     stop = threading.Event()
     source = open_source(str(path), policy="drop", stop=stop)
     assert source.read() is not None
