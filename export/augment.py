@@ -47,6 +47,8 @@ class Augment:
     contrast: float = 0.35
     saturation: float = 0.5
     tint: float = 0.08
+    gamma: float = 0.0
+    """Brightness is raised to a power of e^−gamma to e^gamma: dusk and glare."""
     min_visible: float = 0.35
     """Share of a box that must remain in the view; less becomes a region that no loss counts."""
     min_side_px: float = 3.0
@@ -112,6 +114,8 @@ class Augment:
         contrast = 1 + draw(-self.contrast, self.contrast, 1, 1, 1)
         saturation = 1 + draw(-self.saturation, self.saturation, 1, 1, 1)
         tint = 1 + draw(-self.tint, self.tint, 3, 1, 1)
+        if self.gamma:
+            view = view.clamp(min=0) ** draw(-self.gamma, self.gamma, 1, 1, 1).exp()
         view = view * gain * tint
         mean = view.mean((1, 2, 3), keepdim=True)
         view = (view - mean) * contrast + mean

@@ -25,8 +25,8 @@ WAYS = ("from scratch", "frozen", "fine-tuned")
 SCORES = ("val_miou", "val_ap", "val_ap50")
 OPTIONS = (
     "epochs", "batch", "lr", "lr_head", "warmup_epochs", "synthetic", "synthetic_share", "freeze",
-    "images", "box_classes", "mask_classes", "lovasz", "aux", "paste", "mask_gain",
-    "seed",
+    "images", "box_classes", "mask_classes", "lovasz", "aux", "paste", "mosaic", "gamma",
+    "mask_gain", "min_cells", "seed",
 )  # fmt: skip
 """Parts of a recipe that are options of the command by the same name."""
 

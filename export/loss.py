@@ -9,6 +9,7 @@ Every size is known without looking at the data, so a device is never waited for
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -102,8 +103,29 @@ NEIGHBOURS = ((0, 0), (-1, 0), (0, -1), (1, 0), (0, 1))
 """The cell of an object, and the steps in x and y to those that may serve it, too."""
 
 
-def assign(batch: Batch, anchors: Tensor, stride: int, grid_hw: tuple[int, int]) -> Assigned:
-    """Match the objects of a batch with the cells and anchors (A, 2) px of one grid.
+def anchors_that_fit(batch: Batch, anchors: Sequence[Tensor], min_cells: float) -> list[Tensor]:
+    """Which anchors (A, 2) px of each stride serve which object, by shape: (A, B·M) a stride.
+
+    A coarser stride takes no object of a width below ``min_cells`` cells (the root of its area)
+    that a finer one serves: it cannot place it well, and its poor boxes beside good ones are
+    false alarms. FCOS (arXiv 1904.01355) parts the sizes among the strides alike.
+    """
+    there = ((batch.class_ids >= 0) & ~batch.crowd).view(-1)  # (BM,)
+    sides = (batch.boxes[..., 2:] - batch.boxes[..., :2]).view(-1, 2)
+    width = sides.clamp(min=0).prod(-1).sqrt()  # (BM,)
+    served = torch.zeros_like(there)
+    made = []
+    for shapes, stride in zip(anchors, STRIDES, strict=True):
+        ratio = sides / shapes[:, None]  # (A, BM, 2)
+        fits = (torch.max(ratio, 1 / ratio).amax(-1) < MAX_SHAPE_RATIO) & there
+        fits &= ~served | (width >= min_cells * stride)
+        served = served | fits.any(0)
+        made.append(fits)
+    return made
+
+
+def assign(batch: Batch, fits: Tensor, stride: int, grid_hw: tuple[int, int]) -> Assigned:
+    """Match the objects of a batch with the cells of one grid and the anchors that ``fit`` (A, BM).
 
     Every object is a candidate for each anchor and neighbour: n = 5 · A · B · M.
     """
@@ -112,8 +134,6 @@ def assign(batch: Batch, anchors: Tensor, stride: int, grid_hw: tuple[int, int])
     there = ((batch.class_ids >= 0) & ~batch.crowd).view(-1)  # (BM,)
     xyxy = batch.boxes.view(-1, 4) / stride
     boxes = torch.cat([(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], dim=1)
-    ratio = boxes[None, :, 2:] / (anchors[:, None] / stride)  # (A, BM, 2)
-    fits = (torch.max(ratio, 1 / ratio).amax(-1) < MAX_SHAPE_RATIO) & there  # (A, BM)
     centre = boxes[:, :2]
     x, y = centre[:, 0], centre[:, 1]
     near = torch.stack(
@@ -126,12 +146,12 @@ def assign(batch: Batch, anchors: Tensor, stride: int, grid_hw: tuple[int, int])
         ]
     )  # (5, BM)
     cell = centre.floor().long()
-    shape = (len(NEIGHBOURS), len(anchors), b * m)
+    shape = (len(NEIGHBOURS), len(fits), b * m)
     column = torch.stack([(cell[:, 0] + dx).clamp(0, w - 1) for dx, _ in NEIGHBOURS])
     row = torch.stack([(cell[:, 1] + dy).clamp(0, h - 1) for _, dy in NEIGHBOURS])
     device = boxes.device
     image = torch.arange(b, device=device)[:, None].expand(b, m).reshape(-1)
-    anchor = torch.arange(len(anchors), device=device)[:, None]
+    anchor = torch.arange(len(fits), device=device)[:, None]
     valid = (near[:, None] & fits).reshape(-1)
     spread = boxes.expand(*shape, 4).reshape(-1, 4)
     return Assigned(
@@ -172,7 +192,7 @@ class StreetLoss:
 
     def __init__(
         self, anchors: tuple[tuple[tuple[float, float], ...], ...], class_weights: Tensor,
-        gains: Gains | None = None, terms: MaskTerms | None = None,
+        gains: Gains | None = None, terms: MaskTerms | None = None, *, min_cells: float = 0.0,
     ) -> None:  # fmt: skip
         self.anchors = [torch.tensor(a, device=class_weights.device) for a in anchors]
         self.class_weights = class_weights
@@ -180,6 +200,7 @@ class StreetLoss:
         self._weight_of_label = F.pad(class_weights, (0, IGNORE + 1 - len(class_weights)))
         self.gains = gains or Gains()
         self.terms = terms or MaskTerms()
+        self.min_cells = min_cells
 
     def __call__(
         self, outputs: Outputs, batch: Batch, *, aux: Tensor | None = None
@@ -189,8 +210,9 @@ class StreetLoss:
         ``aux`` (B, K, H/16, W/16) are the logits of an AuxMask.
         """
         box = objectness = classes = batch.boxes.new_zeros(())
-        for i, (raw, stride) in enumerate(zip(outputs.boxes, STRIDES, strict=True)):
-            parts = self._level(raw.float(), batch, self.anchors[i], stride)
+        fitting = anchors_that_fit(batch, self.anchors, self.min_cells)
+        for i, raw in enumerate(outputs.boxes):
+            parts = self._level(raw.float(), batch, self.anchors[i], fitting[i], STRIDES[i])
             box, classes = box + parts[0], classes + parts[2]
             objectness = objectness + LEVEL_BALANCE[i] * parts[1]
         logits = outputs.mask.float()
@@ -216,11 +238,11 @@ class StreetLoss:
         return summed / self._weight_of_label[labels].sum().clamp(min=1e-6)
 
     def _level(
-        self, raw: Tensor, batch: Batch, anchors: Tensor, stride: int
+        self, raw: Tensor, batch: Batch, anchors: Tensor, fits: Tensor, stride: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         b, _, h, w = raw.shape
         raw = raw.view(b, len(anchors), -1, h, w)  # (B, A, 5+C, h, w)
-        found = assign(batch, anchors, stride, (h, w))
+        found = assign(batch, fits, stride, (h, w))
         count = found.valid.sum().clamp(min=1)
         picked = raw[found.image, found.anchor, :, found.row, found.column]  # (n, 5+C)
         cell = torch.stack([found.column, found.row], dim=1)

@@ -46,6 +46,12 @@ class Recipe:
     """Weight of all of the mask's terms beside those of the boxes."""
     paste: float = 0.0
     """Chance of each of a few rare objects to be pasted into a view."""
+    mosaic: float = 0.0
+    """Chance of a view to be put together from quarters of four."""
+    gamma: float = 0.0
+    """Views are brightened and darkened by powers of e^−gamma to e^gamma."""
+    min_cells: float = 0.0
+    """Width, in cells of a coarser stride, from which it takes an object (see export.loss)."""
 
 
 def learning_rate(recipe: Recipe, progress: float) -> float:

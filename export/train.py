@@ -122,6 +122,27 @@ def choose_device(name: str) -> torch.device:
     help=f"Chance of each of {OBJECTS} rare objects (pole, sign, people) pasted into an image.",
 )
 @click.option(
+    "--mosaic",
+    type=Finite(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Chance of a view to be put together from quarters of four.",
+)
+@click.option(
+    "--gamma",
+    type=Finite(0, 3),
+    default=0.0,
+    show_default=True,
+    help="Brighten and darken the views by powers of up to e^gamma: 0.7 is two.",
+)
+@click.option(
+    "--min-cells",
+    type=Finite(0),
+    default=0.0,
+    show_default=True,
+    help="Leave objects narrower than so many cells of a grid to the finer grids.",
+)
+@click.option(
     "--size",
     default="320x448",
     show_default=True,

@@ -25,6 +25,7 @@ from export.class_set import Classes
 from export.dataset import TrainingSet
 from export.loss import Gains, MaskTerms, StreetLoss
 from export.model import ANCHORS, AuxMask, StreetNet
+from export.mosaic import Mosaic
 from export.paste import Paste
 from export.recipe import Recipe, learning_rate
 
@@ -66,8 +67,9 @@ class Trainer:
         weights = data.class_weights(len(net.mask_classes)).to(device)
         terms = MaskTerms(lovasz=recipe.lovasz, aux=recipe.aux)
         gains = Gains(mask=recipe.mask_gain)
-        self.loss = StreetLoss(ANCHORS, weights, gains, terms)
-        self.augment = Augment(size_hw=(recipe.height, recipe.width))
+        self.loss = StreetLoss(ANCHORS, weights, gains, terms, min_cells=recipe.min_cells)
+        self.augment = Augment(size_hw=(recipe.height, recipe.width), gamma=recipe.gamma)
+        self.mosaic = Mosaic(recipe.mosaic) if recipe.mosaic else None
         self.paste = Paste(data, classes, chance=recipe.paste) if recipe.paste else None
         if device.type == "cuda":
             torch.set_float32_matmul_precision("high")
@@ -198,6 +200,8 @@ class Trainer:
         if self.paste is not None:
             batch = self.paste(batch, generator=generator)
         batch = self.augment(batch, generator=generator)
+        if self.mosaic is not None:
+            batch = self.mosaic(batch, generator=generator)
         images = batch.images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16):
             outputs, features = self.net.with_features(images)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -81,3 +84,15 @@ def test_the_same_seed_gives_the_same_view() -> None:
     b = Augment()(one_car(), generator=torch.Generator().manual_seed(5))
     assert torch.equal(a.images, b.images)
     assert torch.equal(a.boxes, b.boxes)
+
+
+@pytest.mark.parametrize("gamma", [0.3, 1.0])
+def test_gamma_raises_brightness_to_a_power_in_its_range(gamma: float) -> None:
+    batch = one_car(count=64)
+    batch.images[:] = 64  # 0.251 of full brightness
+    toned = replace(PLAIN, gamma=gamma)(batch, generator=torch.Generator().manual_seed(0))
+    power = toned.images.mean((1, 2, 3)).log() / math.log(64 / 255)
+    assert (power.log().abs() <= gamma + 1e-4).all()
+    assert power.log().max() > 0.8 * gamma
+    assert power.log().min() < -0.8 * gamma
+    assert toned.images.flatten(1).std(1).max() < 1e-4  # every pixel alike

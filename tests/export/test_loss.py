@@ -13,6 +13,7 @@ from export.loss import (
     Gains,
     MaskTerms,
     StreetLoss,
+    anchors_that_fit,
     assign,
     ciou,
     crowd_cells,
@@ -29,6 +30,12 @@ def batch_of(boxes: list[list[float]], *, ids: list[int], crowd: list[bool], hw:
         torch.tensor([ids]).reshape(1, -1),
         torch.tensor([crowd]).reshape(1, -1),
     )
+
+
+def given(batch: Batch, anchors: list[tuple[float, float]]) -> Assigned:
+    """What the grid of stride 8 of a view of 64x64 gets with these anchors."""
+    fits = anchors_that_fit(batch, [torch.tensor(anchors)] * 3, 0.0)
+    return assign(batch, fits[0], 8, (8, 8))
 
 
 def cells_of(found: Assigned) -> set[tuple[int, int]]:
@@ -52,42 +59,67 @@ def test_ciou_of_shifted_squares() -> None:
 def test_an_object_goes_to_its_cell_and_two_neighbours() -> None:
     # centre (19.2, 28.8) px = (2.4, 3.6) cells of stride 8: left and lower neighbour are near
     batch = batch_of([[9.2, 18.8, 29.2, 38.8]], ids=[1], crowd=[False])
-    found = assign(batch, torch.tensor([[20.0, 20.0]]), 8, (8, 8))
+    found = given(batch, [(20.0, 20.0)])
     assert cells_of(found) == {(2, 3), (1, 3), (2, 4)}
     assert found.class_ids[found.valid].tolist() == [1, 1, 1]
 
 
 def test_at_the_edge_no_neighbour_outside_is_taken() -> None:
     batch = batch_of([[0.0, 0.0, 6.0, 6.0]], ids=[0], crowd=[False])
-    found = assign(batch, torch.tensor([[6.0, 6.0]]), 8, (8, 8))
+    found = given(batch, [(6.0, 6.0)])
     assert cells_of(found) == {(0, 0)}
 
 
 def test_an_anchor_of_another_shape_is_not_used() -> None:
     batch = batch_of([[0.0, 0.0, 40.0, 8.0]], ids=[0], crowd=[False])
     # 40 / 8 = 5 times as wide: beyond the factor of four
-    assert cells_of(assign(batch, torch.tensor([[8.0, 8.0]]), 8, (8, 8))) == set()
+    assert cells_of(given(batch, [(8.0, 8.0)])) == set()
 
 
 def test_crowds_and_empty_entries_give_no_object() -> None:
     batch = batch_of([[0, 0, 20, 20], [0, 0, 20, 20]], ids=[0, -1], crowd=[True, False])
-    assert cells_of(assign(batch, torch.tensor([[20.0, 20.0]]), 8, (8, 8))) == set()
+    assert cells_of(given(batch, [(20.0, 20.0)])) == set()
 
 
 def test_objects_keep_to_their_own_image_and_anchor() -> None:
     one = batch_of([[0, 0, 6, 6], [8, 8, 48, 48]], ids=[0, 1], crowd=[False, False])
     two = batch_of([[20, 20, 28, 28], [0, 0, 0, 0]], ids=[3, -1], crowd=[False, False])
     batch = Batch(*(torch.cat([getattr(b, n) for b in (one, two)]) for n in Batch.__slots__))
-    found = assign(batch, torch.tensor([[6.0, 6.0], [40.0, 40.0]]), 8, (8, 8))
+    found = given(batch, [(6.0, 6.0), (40.0, 40.0)])
     valid = found.valid
-    given = {
+    pairs = {
         (int(i), int(a), int(c))
         for i, a, c in zip(
             found.image[valid], found.anchor[valid], found.class_ids[valid], strict=True
         )
     }
     # 6 px suits anchor 6 alone; 40 px is 6.7 times 6; 8 px is a fifth of 40
-    assert given == {(0, 0, 0), (0, 1, 1), (1, 0, 3)}
+    assert pairs == {(0, 0, 0), (0, 1, 1), (1, 0, 3)}
+
+
+WAYS = {
+    0.0: [(0, 1, 2), (0, 1, 2), (1, 2), (1, 2)],
+    2.0: [(0,), (0, 1), (1, 2), (1,)],
+}
+"""By ``min_cells``: the strides, by number, of boxes of 20x20, 40x30, 64x64 and 60x12."""
+
+
+@pytest.mark.parametrize("min_cells", WAYS)
+def test_what_a_finer_grid_serves_goes_to_a_coarser_one_by_its_size(min_cells: float) -> None:
+    boxes = [[0.0, 0.0, w, h] for w, h in ((20, 20), (40, 30), (64, 64), (60, 12))]
+    batch = batch_of(boxes, ids=[0] * 4, crowd=[False] * 4)
+    # within a factor of four: sides of 4 to 55 px, 6 to 79, 7 to 95
+    anchors = [torch.tensor([[s, s]]) for s in (14.0, 20.0, 24.0)]
+    fits = anchors_that_fit(batch, anchors, min_cells)
+    found = [tuple(k for k in range(3) if bool(fits[k][0, i])) for i in range(4)]
+    assert found == WAYS[min_cells]
+
+
+def test_a_box_that_only_a_coarse_grid_serves_is_not_lost_for_being_small() -> None:
+    batch = batch_of([[0.0, 0, 60, 4]], ids=[0], crowd=[False])  # 15.5 px: not one cell of 32
+    anchors = [torch.tensor([a]) for a in ((10.0, 10.0), (20.0, 20.0), (30.0, 10.0))]
+    fits = anchors_that_fit(batch, anchors, 2.0)
+    assert [bool(f.any()) for f in fits] == [False, False, True]
 
 
 def test_crowd_cells_are_those_with_their_centre_inside() -> None:

@@ -233,12 +233,12 @@ def test_the_options_of_the_command_are_those_of_the_recipe() -> None:
         "--splits", "val,train", "--images", "9", "--size", "96x160", "--lr-head", "0.01",
         "--freeze", "backbone", "--box-classes", "car, person = pedestrian+bicyclist",
         "--mask-classes", "road,other=*", "--lovasz", "0.5", "--aux", "0.4", "--paste", "0.3",
-        "--mask-gain", "3",
+        "--mask-gain", "3", "--mosaic", "0.5", "--gamma", "0.4", "--min-cells", "2",
     )  # fmt: skip
     assert recipe == Recipe(
         splits=("train", "val"), images=9, height=96, width=160, lr_head=0.01, freeze="backbone",
         box_classes="car,person=pedestrian+bicyclist", mask_classes="road,other=*", lovasz=0.5,
-        aux=0.4, paste=0.3, mask_gain=3,
+        aux=0.4, paste=0.3, mask_gain=3, mosaic=0.5, gamma=0.4, min_cells=2,
     )  # fmt: skip
     assert options_of("--splits", "none").splits == ()
     assert options_of("--synthetic-share", "0.1").synthetic_share == 0.1

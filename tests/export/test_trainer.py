@@ -22,6 +22,7 @@ from export.class_set import Classes
 from export.dataset import Wanted, load_training_set
 from export.loss import MaskTerms, StreetLoss
 from export.model import ANCHORS, AuxMask, Shape, StreetNet
+from export.mosaic import Mosaic
 from export.paste import Paste
 from export.recipe import Recipe
 from export.trainer import Trainer
@@ -182,7 +183,7 @@ def test_an_option_that_is_off_leaves_the_training_as_it_was(root: Path) -> None
     state = of_recipe(root).state()
     added = {
         "lr_head", "freeze", "images", "box_classes", "mask_classes", "lovasz", "aux", "paste",
-        "mask_gain",
+        "mask_gain", "mosaic", "gamma", "min_cells",
     }  # fmt: skip
     state["recipe"] = {k: v for k, v in state["recipe"].items() if k not in added}
     assert len(state["optimiser"]["param_groups"]) == 2
@@ -191,19 +192,28 @@ def test_an_option_that_is_off_leaves_the_training_as_it_was(root: Path) -> None
         of_recipe(root, lovasz=1.0).restore(state, origin=HERE)
 
 
-@pytest.mark.parametrize("option", [{"lovasz": 1.0}, {"aux": 0.4}, {"paste": 1.0}])
+@pytest.mark.parametrize(
+    "option",
+    [{"lovasz": 1.0}, {"aux": 0.4}, {"paste": 1.0}, {"mosaic": 1.0}, {"gamma": 1.0}],
+)
 def test_each_term_changes_what_is_learnt(root: Path, option: dict[str, float]) -> None:
     plain, other = of_recipe(root), of_recipe(root, **option)
     for a, b in zip(plain.net.parameters(), other.net.parameters(), strict=True):
         assert torch.equal(a, b)  # the seed gives the same start
     masks = [t.run_epoch(progress_bar=False)["mask"] for t in (plain, other)]
     assert all(math.isfinite(m) for m in masks)
-    if "paste" not in option:  # there is nothing rare in these frames to paste
+    if "lovasz" in option or "aux" in option:
         assert masks[1] > masks[0] * 1.1
+    elif "paste" not in option:  # there is nothing rare in these frames to paste
+        assert masks[1] != masks[0]
 
 
 def test_the_gain_of_the_mask_is_that_of_the_recipe(root: Path) -> None:
     assert of_recipe(root, mask_gain=3.0).loss.gains.mask == 3
+
+
+def test_the_sizes_of_the_strides_are_those_of_the_recipe(root: Path) -> None:
+    assert of_recipe(root, min_cells=2.0).loss.min_cells == 2
 
 
 def test_fewer_images_than_a_batch_are_refused(root: Path) -> None:
@@ -276,7 +286,8 @@ def test_views_pasting_and_losses_never_wait_for_the_device() -> None:
     loss = StreetLoss(ANCHORS, torch.ones(11), terms=MaskTerms(lovasz=1.0, aux=0.4))
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         batch = paste(data.batch(mode.from_tensor(torch.arange(2))), generator=draw)
-        batch = Augment(size_hw=(96, 128))(batch, generator=draw)
+        batch = Augment(size_hw=(96, 128), gamma=0.5)(batch, generator=draw)
+        batch = Mosaic(0.5)(batch, generator=draw)
         outputs, features = net.with_features(batch.images)
         total, _ = loss(outputs, batch, aux=aux(features))
         with pytest.raises(DynamicOutputShapeException):
