@@ -59,7 +59,7 @@ class SourceSettings(_Section):
     read_timeout_s: _Positive = 5.0
     rotate_deg: RotateDeg = 0
     flip: Flip = "none"
-    images_fps: _Positive = 25.0
+    images_fps: float = Field(25.0, ge=1e-6, le=1e9)  # of the slowest, a picture is due in 12 days
     seed: int = Field(0, ge=0, le=2**32 - 1)
 
 

@@ -18,6 +18,10 @@ from export.camvid import IGNORE
 
 PAD = 114 / 255
 """Grey outside the image: the letterbox padding that the network meets in the app."""
+MIN_VISIBLE = 0.35
+"""Share of a box that must remain in a view; less becomes a region that no loss counts."""
+MIN_SIDE_PX = 3.0
+"""Sides of a box in a view that are shorter make it such a region, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +53,8 @@ class Augment:
     tint: float = 0.08
     gamma: float = 0.0
     """Brightness is raised to a power of e^−gamma to e^gamma: dusk and glare."""
-    min_visible: float = 0.35
-    """Share of a box that must remain in the view; less becomes a region that no loss counts."""
-    min_side_px: float = 3.0
+    min_visible: float = MIN_VISIBLE
+    min_side_px: float = MIN_SIDE_PX
 
     def __call__(self, batch: Batch, *, generator: torch.Generator) -> Batch:
         """A random view of every image. ``batch.images`` is uint8 (B, 3, h, w) here."""

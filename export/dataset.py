@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engines.errors import ExportError
-from export.augment import Batch
+from export.augment import MIN_VISIBLE, Batch
 from export.camvid import BOX_CLASSES, Image, Item, Split, load_index
 from export.class_set import Classes
 
@@ -24,8 +24,6 @@ SIZE_WH = (480, 360)
 """Width and height of CamVid's frames here; every image of the set has it."""
 STREET_WH = (640, 360)
 """The synthetic street is drawn as wide as a camera sees it; a window of SIZE_WH is kept."""
-MIN_VISIBLE = 0.35
-"""Share of a box that must be in the window; less becomes a region that no loss counts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,26 +106,26 @@ NEIGHBOURS = ((0, 0), (-1, 0), (0, -1), (1, 0), (0, 1))
 def anchors_that_fit(batch: Batch, anchors: Sequence[Tensor], min_cells: float) -> list[Tensor]:
     """Which anchors (A, 2) px of each stride serve which object, by shape: (A, B·M) a stride.
 
-    A coarser stride takes no object of a width below ``min_cells`` cells (the root of its area)
-    that a finer one serves: it cannot place it well, and its poor boxes beside good ones are
-    false alarms. FCOS (arXiv 1904.01355) parts the sizes among the strides alike.
+    A coarser stride is given no object whose root of the area is below ``min_cells`` cells if a
+    finer one serves it: it cannot place it well, and its poor boxes beside good ones are false
+    alarms. The measure is that of FPN (arXiv 1612.03144, equation 1).
     """
     there = ((batch.class_ids >= 0) & ~batch.crowd).view(-1)  # (BM,)
     sides = (batch.boxes[..., 2:] - batch.boxes[..., :2]).view(-1, 2)
-    width = sides.clamp(min=0).prod(-1).sqrt()  # (BM,)
+    scale = sides.clamp(min=0).prod(-1).sqrt()  # (BM,)
     served = torch.zeros_like(there)
     made = []
     for shapes, stride in zip(anchors, STRIDES, strict=True):
         ratio = sides / shapes[:, None]  # (A, BM, 2)
         fits = (torch.max(ratio, 1 / ratio).amax(-1) < MAX_SHAPE_RATIO) & there
-        fits &= ~served | (width >= min_cells * stride)
+        fits &= ~served | (scale >= min_cells * stride)
         served = served | fits.any(0)
         made.append(fits)
     return made
 
 
 def assign(batch: Batch, fits: Tensor, stride: int, grid_hw: tuple[int, int]) -> Assigned:
-    """Match the objects of a batch with the cells of one grid and the anchors that ``fit`` (A, BM).
+    """Match the objects of a batch with the cells of one grid and the anchors of ``fits`` (A, BM).
 
     Every object is a candidate for each anchor and neighbour: n = 5 · A · B · M.
     """

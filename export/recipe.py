@@ -49,9 +49,9 @@ class Recipe:
     mosaic: float = 0.0
     """Chance of a view to be put together from quarters of four."""
     gamma: float = 0.0
-    """Views are brightened and darkened by powers of e^−gamma to e^gamma."""
+    """Views are raised to random powers of e^−gamma to e^gamma."""
     min_cells: float = 0.0
-    """Width, in cells of a coarser stride, from which it takes an object (see export.loss)."""
+    """Root of an object's area, in cells of a grid, below which it is left to finer grids."""
 
 
 def learning_rate(recipe: Recipe, progress: float) -> float:

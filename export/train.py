@@ -133,14 +133,14 @@ def choose_device(name: str) -> torch.device:
     type=Finite(0, 3),
     default=0.0,
     show_default=True,
-    help="Brighten and darken the views by powers of up to e^gamma: 0.7 is two.",
+    help="Raise the views to a random power of e^-G to e^G (0.7: a half to two); 0 is off.",
 )
 @click.option(
     "--min-cells",
     type=Finite(0),
     default=0.0,
     show_default=True,
-    help="Leave objects narrower than so many cells of a grid to the finer grids.",
+    help="Leave objects whose root of the area is below so many cells of a grid to finer grids.",
 )
 @click.option(
     "--size",

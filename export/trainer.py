@@ -25,7 +25,7 @@ from export.class_set import Classes
 from export.dataset import TrainingSet
 from export.loss import Gains, MaskTerms, StreetLoss
 from export.model import ANCHORS, AuxMask, StreetNet
-from export.mosaic import Mosaic
+from export.mosaic import QUARTERS, Mosaic
 from export.paste import Paste
 from export.recipe import Recipe, learning_rate
 
@@ -45,7 +45,7 @@ class Trainer:
     """The state of one training: network, its average, optimiser, epoch.
 
     Raises:
-        ExportError: the images of an epoch do not fill a batch.
+        ExportError: the images of an epoch do not fill a batch, or a batch no mosaic.
     """
 
     def __init__(self, recipe: Recipe, data: TrainingSet, *, device: torch.device) -> None:
@@ -56,6 +56,11 @@ class Trainer:
             raise ExportError(
                 f"an epoch of {images} images does not fill a batch of {recipe.batch}. Ask for "
                 f"more images or a smaller --batch."
+            )
+        if recipe.mosaic and recipe.batch < QUARTERS:
+            raise ExportError(
+                f"--mosaic needs {QUARTERS} views a batch, got --batch {recipe.batch}. Ask for a "
+                "larger --batch, or leave --mosaic out."
             )
         classes = Classes.parse(recipe.box_classes, recipe.mask_classes)
         net = StreetNet(box_classes=classes.boxes.names, mask_classes=classes.mask.names)

@@ -20,7 +20,7 @@ from edge.sources.gst_run import GstRun, start_pipeline
 from edge.sources.gst_text import PipelineText, parse_csi, parse_gst
 from edge.sources.opening import POLL_S
 from edge.sources.options import Policy, SourceOptions
-from edge.sources.pacing import SECOND_NS, Pacer, StreamClock
+from edge.sources.pacing import SECOND_NS, Pacer, StreamClock, longest_step_ns
 from edge.types import Clock, Frame, Image
 from engines.errors import SourceError
 
@@ -213,6 +213,8 @@ class GstSource:
         self._caps = caps
         self._info = info = self._run.gst.GstVideo.VideoInfo.new_from_caps(caps)
         self._fps = info.fps_n / info.fps_d if info.fps_n > 0 and info.fps_d > 0 else None
+        if self._pacer is not None:
+            self._pacer.longest_step_ns = longest_step_ns(self._fps)
         _log.info("%s: %dx%d at %g fps", self.name, info.width, info.height, self._fps or 0)
 
     def _media_time_ns(self, sample: Any, pts: int) -> int:

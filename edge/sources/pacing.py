@@ -18,10 +18,10 @@ BROKEN_STEP_NS = 10 * SECOND_NS
 
 
 def longest_step_ns(fps: float | None) -> int:
-    """The step between timestamps beyond which they leap, by the average rate of the file.
+    """The step between timestamps beyond which they leap, by the rate that the source states.
 
-    At a picture an hour, an hour is no leap; a leap among three frames or more stays one, however
-    much it slows their average down.
+    At a picture an hour, an hour is no leap; one leap among five frames or more stays one, even if
+    the rate is their average, which it slows down.
     """
     return max(BROKEN_STEP_NS, round(2 * SECOND_NS / fps)) if fps else BROKEN_STEP_NS
 
@@ -44,7 +44,7 @@ class Pacer:
         self._stop = stop
         self._clock_ns = clock_ns
         self._wait = wait or stop.wait
-        self._longest_step_ns = longest_step_ns
+        self.longest_step_ns = longest_step_ns
         self._anchor_ns: int | None = None
         self._last_ns = 0
 
@@ -54,7 +54,7 @@ class Pacer:
         Timestamps that run backwards or leap start a new count: a damaged file must not stall.
         """
         now_ns = self._clock_ns()
-        if self._anchor_ns is None or not 0 <= media_ns - self._last_ns <= self._longest_step_ns:
+        if self._anchor_ns is None or not 0 <= media_ns - self._last_ns <= self.longest_step_ns:
             self._anchor_ns = now_ns - media_ns
         self._last_ns = media_ns
         remaining_ns = self._anchor_ns + media_ns - now_ns

@@ -113,6 +113,21 @@ def test_a_pipeline_over_a_file_keeps_its_own_pace_under_drop() -> None:
     assert (frames[-1].t_read_ns - frames[0].t_read_ns) / 1e9 >= 0.199
 
 
+def test_a_picture_a_minute_is_waited_for_under_drop() -> None:
+    slow, stop = "video/x-raw,width=64,height=48,framerate=1/60", threading.Event()
+    source = opened(f"videotestsrc num-buffers=3 ! {slow}", policy="drop", stop=stop)
+    read(source, 1)
+    results: list[Frame | None] = []
+    reader = threading.Thread(target=lambda: results.append(source.read()))
+    reader.start()
+    reader.join(1)
+    assert reader.is_alive()
+    stop.set()
+    reader.join(SLACK_S)
+    assert results == [None]
+    source.close()
+
+
 def test_a_live_pipeline_is_dated_by_its_own_timestamps_on_the_monotonic_clock() -> None:
     before_ns = time.monotonic_ns()
     source = opened(f"videotestsrc is-live=true ! {SMALL}")

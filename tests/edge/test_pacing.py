@@ -75,10 +75,12 @@ def test_a_step_as_long_as_the_rate_says_is_no_leap() -> None:
     assert waited == [20.0, 40.0]
 
 
-@pytest.mark.parametrize("frames", [3, 100])
+@pytest.mark.parametrize("frames", [5, 100])
 def test_a_leap_that_slows_the_average_stays_a_leap(frames: int) -> None:
     leap_s = 3600.0
-    assert longest_step_ns(frames / (frames + leap_s)) < leap_s * SECOND_NS
+    # the average of an mp4 counts the last frame's time on the screen, which may be the leap again
+    rate = frames / (frames - 2 + 2 * leap_s)
+    assert longest_step_ns(rate) < leap_s * SECOND_NS
 
 
 @pytest.mark.parametrize(("fps", "longest_s"), [(None, 10), (25.0, 10), (1 / 3600, 7200)])

@@ -120,6 +120,7 @@ def test_a_source_that_is_no_file_is_left_as_it_is(uri: str, tmp_path: Path) -> 
         ("[pipeline]\nseconds = 0", ":2: pipeline.seconds: got 0, wanted more than 0"),
         ("[source]\nrotate_deg = 45", "source.rotate_deg: got 45, wanted 0, 90, 180 or 270"),
         ('[source]\nflip = "x"', 'got \'x\', wanted "none", "horizontal", "vertical" or "both"'),
+        ("[source]\nimages_fps = 1e-300", "source.images_fps: got 1e-300, wanted"),
         ("[source]\nread_timeout_s = inf", "source.read_timeout_s: got inf, wanted a finite"),
         ("[model]\nfiles = []", ":2: model.files: got [], wanted at least one entry"),
         ('[model]\nfiles = [""]', ":2: model.files: got '', wanted a path in quotes"),

@@ -122,6 +122,22 @@ def test_a_box_that_only_a_coarse_grid_serves_is_not_lost_for_being_small() -> N
     assert [bool(f.any()) for f in fits] == [False, False, True]
 
 
+@pytest.mark.parametrize(("min_cells", "taught"), [(0.0, 2), (2.0, 1)])
+def test_the_size_decides_which_grids_an_object_teaches(min_cells: float, taught: int) -> None:
+    # 16x16 px: within a factor of four of (10, 12) at stride 8 and of (18, 18) at stride 16; its
+    # smallest ratio at stride 32 is that of 64 to 16, no longer within it
+    batch = batch_of([[24.0, 24.0, 40.0, 40.0]], ids=[0], crowd=[False])
+    anchors = (ANCHORS[0], ANCHORS[1], ((64.0, 64.0),) * 3)
+    outputs = silent_outputs()
+    for raw in outputs.boxes:
+        raw.requires_grad_()
+    total, _ = StreetLoss(anchors, torch.ones(11), min_cells=min_cells)(outputs, batch)
+    total.backward()  # type: ignore[no-untyped-call]
+    sides = [raw.grad.view(1, 3, 9, *raw.shape[2:])[:, :, 2:4] for raw in outputs.boxes
+             if raw.grad is not None]  # fmt: skip
+    assert [bool(g.any()) for g in sides] == [True, taught == 2, False]
+
+
 def test_crowd_cells_are_those_with_their_centre_inside() -> None:
     batch = batch_of([[8, 0, 24, 8]], ids=[0], crowd=[True])
     cells = crowd_cells(batch, 8, (8, 8))[0]

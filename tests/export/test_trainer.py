@@ -197,7 +197,7 @@ def test_an_option_that_is_off_leaves_the_training_as_it_was(root: Path) -> None
     [{"lovasz": 1.0}, {"aux": 0.4}, {"paste": 1.0}, {"mosaic": 1.0}, {"gamma": 1.0}],
 )
 def test_each_term_changes_what_is_learnt(root: Path, option: dict[str, float]) -> None:
-    plain, other = of_recipe(root), of_recipe(root, **option)
+    plain, other = of_recipe(root, batch=4), of_recipe(root, batch=4, **option)
     for a, b in zip(plain.net.parameters(), other.net.parameters(), strict=True):
         assert torch.equal(a, b)  # the seed gives the same start
     masks = [t.run_epoch(progress_bar=False)["mask"] for t in (plain, other)]
@@ -220,6 +220,12 @@ def test_fewer_images_than_a_batch_are_refused(root: Path) -> None:
     assert of_recipe(root, batch=4).epoch == 0  # the four frames of the set
     with pytest.raises(ExportError, match="an epoch of 4 images does not fill a batch of 5"):
         of_recipe(root, batch=5)
+
+
+def test_a_batch_that_is_no_mosaic_is_refused(root: Path) -> None:
+    assert of_recipe(root, batch=4, mosaic=0.5).mosaic is not None
+    with pytest.raises(ExportError, match=r"--mosaic needs 4 views a batch, got --batch 3"):
+        of_recipe(root, batch=3, mosaic=0.5)
 
 
 def test_without_photographs_an_epoch_is_every_synthetic_frame(root: Path) -> None:
@@ -277,7 +283,7 @@ def test_a_gradient_that_is_not_finite_stops_before_it_ruins_the_weights(root: P
 def test_views_pasting_and_losses_never_wait_for_the_device() -> None:
     # on tensors that have shapes but no values, whatever would bring a value or a count from the
     # device to the host raises
-    data = load_training_set(Path("nowhere"), Wanted((), 3, 0), device=CPU)
+    data = load_training_set(Path("nowhere"), Wanted((), 4, 0), device=CPU)
     paste = Paste(data, Classes.parse(), chance=0.5)
     assert len(paste.cutouts)
     draw = torch.Generator().manual_seed(0)
@@ -285,7 +291,7 @@ def test_views_pasting_and_losses_never_wait_for_the_device() -> None:
     aux = AuxMask(net.shape, 11)
     loss = StreetLoss(ANCHORS, torch.ones(11), terms=MaskTerms(lovasz=1.0, aux=0.4))
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        batch = paste(data.batch(mode.from_tensor(torch.arange(2))), generator=draw)
+        batch = paste(data.batch(mode.from_tensor(torch.arange(4))), generator=draw)
         batch = Augment(size_hw=(96, 128), gamma=0.5)(batch, generator=draw)
         batch = Mosaic(0.5)(batch, generator=draw)
         outputs, features = net.with_features(batch.images)
