@@ -112,7 +112,10 @@ def tensorrt(cuda: list[str] | None) -> Iterator[Finding]:
     if TENSORRT[0] <= numbers < TENSORRT[1]:
         yield Finding("engines", "tensorrt", "ok", version)
     else:
-        hint = "JetPack 6 or later brings it; elsewhere: pip install 'outrider[tensorrt]'"
+        hint = (
+            "JetPack 6 or later brings it; elsewhere, in the project's folder: "
+            "pip install -e '.[tensorrt]'"
+        )
         text = f"{version}, wanted 10.3 to 11.x"
         yield Finding("engines", "tensorrt", "missing", text, hint)
 

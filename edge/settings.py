@@ -197,14 +197,25 @@ def _read(path: Path) -> str:
     try:
         return path.read_bytes().decode()
     except FileNotFoundError as exc:
-        raise SettingsError(f"{path}: no such settings file; check the path") from exc
+        if ":/" in str(path):  # not shown: a path has lost a slash, and may hold a password
+            raise SettingsError(
+                "a URL, where a settings file was wanted; a source goes to: edge run --source URL"
+            ) from exc
+        raise SettingsError(f"{path}: no such settings file; check the path{_meant(path)}") from exc
     except UnicodeDecodeError as exc:
         line = exc.object[: exc.start].count(b"\n") + 1
         raise SettingsError(
-            f"{path}:{line}: not UTF-8 text, wanted a TOML file; save it as UTF-8"
+            f"{path}:{line}: not UTF-8 text, wanted a TOML file; save it as UTF-8{_meant(path)}"
         ) from exc
     except OSError as exc:
         raise SettingsError(f"{path}: cannot be read: {exc.strerror}") from exc
+
+
+def _meant(path: Path) -> str:
+    """What to type for a file that is hardly one of settings."""
+    option = {".onnx": "model", ".engine": "model"}.get(path.suffix.lower(), "source")
+    suffix = path.suffix.lower()
+    return "" if suffix in ("", ".toml") else f". A {option} goes to: edge run --{option} {path}"
 
 
 def _parse(text: str, path: Path | None) -> dict[str, Any]:

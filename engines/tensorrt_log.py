@@ -88,8 +88,8 @@ def import_tensorrt() -> str:
         import tensorrt as trt
     except (ImportError, OSError) as exc:
         raise EngineError(
-            f"TensorRT is not usable here ({exc}): pip install 'outrider[tensorrt]' "
-            "(on a Jetson: apt install python3-libnvinfer)"
+            f"TensorRT is not usable here ({exc}): pip install -e '.[tensorrt]' in the project's "
+            "folder (on a Jetson: apt install python3-libnvinfer)"
         ) from exc
     return str(trt.__version__)
 

@@ -234,7 +234,9 @@ def _counted(items: Any, progress: bool) -> Any:
     type=click.Path(path_type=Path),
     help="Write a report with charts and the worst frames here, one file without links.",
 )
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the scores here.")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Write the scores; - for stdout."
+)
 @click.option(
     "--test-log",
     type=click.Path(path_type=Path),

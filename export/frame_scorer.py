@@ -22,7 +22,7 @@ from export.box_confusion import MISSED, BoxConfusion, Matching, match_boxes
 from export.class_map import ClassMap
 from export.labelled import LabelledData, LabelledFrame
 from export.report import FrameScore, Table
-from export.scores import BoxScores, Confusion, box_scores, coco_results, mean
+from export.scores import BoxScores, Confusion, box_scores, check_ap, coco_results, mean
 
 MIN_SCORE = 0.01
 """Lowest score that counts for AP."""
@@ -124,7 +124,13 @@ class FrameScorer:
     """Counts frame by frame what a model got right on ``data``."""
 
     def __init__(self, data: LabelledData, classes: ClassMap) -> None:
-        """Nothing counted yet."""
+        """Nothing counted yet.
+
+        Raises:
+            ExportError: there are boxes to score, and faster-coco-eval is not installed.
+        """
+        if classes.has_boxes:
+            check_ap()
         self._data, self._classes = data, classes
         self._confusion = (
             Confusion(data.mask_classes, ignore=data.ignore) if classes.masks else None

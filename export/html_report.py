@@ -81,7 +81,8 @@ def check_templates() -> None:
         import jinja2  # noqa: F401
     except ImportError as exc:
         raise ExportError(
-            "--html needs jinja2, which is not installed: pip install 'outrider[export]'"
+            "--html needs jinja2, which is not installed here. Install it from the project's "
+            "folder: pip install -e '.[export]'"
         ) from exc
 
 

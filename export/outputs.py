@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from engines.errors import ExportError, ModelError, SettingsError
 from engines.model_file import write_atomically
 
@@ -17,11 +19,13 @@ if TYPE_CHECKING:
 
 
 def check_output(path: Path, option: str) -> None:
-    """Refuse a place that cannot be written, before minutes of work; leaves no trace.
+    """Refuse a place that cannot be written, before minutes of work; "-" is standard output.
 
     Raises:
         ExportError: says why, and which option names another.
     """
+    if str(path) == "-":
+        return
     try:
         if path.is_dir():
             raise IsADirectoryError(21, "Is a directory")
@@ -34,11 +38,16 @@ def check_output(path: Path, option: str) -> None:
 
 
 def write_output(path: Path, text: str, option: str) -> None:
-    """Write a text file; under ``path`` there is the old file or the whole new one.
+    """Write a text file, or to standard output for "-".
+
+    Under ``path`` there is the old file or the whole new one.
 
     Raises:
         ExportError: says why, and which option names another.
     """
+    if str(path) == "-":
+        click.echo(text, nl=False)
+        return
     data = text.encode(errors="replace")  # names of files may hold bytes that are no UTF-8
     try:
         if _is_special(path):

@@ -13,7 +13,7 @@ import numpy as np
 
 from edge.types import Image
 from export.frame_scorer import FrameScorer, Seen
-from export.scores import BoxScores, Confusion, box_scores, coco_results, mean
+from export.scores import BoxScores, Confusion, box_scores, check_ap, coco_results, mean
 
 SHOWN = 1e-3
 """Share of all pixels from which on a class counts where the truth is another model's mask: of a
@@ -52,6 +52,15 @@ class AgainstFirst:
         default_factory=lambda: ([], [])
     )
     _confusions: dict[str, tuple[Confusion, Confusion]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse at once what could not be scored.
+
+        Raises:
+            ExportError: there are boxes to score, and faster-coco-eval is not installed.
+        """
+        if any(self.class_names):
+            check_ap()
 
     def add(self, image: Image, seen: Sequence[Seen]) -> None:
         """Count one frame, seen by both models."""

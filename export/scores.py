@@ -126,6 +126,21 @@ def coco_results(
     ]
 
 
+def check_ap() -> None:
+    """Refuse before the frames are run what could not be scored after them.
+
+    Raises:
+        ExportError: faster-coco-eval is not installed.
+    """
+    try:
+        import faster_coco_eval  # noqa: F401
+    except ImportError as exc:
+        raise ExportError(
+            "AP needs faster-coco-eval, which is not installed here. Install it from the project's "
+            "folder: pip install -e '.[export]'"
+        ) from exc
+
+
 def box_scores(
     coco: Mapping[str, Any], results: Sequence[dict[str, Any]], *, scored: Sequence[str]
 ) -> BoxScores:
@@ -136,12 +151,9 @@ def box_scores(
     Raises:
         ExportError: faster-coco-eval is not installed.
     """
-    try:
-        from faster_coco_eval import COCO, COCOeval_faster
-    except ImportError as exc:
-        raise ExportError(
-            "AP needs faster-coco-eval, which is not installed: pip install 'outrider[export]'"
-        ) from exc
+    check_ap()
+    from faster_coco_eval import COCO, COCOeval_faster
+
     names = {c["name"]: c["id"] for c in coco["categories"]}
     wanted = [name for name in names if name in scored]
     nothing: dict[str, float | None] = dict.fromkeys(names)

@@ -188,7 +188,9 @@ def _by_class(
     type=SHARE,
     help="Largest share of boxes without a partner; not judged where it is left out.",
 )
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the report here.")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Write the report; - for stdout."
+)
 @click.option(
     "--test-log",
     type=click.Path(path_type=Path),

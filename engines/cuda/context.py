@@ -211,7 +211,10 @@ def _cannot_import(exc: ImportError) -> str:
     if "libcuda" in str(exc):
         step = "install the NVIDIA driver; in a container: --gpus all, on a Jetson --runtime nvidia"
     else:
-        step = "pip install 'outrider[tensorrt]' (on a Jetson: sudo make install-jetson)"
+        step = (
+            "pip install -e '.[tensorrt]' in the project's folder (on a Jetson: sudo make "
+            "install-jetson)"
+        )
     return f"TensorRT engines need PyCUDA, which is not usable here ({exc}): {step}"
 
 

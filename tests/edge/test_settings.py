@@ -202,6 +202,13 @@ def test_a_missing_file_and_a_folder_are_told(tmp_path: Path) -> None:
         load_settings(tmp_path)
 
 
+def test_a_video_in_the_place_of_settings_is_sent_to_its_option(tmp_path: Path) -> None:
+    path = tmp_path / "a.AVI"
+    path.write_bytes(b"RIFF\xff\xff")
+    with pytest.raises(SettingsError, match=r"A source goes to: edge run --source .*a\.AVI$"):
+        load_settings(path)
+
+
 def test_a_file_that_is_no_text_is_told_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_bytes(b"# ok\n# \xff\n")

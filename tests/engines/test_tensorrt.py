@@ -390,7 +390,7 @@ def test_without_tensorrt_the_next_step_is_told(jetson: Jetson, engine: Path) ->
     run = jetson.edge(*RUN, "--model", engine, env={"PYTHONPATH": python_path})
     assert run.returncode == 4
     assert "TensorRT is not usable here" in run.stderr
-    assert "pip install 'outrider[tensorrt]'" in run.stderr
+    assert "pip install -e '.[tensorrt]'" in run.stderr
 
 
 def test_a_plan_without_a_sidecar_runs_once_it_is_trusted_by_its_hash(

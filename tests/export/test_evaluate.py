@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
+from edge.perception import Perception
 from edge.settings import SHIPPED_MODEL
 from engines.errors import ExportError, ModelError, SettingsError
 from engines.model_file import sha256_of
 from export.evaluate import Data, evaluate, evaluate_model
+from export.parity import Limits
+from export.verify import verify_models
 from tests.export.labelled_files import coco_dict, make_coco, make_folder
 from tests.foreign_models import ultralytics
 from tests.tiny_models import grey, paint, tiny_mask, tiny_street, tiny_yolov8
@@ -172,6 +176,33 @@ def test_the_command_writes_the_scores_as_json_and_prints_a_table(
     assert scores["input_wh"] == [96, 64]
     assert "mIoU       0.492" in ran.output
     assert "car        1.000" in ran.output
+
+
+def test_a_dash_sends_the_scores_to_standard_output_alone(camvid: Path, tmp_path: Path) -> None:
+    tiny_street(tmp_path / "tiny.onnx")
+    arguments = [str(tmp_path / "tiny.onnx"), "--root", str(camvid), "--split", "val"]
+    ran = CliRunner().invoke(evaluate, [*arguments, "--json", "-"], catch_exceptions=False)
+    assert json.loads(ran.stdout)["split"] == "val"
+    assert {path.name for path in tmp_path.iterdir()} == {"camvid", "tiny.onnx"}
+
+
+@pytest.mark.parametrize("way", ["evaluate", "verify"])
+def test_without_the_scorer_it_is_refused_before_a_frame_is_run(
+    camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    model = tmp_path / "tiny.onnx"
+    tiny_street(model)
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    monkeypatch.setattr(Perception, "prepare", None)  # no frame gets further than this
+
+    def run() -> None:
+        if way == "evaluate":
+            evaluate_model(model, root=camvid, split="val")
+        else:
+            verify_models(model, model, frames="synthetic:96x64", count=2, limits=Limits())
+
+    with pytest.raises(ExportError, match=r"AP needs faster-coco-eval.*-e '\.\[export\]'"):
+        run()
 
 
 def test_the_synthetic_street_gives_recall_and_miou(tmp_path: Path) -> None:
