@@ -32,6 +32,7 @@ DEFINES_WITH_TORCH = (
     "export/loss.py",
     "export/model.py",
     "export/onnx_file.py",
+    "export/mosaic.py",
     "export/paste.py",
     "export/train.py",
     "export/trainer.py",
