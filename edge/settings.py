@@ -213,8 +213,8 @@ def _read(path: Path) -> str:
 
 def _meant(path: Path) -> str:
     """What to type for a file that is hardly one of settings."""
-    option = {".onnx": "model", ".engine": "model"}.get(path.suffix.lower(), "source")
     suffix = path.suffix.lower()
+    option = "model" if suffix in (".onnx", ".engine") else "source"
     return "" if suffix in ("", ".toml") else f". A {option} goes to: edge run --{option} {path}"
 
 
