@@ -45,6 +45,10 @@ commands = ExportGroup(
             "export.train:train",
             "Train the street network on CamVid and the synthetic street.",
         ),
+        "average": (
+            "export.average:average",
+            "Average checkpoints that were trained on from the same one.",
+        ),
         "onnx": (
             "export.onnx_file:onnx_command",
             "Export a checkpoint to an ONNX file that the app runs.",

@@ -27,6 +27,7 @@ HEAVY = {
 
 DEFINES_WITH_TORCH = (
     "export/augment.py",
+    "export/average.py",
     "export/checkpoint.py",
     "export/dataset.py",
     "export/loss.py",
