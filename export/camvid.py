@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from dataclasses import dataclass
 from os.path import isdir, isfile
 from pathlib import Path
@@ -114,10 +115,16 @@ def load_index(root: Path, split: Split) -> CamVidSplit:
     """
     images, labels = root / "images" / split, root / "labels" / split
     boxes_file = root / f"boxes_{split}.json"
-    if not isdir(images) or not isfile(boxes_file):  # unlike those of Path they never raise
+    if isdir(images) and isdir(labels) and not isfile(boxes_file):  # these never raise
+        raise ExportError(
+            f"{boxes_file}: missing. Make it out of the label maps, from the project's folder: "
+            f"python -m export.camvid_boxes {shlex.quote(str(root))}"
+        )
+    if not isdir(images) or not isfile(boxes_file):
         raise ExportError(
             f"{root}: no CamVid split {split!r} here, wanted images/{split}/, labels/{split}/ and "
-            f"boxes_{split}.json. Pass --root or set OUTRIDER_CAMVID."
+            f"boxes_{split}.json. Pass --root or set OUTRIDER_CAMVID; docs/DATA.md says where it is "
+            "to be had."
         )
     listed, coco = _read_boxes(boxes_file)
     items = []

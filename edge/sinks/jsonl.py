@@ -81,6 +81,7 @@ def as_record(result: Result, *, frame_age_ms: float) -> dict[str, Any]:
         "frame": frame.id,
         "t_capture_ns": frame.t_capture_ns,
         "clock": frame.clock,
+        "media_ns": frame.media_ns,
         "source": frame.source,
         "wh": list(frame.wh),
         "frame_age_ms": round(frame_age_ms, 3),

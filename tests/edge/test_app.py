@@ -398,6 +398,9 @@ def test_waiting_renders_every_frame_of_a_video_and_counts_them_all(
         "captured", "rendered", "dropped_overwritten", "dropped_stale", "failed",
         "discarded_at_stop", "in_flight", "source_gaps",
     ]  # fmt: skip
+    documented = (Path(__file__).resolve().parents[2] / "docs" / "OUTPUT.md").read_text()
+    keys = [*report, *report["frames"], *report["stages"], *report["frame_age_ms"]]
+    assert [key for key in keys if f"`{key}`" not in documented] == []
     assert list(report["stages"]) == list(STAGES)
     assert all(list(stage) == TIMES for stage in report["stages"].values())
     assert list(report["frame_age_ms"]) == TIMES

@@ -21,6 +21,7 @@ from tests.edge.sink_values import result
 
 # A 64x48 frame in a 64x64 input: scale 1, 8 rows of padding above and below.
 BOX = Letterbox.fit((64, 48), InputSpec("image", 64, 64))
+OUTPUT = Path(__file__).resolve().parents[2] / "docs" / "OUTPUT.md"
 
 
 def _mask(labels: Image, classes: tuple[str, ...] = ("sky", "road")) -> Mask:
@@ -41,13 +42,19 @@ def test_a_line_has_exactly_the_documented_fields(tmp_path: Path) -> None:
     labels = np.zeros((16, 16), np.uint8)  # a quarter of the input: the frame is rows 2 to 13
     labels[2:5] = 1  # 3 of the frame's 12 rows
     sink = open_sink(str(path), fps=25.0)
-    given = result(7, t_capture_ns=5, detections=_boxes(1), masks=(_mask(labels),), dropped=2)
+    found, masks = _boxes(1), (_mask(labels),)
+    given = result(7, t_capture_ns=5, media_ns=280, detections=found, masks=masks, dropped=2)
     sink.write(given, None, frame_age_ms=12.34567)
     sink.close()
-    assert json.loads(path.read_text()) == {
+    line = json.loads(path.read_text())
+    parts = (line, line["detections"][0], line["masks"][0])
+    documented = OUTPUT.read_text()
+    assert [key for part in parts for key in part if f"`{key}`" not in documented] == []
+    assert line == {
         "frame": 7,
         "t_capture_ns": 5,
         "clock": "read",
+        "media_ns": 280,
         "source": "scene",
         "wh": [64, 48],
         "frame_age_ms": 12.346,
