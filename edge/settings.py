@@ -6,6 +6,7 @@ what was wanted. Paths in a file are relative to that file, paths on the command
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -20,6 +21,8 @@ from edge.display import display_answers
 from edge.mistakes import mistakes
 from edge.sources.options import Flip, Policy, RotateDeg
 from engines.errors import SettingsError
+
+log = logging.getLogger(__name__)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -189,6 +192,11 @@ def load_settings(
     if settings.output.sinks:
         return settings
     sinks = ("window",) if display_answers(environ) else ("null",)
+    if sinks == ("null",):
+        log.info(
+            "no display answers, so this run is measured and nothing of it is shown or kept; "
+            "--sink out.mp4 or --sink out.jsonl keeps it"
+        )
     output = settings.output.model_copy(update={"sinks": sinks})
     return settings.model_copy(update={"output": output})
 

@@ -123,8 +123,8 @@ def load_index(root: Path, split: Split) -> CamVidSplit:
     if not isdir(images) or not isfile(boxes_file):
         raise ExportError(
             f"{root}: no CamVid split {split!r} here, wanted images/{split}/, labels/{split}/ and "
-            f"boxes_{split}.json. Pass --root or set OUTRIDER_CAMVID; docs/DATA.md says where it is "
-            "to be had."
+            f"boxes_{split}.json. Pass --root or set OUTRIDER_CAMVID; docs/DATA.md says "
+            "where it is to be had."
         )
     listed, coco = _read_boxes(boxes_file)
     items = []

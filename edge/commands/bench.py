@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import shlex
 import shutil
 import statistics
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +54,9 @@ BESIDE_TIMEOUT_S = 600
     help="Another program to run in turn with the pipeline; it prints 'N ms/frame'.",
 )
 @click.option("--soak", type=click.IntRange(2000), help="Watch memory over so many frames, too.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures; - is stdout."
+)
 def bench(
     source: str, model: Path | None, engine: str, threads: int | None, slots: int,
     frames: int, peers: tuple[Path, ...], beside: str | None, soak: int | None,
@@ -61,9 +65,24 @@ def bench(
     """Measure stages, the bare engine and the whole pipeline on this machine."""
     # Mistakes show before the minutes of measuring.
     program = None if beside is None else _program(beside)
-    if json_file is not None:
+    to_stdout = str(json_file) == "-"
+    if json_file is not None and not to_stdout:
         _check_place(json_file)
+    with contextlib.redirect_stdout(sys.stderr) if to_stdout else contextlib.nullcontext():
+        figures = _measure(
+            source, model, engine, threads, slots, frames, peers=peers, program=program, soak=soak
+        )
+    if to_stdout:
+        click.echo(json.dumps(figures, indent=2))
+    elif json_file is not None:
+        _write(figures, json_file)
 
+
+def _measure(
+    source: str, model: Path | None, engine: str, threads: int | None, slots: int, frames: int,
+    *, peers: tuple[Path, ...], program: list[str] | None, soak: int | None,
+) -> dict[str, Any]:  # fmt: skip
+    """All figures, each printed as it comes."""
     import cv2
 
     from edge.adopt_cache import runnable
@@ -123,8 +142,7 @@ def bench(
     if soak:
         figures["soak"] = run_soak(b, frames=soak)
         click.echo(f"memory over {soak} frames: {figures['soak']['growth_mb']:+.2f} MB after 1,000")
-    if json_file is not None:
-        _write(figures, json_file)
+    return figures
 
 
 def _write(figures: dict[str, Any], path: Path) -> None:

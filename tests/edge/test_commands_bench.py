@@ -48,6 +48,14 @@ def test_every_figure_is_printed_and_written(model: str, tmp_path: Path) -> None
     assert figures["soak"]["frames"] == 2000
 
 
+def test_figures_on_stdout_are_json_alone(model: str, tmp_path: Path) -> None:
+    done = edge("bench", *SMALL, "--model", model, "--json", "-", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["camera"]["frames"]["rendered"] == 20
+    assert "pipeline, as fast as possible" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -16,8 +16,8 @@ from tests.edge.door import DEADLINE_S, edge
 from tests.tiny_models import tiny_street
 
 FIELDS = [
-    "frame", "t_capture_ns", "clock", "source", "wh", "frame_age_ms", "dropped", "detections",
-    "masks",
+    "frame", "t_capture_ns", "clock", "media_ns", "source", "wh", "frame_age_ms", "dropped",
+    "detections", "masks",
 ]  # fmt: skip
 
 
@@ -45,6 +45,15 @@ def test_stdout_carries_json_lines_only_and_the_options_win(model: Path, tmp_pat
     frames = json.loads(metrics.read_text())["frames"]
     assert frames["rendered"] == 3
     assert frames["in_flight"] == 0
+
+
+@pytest.mark.parametrize("sink", [[], ["--sink", "null"]])
+def test_a_run_that_nobody_sees_says_how_to_keep_it(sink: list[str], model: Path) -> None:
+    arguments = ["--source", "synthetic:96x64@30", "--policy", "wait", "--frames", "2"]
+    done = edge("run", "--model", model, *arguments, *sink)
+    assert done.returncode == 0, done.stderr
+    told = "no display answers" in done.stderr and "--sink out.mp4" in done.stderr
+    assert told == (sink == [])  # who asks for nothing knows what comes
 
 
 def test_several_sinks_are_written_at_once(model: Path, tmp_path: Path) -> None:

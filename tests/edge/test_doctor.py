@@ -8,12 +8,14 @@ import types
 from pathlib import Path
 
 import pytest
+from click import unstyle
 from click.testing import CliRunner
 
 import edge.doctor
 from edge.commands.doctor import as_text, doctor
 from edge.doctor import examine
 from edge.finding import Finding
+from engines.errors import EngineError
 
 ORIN_CPU = """processor\t: 0
 BogoMIPS\t: 62.50
@@ -143,6 +145,29 @@ def test_the_page_gives_every_hint_and_counts_what_is_missing() -> None:
     assert "apt install two" in page
     assert "not shown" not in page
     assert page.endswith("1 missing, see above.")
+
+
+def test_what_was_needed_is_missing_even_where_others_do_without() -> None:
+    findings = [Finding("a", "CUDA", "none", "no NVIDIA GPU"), Finding("a", "X11", "none", "no")]
+    assert as_text(findings).endswith("Nothing is missing.")
+    page = unstyle(as_text(findings, needed=["CUDA", "video7"]))
+    assert "MISSING  CUDA" in page
+    assert "-        X11" in page
+    assert page.endswith("2 missing, see above.")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("openvinoo", "openvinoo (not in the list; did you mean openvino?)"),
+        ("OPENCV-IMAGINARY", "OPENCV-IMAGINARY (not in the list)"),
+    ],
+)
+def test_a_name_that_is_not_in_the_list_is_told(name: str, said: str) -> None:
+    run = CliRunner().invoke(doctor, ["--need", "openvino", "--need", name])
+    assert isinstance(run.exception, EngineError)
+    assert str(run.exception) == f"needed and not ok here: {said}; see the list"
+    assert "Nothing is missing." not in run.output
 
 
 def test_this_machine_is_printed_for_people_and_for_programs() -> None:
