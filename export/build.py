@@ -36,6 +36,7 @@ from export.check_tensorrt import lines as check_lines
 from export.fp16 import KEPT_KEY, convert_file
 from export.graph import uses_float16
 from export.parity import Limits
+from export.scores import check_ap
 from export.trt_builder import (
     BuildOptions,
     Verbosity,
@@ -122,6 +123,8 @@ def _reference(model: Path, request: Request) -> tuple[Path, bool]:
         }.get(model.suffix, "Export the model as NAME.onnx.")
         raise SettingsError(f"{model}: wanted an ONNX file, got '{model.suffix}'. {step}")
     loaded, spec = load_model(model), read_spec(model)
+    if spec.detection is not None:
+        check_ap()  # the proof wants it, at the end of a long build
     if not uses_float16(loaded):
         if request.reference is not None:
             raise SettingsError(

@@ -26,6 +26,7 @@ from export.half import open_half
 from export.outputs import check_model_target, published_after
 from export.parity import SAME, Limits, Parity, compare
 from export.ranges import sensitive_nodes
+from export.scores import check_ap
 from export.typed import to_float16
 from export.verdict import lines
 
@@ -111,6 +112,8 @@ def _readable(path: Path) -> tuple[onnx.ModelProto, ModelSpec]:
             f"{path}: has float16 tensors already, there is nothing to convert. To prove it: "
             f"edge-export verify FP32.onnx {path}"
         )
+    if spec.detection is not None:
+        check_ap()  # the proof wants it, after minutes
     return model, spec
 
 

@@ -284,6 +284,14 @@ def test_without_tensorrt_the_command_says_what_to_install(workshop: Workshop) -
     assert workshop.left() == []
 
 
+def test_without_the_scorer_nothing_is_built_that_could_not_be_proven(workshop: Workshop) -> None:
+    done = workshop.run(*BUILD, before="import sys; sys.modules['faster_coco_eval'] = None")
+    assert done.returncode == 4
+    assert "AP needs faster-coco-eval, which is not installed here" in done.stderr
+    assert BUILDING not in done.stderr
+    assert workshop.left() == []
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_without_a_dla_its_core_is_refused_by_name_of_what_has_one(
     workshop: Workshop, version: str

@@ -21,6 +21,7 @@ from edge.settings import SHIPPED_MODEL
 from engines.errors import ExportError, ModelError, SettingsError
 from engines.model_file import sha256_of
 from export.evaluate import Data, evaluate, evaluate_model
+from export.fp16 import convert_file
 from export.parity import Limits
 from export.verify import verify_models
 from tests.export.labelled_files import coco_dict, make_coco, make_folder
@@ -186,7 +187,7 @@ def test_a_dash_sends_the_scores_to_standard_output_alone(camvid: Path, tmp_path
     assert {path.name for path in tmp_path.iterdir()} == {"camvid", "tiny.onnx"}
 
 
-@pytest.mark.parametrize("way", ["evaluate", "verify"])
+@pytest.mark.parametrize("way", ["evaluate", "verify", "fp16"])
 def test_without_the_scorer_it_is_refused_before_a_frame_is_run(
     camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
@@ -198,6 +199,8 @@ def test_without_the_scorer_it_is_refused_before_a_frame_is_run(
     def run() -> None:
         if way == "evaluate":
             evaluate_model(model, root=camvid, split="val")
+        elif way == "fp16":
+            convert_file(model, frames="synthetic:96x64", say=print)
         else:
             verify_models(model, model, frames="synthetic:96x64", count=2, limits=Limits())
 
