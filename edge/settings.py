@@ -216,7 +216,9 @@ def _read(path: Path) -> str:
             f"{path}:{line}: not UTF-8 text, wanted a TOML file; save it as UTF-8{_meant(path)}"
         ) from exc
     except OSError as exc:
-        raise SettingsError(f"{path}: cannot be read: {exc.strerror}") from exc
+        raise SettingsError(
+            f"{path}: cannot be read: {exc.strerror}; check the path and its permissions"
+        ) from exc
 
 
 def _meant(path: Path) -> str:

@@ -121,7 +121,9 @@ def read_sidecar(engine: Path) -> Sidecar:
             "edge-export build MODEL.onnx"
         ) from exc
     except OSError as exc:
-        raise EngineMismatch(f"{path}: cannot be read ({exc.strerror or exc}).") from exc
+        raise EngineMismatch(
+            f"{path}: cannot be read ({exc.strerror or exc}). Check the path and its permissions."
+        ) from exc
     except (ValueError, RecursionError) as exc:
         raise EngineMismatch(f"{path}: not whole JSON ({exc}). {again}") from exc
     if not isinstance(content, dict) or not isinstance(content.get("sha256"), str):

@@ -36,7 +36,9 @@ def load_model(path: Path) -> onnx.ModelProto:
     except FileNotFoundError as exc:
         raise ModelError(f"{path}: no such model file. Check the path.") from exc
     except OSError as exc:
-        raise ModelError(f"{path}: cannot be read ({exc.strerror or exc}).") from exc
+        raise ModelError(
+            f"{path}: cannot be read ({exc.strerror or exc}). Check the path and its permissions."
+        ) from exc
     again = f"got {len(data)} bytes, wanted a whole ONNX file; copy or export it again."
     try:
         model: onnx.ModelProto = onnx.ModelProto.FromString(data)
@@ -151,7 +153,9 @@ def sha256_of(path: Path) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as exc:
-        raise ModelError(f"{path}: cannot be read ({exc.strerror or exc}).") from exc
+        raise ModelError(
+            f"{path}: cannot be read ({exc.strerror or exc}). Check the path and its permissions."
+        ) from exc
     return digest.hexdigest()
 
 

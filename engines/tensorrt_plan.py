@@ -61,7 +61,9 @@ def read_plan(path: Path, *, trust: Sequence[str] = ()) -> Plan:
     except FileNotFoundError as exc:
         raise ModelError(f"{engine}: no such engine file. Check the path.") from exc
     except OSError as exc:
-        raise ModelError(f"{engine}: cannot be read ({exc.strerror or exc}).") from exc
+        raise ModelError(
+            f"{engine}: cannot be read ({exc.strerror or exc}). Check the path and its permissions."
+        ) from exc
     digest = hashlib.sha256(data).hexdigest()
     if sidecar_path(engine).exists():
         sidecar = read_sidecar(engine)

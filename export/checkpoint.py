@@ -54,7 +54,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: no such checkpoint. Make one with 'edge-export train'."
         ) from exc
     except OSError as exc:
-        raise ExportError(f"{path}: cannot be read ({exc.strerror or exc}).") from exc
+        raise ExportError(
+            f"{path}: cannot be read ({exc.strerror or exc}). Check the path and its permissions."
+        ) from exc
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of how hostile files were pickled

@@ -89,7 +89,9 @@ def read_coco(
     try:
         coco = json.loads(file.read_text("utf-8-sig"))
     except OSError as exc:
-        raise ExportError(f"{file}: cannot be read ({exc.strerror or exc}).") from exc
+        raise ExportError(
+            f"{file}: cannot be read ({exc.strerror or exc}). Check the path and its permissions."
+        ) from exc
     except (ValueError, RecursionError) as exc:
         raise ExportError(f"{file}: not JSON ({exc}). Wanted a COCO file of boxes.") from exc
     try:

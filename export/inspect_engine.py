@@ -195,7 +195,10 @@ def inspect_engine(engine: Path, json_path: Path | None) -> None:
     out, saying why, elsewhere. Exits with 4 where the sidecar or the plan is missing or damaged.
     """
     if engine.suffix != ".engine":
-        raise SettingsError(f"{engine}: wanted a built engine, NAME.engine, got '{engine.suffix}'.")
+        raise SettingsError(
+            f"{engine}: wanted a built engine, NAME.engine, got '{engine.suffix}'. Make one with "
+            "'edge-export build MODEL.onnx', which says where it lies."
+        )
     if json_path is not None and str(json_path) != "-":
         check_output(json_path, "--json")
     digest = sha256_of(engine)
