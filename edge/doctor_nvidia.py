@@ -146,6 +146,8 @@ def built_engine(cuda: list[str] | None, model: Path) -> Iterator[Finding]:
         if cuda:
             text = f"{model.name} has no TensorRT engine yet; it runs on the CPU"
             yield Finding("engines", "built engine", "missing", text, hint)
+        else:
+            yield Finding("engines", "built engine", "none", "none yet; needs an NVIDIA GPU")
         return
     if not cuda:
         yield Finding("engines", "built engine", "none", f"{engine}; needs an NVIDIA GPU")

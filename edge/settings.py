@@ -194,8 +194,8 @@ def load_settings(
     sinks = ("window",) if display_answers(environ) else ("null",)
     if sinks == ("null",):
         log.info(
-            "no display answers, so this run is measured and nothing of it is shown or kept; "
-            "--sink out.mp4 or --sink out.jsonl keeps it"
+            "no display answers, so no picture and no boxes are shown or kept; "
+            "--sink out.mp4 or --sink out.jsonl keeps them"
         )
     output = settings.output.model_copy(update={"sinks": sinks})
     return settings.model_copy(update={"output": output})

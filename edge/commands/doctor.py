@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -31,49 +31,53 @@ def doctor(as_json: bool, need: tuple[str, ...]) -> None:
     """Say what this machine can do, what is missing and how to get it."""
     from edge.doctor import examine
 
-    findings = examine()
+    if not all(need):
+        raise click.BadParameter("got an empty name, wanted one of the list", param_hint="--need")
+    findings = needing(examine(), dict.fromkeys(need))
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        click.echo(as_text(findings, needed=need))
+        click.echo(as_text(findings))
     have = {found.name for found in findings if found.status == "ok"}
-    wanting = [name for name in need if name not in have]
+    wanting = [name for name in dict.fromkeys(need) if name not in have]
     if wanting:
         from engines.errors import EngineError
 
-        names = [found.name for found in findings]
-        what = ", ".join(name + _meant(name, names) for name in wanting)
-        raise EngineError(f"needed and not ok here: {what}; see the list")
+        raise EngineError(f"needed and not ok here: {', '.join(wanting)}; see the list")
 
 
-def _meant(name: str, names: list[str]) -> str:
-    """What to say of a name that is not in the list; a camera may just be unplugged."""
-    if name in names:
-        return ""
-    close = get_close_matches(name.lower(), {n.lower(): n for n in names}, n=1)
-    like = next((n for n in names if close and n.lower() == close[0]), None)
-    return f" (not in the list{f'; did you mean {like}?' if like else ''})"
+def needing(findings: list[Finding], need: Collection[str]) -> list[Finding]:
+    """The findings where ``need`` is needed: a machine may do without the rest.
 
-
-def as_text(findings: list[Finding], *, needed: Collection[str] = ()) -> str:
-    """The findings as a page: a heading a section, a line a finding, hints below them.
-
-    What was needed and is not there, though it need not be in general, is missing as well.
+    A name that was not looked at is missing too: a camera may be unplugged, or it is mistyped.
     """
+    from edge.finding import Finding
+
+    names = {found.name.lower(): found.name for found in findings}
+    seen = [
+        replace(found, status="missing") if found.status == "none" and found.name in need else found
+        for found in findings
+    ]
+    for name in need:
+        if name not in names.values():
+            close = get_close_matches(name.lower(), names, n=1)
+            meant = "".join(f"; did you mean {names[c]}?" for c in close)
+            seen.append(Finding("needed", name, "missing", f"nothing here has that name{meant}"))
+    return seen
+
+
+def as_text(findings: list[Finding]) -> str:
+    """The findings as a page: a heading a section, a line a finding, hints below them."""
     lines: list[str] = []
     section = ""
     for found in findings:
         if found.section != section:
             section = found.section
             lines += ["", click.style(section, bold=True)]
-        lacking = found.status == "none" and found.name in needed
-        mark, colour = MARKS["missing" if lacking else found.status]
+        mark, colour = MARKS[found.status]
         lines.append(f"  {click.style(f'{mark:<8}', fg=colour)} {found.name:<14} {found.text}")
         if found.status == "missing" and found.hint:
             lines.append(f"{'':<11}{'':<14} to get it: {found.hint}")
-    wanting = sum(
-        f.status == "missing" or (f.status == "none" and f.name in needed) for f in findings
-    )
-    wanting += len(set(needed) - {found.name for found in findings})
+    wanting = sum(found.status == "missing" for found in findings)
     lines += ["", "Nothing is missing." if not wanting else f"{wanting} missing, see above."]
     return "\n".join(lines).lstrip("\n")
