@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from engines.errors import ExportError, ModelError, SettingsError
+from edge.stdout import check_stdout, print_whole
+from engines.errors import ExportError, ModelError, SettingsError, SinkError
 from engines.model_file import write_atomically
 
 if TYPE_CHECKING:
@@ -22,9 +21,11 @@ def check_output(path: Path, option: str) -> None:
     """Refuse a place that cannot be written, before minutes of work; "-" is standard output.
 
     Raises:
+        SettingsError: there is no standard output.
         ExportError: says why, and which option names another.
     """
     if str(path) == "-":
+        check_stdout(option)
         return
     try:
         if path.is_dir():
@@ -46,7 +47,10 @@ def write_output(path: Path, text: str, option: str) -> None:
         ExportError: says why, and which option names another.
     """
     if str(path) == "-":
-        click.echo(text, nl=False)
+        try:
+            print_whole(text)
+        except SinkError as exc:
+            raise ExportError(f"{exc}. Name a writable file with {option}.") from exc
         return
     data = text.encode(errors="replace")  # names of files may hold bytes that are no UTF-8
     try:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge.stdout import check_stdout, print_whole
 from engines.errors import SettingsError, SinkError
 
 if TYPE_CHECKING:
@@ -66,14 +67,16 @@ def bench(
     # Mistakes show before the minutes of measuring.
     program = None if beside is None else _program(beside)
     to_stdout = str(json_file) == "-"
-    if json_file is not None and not to_stdout:
+    if to_stdout:
+        check_stdout("--json")
+    elif json_file is not None:
         _check_place(json_file)
     with contextlib.redirect_stdout(sys.stderr) if to_stdout else contextlib.nullcontext():
         figures = _measure(
             source, model, engine, threads, slots, frames, peers=peers, program=program, soak=soak
         )
     if to_stdout:
-        click.echo(json.dumps(figures, indent=2))
+        print_whole(json.dumps(figures, indent=2) + "\n")
     elif json_file is not None:
         _write(figures, json_file)
 

@@ -35,7 +35,9 @@ def doctor(as_json: bool, need: tuple[str, ...]) -> None:
         raise click.BadParameter("got an empty name, wanted one of the list", param_hint="--need")
     findings = needing(examine(), dict.fromkeys(need))
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        from edge.stdout import print_whole
+
+        print_whole(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
     else:
         click.echo(as_text(findings))
     have = {found.name for found in findings if found.status == "ok"}
