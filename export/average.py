@@ -1,14 +1,15 @@
 """``edge-export average``: trainings that began from the same weights become one network.
 
-The mean of their weights costs nothing at run time and scores better than each of them where they
-still lie in one valley of the loss ("model soups", arXiv 2203.05482); weights that were begun apart
-do not, and their mean is worth nothing. It says whether files fit each other; whether the mean is
-better, a scoring on val has to say.
+The mean of their weights costs nothing at run time and can score better than each of them where
+they still lie in one valley of the loss ("model soups", arXiv 2203.05482); weights that were begun
+apart do not, and their mean is worth nothing. It says whether files fit each other; whether the
+mean is better, a scoring on val has to say.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,20 +23,21 @@ from export.checkpoint import load_checkpoint, network_from, network_state, save
 from export.outputs import check_output
 
 
-def average_checkpoints(checkpoints: Sequence[Path], out: Path) -> None:
+def average_checkpoints(checkpoints: Sequence[Path], out: Path) -> list[str]:
     """Write ``out`` with the mean of the averaged weights; it can be exported and started from.
 
-    Class weights are averaged as their logarithms, as which they act on the logits.
+    Class weights are averaged as their logarithms, as which they act on the logits. Returns doubts:
+    which of the trainings, as far as the files tell, did not begin with the weights of the first.
 
     Raises:
-        SettingsError: fewer than two, the same one twice, or ``out`` is one of them.
+        SettingsError: fewer than two, the same one twice, or ``out`` is no name for the mean.
         ExportError: one cannot be read or is of another network, or ``out`` cannot be written.
     """
     if len(checkpoints) < 2:
         raise SettingsError(f"got {len(checkpoints)} checkpoint, wanted two or more to average.")
-    check_output(out, "-o FILE")
+    _check_target(checkpoints, out)
     states = [load_checkpoint(path) for path in checkpoints]
-    hashes = _hashes(checkpoints, out)
+    hashes = _hashes(checkpoints)
     nets = [network_from(s, origin=p) for s, p in zip(states, checkpoints, strict=True)]
     whole = network_state(nets[0])
     for net, path in zip(nets[1:], checkpoints[1:], strict=True):
@@ -53,7 +55,7 @@ def average_checkpoints(checkpoints: Sequence[Path], out: Path) -> None:
         for name, value in weights[0].items()
     }
     save_checkpoint(
-        out,
+        Path(os.path.realpath(out)),  # a link stays one
         {
             **whole,
             "ema": mean,
@@ -61,24 +63,56 @@ def average_checkpoints(checkpoints: Sequence[Path], out: Path) -> None:
             **_class_weights(states, checkpoints, classes=len(nets[0].mask_classes)),
         },
     )
+    return _begun_apart(states, checkpoints, hashes)
 
 
-def _hashes(checkpoints: Sequence[Path], out: Path) -> list[str]:
+def _check_target(checkpoints: Sequence[Path], out: Path) -> None:
+    """Refuse before the work a name that would replace what it must not."""
+    if out.suffix != ".pt":
+        raise SettingsError(f"-o {out}: wanted a name that ends in .pt.")
+    if out.exists() and not (out.is_file() or out.is_dir()):
+        raise SettingsError(f"-o {out}: a device or a pipe, wanted the name of a file.")
+    check_output(out, "-o FILE")
+    whole = Path(os.path.realpath(out))
+    for taken in (whole, whole.with_name(whole.name + ".part")):  # as save_checkpoint writes
+        if any(path.exists() and taken.exists() and taken.samefile(path) for path in checkpoints):
+            raise SettingsError(f"-o {out}: would replace {taken}, which is averaged.")
+
+
+def _hashes(checkpoints: Sequence[Path]) -> list[str]:
     hashes: dict[str, Path] = {}
     for path in checkpoints:
         twin = hashes.setdefault(sha256_of(path), path)
         if twin is not path:
             raise SettingsError(f"{path}: the same weights as {twin}. Name each of them once.")
-        if out.exists() and out.samefile(path):
-            raise SettingsError(f"-o {out}: would replace a checkpoint that is averaged.")
     return list(hashes)
+
+
+def _begun_apart(
+    states: Sequence[dict[str, Any]], checkpoints: Sequence[Path], hashes: Sequence[str]
+) -> list[str]:
+    """The trainings that did not begin with the weights of the first, nor with the first itself."""
+    origins: list[str | None] = []
+    for state in states:
+        recipe = state.get("recipe")
+        init = recipe.get("init_sha256") if isinstance(recipe, dict) else None
+        origins.append(init if isinstance(init, str) else None)  # a mean of means does not tell
+    first = origins[0]
+    related = {first, hashes[0]} - {"", None}
+    return [
+        f"{path} began with {origin[:12] or 'no weights'}, {checkpoints[0]} with "
+        f"{first[:12] or 'no weights'}: the mean of networks that were begun apart is worth "
+        "nothing. Score it on val beside each of them."
+        for path, origin, own in zip(checkpoints[1:], origins[1:], hashes[1:], strict=True)
+        if first is not None and origin is not None and origin not in related and own != first
+    ]
 
 
 def _class_weights(
     states: Sequence[dict[str, Any]], checkpoints: Sequence[Path], *, classes: int
 ) -> dict[str, list[float]]:
     """The geometric mean, or nothing where none of them has any."""
-    if not any(state.get("mask_weights") for state in states):
+    if all(state.get("mask_weights") is None for state in states):
         return {}
     given: list[list[float]] = []
     for state, path in zip(states, checkpoints, strict=True):
@@ -104,5 +138,6 @@ def average(checkpoints: tuple[Path, ...], out: Path) -> None:
     Runs of 'edge-export train' with one --init and different --seed or augmentation. The file is
     for 'edge-export onnx', for 'verify' and for --init; it holds no training to resume.
     """
-    average_checkpoints(checkpoints, out)
+    for doubt in average_checkpoints(checkpoints, out):
+        click.echo(f"warning: {doubt}", err=True)
     click.echo(f"{out}: the mean of {len(checkpoints)} checkpoints", err=True)

@@ -117,8 +117,8 @@ def load_index(root: Path, split: Split) -> CamVidSplit:
     boxes_file = root / f"boxes_{split}.json"
     if isdir(images) and isdir(labels) and not isfile(boxes_file):  # these never raise
         raise ExportError(
-            f"{boxes_file}: missing. Make it out of the label maps, from the project's folder: "
-            f"python -m export.camvid_boxes {shlex.quote(str(root))}"
+            f"{boxes_file}: missing. Make it out of the label maps: "
+            f"edge-export camvid-boxes {shlex.quote(str(root))}"
         )
     if not isdir(images) or not isfile(boxes_file):
         raise ExportError(
@@ -139,7 +139,10 @@ def load_index(root: Path, split: Split) -> CamVidSplit:
                 f"{path}: has no label map, wanted {label}. Add it or remove the image."
             )
         if path.name not in listed:
-            raise ExportError(f"{path}: not listed in {boxes_file}. Add it or remove the image.")
+            raise ExportError(
+                f"{path}: not listed in {boxes_file}. Remove the image or add it; boxes made by "
+                "'edge-export camvid-boxes' are made anew once that file is deleted."
+            )
         found = listed[path.name]
         items.append(
             Item(path, label, found.image_id, found.wh, found.boxes, found.class_ids, found.crowd)

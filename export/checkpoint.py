@@ -35,8 +35,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         with suppress(OSError):
             part.unlink()
         raise ExportError(
-            f"{path}: the checkpoint could not be written: {exc}. The last one is kept; free some "
-            "space and start the same command again to resume."
+            f"{path}: the checkpoint could not be written: {exc}. What lay there is kept; free "
+            "some space and start the same command again."
         ) from exc
 
 
@@ -47,6 +47,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ExportError: missing, truncated, or holding anything but tensors and plain values.
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+            raise ExportError(f"{path}: not a regular file, wanted a checkpoint. Check the path.")
         with path.open("rb") as file:
             file.read(1)
     except FileNotFoundError as exc:

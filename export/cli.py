@@ -54,6 +54,10 @@ commands = ExportGroup(
             "Export a checkpoint to an ONNX file that the app runs.",
         ),
         "evaluate": ("export.evaluate:evaluate", "Score a model file through the app's own path."),
+        "camvid-boxes": (
+            "export.camvid_boxes:camvid_boxes",
+            "Make boxes for a copy of CamVid out of its label maps.",
+        ),
         "adopt": ("export.adopt:adopt", "Turn a foreign ONNX into a file that the app runs."),
         "fp16": ("export.fp16:fp16", "Convert an FP32 model file to FP16, and prove it."),
         "verify": ("export.verify:verify", "Compare two models, whatever they are made of."),

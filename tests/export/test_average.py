@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from click.testing import CliRunner
 
 from engines.errors import ExportError, SettingsError
-from engines.model_file import read_spec
+from engines.model_file import read_spec, sha256_of
 from export.average import average, average_checkpoints
 from export.checkpoint import load_checkpoint, network_from, network_state, save_checkpoint
 from export.model import StreetNet
@@ -48,7 +49,9 @@ def test_class_weights_are_averaged_as_their_logarithms(tmp_path: Path) -> None:
     assert weights == pytest.approx([3.0, 4.0])  # the root of 1 · 9, the root of 4 · 4
 
 
-@pytest.mark.parametrize("bad", [None, [1.0], [1.0, 0.0], [1.0, float("inf")], "text", [1.0, "a"]])
+@pytest.mark.parametrize(
+    "bad", [None, [1.0], [1.0, 0.0], [1.0, float("inf")], "text", torch.ones(2)]
+)
 def test_class_weights_that_some_lack_are_refused(tmp_path: Path, bad: object) -> None:
     a = checkpoint(tmp_path / "a.pt", value=1.0, mask_weights=[1.0, 4.0])
     b = checkpoint(tmp_path / "b.pt", value=2.0, mask_weights=bad)
@@ -78,11 +81,64 @@ def test_one_file_or_one_twice_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "mean.pt").exists()
 
 
+@pytest.mark.parametrize(
+    ("origins", "doubted"),
+    [
+        (["aa", "aa", "aa"], []),
+        (["aa", "bb", "aa"], ["1.pt began with bb, "]),
+        (["", ""], ["1.pt began with no weights, "]),
+        (["aa", None], []),  # a mean of others, which does not tell
+        (["aa", "the first"], []),  # trained on from the first
+        (["the second", "aa"], []),
+    ],
+)
+def test_trainings_that_were_begun_apart_are_doubted(
+    tmp_path: Path, origins: list[str | None], doubted: list[str]
+) -> None:
+    files = [tmp_path / f"{i}.pt" for i in range(len(origins))]
+    for i in sorted(range(len(origins)), key=lambda i: str(origins[i]).startswith("the")):
+        origin = origins[i]
+        if origin in ("the first", "the second"):
+            origin = sha256_of(files[0] if origin == "the first" else files[1])
+        recipe = {} if origin is None else {"recipe": {"init_sha256": origin}}
+        checkpoint(files[i], value=float(i), **recipe)
+    doubts = average_checkpoints(files, tmp_path / "mean.pt")
+    assert len(doubts) == len(doubted)
+    assert all(part in doubt for part, doubt in zip(doubted, doubts, strict=True))
+    assert (tmp_path / "mean.pt").exists()
+
+
+@pytest.mark.parametrize("name", ["-", "mean.onnx", "pipe.pt", "b.pt.part", "mean"])
+def test_a_target_that_is_no_name_for_a_checkpoint_is_refused(tmp_path: Path, name: str) -> None:
+    a = checkpoint(tmp_path / "a.pt", value=1.0)
+    b = checkpoint(tmp_path / "b.pt", value=2.0)
+    os.mkfifo(tmp_path / "pipe.pt")
+    with pytest.raises(SettingsError, match=r"-o .*wanted"):
+        average_checkpoints([a, b], tmp_path / name)
+    assert {p.name for p in tmp_path.iterdir()} == {"a.pt", "b.pt", "pipe.pt"}
+    assert (tmp_path / "pipe.pt").is_fifo()
+
+
+def test_a_link_stays_a_link_and_a_part_that_is_averaged_is_not_written_over(
+    tmp_path: Path,
+) -> None:
+    a = checkpoint(tmp_path / "a.pt", value=1.0)
+    b = checkpoint(tmp_path / "real.pt.part", value=2.0)
+    link = tmp_path / "link.pt"
+    link.symlink_to(tmp_path / "real.pt")
+    with pytest.raises(SettingsError, match=r"would replace .*real\.pt\.part, which is averaged"):
+        average_checkpoints([a, b], link)
+    other = checkpoint(tmp_path / "c.pt", value=2.0)
+    average_checkpoints([a, other], link)
+    assert link.is_symlink()
+    assert load_checkpoint(tmp_path / "real.pt")["averaged_sha256"]
+
+
 def test_what_is_averaged_is_not_replaced(tmp_path: Path) -> None:
     a = checkpoint(tmp_path / "a.pt", value=1.0)
     b = checkpoint(tmp_path / "b.pt", value=2.0)
     before = b.read_bytes()
-    with pytest.raises(SettingsError, match="would replace a checkpoint that is averaged"):
+    with pytest.raises(SettingsError, match=r"would replace .*b\.pt, which is averaged"):
         average_checkpoints([a, b], b)
     assert b.read_bytes() == before
 

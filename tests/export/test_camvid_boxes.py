@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 
 from engines.errors import ExportError
 from export.camvid import load_index
-from export.camvid_boxes import boxes_of
+from export.camvid_boxes import boxes_of, camvid_boxes
 from tests.export.street_data import make_camvid
 
-ROOT = Path(__file__).resolve().parents[2]
+
+def run(root: Path) -> Result:
+    return CliRunner().invoke(camvid_boxes, [str(root)])
 
 
-def run(root: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "export.camvid_boxes", str(root)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+def small(root: Path, *, image: tuple[int, int] = (6, 10), index: int = 1) -> Path:
+    """All three splits with one pair of 10x6 each, of which train's may be made wrong."""
+    for split in ("train", "val", "test"):
+        for kind in ("images", "labels"):
+            (root / kind / split).mkdir(parents=True)
+        hw, value = (image, index) if split == "train" else ((6, 10), 1)
+        cv2.imwrite(str(root / "images" / split / "a.png"), np.zeros((*hw, 3), np.uint8))
+        cv2.imwrite(str(root / "labels" / split / "a.png"), np.full((6, 10), value, np.uint8))
+    return root
 
 
 def test_a_region_is_a_box_from_40_pixels_on_and_corners_join(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
-    (tmp_path / "images" / "a.jpg").write_bytes(b"")
+    cv2.imwrite(str(tmp_path / "images" / "a.jpg"), np.zeros((60, 100, 3), np.uint8))
     labels = np.full((60, 100), 11, np.uint8)
     labels[0:5, 0:8] = 8  # a car of 5 · 8 = 40 px at the corner
     labels[20:25, 20:24] = 9  # two halves of a pedestrian, 20 px each, that touch at a corner
@@ -36,7 +46,7 @@ def test_a_region_is_a_box_from_40_pixels_on_and_corners_join(tmp_path: Path) ->
     labels[40:43, 40:53] = 10  # a bicyclist of 3 · 13 = 39 px: a speck
     labels[50:60, 90:100] = 1  # a building is no box
     cv2.imwrite(str(tmp_path / "labels" / "a.png"), labels)
-    coco = boxes_of(tmp_path / "labels", tmp_path / "images")
+    coco = boxes_of(tmp_path / "images", tmp_path / "labels")
     assert coco["images"] == [{"id": 1, "file_name": "a.jpg", "width": 100, "height": 60}]
     found = [(a["category_id"], a["bbox"], a["area"]) for a in coco["annotations"]]
     assert found == [(1, [0, 0, 8, 5], 40), (2, [20, 20, 8, 10], 40)]
@@ -45,42 +55,100 @@ def test_a_region_is_a_box_from_40_pixels_on_and_corners_join(tmp_path: Path) ->
 def test_a_copy_without_boxes_is_read_once_they_are_made(tmp_path: Path) -> None:
     root = make_camvid(tmp_path, images=2)
     for kind in ("images", "labels"):
-        (root / kind / "val").rename(root / kind / "test")
-        (root / kind / "val").mkdir()
+        shutil.copytree(root / kind / "val", root / kind / "test")
     given = json.loads((root / "boxes_train.json").read_text())
-    (root / "boxes_val.json").unlink()
     (root / "boxes_train.json").unlink()
-    with pytest.raises(ExportError, match=rf"boxes_train\.json: missing.*camvid_boxes {root}"):
+    with pytest.raises(ExportError, match=rf"boxes_train\.json: missing.*camvid-boxes {root}"):
         load_index(root, "train")
     done = run(root)
-    assert done.returncode == 0, done.stderr
-    assert "boxes_train.json: 2 boxes in 2 images" in done.stdout
+    assert done.exit_code == 0, done.exception
+    assert "boxes_train.json: 2 boxes in 2 images" in done.stderr
+    assert "boxes_val.json: is there and stays" in done.stderr
     boxes = [i.boxes.tolist() for i in load_index(root, "train").items]
     wanted = [a["bbox"] for a in given["annotations"]]
     assert boxes == [[[x, y, x + w, y + h]] for x, y, w, h in wanted]
     before = (root / "boxes_train.json").read_bytes()
-    again = run(root)
-    assert "boxes_train.json: is there already and stays as it is" in again.stderr
+    assert "boxes_train.json: is there and stays" in run(root).stderr
     assert (root / "boxes_train.json").read_bytes() == before
 
 
-def test_a_folder_of_another_layout_is_told_where_to_look(tmp_path: Path) -> None:
-    done = run(tmp_path)
-    assert done.returncode == ExportError.exit_code
-    assert "wanted images/train/ and labels/train/. docs/DATA.md shows" in done.stderr
-    assert "Traceback" not in done.stderr
+def no_maps(root: Path) -> None:
+    (root / "labels" / "train" / "a.png").unlink()
 
 
-def test_a_map_without_its_image_is_named(tmp_path: Path) -> None:
-    root = make_camvid(tmp_path, images=2)
-    (root / "images" / "train" / "f1.jpg").unlink()
-    with pytest.raises(ExportError, match=r"f1\.png: has no image in"):
-        boxes_of(root / "labels" / "train", root / "images" / "train")
+def no_images(root: Path) -> None:
+    no_maps(root)
+    (root / "images" / "train" / "a.png").unlink()
+
+
+def map_alone(root: Path) -> None:
+    (root / "images" / "train" / "a.png").unlink()
+
+
+def twins(root: Path) -> None:
+    shutil.copy(root / "images" / "train" / "a.png", root / "images" / "train" / "a.jpg")
+
+
+def no_test_split(root: Path) -> None:
+    shutil.rmtree(root / "labels" / "test")
+
+
+def no_pixels(root: Path) -> None:
+    (root / "images" / "train" / "a.png").write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (no_maps, r"images/train/a\.png: has no label map"),
+        (no_images, r"images/train: holds no images"),
+        (map_alone, r"labels/train/a\.png: has no image in"),
+        (twins, r"a\.png: shares a label map with a\.jpg"),
+        (no_test_split, r"labels/test: cannot be listed \(No such file.*docs/DATA\.md"),
+        (no_pixels, r"images/train/a\.png: not a readable image"),
+    ],
+)
+def test_a_copy_that_is_not_whole_gets_no_boxes_at_all(
+    tmp_path: Path, wrong: Callable[[Path], None], says: str
+) -> None:
+    root = small(tmp_path)
+    wrong(root)
+    done = run(root)
+    assert isinstance(done.exception, ExportError)
+    assert re.search(says, str(done.exception))
+    assert {p.name for p in root.iterdir()} == {"images", "labels"}
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"image": (6, 9)}, r"a\.png: got 10x6, wanted 9x6 as a\.png has"),
+        ({"index": 12}, r"a\.png: class index 12, wanted 0 to 11"),
+    ],
+)
+def test_maps_that_are_not_those_of_the_images_are_refused(
+    tmp_path: Path, how: dict[str, Any], says: str
+) -> None:
+    done = run(small(tmp_path, **how))
+    assert isinstance(done.exception, ExportError)
+    assert re.search(says, str(done.exception))
+
+
+def test_no_region_is_no_box(tmp_path: Path) -> None:
+    done = run(small(tmp_path))
+    assert done.exit_code == 0, done.exception
+    assert "boxes_train.json: 0 boxes in 1 images" in done.stderr
+    assert load_index(tmp_path, "train").items[0].boxes.shape == (0, 4)
+
+
+def test_a_root_that_is_no_folder_is_told(tmp_path: Path) -> None:
+    for root in (tmp_path / "none", tmp_path / ("x" * 300)):
+        assert isinstance(run(root).exception, ExportError)
 
 
 def test_they_are_the_boxes_that_the_shared_data_set_has(shared: Path) -> None:
     root = shared / "data" / "camvid"
-    made = boxes_of(root / "labels" / "val", root / "images" / "val")
+    made = boxes_of(root / "images" / "val", root / "labels" / "val")
     given = json.loads((root / "boxes_val.json").read_text())
 
     def boxes(coco: dict[str, Any]) -> list[tuple[object, ...]]:

@@ -37,7 +37,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
-        with pytest.raises(ExportError, match=r"could not be written.*last one is kept"):
+        with pytest.raises(ExportError, match=r"could not be written.*What lay there is kept"):
             save_checkpoint(path, state())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -72,6 +72,12 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     saved["shape"] = {**saved["shape"], "pyramid": 32}  # type: ignore[dict-item]
     with pytest.raises(ExportError, match="weights do not fit"):
         network_from(saved, origin=tmp_path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.pt")
+    with pytest.raises(ExportError, match=r"a\.pt: not a regular file, wanted a checkpoint"):
+        load_checkpoint(tmp_path / "a.pt")
 
 
 def test_a_missing_checkpoint_is_told_from_a_broken_one(tmp_path: Path) -> None:
