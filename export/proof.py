@@ -32,6 +32,8 @@ least: float32 rounding through a deep net stays two orders of magnitude below i
 channel order far above. By channel, because scores stand beside pixels."""
 PROOF_CONF = 0.1
 """Boxes from this score on are compared: lower than the app shows, so that more of them count."""
+SAME_SCORE = 1e-6
+"""Scores this near to each other are one: rounding, not sight."""
 FEWEST_BOXES = 10
 MAX_BOXES = 300
 """Boxes compared a frame, the best first."""
@@ -120,6 +122,7 @@ class _Comparison:
         self.labels_seen: dict[str, set[int]] = {}
         self.wrong: dict[str, None] = {}  # a set that keeps its order
         self.seen: list[dict[str, Array]] = []
+        self.scores: list[Float] = []
         self.heads = plan.heads
 
     def add(
@@ -141,6 +144,7 @@ class _Comparison:
             # A net may give any number: exp of it, or its area, then has no place in a float.
             with np.errstate(over="ignore", invalid="ignore"):
                 candidates = self.family.decode(net, plan, wanted)
+                self.scores.append(candidates[1])
                 self._add_raws(candidates[1], wanted, raw)
                 boxes = reference_boxes(
                     frame, net, plan, *candidates, conf=PROOF_CONF, limit=MAX_BOXES
@@ -151,7 +155,11 @@ class _Comparison:
             self._add_mask(mask.head.name, labels_wanted, labels[mask.head.name])
 
     def probe(self) -> None:
-        """Run the foreign file on noise: a head that says the same as before ignores its input."""
+        """Run the foreign file on noise: a head that says the same as before ignores its input.
+
+        So do scores, which may share an output with boxes that do not: of a net that was quantised
+        wrongly they are 0.5, or 0, wherever it looks.
+        """
         net = self.net
         noise = np.random.default_rng(0).integers(0, 256, (net.height, net.width, 3), np.uint8)
         outputs = net.run(reference_blob(noise, self.plan.preprocess, net.height, net.width))
@@ -161,6 +169,19 @@ class _Comparison:
                     f"output {name} of the foreign file is the same for every frame and for noise, "
                     "so it ignores its input"
                 ] = None
+        if not self.scores or self.wrong:
+            return
+        assert self.family.decode is not None
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = self.family.decode(net, self.plan, outputs)[1]
+        if all(
+            seen.shape == scores.shape and np.abs(seen - scores).max(initial=0.0) <= SAME_SCORE
+            for seen in self.scores
+        ):
+            self.wrong[
+                f"the foreign file's scores are the same for every frame and for noise, at most "
+                f"{scores.max(initial=0.0):.3g}, so it finds nothing that is there"
+            ] = None
 
     def _add_raws(self, scores: Float, wanted: Outputs, raw: Outputs) -> None:
         """Compare the raw heads; of a list that the net has sorted by score, the sorted scores.

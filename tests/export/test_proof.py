@@ -213,6 +213,43 @@ def test_a_net_that_says_one_half_everywhere_is_refused(tmp_path: Path, frames: 
     assert "output output0 of the foreign file is the same for every frame and for noise" in message
 
 
+def blind(net: str, value: float) -> onnx.ModelProto:
+    """A net whose boxes follow the image, and whose every score is ``value``, in one output."""
+    model = FOREIGN[net]()
+    graph = model.graph
+    output = graph.output[0].name
+    (maker,) = (n for n in graph.node if output in n.output)
+    maker.output[list(maker.output).index(output)] = "sighted"
+    ahead = net == "ultralytics"  # (1, 4 + C, N); the others have (1, N, 5 + C)
+    count = 6 if ahead else 7
+    kept = np.array([1.0] * 4 + [0.0] * (count - 4), np.float32)
+    shape = (1, count, 1) if ahead else (1, 1, count)
+    weights = {"kept": kept, "said": (1 - kept) * value, "moved": kept * 0.1}
+    graph.initializer.extend(
+        numpy_helper.from_array(v.reshape(shape).astype(np.float32), k) for k, v in weights.items()
+    )
+    graph.node.extend(
+        [
+            helper.make_node("Mul", ["sighted", "kept"], ["boxes_alone"]),
+            helper.make_node("ReduceMean", ["images"], ["light"], keepdims=0),
+            helper.make_node("Mul", ["light", "moved"], ["shift"]),
+            helper.make_node("Add", ["boxes_alone", "shift"], ["shifted"]),
+            helper.make_node("Add", ["shifted", "said"], [output]),
+        ]
+    )
+    return model
+
+
+@pytest.mark.parametrize("net", ["ultralytics", "yolov5", "yolox"])
+@pytest.mark.parametrize("value", [0.0, 0.5])
+def test_scores_that_never_change_are_refused_though_boxes_beside_them_do(
+    net: str, value: float, tmp_path: Path
+) -> None:
+    message = refusal(adopt_net(blind(net, value), tmp_path, name=net))
+    assert "scores are the same for every frame and for noise, at most" in message
+    assert "so it finds nothing that is there" in message
+
+
 def test_a_net_that_gives_no_numbers_is_refused(tmp_path: Path) -> None:
     message = refusal(adopt_net(constant(float("nan")), tmp_path))
     assert "output output0 is not finite" in message
