@@ -43,6 +43,8 @@ main()
 """
 
 
+DOUBT = "warning "
+"""How the command's line begins that says what its proof could not show."""
 STOP_POLL_S = 0.05
 """How late a stop is seen while the other process works."""
 
@@ -95,6 +97,8 @@ def adopted(
         found = folder / f"{path.stem}-{key[:20]}.onnx"
         if found.is_file():
             log.info("%s: adopted before, using %s", path, found)
+            with contextlib.suppress(FileNotFoundError):
+                log.warning("%s: %s", path, _doubts_of(found).read_text())
             return found
         folder.mkdir(parents=True, exist_ok=True)
         with _making(folder) as making:
@@ -102,6 +106,8 @@ def adopted(
             log.info("%s: has no Outrider spec; adopting it once (edge-export adopt)", path)
             reason = _adopt(path.resolve(), made, frames, root=export_folder.parent, stop=stop)
             if reason is None and made.is_file():
+                if _doubts_of(made).is_file():
+                    os.replace(_doubts_of(made), _doubts_of(found))
                 os.replace(made, found)  # atomic: two at once both end with a whole file
                 log.info("%s: adopted as %s", path, found)
                 return found
@@ -194,7 +200,11 @@ def _adopt(
         try:
             for line in child.stdout:
                 last = redact(line.strip()) or last
-                if not line.startswith("written "):  # where it is for a moment only
+                if line.startswith(DOUBT):
+                    doubt = line.removeprefix(DOUBT).strip()
+                    log.warning("%s", doubt)
+                    _doubts_of(made).write_text(doubt)
+                elif not line.startswith("written "):  # where it is for a moment only
                     log.info("%s", line.strip())
         except BaseException:
             child.kill()
@@ -204,6 +214,11 @@ def _adopt(
     if stop.is_set():
         return "the run was stopped"
     return last.removeprefix("edge-export: ") or f"the command ended with {child.returncode}"
+
+
+def _doubts_of(adopted: Path) -> Path:
+    """What the proof of an adopted file could not show; there only where there is any doubt."""
+    return adopted.with_suffix(".doubts")
 
 
 def _kill_at_stop(child: subprocess.Popen[str], stop: threading.Event) -> None:

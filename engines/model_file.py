@@ -171,6 +171,15 @@ def model_sha256(path: Path) -> str:
     return hashlib.sha256(" ".join([own, *beside]).encode()).hexdigest() if beside else own
 
 
+def any_sha256(path: Path) -> str:
+    """SHA-256 of a model of any kind, in hex: of an ONNX file with the weights beside it.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    return model_sha256(path) if path.suffix == ".onnx" else sha256_of(path)
+
+
 def weight_files(path: Path) -> tuple[Path, ...]:
     """The files beside an ONNX file that hold its weights, which change without it.
 

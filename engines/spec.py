@@ -78,7 +78,9 @@ class DetectionHead:
             anchor by anchor as tx, ty, tw, th, objectness, classes, all before sigmoid.
             ``box_code`` 'darknet': xy = (σ(t) + cell)·s, wh = anchor·exp(t) (YOLOv3, arXiv
             1804.02767); 'yolov5': xy = (2σ(t) − 0.5 + cell)·s, wh = anchor·(2σ(t))²
-            (Ultralytics YOLOv5).
+            (Ultralytics YOLOv5). ``centre_scale[i]``, where it is there, widens σ(t) of xy
+            about the cell's middle for ``strides[i]``: s·σ(t) − (s − 1)/2 (darknet's scale_x_y of
+            YOLOv4; arXiv 2004.10934, section 3.4, "eliminate grid sensitivity").
         yolov5: one tensor (1, N, 5+C) float32, cx, cy, w, h in input pixels, then objectness and
             classes 0..1 (YOLOv5 and YOLOv7 as they are exported; their raw heads: yolo-anchors).
         yolov8: one tensor (1, 4+C, N) float32, cx, cy, w, h in input pixels, then scores 0..1.
@@ -108,6 +110,8 @@ class DetectionHead:
     nms_iou: float | None = 0.45
     """IoU above which the lower-scored of two boxes of one class falls; None where none has to."""
     extra: int = 0
+    centre_scale: tuple[float, ...] = ()
+    """Only of yolo-anchors with ``box_code`` 'darknet'; empty is 1 everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +228,16 @@ class ModelSpec:
                 problems.append(f"{len(head.outputs)} tensors for family {head.family}, wanted 1")
             if head.extra < 0 or (head.extra and head.family not in _WITH_EXTRA):
                 problems.append(f"extra {head.extra} for family {head.family}")
+            if head.centre_scale and not (
+                head.family == "yolo-anchors"
+                and head.box_code == "darknet"
+                and len(head.centre_scale) == len(head.strides)
+                and all(1 <= scale <= 2 for scale in head.centre_scale)
+            ):
+                problems.append(
+                    f"centre_scale {list(head.centre_scale)}, wanted 1 to 2 for each of "
+                    f"{len(head.strides)} strides of Darknet anchors, or none"
+                )
             if head.nms_iou is not None and not 0 <= head.nms_iou <= 1:
                 problems.append(f"nms_iou {head.nms_iou}, wanted 0 to 1")
             if not 0 <= head.conf <= 1:

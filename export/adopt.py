@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -136,7 +136,7 @@ def read_names(path: Path) -> tuple[str, ...]:
 
 def parse_size(text: str) -> Size:
     """'384x640' → (384, 640), height first."""
-    match = re.fullmatch(r"(\d+)[xX](\d+)", text)
+    match = re.fullmatch(r"([0-9]{1,9})[xX]([0-9]{1,9})", text)
     size = (int(match[1]), int(match[2])) if match else (0, 0)
     if not all(0 < side <= 8192 for side in size):
         raise SettingsError(f"--size {text!r}: wanted HEIGHTxWIDTH of 1 to 8192, such as 384x640.")
@@ -166,6 +166,22 @@ def parse_triple(option: str, text: str, *, positive: bool = False) -> Triple:
             f"{option} {text!r}: wanted {'positive numbers' if positive else 'numbers'} below 1e6."
         )
     return a, b, c
+
+
+def parse_scale(text: str) -> Mapping[int, float] | float:
+    """'1.05', or JSON {"stride": scale, …}."""
+    try:
+        found = json.loads(text)
+        table = {int(k): float(v) for k, v in found.items()} if isinstance(found, dict) else {}
+        scale = float(bool(table)) if isinstance(found, dict) else float(found)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        table, scale = {}, 0.0
+    if not all(1 <= v <= 2 for v in (scale, *table.values())):
+        raise SettingsError(
+            f"--scale-xy {text[:60]!r}: wanted a number from 1 to 2, or JSON, stride to number: "
+            '{"8": 1.2, "16": 1.1, "32": 1.05}.'
+        )
+    return table or scale
 
 
 def parse_anchors(text: str) -> dict[int, Anchors]:
@@ -204,6 +220,11 @@ def parse_anchors(text: str) -> dict[int, Anchors]:
     metavar="OUTPUT[:NAME]=CLASS,…",
     help="Classes of a semantic head, in the order of its channels; once for each head.",
 )
+@click.option(
+    "--scale-xy",
+    help="Darknet's scale_x_y of YOLOv4: a number, or JSON by stride: "
+    '{"8": 1.2, "16": 1.1, "32": 1.05}.',
+)
 @click.option("--anchors", help='JSON by stride: {"16": [[12, 18], …], "32": …}.')
 @click.option("--colour", type=click.Choice(["RGB", "BGR"]), help="Channel order the net wants.")
 @click.option("--mean", help="R,G,B to subtract, grey levels, in the net's channel order.")
@@ -226,6 +247,7 @@ def adopt(
     size: str | None,
     masks: Sequence[str],
     anchors: str | None,
+    scale_xy: str | None,
     colour: Colour | None,
     mean: str | None,
     std: str | None,
@@ -243,6 +265,7 @@ def adopt(
         names=read_names(names) if names is not None else None,
         masks=tuple(parse_mask(m) for m in masks),
         anchors=parse_anchors(anchors) if anchors is not None else {},
+        centre_scale=parse_scale(scale_xy) if scale_xy is not None else None,
         colour=colour,
         mean=parse_triple("--mean", mean) if mean is not None else None,
         std=parse_triple("--std", std, positive=True) if std is not None else None,

@@ -83,7 +83,7 @@ def build_file(
     say(f"device       {device.gpu}, compute capability {device.compute_capability}, "
         f"{device.sm_count} SMs, TensorRT {device.tensorrt}")  # fmt: skip
     made_from = read_spec(model).source_sha256
-    if half and made_from not in ("", sha256_of(reference)):
+    if half and made_from not in ("", model_sha256(reference)):
         say(f"note         {model.name} says it was made from another file than {reference.name}")
     release = _nearest_release(version)
     _check(model, release, request.options, say)

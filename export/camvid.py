@@ -17,12 +17,11 @@ from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import ExportError
-from export.label_map import read_label_map
+from export.label_map import read_frame, read_label_map
 
 Split = Literal["train", "val", "test"]
 Image = NDArray[np.uint8]
@@ -57,13 +56,11 @@ class Item:
         """The frame, (H, W, 3) uint8 BGR.
 
         Raises:
-            ExportError: the file cannot be decoded, or has another size than ``wh``.
+            ExportError: the file cannot be decoded, is cut off, or has another size than ``wh``.
         """
-        image = cv2.imread(str(self.image_path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise ExportError(f"{self.image_path}: not a readable image. Restore it or remove it.")
+        image = read_frame(self.image_path)
         self._check_size(self.image_path, image)
-        return np.asarray(image, np.uint8)
+        return image
 
     def labels(self) -> Image:
         """The label map, (H, W) uint8 of class indices 0..11.
@@ -200,7 +197,9 @@ def _read_boxes(file: Path) -> tuple[dict[str, _Boxes], dict[str, Any]]:
             listed[str(entry["file_name"])] = _Boxes(int(entry["id"]), wh, xyxy, ids, crowd)
     except OSError as exc:
         raise ExportError(f"{file}: cannot be read ({exc.strerror}).") from exc
-    except (ValueError, LookupError, TypeError, AttributeError) as exc:
+    except (
+        ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError
+    ) as exc:  # fmt: skip
         reason = f"{exc} is missing" if isinstance(exc, KeyError) else str(exc)
         raise ExportError(
             f"{file}: not a COCO file of {', '.join(BOX_CLASSES)}: {reason}. Mend it or restore it."

@@ -17,7 +17,7 @@ import cv2
 
 from engines.errors import ExportError
 from export.camvid import BOX_CLASSES, CLASSES, IGNORE
-from export.label_map import read_label_map
+from export.label_map import read_frame, read_label_map
 from export.outputs import write_output
 
 SPLITS = ("train", "val", "test")
@@ -39,9 +39,7 @@ def boxes_of(images: Path, labels: Path) -> dict[str, Any]:
     }
     for image_id, (picture, path) in enumerate(_pairs(images, labels), 1):
         label_map = read_label_map(path)
-        image = cv2.imread(str(picture), cv2.IMREAD_COLOR)
-        if image is None:
-            raise ExportError(f"{picture}: not a readable image. Restore it or remove it.")
+        image = read_frame(picture)
         height, width = label_map.shape
         if image.shape[:2] != (height, width):
             raise ExportError(

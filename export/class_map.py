@@ -13,9 +13,6 @@ from engines.errors import ExportError, SettingsError
 from engines.spec import ModelSpec
 from export.labelled import LabelledData
 
-ALIASES = {"person": "pedestrian", "truck": "car", "bus": "car"}
-"""COCO's names for classes of CamVid, whose car takes in trucks and buses in the split of eleven
-classes. COCO's bicycle is not CamVid's bicyclist."""
 NAMES_SHOWN = 12
 """Class names in a message: some models have a thousand."""
 
@@ -81,7 +78,7 @@ def parse_renames(texts: Sequence[str]) -> dict[str, str]:
 def class_map(
     spec: ModelSpec, data: LabelledData, renames: Mapping[str, str], *, origin: str
 ) -> ClassMap:
-    """Match the classes by name, after ``renames`` and, where the data lacks a name, ``ALIASES``.
+    """Match the classes by name, after ``renames`` and, where the data lacks a name, its aliases.
 
     A mask is scored where it shares a class with the data that is not its background, or two.
 
@@ -99,7 +96,7 @@ def class_map(
     def index(name: str, classes: Sequence[str]) -> int:
         named = renames.get(name, name)
         if named not in classes and name not in renames:
-            named = ALIASES.get(name, name)
+            named = data.aliases.get(name, name)
         return classes.index(named) if named in classes else -1
 
     boxes = tuple(index(name, data.box_classes) for name in box_names)

@@ -11,9 +11,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from edge.sources.images import read_image
 from edge.types import Image
-from engines.errors import ExportError, SourceError
+from engines.errors import ExportError
+from export.label_map import read_frame
 from export.labelled import LabelledData, LabelledFrame
 
 ROUNDING_PX = 1.0
@@ -52,18 +52,6 @@ def coco_data(file: Path, images: Path | None = None) -> LabelledData:
         source=file.name,
         frames=(folder / entries[0]["file_name"]).parent,
     )
-
-
-def read_frame(path: Path) -> Image:
-    """One image (H, W, 3) BGR.
-
-    Raises:
-        ExportError: it cannot be read or decoded.
-    """
-    try:
-        return read_image(path)
-    except SourceError as exc:
-        raise ExportError(str(exc)) from exc
 
 
 def check_size(path: Path, image: Image, wh: tuple[int, int], *, origin: str) -> None:
@@ -148,6 +136,8 @@ def _image(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _box(given: dict[str, Any], where: str, wh: tuple[int, int]) -> dict[str, Any]:
+    if not isinstance(given["bbox"], list) or len(given["bbox"]) != 4:  # a text has digits, too
+        raise _Wrong(f"{where} has the box {given['bbox']!a:.60}, wanted [x, y, width, height]")
     x, y, w, h = (float(v) for v in given["bbox"])
     area = float(given.get("area") or w * h)
     if not (w > 0 and h > 0 and area > 0 and math.isfinite(x + y + w + h + area)):

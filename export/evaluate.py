@@ -21,9 +21,9 @@ from edge.adopt_cache import runnable
 from edge.sources import IMAGE_SUFFIXES
 from engines import open_engine
 from engines.errors import ExportError, SettingsError
-from engines.model_file import sha256_of
+from engines.model_file import any_sha256
 from export.camvid import Split, default_root
-from export.class_map import ALIASES, class_map, parse_renames
+from export.class_map import class_map, parse_renames
 from export.coco_json import coco_data
 from export.frame_scorer import MIN_SCORE, Eye, FrameScorer
 from export.gallery import Gallery
@@ -32,7 +32,7 @@ from export.labelled import LabelledData, camvid_data, synthetic_data
 from export.outputs import check_output, write_output
 from export.report import TEST_LOG, EvaluationReport, check_log, log_test, table
 
-__all__ = ["ALIASES", "MIN_SCORE", "Data", "evaluate", "evaluate_model"]
+__all__ = ["MIN_SCORE", "Data", "evaluate", "evaluate_model"]
 
 DATA = ("camvid", "coco-json", "folder", "synthetic")
 """What ``--data`` takes."""
@@ -136,7 +136,7 @@ def score(
         detection = opened.spec.detection
         return EvaluationReport(
             model=path.name,
-            model_sha256=sha256_of(path),
+            model_sha256=any_sha256(path),
             engine=opened.name,
             precision=opened.precision,
             data=data.name,

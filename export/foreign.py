@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from engines.base import Array
 from engines.errors import ExportError, ModelError
-from engines.model_file import is_quantized, load_model, sha256_of, spec_of
+from engines.model_file import is_quantized, load_model, model_sha256, spec_of
 from engines.spec import TensorSpec, printable
 from export.foreign_inputs import (
     Size,
@@ -164,7 +164,7 @@ def open_foreign(path: Path, *, size: Size | None = None) -> ForeignNet:
         width=width,
         outputs=outputs,
         metadata=metadata,
-        sha256=sha256_of(path),
+        sha256=model_sha256(path),
         int8=is_quantized(model),
         sizes=sizes,
         open_size=open_size,

@@ -83,8 +83,14 @@ def static_size(
                 "Leave --size out, or export the model at that size."
             )
         return wanted
-    numbers = [int(n) for n in re.findall(r"\d+", metadata.get("imgsz", ""))]
+    # 20 digits are enough to be too many; int() itself refuses a text of thousands
+    numbers = [int(n[:20]) for n in re.findall(r"[0-9]+", metadata.get("imgsz", ""))]
     said = (numbers * 2)[:2] if numbers else [0, 0]
+    if numbers and all(fixed) and list(fixed) != said:
+        raise ExportError(
+            f"{path}: the metadata says imgsz {said}, but the graph's input is "
+            f"{fixed[0]}x{fixed[1]} (height x width). Export it again."
+        )
     height, width = (d or s for d, s in zip(fixed, said, strict=True))
     if not height or not width:
         raise SettingsError(

@@ -18,10 +18,10 @@ import onnx
 from edge.types import Image
 from engines import open_engine
 from engines.errors import ExportError, SettingsError
-from engines.model_file import is_quantized, no_spec, sha256_of, spec_of, write_spec
+from engines.model_file import is_quantized, model_sha256, no_spec, spec_of, write_spec
 from engines.spec import ModelSpec
 from export.frames import COUNT, read_frames
-from export.graph import fold_constants, load_whole, name_nodes, uses_float16
+from export.graph import check_weights, fold_constants, load_whole, name_nodes, uses_float16
 from export.half import open_half
 from export.outputs import check_model_target, published_after
 from export.parity import SAME, Limits, Parity, compare
@@ -87,7 +87,7 @@ def convert_file(
     for name, reason in kept.items():
         say(f"             {name}: {reason}")
     made = to_float16(model, kept, origin=str(path))
-    half_spec = replace(spec, precision="fp16", source_sha256=sha256_of(path))
+    half_spec = replace(spec, precision="fp16", source_sha256=model_sha256(path))
     write_spec(made, half_spec)
     _write_kept(made, kept)
     with published_after(made, target) as unproven:
@@ -99,6 +99,7 @@ def convert_file(
 def _readable(path: Path) -> tuple[onnx.ModelProto, ModelSpec]:
     """The model and its spec, or why it cannot be converted."""
     model = load_whole(path)
+    check_weights(model, origin=str(path))
     spec = spec_of(model, origin=str(path))
     if spec is None:
         raise no_spec(path)

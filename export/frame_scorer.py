@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edge.perception import Perception
 from edge.types import Detections, Image, Mask
 from engines.base import Array, Engine
+from engines.errors import ExportError
 from export.box_confusion import MISSED, BoxConfusion, Matching, match_boxes
 from export.class_map import ClassMap
 from export.labelled import LabelledData, LabelledFrame
@@ -49,13 +50,17 @@ class Eye:
 
     def __init__(self, engine: Engine) -> None:
         """Build the decoders of ``engine``, which stays the caller's to close."""
-        kept = _Kept(engine)
+        kept = self._kept = _Kept(engine)
         self._shown = Perception(kept)
         self._all = Perception(_Again(kept), conf=MIN_SCORE)
         self._ns: dict[str, list[int]] = {"letterbox": [], "infer": [], "decode": []}
 
     def see(self, image: Image) -> Seen:
-        """Boxes and masks of one frame (H, W, 3) BGR."""
+        """Boxes and masks of one frame (H, W, 3) BGR.
+
+        Raises:
+            ExportError: an output is not finite: no score would tell that nothing was computed.
+        """
         marks = [time.perf_counter_ns()]
         self._shown.prepare(image, 0)
         marks.append(time.perf_counter_ns())
@@ -66,6 +71,12 @@ class Eye:
         marks.append(time.perf_counter_ns())
         for step, (start, end) in zip(self._ns.values(), pairwise(marks), strict=True):
             step.append(end - start)
+        for name, values in self._kept.outputs.items():
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise ExportError(
+                    f"{self._kept.spec.name}: its output {name} is not finite, so there is nothing "
+                    "to score. Export the model again."
+                )
         self._all.prepare(image, 0)
         self._all.submit(0)
         self._all.wait(0)

@@ -43,6 +43,22 @@ def load_whole(path: Path) -> onnx.ModelProto:
     return model
 
 
+def check_weights(model: onnx.ModelProto, *, origin: str) -> None:
+    """Refuse initialisers whose bytes are not what their type and shape say.
+
+    Raises:
+        ExportError: names the first.
+    """
+    for tensor in model.graph.initializer:
+        try:
+            numpy_helper.to_array(tensor)
+        except (ValueError, TypeError, KeyError) as exc:
+            raise ExportError(
+                f"{origin}: its weights {tensor.name!r} are broken: {first_line(exc)}. Export the "
+                "model again."
+            ) from exc
+
+
 def opset_of(model: onnx.ModelProto) -> int:
     """Version of ONNX's own operator set."""
     return max(

@@ -24,7 +24,14 @@ from engines.model_file import no_spec, spec_of
 from engines.seam import SlotStates, check_tensors
 from engines.spec import ModelSpec, TensorSpec
 from export.foreign import first_line, run_session
-from export.graph import FLOAT, FLOAT16, float16_attributes, load_whole, tensor_types
+from export.graph import (
+    FLOAT,
+    FLOAT16,
+    check_weights,
+    float16_attributes,
+    load_whole,
+    tensor_types,
+)
 
 HALF_MAX = float(np.finfo(np.float16).max)
 """65504, the largest finite half."""
@@ -234,6 +241,7 @@ def open_half(path: Path) -> HalfEngine:
         ExportError: its graph cannot be evaluated.
     """
     model = load_whole(path)
+    check_weights(model, origin=str(path))
     spec = spec_of(model, origin=str(path))
     if spec is None:
         raise no_spec(path)

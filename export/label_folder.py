@@ -14,8 +14,8 @@ from typing import Any
 from edge.sources import IMAGE_SUFFIXES
 from edge.types import Image
 from engines.errors import ExportError
-from export.coco_json import check_size, read_coco, read_frame
-from export.label_map import read_label_map
+from export.coco_json import check_size, read_coco
+from export.label_map import read_frame, read_label_map
 from export.labelled import LabelledData, LabelledFrame
 
 UNLABELLED = 255

@@ -1,19 +1,33 @@
-"""One label map: a PNG of class indices, whole and 8-bit, or refused; it knows no classes."""
+"""One frame or one label map, whole or refused; it knows no classes."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from zlib import crc32
 
 import cv2
 import numpy as np
 
+from edge.sources.images import read_image
 from edge.types import Image
-from engines.errors import ExportError
+from engines.errors import ExportError, SourceError
 
 BITS, COLOUR_TYPE = 24, 25
 """Where a PNG's header has the bits of a channel and the kind of colour (ISO/IEC 15948)."""
 PALETTE = 3
+
+
+def read_frame(path: Path) -> Image:
+    """One image (H, W, 3) BGR.
+
+    Raises:
+        ExportError: it cannot be read or decoded, or is cut off.
+    """
+    try:
+        return read_image(path)
+    except SourceError as exc:
+        raise ExportError(str(exc)) from exc
 
 
 def read_label_map(path: Path) -> Image:
@@ -27,7 +41,10 @@ def read_label_map(path: Path) -> Image:
     except OSError as exc:
         raise ExportError(f"{path}: cannot be read ({exc.strerror or exc}).") from exc
     whole = _is_whole_png(data)
-    labels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if whole else None
+    labels = None
+    if whole:
+        with suppress(cv2.error):  # a header that says more pixels than the decoder takes
+            labels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if labels is None:
         raise ExportError(f"{path}: damaged or no PNG. Restore it or leave its image out.")
     # the decoder stretches 1, 2 and 4 bits to 0..255, which are indices no more

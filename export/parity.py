@@ -110,17 +110,21 @@ def compare(
     *,
     limits: Limits,
     labelled: LabelledData | None = None,
+    renames: Mapping[str, str] | None = None,
 ) -> Parity:
     """Run both on ``frames`` (H, W, 3) BGR, or on the images of ``labelled``, and compare.
 
-    A single frame is joined by its mirror image, so that an output that ignores it is seen.
+    ``renames`` maps names of the models' classes to those of ``labelled``. A single frame is joined
+    by its mirror image, so that an output that ignores it is seen.
 
     Raises:
         ExportError: the two cannot be compared, the labelled data is broken, or a model knows none
             of its classes.
         EngineError: a run failed.
     """
-    comparison = _Comparison(reference, candidate, limits, labelled)
+    comparison = _Comparison(reference, candidate, limits)
+    if labelled is not None:
+        comparison.score_on(labelled, renames or {})
     if labelled is not None:
         for i in range(labelled.count):
             item = labelled.load(i)
@@ -135,9 +139,7 @@ def compare(
 class _Comparison:
     """Takes one frame after another and keeps the worst values."""
 
-    def __init__(
-        self, reference: Engine, candidate: Engine, limits: Limits, labelled: LabelledData | None
-    ) -> None:
+    def __init__(self, reference: Engine, candidate: Engine, limits: Limits) -> None:
         self._a, self._b = Side(reference), Side(candidate)
         _check_comparable(self._a.spec, self._b.spec)
         self._limits = limits
@@ -149,12 +151,14 @@ class _Comparison:
         self._first: tuple[dict[str, Array], dict[str, Array]] | None = None
         self._differs: tuple[set[str], set[str]] = (set(), set())
         self._labelled: list[FrameScorer] = []
-        if labelled is not None:
-            self._labelled = [
-                FrameScorer(labelled, class_map(spec, labelled, {}, origin=spec.name))
-                for spec in (self._a.spec, self._b.spec)
-            ]
         self._against = AgainstFirst((self._a.class_names, self._b.class_names))
+
+    def score_on(self, data: LabelledData, renames: Mapping[str, str]) -> None:
+        """Score both against the labels of ``data`` rather than the second against the first."""
+        self._labelled = [
+            FrameScorer(data, class_map(spec, data, renames, origin=spec.name))
+            for spec in (self._a.spec, self._b.spec)
+        ]
 
     def add(self, image: Image, labelled: LabelledFrame | None = None) -> None:
         """Compare one frame."""
@@ -218,7 +222,7 @@ class _Comparison:
         if self._frames > 1:
             for name, difference in self._outputs.items():
                 difference.constant = name in self._differs[0] and name not in self._differs[1]
-        failures = [*self._broken(), *self._past_limits(a, b)]
+        failures = [*self._thresholds(), *self._broken(), *self._past_limits(a, b)]
         return Parity(
             frames=self._frames,
             outputs=tuple(self._outputs.values()),
@@ -230,6 +234,15 @@ class _Comparison:
             failures=tuple(failures),
             doubts=tuple(self._doubts(a)),
         )
+
+    def _thresholds(self) -> Iterator[str]:
+        """What the app would ask of the boxes, where the two files do not ask the same."""
+        one, two = self._a.spec.detection, self._b.spec.detection
+        if one is None or two is None:
+            return
+        for what, a, b in (("score", one.conf, two.conf), ("overlap", one.nms_iou, two.nms_iou)):
+            if a != b:
+                yield f"the threshold of {what} is {a} in the one file and {b} in the other"
 
     def _broken(self) -> Iterator[str]:
         for side, whose in ((self._a, "the reference's"), (self._b, "the candidate's")):

@@ -147,6 +147,9 @@ def table(report: EvaluationReport) -> str:
     if report.latency_ms:
         times = (f"{k} {v['p50']:.2f} / {v['p90']:.2f}" for k, v in report.latency_ms.items())
         lines.append(f"p50 / p90  {', '.join(times)} ms")
+    if report.renamed:
+        taken = ", ".join(f"{mine} as {theirs}" for mine, theirs in report.renamed.items())
+        lines.append(f"taken      {taken}")
     for kind, names in (report.lacking or {}).items():
         if names:
             lines.append(f"unknown    to the model among the {kind}: {', '.join(names)}")

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from engines.base import Array
 from engines.errors import ExportError
 from export.foreign import first_line
-from export.graph import fold_constants, name_nodes, opset_of
+from export.graph import check_weights, fold_constants, name_nodes, opset_of
 
 Shape = tuple[int | None, ...]
 """Sizes of a tensor; None where one is not known before the run."""
@@ -179,7 +179,7 @@ def read_net(
     name_nodes(model)
     opset = opset_of(model)
     outputs = tuple(model.graph.output)
-    _check_weights(model, origin=origin)
+    check_weights(model, origin=origin)
     scope = Scope(ChainMap(), ChainMap(), ChainMap(), ChainMap())
     nodes = tuple(_walk(_inferred(model, origin=origin), scope, opset, prefix="", depth=0))
     folded = _fold(model, scope, origin=origin)
@@ -285,17 +285,6 @@ def _fault(proto: onnx.NodeProto, scope: Scope, opset: int) -> str:
     except (onnx.checker.ValidationError, ValueError) as exc:
         return f"is not valid ONNX: {first_line(exc)}"
     return ""
-
-
-def _check_weights(model: onnx.ModelProto, *, origin: str) -> None:
-    for tensor in model.graph.initializer:
-        try:
-            numpy_helper.to_array(tensor)
-        except (ValueError, TypeError, KeyError) as exc:
-            raise ExportError(
-                f"{origin}: its weights {tensor.name!r} are broken: {first_line(exc)}. Export the "
-                "model again."
-            ) from exc
 
 
 def _bind(node: Node) -> None:

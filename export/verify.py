@@ -7,7 +7,7 @@ or a built engine.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from click.core import ParameterSource
 
 from engines.base import Engine
 from engines.errors import ExportError, SettingsError
-from engines.model_file import sha256_of
+from engines.model_file import any_sha256
 from export.camvid import Split
+from export.class_map import parse_renames
 from export.evaluate import DATA, Data, check_data, open_data
 from export.frames import COUNT, read_frames
 from export.label_folder import LAYOUT
@@ -41,10 +42,13 @@ def verify_models(
     frames: str | None = None,
     count: int = COUNT,
     labelled: LabelledData | None = None,
+    renames: Mapping[str, str] | None = None,
     limits: Limits,
     test_log: Path = TEST_LOG,
 ) -> tuple[Parity, dict[str, Any]]:
     """Compare two models on ``count`` frames of a source, or on labelled images.
+
+    ``renames`` maps names of the models' classes to names of the labelled data's.
 
     Returns the comparison and a report of plain values, models included. A scoring of the test
     split is appended to ``test_log``, once a model.
@@ -68,14 +72,14 @@ def verify_models(
                 filter(None, (f"{labelled.count} labelled images of {labelled.name}",
                               labelled.source, labelled.split))
             )  # fmt: skip
-            parity = compare(*engines, (), limits=limits, labelled=labelled)
+            parity = compare(*engines, (), limits=limits, labelled=labelled, renames=renames or {})
     finally:
         for engine in engines:
             engine.close()
     models = {
         side: {
             "path": str(path),
-            "sha256": sha256_of(path),
+            "sha256": any_sha256(path),
             "engine": engine.name,
             "precision": engine.precision,
         }
@@ -177,6 +181,13 @@ def _by_class(
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Take the first N labelled images.")
 @click.option(
+    "--map",
+    "renames",
+    multiple=True,
+    metavar="MODEL_NAME=DATA_NAME",
+    help="A class of the models that has another name in the data; once for each.",
+)
+@click.option(
     "--miou", type=SHARE, default=0.005, show_default=True, help="Largest change of mIoU."
 )
 @click.option(
@@ -209,6 +220,7 @@ def verify(
     images: Path | None,
     split: Split,
     limit: int | None,
+    renames: Sequence[str],
     miou: float,
     ap50: float,
     mask: float | None,
@@ -230,8 +242,9 @@ def verify(
         labelled = replace(labelled, count=min(limit or labelled.count, labelled.count))
     limits = Limits(unmatched=unmatched, mask=mask, miou=miou, ap50=ap50)
     parity, report = verify_models(
-        a, b, frames=frames, count=count, labelled=labelled, limits=limits, test_log=test_log
-    )
+        a, b, frames=frames, count=count, labelled=labelled, renames=parse_renames(renames),
+        limits=limits, test_log=test_log,
+    )  # fmt: skip
     click.echo(table(report, parity, limits), err=True)
     if json_path is not None:
         write_output(json_path, json.dumps(report, indent=2) + "\n", "--json")
@@ -252,13 +265,14 @@ def _check_options(ctx: click.Context, data: Data | None) -> None:
     """
     said = [
         name
-        for name in ("frames", "count", "root", "images", "split", "limit")
+        for name in ("frames", "count", "root", "images", "split", "limit", "renames")
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]
     for name in said:
         if (name in ("frames", "count")) is (data is not None):
+            shown = "map" if name == "renames" else name
             raise SettingsError(
-                f"--{name} goes {'without' if data else 'with'} --data: --frames and --count say "
+                f"--{shown} goes {'without' if data else 'with'} --data: --frames and --count say "
                 "on what to compare, or --data and its companions do."
             )
     if data is not None:

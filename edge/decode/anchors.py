@@ -21,6 +21,7 @@ class _Grid:
     """(1, A·(5+C), h, w)."""
     anchors: NDArray[np.float32]
     """(A, 2) width and height in input px."""
+    centre_scale: np.float32
 
 
 def build(head: DetectionHead, spec: InputSpec) -> Decoder:
@@ -32,8 +33,15 @@ def build(head: DetectionHead, spec: InputSpec) -> Decoder:
             stride,
             (1, len(anchors) * channels, spec.height // stride, spec.width // stride),
             np.asarray(anchors, np.float32).reshape(-1, 2),
+            np.float32(scale),
         )
-        for name, stride, anchors in zip(head.outputs, head.strides, head.anchors, strict=True)
+        for name, stride, anchors, scale in zip(
+            head.outputs,
+            head.strides,
+            head.anchors,
+            head.centre_scale or [1.0] * len(head.strides),
+            strict=True,
+        )
     ]
 
     def decode(outputs: Mapping[str, Array], conf: float) -> RawBoxes:
@@ -75,8 +83,9 @@ def _decode_grid(
     t = raw[anchor, :4, cell]  # (k, 4)
     sizes = grid.anchors[anchor]  # (k, 2)
     corner = np.stack((cell % width, cell // width), axis=1).astype(np.float32)  # (k, 2)
-    if box_code == "darknet":  # YOLOv3, arXiv 1804.02767, section 2.1
-        centres = (_sigmoid(t[:, :2]) + corner) * grid.stride
+    if box_code == "darknet":  # YOLOv3, arXiv 1804.02767, section 2.1; the scale is YOLOv4's
+        scale = grid.centre_scale
+        centres = (scale * _sigmoid(t[:, :2]) - (scale - 1) / 2 + corner) * grid.stride
         sizes = sizes * np.exp(t[:, 2:])
     else:  # Ultralytics YOLOv5, models/yolo.py, Detect.forward
         s = _sigmoid(t)

@@ -56,7 +56,11 @@ def _refuse_what_is_not_used(net: ForeignNet, hints: Hints, plan: Plan) -> None:
             f"{net.sizes.dtype}{list(net.sizes.shape)}, but is a net of the family {plan.family}, "
             "which takes the image alone. Export it so."
         )
-    said = {"--mask": (hints.masks, "semantic"), "--anchors": (hints.anchors, "darknet")}
+    said = {
+        "--mask": (hints.masks, "semantic"),
+        "--anchors": (hints.anchors, "darknet"),
+        "--scale-xy": (hints.centre_scale, "darknet"),
+    }
     for option, (value, family) in said.items():
         if value and plan.family != family:
             raise SettingsError(

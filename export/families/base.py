@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -56,6 +57,8 @@ class Hints:
     masks: tuple[MaskHint, ...] = ()
     anchors: Mapping[int, Anchors] = field(default_factory=dict)
     """stride → (width, height) of each anchor in input pixels."""
+    centre_scale: Mapping[int, float] | float | None = None
+    """darknet's scale_x_y, by stride or for all of them."""
     colour: Colour | None = None
     mean: Triple | None = None
     std: Triple | None = None
@@ -172,12 +175,54 @@ def class_names(net: ForeignNet, hints: Hints, channels: int | None) -> tuple[tu
             f"{net.path}: the net {count} and the file does not name them. "
             "Give a text file with one name a line: --names FILE."
         )
+    if not all(isinstance(n, str) and n.strip() for n in names):
+        raise ExportError(
+            f"{net.path}: {origin} has an empty class name, or one that is no text. Give the names "
+            "with --names FILE."
+        )
     if channels is not None and len(names) != channels:
         raise ExportError(
             f"{net.path}: {origin} has {len(names)} class names, but the graph has {channels} "
             "class channels. Give the names that belong to this net: --names FILE."
         )
     return apart(tuple(map(printable, names))), origin
+
+
+def classes_in_graph(
+    net: ForeignNet, output: str, operators: tuple[str, ...] = ("Div", "Mod")
+) -> int | None:
+    """How many classes the graph of ``output`` tells apart, where it says so.
+
+    The best of all boxes and classes are taken with one TopK; what lies between it and the labels
+    divides the place in that list by the number of classes, and the labels are the remainder.
+    """
+    from onnx import numpy_helper
+
+    graph = net.model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    known = {t.name: t for t in graph.initializer}
+    for node in graph.node:
+        for a in node.attribute if node.op_type == "Constant" else ():
+            if a.name == "value":
+                known[node.output[0]] = a.t
+            elif a.name in ("value_int", "value_ints"):
+                ints = [a.i] if a.name == "value_int" else list(a.ints)
+                known[node.output[0]] = numpy_helper.from_array(np.array(ints, np.int64))
+    found = set()
+    left = [output]
+    seen = set(left)
+    while left:
+        node = makers.get(left.pop())
+        if node is None or node.op_type == "TopK":
+            continue
+        if node.op_type in operators and node.input[1] in known:
+            value = numpy_helper.to_array(known[node.input[1]])
+            if value.size == 1 and value.dtype.kind == "i":
+                found.add(int(value.ravel()[0]))
+        fresh = [name for name in node.input if name not in seen]
+        left += fresh
+        seen.update(fresh)
+    return found.pop() if len(found) == 1 else None
 
 
 def apart(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -192,12 +237,13 @@ def apart(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _as_names(net: ForeignNet, found: object) -> tuple[str, ...]:
     if isinstance(found, dict):
-        keys = sorted(int(k) for k in found if str(k).isdecimal())
+        # beyond a few digits int() itself refuses a text
+        keys = sorted(int(k) for k in found if re.fullmatch(r"[0-9]{1,6}", str(k)))
         if len(keys) == len(found) and keys == list(range(len(keys))):
-            by_id = {int(k): str(v) for k, v in found.items()}
+            by_id = {int(k): v for k, v in found.items()}
             return tuple(by_id[k] for k in keys)
     elif isinstance(found, list | tuple):
-        return tuple(str(n) for n in found)
+        return tuple(found)
     raise ExportError(
         f"{net.path}: its metadata entry 'names' is neither a list nor a table with the keys "
         "0, 1, 2, …. Give the names with --names FILE."

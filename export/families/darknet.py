@@ -33,7 +33,6 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     marked = "anchors" in net.metadata or bool(hints.anchors)
     if not heads or not (marked or len(heads) > 1 or hints.family == "darknet"):
         return None
-    _refuse_scaled_centres(net)
     anchors, anchors_from = _anchors_by_stride(net, hints)
     if sorted(anchors) != sorted(heads):
         raise ExportError(
@@ -58,6 +57,7 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
             "anchors x (5 + classes)."
         )
     names, origin = class_names(net, hints, total // count - 5)
+    scale, scale_from = _centre_scale(net, hints, strides)
     head = DetectionHead(
         family="yolo-anchors",
         outputs=tuple(heads[s][0] for s in strides),
@@ -67,6 +67,7 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
         box_code="darknet",
         conf=CONF,
         nms_iou=NMS_IOU,
+        centre_scale=scale,
     )
     listed = ", ".join(f"{heads[s][0]} stride {s}" for s in strides)
     return Plan(
@@ -76,6 +77,7 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
         said=(
             f"classes      {len(names)}, from {origin}",
             f"heads        {listed}; {count} anchors a cell, from {anchors_from}",
+            f"centres      {scale_from}",
         ),
     )
 
@@ -126,14 +128,38 @@ def _anchors_by_stride(net: ForeignNet, hints: Hints) -> tuple[dict[int, Anchors
     return table, "the metadata"
 
 
-def _refuse_scaled_centres(net: ForeignNet) -> None:
-    scales = net.literal("scale_x_y")
-    for scale in scales if isinstance(scales, list) else [scales]:
-        if scale is not None and scale != 1:
+def _centre_scale(
+    net: ForeignNet, hints: Hints, strides: tuple[int, ...]
+) -> tuple[tuple[float, ...], str]:
+    """The scale_x_y of Darknet by stride, empty where it is 1, and in words where it comes from.
+
+    The metadata has it in the order of its own strides.
+    """
+    if hints.centre_scale is not None:
+        table, origin = hints.centre_scale, "--scale-xy"
+        if isinstance(table, float):
+            table = dict.fromkeys(strides, table)
+    elif (found := net.literal("scale_x_y")) is not None:
+        order, origin = net.literal("strides"), "the metadata"
+        listed = found if isinstance(found, list) else [found] * len(strides)
+        given = order if isinstance(order, list) and len(order) == len(strides) else strides
+        numbers = all(isinstance(v, int | float) and 1 <= v <= 2 for v in listed)
+        if not numbers or len(listed) != len(given):
             raise ExportError(
-                f"{net.path}: its metadata says scale_x_y {scales}; only 1.0 is decoded. Export "
-                "the heads with the scaling inside, or train with scale_x_y=1."
+                f"{net.path}: its metadata says scale_x_y {str(found)[:60]}, wanted 1 to 2 for "
+                f"each of the strides {list(given)}. Say it with --scale-xy."
             )
+        table = dict(zip(map(int, given), map(float, listed), strict=True))
+    else:
+        return (), "not widened, as of YOLOv3; those of YOLOv4 are: say so with --scale-xy"
+    if sorted(table) != list(strides):
+        raise ExportError(
+            f"{net.path}: {origin} is for the strides {sorted(table)}, but the heads have "
+            f"{list(strides)}."
+        )
+    scale = tuple(table[s] for s in strides)
+    listed_scale = ", ".join(f"{v:g}" for v in scale)
+    return (scale if set(scale) != {1.0} else ()), f"widened by {listed_scale}, from {origin}"
 
 
 def doubt(plan: Plan, outputs: Outputs) -> str | None:
@@ -152,7 +178,7 @@ def doubt(plan: Plan, outputs: Outputs) -> str | None:
 
 
 def decode(net: ForeignNet, plan: Plan, outputs: Outputs) -> tuple[Float, Float]:
-    """See ``Family``; formulas of YOLOv3 (arXiv 1804.02767, section 2.1)."""
+    """See ``Family``; formulas of YOLOv3 (arXiv 1804.02767, section 2.1), and YOLOv4's scale."""
     assert plan.detection is not None
     head = plan.detection
     boxes, scores = [], []
@@ -160,14 +186,16 @@ def decode(net: ForeignNet, plan: Plan, outputs: Outputs) -> tuple[Float, Float]
         _, _, rows, columns = outputs[name].shape
         # The stride comes from the tensor's own shape, the anchors from what is filed under it.
         stride = net.height // rows
-        anchors = head.anchors[head.strides.index(stride)]
+        level = head.strides.index(stride)
+        anchors = head.anchors[level]
+        scale = np.float32(head.centre_scale[level] if head.centre_scale else 1)
         grid = outputs[name][0].reshape(len(anchors), 5 + len(head.classes), rows, columns)
         for anchor, (anchor_w, anchor_h) in enumerate(anchors):
             for row in range(rows):
                 for column in range(columns):
                     t = grid[anchor, :, row, column]
-                    x = (_sigmoid(t[0]) + column) * stride
-                    y = (_sigmoid(t[1]) + row) * stride
+                    x = ((_sigmoid(t[0]) - 0.5) * scale + 0.5 + column) * stride
+                    y = ((_sigmoid(t[1]) - 0.5) * scale + 0.5 + row) * stride
                     w, h = anchor_w * np.exp(t[2]), anchor_h * np.exp(t[3])
                     boxes.append((x - w / 2, y - h / 2, x + w / 2, y + h / 2))
                     scores.append(_sigmoid(t[4]) * _sigmoid(t[5:]))

@@ -20,6 +20,7 @@ from export.families.base import (
     RowsPlan,
     box_table,
     class_names,
+    classes_in_graph,
     is_end_to_end,
     one_hot,
 )
@@ -49,7 +50,10 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     if net.sizes is not None:
         _refuse_another_order(net, rows)
     shapes = {t.name: t.shape for t in net.outputs}
-    channels = shapes[rows.scores][2] if rows.form == "logits" else _classes(net, rows)
+    if rows.form == "logits":
+        channels: int | None = shapes[rows.scores][2]
+    else:
+        channels = classes_in_graph(net, rows.labels or rows.boxes)
     names, origin = class_names(net, hints, channels)
     default = Preprocess("RGB", resize="stretch")
     if set(shapes) == RF_DETR:
@@ -101,40 +105,6 @@ def _raw(net: ForeignNet) -> RowsPlan | None:
         return None
     logits = b if boxes[0] is a else a
     return RowsPlan(net.fresh("detections"), boxes[0].name, logits.name, form="logits")
-
-
-def _classes(net: ForeignNet, rows: RowsPlan) -> int | None:
-    """How many classes the graph tells apart, where it says so.
-
-    The best of all queries and classes are taken with one TopK; what lies between it and the labels
-    divides the place in that list by the number of classes, and the labels are the remainder.
-    """
-    from onnx import numpy_helper
-
-    graph = net.model.graph
-    makers = {name: node for node in graph.node for name in node.output}
-    known = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-    for node in graph.node:
-        for a in node.attribute if node.op_type == "Constant" else ():
-            if a.name == "value":
-                known[node.output[0]] = numpy_helper.to_array(a.t)
-            elif a.name in ("value_int", "value_ints"):
-                known[node.output[0]] = np.array([a.i] if a.name == "value_int" else a.ints)
-    found = set()
-    left = [rows.labels or rows.boxes]
-    seen = set(left)
-    while left:
-        node = makers.get(left.pop())
-        if node is None or node.op_type == "TopK":
-            continue
-        if node.op_type in ("Div", "Mod") and node.input[1] in known:
-            value = known[node.input[1]]
-            if value.size == 1 and value.dtype.kind == "i":
-                found.add(int(value.ravel()[0]))
-        fresh = [name for name in node.input if name not in seen]
-        left += fresh
-        seen.update(fresh)
-    return found.pop() if len(found) == 1 else None
 
 
 def _of_ultralytics(net: ForeignNet) -> RowsPlan | None:

@@ -17,6 +17,7 @@ from export.families.base import (
     Preprocess,
     box_table,
     class_names,
+    classes_in_graph,
     is_end_to_end,
     one_hot,
 )
@@ -43,7 +44,8 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
                 f"{net.path}: the output {list(table.tensor.shape)} is an end-to-end net's, but "
                 "the metadata says neither end2end nor nms. Export it again."
             )
-    names, origin = class_names(net, hints, None)
+    # boxes share the output, and divide by other things than the number of classes
+    names, origin = class_names(net, hints, classes_in_graph(net, table.tensor.name, ("Mod",)))
     head = DetectionHead(
         family="end2end",
         outputs=(table.tensor.name,),

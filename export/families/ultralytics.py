@@ -7,8 +7,6 @@ are refused by name.
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from engines.errors import ExportError
@@ -55,6 +53,12 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     _, rows, boxes = tensor.shape
     strides = next((s for s in STRIDES if grid_cells(net, s) == boxes), None)
     if strides is None or rows < 5 + table.extra:
+        if marked and not grid_cells(net, STRIDES[0]):
+            raise ExportError(
+                f"{net.path}: an Ultralytics file at {net.height}x{net.width} (height x width), "
+                f"wanted multiples of {STRIDES[0][-1]}. Say another size with --size, or export it "
+                "at one."
+            )
         if marked:
             raise ExportError(
                 f"{net.path}: an Ultralytics file whose output {tensor.name} is "
@@ -112,13 +116,6 @@ def refuse_what_the_metadata_excludes(net: ForeignNet) -> None:
         raise ExportError(
             f"{net.path}: made for the task {task!r}, wanted 'detect', or 'segment' for its boxes. "
             "Export a detection model (yolo export model=yolov8n.pt format=onnx)."
-        )
-    said = [int(n) for n in re.findall(r"\d+", net.metadata.get("imgsz", ""))]
-    # A dynamic export may be adopted at another size than its author's; a static one cannot.
-    if said and not net.open_size and tuple((said * 2)[:2]) != (net.height, net.width):
-        raise ExportError(
-            f"{net.path}: the metadata says imgsz {said}, but the graph's input is "
-            f"{net.height}x{net.width} (height x width). Export it again."
         )
 
 

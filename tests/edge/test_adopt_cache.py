@@ -10,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -18,7 +19,7 @@ from onnx import TensorProto, helper
 from edge.adopt_cache import adopted, cache_folder
 from engines.errors import ModelError
 from engines.model_file import find_spec, read_spec
-from tests.foreign_models import CLASSES, foreign_yolov8
+from tests.foreign_models import CLASSES, foreign_yolov8, ultralytics
 
 
 @pytest.fixture
@@ -57,6 +58,21 @@ def test_a_file_is_adopted_once_and_then_found(
         file.write(b"\x42\x00")  # an empty producer version (field 8, length 0)
     with pytest.raises(ModelError, match="nonexistent"):
         adopted(model, environ=environ)
+
+
+def test_what_was_not_proven_is_said_each_time(
+    environ: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tmp_path / "net.onnx"
+    onnx.save(ultralytics(), str(model))
+    (tmp_path / "grey").mkdir()
+    cv2.imwrite(str(tmp_path / "grey" / "a.png"), np.full((64, 96, 3), 90, np.uint8))
+    for _ in range(2):
+        caplog.clear()
+        made = adopted(model, str(tmp_path / "grey"), environ=environ)
+        (said,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        assert "not proven: 0 boxes were found, wanted 10 or more" in said
+    assert sorted(p.suffix for p in made.parent.iterdir()) == [".doubts", ".onnx"]
 
 
 def test_other_weights_beside_the_same_file_are_another_model(

@@ -62,6 +62,16 @@ def test_darknet_code_by_hand() -> None:
     assert found.class_ids.tolist() == [1]
 
 
+def test_darknet_code_with_the_scale_of_yolov4_by_hand() -> None:
+    outputs = silent()
+    # Anchor 1 (30x40) at row 1, column 2 of stride 16; σ(logit 0.75) = 0.75.
+    outputs["fine"][0, 7:14, 1, 2] = [logit(0.75), 0, 0, 0, 9, -9, 9]
+    head = replace(HEAD, centre_scale=(1.2, 1.05))
+    found = build_decoder(head, INPUT)(outputs, 0.25)
+    # x (1.2·0.75 − 0.1 + 2)·16 = 44.8; y (1.2·0.5 − 0.1 + 1)·16 = 24: the middle stays.
+    np.testing.assert_allclose(found.xyxy_in, [[29.8, 4, 59.8, 44]], rtol=1e-5)
+
+
 def test_yolov5_code_by_hand() -> None:
     outputs = silent()
     outputs["coarse"][0, :, 0, 1] = [logit(0.75), 0, 0, logit(0.25), 9, 9, -9]

@@ -54,6 +54,7 @@ def test_a_spec_from_before_a_field_was_added_is_read() -> None:
         ("yolov5", {"anchors": (((0.0, 9.0),),)}, "anchors that are not above 0 and finite"),
         ("yolov5", {"anchors": (((float("inf"), 9.0),),)}, "anchors that are not above 0"),
         ("yolov5", {"outputs": ("z",)}, "head tensor 'z' is not an output"),
+        ("yolov5", {"centre_scale": (1.2,)}, "centre_scale [1.2], wanted 1 to 2 for each"),
         ("yolov8", {"strides": (0, 8)}, "strides [0, 8], wanted 1 or more"),
         ("nanodet", {"extra": 1}, "extra 1 for family nanodet"),
         (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
+from zlib import compress, crc32
 
 import cv2
 import numpy as np
@@ -75,12 +77,49 @@ def test_a_class_index_outside_the_range_is_refused(root: Path) -> None:
 
 def test_corrupt_images_and_labels_are_refused(root: Path) -> None:
     item = load_index(root, "train").items[0]
-    item.image_path.write_bytes(b"\xff\xd8 not a jpeg")
+    item.image_path.write_bytes(b"no jpeg")
     item.label_path.write_bytes(b"no png")
-    with pytest.raises(ExportError, match=r"f0\.jpg: not a readable image"):
+    with pytest.raises(ExportError, match=r"f0\.jpg: damaged or not an image"):
         item.image()
     with pytest.raises(ExportError, match=r"f0\.png: damaged or no PNG"):
         item.labels()
+
+
+def test_a_frame_that_was_cut_off_is_refused(root: Path) -> None:
+    item = load_index(root, "train").items[0]
+    data = item.image_path.read_bytes()
+    item.image_path.write_bytes(data[: len(data) // 4])
+    with pytest.raises(ExportError, match=r"f0\.jpg: the picture is cut off"):
+        item.image()
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A whole PNG by its checksums, whose header says more than its pixels are."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", compress(bytes(99))), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def test_a_header_that_says_billions_of_pixels_is_refused(root: Path) -> None:
+    item = load_index(root, "train").items[0]
+    for path, read in ((item.label_path, item.labels), (item.image_path, item.image)):
+        path.write_bytes(png_of(60_000, 60_000))
+        with pytest.raises(ExportError, match=f"{path.name}: damaged or"):
+            read()
+
+
+@pytest.mark.parametrize("content", ["[" * 200_000, '{"width": 1e999}'])
+def test_boxes_nested_too_deep_or_too_large_are_refused(root: Path, content: str) -> None:
+    boxes = root / "boxes_train.json"
+    if content[0] == "{":
+        content = boxes.read_text().replace('"width": 480', '"width": 1e999')
+    boxes.write_text(content)
+    with pytest.raises(ExportError, match="not a COCO file of car"):
+        load_index(root, "train")
 
 
 def test_labels_in_colour_are_refused(root: Path) -> None:

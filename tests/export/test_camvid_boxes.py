@@ -105,7 +105,7 @@ def no_pixels(root: Path) -> None:
         (map_alone, r"labels/train/a\.png: has no image in"),
         (twins, r"a\.png: shares a label map with a\.jpg"),
         (no_test_split, r"labels/test: cannot be listed \(No such file.*docs/DATA\.md"),
-        (no_pixels, r"images/train/a\.png: not a readable image"),
+        (no_pixels, r"images/train/a\.png: the file is empty"),
     ],
 )
 def test_a_copy_that_is_not_whole_gets_no_boxes_at_all(

@@ -12,7 +12,7 @@ from edge.types import Mask
 from engines.errors import ExportError, SettingsError
 from engines.spec import DetectionHead, InputSpec, MaskHead, ModelSpec
 from export.class_map import class_map, parse_renames
-from export.labelled import LabelledData, LabelledFrame
+from export.labelled import COCO_ALIASES, LabelledData, LabelledFrame
 
 INPUT = InputSpec("image", 32, 32)
 
@@ -30,7 +30,7 @@ def model(
 
 
 def data(boxes: tuple[str, ...] = (), masks: tuple[str, ...] = ()) -> LabelledData:
-    return LabelledData("folder", 1, never, masks, 255, boxes)
+    return LabelledData("camvid", 1, never, masks, 255, boxes, aliases=COCO_ALIASES)
 
 
 def test_names_meet_and_aliases_help_where_the_data_lacks_a_name() -> None:
@@ -42,6 +42,14 @@ def test_names_meet_and_aliases_help_where_the_data_lacks_a_name() -> None:
     assert coco.boxes == (0, 1, 2, -1)  # a truck stays a truck where the data knows trucks
     assert coco.lacking_boxes == ("dog",)
     assert coco.renamed == {}
+
+
+def test_of_other_data_than_camvid_no_alias_is_known() -> None:
+    own = replace(data(("car", "pedestrian")), name="folder", aliases={})
+    made = class_map(model(("person", "truck", "car")), own, {}, origin="m")
+    assert made.boxes == (-1, -1, 0)
+    assert made.renamed == {}
+    assert made.lacking_boxes == ("pedestrian",)
 
 
 def test_a_rename_goes_before_name_and_alias() -> None:

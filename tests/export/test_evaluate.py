@@ -15,6 +15,7 @@ import onnx
 import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from edge.perception import Perception
 from edge.settings import SHIPPED_MODEL
@@ -23,6 +24,7 @@ from engines.model_file import sha256_of
 from export.evaluate import Data, evaluate, evaluate_model
 from export.fp16 import convert_file
 from export.parity import Limits
+from export.report import table
 from export.verify import verify_models
 from tests.export.labelled_files import coco_dict, make_coco, make_folder
 from tests.foreign_models import ultralytics
@@ -242,6 +244,49 @@ def test_boxes_of_coco_count_under_the_names_of_camvid(camvid: Path, tmp_path: P
     assert report.ap50["car"] == pytest.approx(1.0)
     assert report.ap50["pedestrian"] == pytest.approx(1.0)
     assert report.ap50["bicyclist"] is None  # a bicycle is not its rider
+
+
+def test_what_is_taken_for_what_is_printed_and_guessed_for_camvid_alone(
+    camvid: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "tiny.onnx"
+    spec = tiny_yolov8(tmp_path / "true.onnx")
+    assert spec.detection is not None
+    coco = replace(spec.detection, classes=("truck", "person", "bicycle", "kite"))
+    tiny_yolov8(model, spec=replace(spec, detection=coco))
+    own = evaluate_model(model, root=camvid)
+    assert "taken      truck as car, person as pedestrian" in table(own)
+    with pytest.raises(ExportError, match="There is nothing to score"):
+        evaluate_model(
+            model, data="coco-json", root=camvid / "boxes_val.json",
+            images=camvid / "images" / "val",
+        )  # fmt: skip
+
+
+def test_a_model_that_computes_no_numbers_is_not_scored(camvid: Path, tmp_path: Path) -> None:
+    model = tmp_path / "tiny.onnx"
+    tiny_street(model)
+    proto = onnx.load(str(model))
+    for kernel in (t for t in proto.graph.initializer if t.data_type == onnx.TensorProto.FLOAT):
+        nan = np.full(list(kernel.dims), np.nan, np.float32)
+        kernel.CopyFrom(numpy_helper.from_array(nan, kernel.name))
+    onnx.save(proto, str(model))
+    with pytest.raises(
+        ExportError, match=r"its output boxes_\d+ is not finite, so there is nothing"
+    ):
+        evaluate_model(model, root=camvid, split="val", engine="onnxruntime")
+
+
+def test_weights_beside_the_file_are_part_of_what_was_scored(camvid: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain.onnx"
+    tiny_street(plain)
+    proto = onnx.load(str(plain))
+    model = tmp_path / "tiny.onnx"
+    onnx.save(proto, str(model), save_as_external_data=True, location="tiny.data", size_threshold=0)
+    before = evaluate_model(model, root=camvid, split="val").model_sha256
+    with (tmp_path / "tiny.data").open("ab") as file:
+        file.write(b"more")
+    assert evaluate_model(model, root=camvid, split="val").model_sha256 != before
 
 
 def test_a_model_without_a_spec_is_sent_to_adopt(camvid: Path, tmp_path: Path) -> None:

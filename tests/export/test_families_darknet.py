@@ -102,7 +102,9 @@ def test_missing_anchors_are_asked_for_and_taken(tmp_path: Path) -> None:
             {"anchors": "[[[1, 1], [1, 1], [1, 1]], [[1, 1], [1, 1], [1, 1]]]"},
             "do not divide by [3, 3] anchors",
         ),
-        ({"scale_x_y": "[1.05, 1.0]"}, "only 1.0 is decoded"),
+        ({"scale_x_y": "[1.05]"}, "wanted 1 to 2 for each of the strides [32, 16]"),
+        ({"scale_x_y": "[0.9, 1.0]"}, "wanted 1 to 2 for each of the strides [32, 16]"),
+        ({"scale_x_y": '["a", 1.0]'}, "says scale_x_y ['a', 1.0], wanted 1 to 2"),
         ({"names": '["one"]'}, "has 1 class names, but the graph has 2 class channels"),
     ],
 )
@@ -110,6 +112,43 @@ def test_metadata_that_contradicts_the_graph_is_refused(
     tmp_path: Path, entries: dict[str, str], said: str
 ) -> None:
     assert said in refusal(adopt_net(with_metadata(darknet(), **entries), tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("entries", "options", "scale"),
+    [
+        ({}, [], ()),
+        ({"scale_x_y": "[1.0, 1.0]"}, [], ()),
+        ({"scale_x_y": "[1.05, 1.1]"}, [], (1.1, 1.05)),  # the file lists stride 32 first
+        ({"scale_x_y": "1.2"}, [], (1.2, 1.2)),
+        ({"scale_x_y": "1.2"}, ["--scale-xy", "1.5"], (1.5, 1.5)),
+        ({}, ["--scale-xy", '{"32": 1.05, "16": 1.1}'], (1.1, 1.05)),
+    ],
+)
+def test_centres_are_widened_as_yolov4_does(
+    tmp_path: Path, entries: dict[str, str], options: list[str], scale: tuple[float, ...]
+) -> None:
+    done = adopt_net(with_metadata(darknet(), **entries), tmp_path, *options)
+    assert done.code == 0, done.said
+    head = read_spec(done.file).detection
+    assert head is not None
+    assert head.centre_scale == scale
+    assert ("widened by" in done.said) == bool(scale or entries)
+    assert ("say so with --scale-xy" in done.said) == (not entries and not options)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "0.9", "3", "nan", "[1]", '{"16": 9}', "{" * 9999])
+def test_a_scale_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    assert "wanted a number from 1 to 2, or JSON" in refusal(
+        adopt_net("darknet", tmp_path, "--scale-xy", text), code=2
+    )
+
+
+def test_a_scale_for_other_strides_or_another_family_is_refused(tmp_path: Path) -> None:
+    said = refusal(adopt_net("darknet", tmp_path, "--scale-xy", '{"8": 1.2}'))
+    assert "--scale-xy is for the strides [8], but the heads have [16, 32]" in said
+    said = refusal(adopt_net("ultralytics", tmp_path, "--scale-xy", "1.2"), code=2)
+    assert "--scale-xy is for nets of the family darknet" in said
 
 
 def test_heads_after_sigmoid_are_refused(tmp_path: Path) -> None:

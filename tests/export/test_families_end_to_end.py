@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from engines.model_file import read_spec
 from tests.export.adopting import (
@@ -79,6 +80,28 @@ def test_names_are_asked_for_where_nothing_says_them(tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
     names.write_text("red\nblue\nnever seen\n")
     assert adopt_net(model, tmp_path, "--names", names).code == 0
+
+
+def test_a_graph_that_says_how_many_classes_it_has_takes_as_many_names(tmp_path: Path) -> None:
+    model = yolo26()
+    (last,) = (n for n in model.graph.node if n.op_type == "Concat" and "output0" in n.output)
+    (cast,) = (n for n in model.graph.node if n.output[0] == last.input[2])
+    labels = cast.input[0]
+    model.graph.initializer.append(numpy_helper.from_array(np.array(2, np.int64), "classes"))
+    rest = helper.make_node("Mod", [labels, "classes"], ["rest"])  # as of a place in a flat list
+    model.graph.node.insert(list(model.graph.node).index(cast), rest)
+    cast.input[0] = "rest"
+    assert adopt_net(model, tmp_path).code == 0
+    names = tmp_path / "names.txt"
+    names.write_text("red\nblue\nnever seen\n")
+    said = refusal(adopt_net(model, tmp_path, "--names", names, "-o", tmp_path / "other.onnx"))
+    assert "--names has 3 class names, but the graph has 2 class channels" in said
+
+
+@pytest.mark.parametrize("names", ["{0: '', 1: 'b'}", "{'0': 1.5, '1': None}", "['a', ' ']"])
+def test_names_that_are_empty_or_no_text_are_refused(tmp_path: Path, names: str) -> None:
+    said = refusal(adopt_net(with_metadata(yolo26(), names=names), tmp_path))
+    assert "the metadata has an empty class name, or one that is no text" in said
 
 
 def test_metadata_that_says_otherwise_is_refused(tmp_path: Path) -> None:

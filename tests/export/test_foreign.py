@@ -102,6 +102,30 @@ def test_a_size_that_contradicts_the_graph_or_is_none_is_refused(
     assert said in refusal(adopt_net("ultralytics", tmp_path, "--size", size), code)
 
 
+@pytest.mark.parametrize("net", ["darknet", "yolov5", "yolox"])
+def test_metadata_of_another_size_is_refused_in_any_family(tmp_path: Path, net: str) -> None:
+    model = with_metadata(FOREIGN[net](), imgsz="[640, 640]")
+    said = refusal(adopt_net(model, tmp_path, name=net))
+    assert "the metadata says imgsz [640, 640], but the graph's input is 64x96" in said
+
+
+def test_numbers_of_thousands_of_digits_are_refused(tmp_path: Path) -> None:
+    huge = "9" * 5000
+    for entries in ({"imgsz": f"[{huge}, 96]"}, {"names": f"{{{huge}: 'a', 1: 'b'}}"}):
+        refusal(adopt_net(with_metadata(ultralytics(), **entries), tmp_path))
+    assert "wanted HEIGHTxWIDTH" in refusal(
+        adopt_net("ultralytics", tmp_path, "--size", f"{huge}x96"), code=2
+    )
+
+
+def test_a_size_that_the_grids_do_not_fit_is_told_with_the_multiple(tmp_path: Path) -> None:
+    model = with_input(ultralytics(), 1, 3, "h", "w")
+    said = refusal(adopt_net(model, tmp_path, "--size", "64x100"))
+    assert (
+        "at 64x100 (height x width), wanted multiples of 32. Say another size with --size" in said
+    )
+
+
 @pytest.mark.parametrize("imgsz", ["[99999999999999999999, 640]", "[100000, 100000]"])
 def test_a_size_beyond_all_memory_is_refused(tmp_path: Path, imgsz: str) -> None:
     model = with_metadata(with_input(ultralytics(), 1, 3, "h", "w"), imgsz=imgsz)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -416,6 +417,26 @@ def test_shapes_behind_a_resize_whose_scales_are_computed_are_done_beforehand_to
     )
     fold_constants(model, origin="a test")
     assert [n.op_type for n in model.graph.node] == ["Cast", "Resize", "Add"]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda t: setattr(t, "raw_data", t.raw_data[:-4]),
+        lambda t: setattr(t, "data_type", 99),
+    ],
+)
+def test_weights_that_are_not_what_their_shape_says_are_refused(
+    tmp_path: Path, spoil: Callable[[TensorProto], None]
+) -> None:
+    model = tmp_path / "tiny.onnx"
+    tiny_street(model)
+    proto = onnx.load(str(model))
+    (kernel, *_) = (t for t in proto.graph.initializer if len(t.dims) == 4)
+    spoil(kernel)
+    onnx.save(proto, str(model))
+    with pytest.raises(ExportError, match=rf"its weights '{kernel.name}' are broken"):
+        convert_file(model, say=quiet)
 
 
 def test_an_output_that_is_constant_stays(tmp_path: Path) -> None:

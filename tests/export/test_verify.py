@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 from onnx import helper, numpy_helper
 
 from engines import open_engine
-from engines.errors import ExportError, ModelError, SettingsError
-from engines.model_file import save_model, write_spec
+from engines.errors import ExportError, ModelError, OutriderError, SettingsError
+from engines.model_file import load_model, read_spec, save_model, write_spec
 from engines.spec import MaskHead, ModelSpec
 from export.checkpoint import load_checkpoint, network_state, save_checkpoint
 from export.evaluate import evaluate_model
@@ -37,9 +37,9 @@ def check(a: Path, b: Path, *more: str | Path) -> Result:
     return CliRunner().invoke(verify, [str(a), str(b), *map(str, more)])
 
 
-def refusal(done: Result) -> str:
-    assert isinstance(done.exception, ExportError), (done.exception, done.output)
-    assert done.exception.exit_code == 4
+def refusal(done: Result, code: int = 4) -> str:
+    assert isinstance(done.exception, OutriderError), (done.exception, done.output)
+    assert done.exception.exit_code == code
     return str(done.exception)
 
 
@@ -175,6 +175,33 @@ def test_labelled_data_of_ones_own_is_scored_as_evaluate_does(tmp_path: Path) ->
     assert report["candidate"]["iou"] == scored["iou"]
     assert scored["ap"] is not None
     assert report["candidate"]["boxes"]["ap50"] == scored["ap50"]
+
+
+def test_classes_of_another_name_are_mapped(tmp_path: Path) -> None:
+    tiny_street(tmp_path / "a.onnx")
+    root = make_folder(tmp_path / "drive")
+    coco = coco_dict([{"bbox": [40, 16, 8, 8]}])
+    coco["categories"][0]["name"] = "vehicle"
+    (root / "boxes.json").write_text(json.dumps(coco))
+    model = tmp_path / "a.onnx"
+    data: list[str | Path] = ["--data", "folder", "--root", root]
+    mapped = check(model, model, *data, "--map", "car=vehicle", "--json", tmp_path / "r.json")
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["candidate"]["boxes"]["ap50"]["vehicle"] is not None, mapped.output
+    assert "--map: 'lorry' is no class of the model" in refusal(
+        check(model, model, *data, "--map", "lorry=vehicle"), code=2
+    )
+    said = refusal(check(model, model, "--map", "car=vehicle"), code=2)
+    assert "--map goes with --data" in said
+
+
+def test_thresholds_that_show_other_boxes_are_caught(street: Path, frames: Path) -> None:
+    model, spec = load_model(street), read_spec(street)
+    assert spec.detection is not None
+    write_spec(model, replace(spec, detection=replace(spec.detection, conf=0.99)))
+    save_model(model, other := street.with_name("conf.onnx"))
+    said = refusal(check(street, other, "--frames", frames))
+    assert f"the threshold of score is {spec.detection.conf} in the one file and 0.99" in said
 
 
 def test_a_log_that_cannot_be_written_is_told_before_the_models_are_opened(
