@@ -21,7 +21,7 @@ from engines.errors import ExportError, OutriderError
 from engines.model_file import write_atomically
 from export.recipe import Recipe
 
-WAYS = ("from scratch", "frozen", "fine-tuned")
+WAYS = ("from scratch", "heads only", "frozen backbone", "fine-tuned")
 SCORES = ("val_miou", "val_ap", "val_ap50")
 OPTIONS = (
     "epochs", "batch", "lr", "lr_head", "warmup_epochs", "synthetic", "synthetic_share", "freeze",
@@ -44,7 +44,7 @@ class Run:
         """How the weights began, and how much of them could change."""
         if not self.recipe["init_sha256"]:
             return WAYS[0]
-        return WAYS[1] if self.recipe["freeze"] else WAYS[2]
+        return {"features": WAYS[1], "backbone": WAYS[2]}.get(self.recipe["freeze"], WAYS[3])
 
     @property
     def last(self) -> dict[str, float]:

@@ -32,7 +32,7 @@ class Recipe:
     lr_head: float = 0.0
     """Learning rate of the heads and of what ``init`` did not give; 0: ``lr``."""
     freeze: str = ""
-    """'backbone': its weights and batch-norm statistics stay as ``init`` gave them."""
+    """'backbone', or 'features', which is all but the heads: what stays as ``init`` gave it."""
     images: int = 0
     """Photographs, drawn from the splits by the seed; 0: all."""
     box_classes: str = ""

@@ -90,8 +90,9 @@ def choose_device(name: str) -> torch.device:
 )
 @click.option(
     "--freeze",
-    type=click.Choice(["backbone"]),
-    help="Keep the weights and batch-norm statistics of this part as --init gave them.",
+    type=click.Choice(["backbone", "features"]),
+    help="Keep weights and batch-norm statistics as --init gave them: of the backbone, or of all "
+    "that the heads read from.",
 )
 @click.option(
     "--lovasz",

@@ -33,6 +33,13 @@ HEADS = ("heads.", "mask_conv.", "mask_out.")
 """What reads boxes and mask from the features: learns at ``lr_head``."""
 
 
+def frozen_parts(net: StreetNet, freeze: str) -> tuple[str, ...]:
+    """The parts of the network that ``Recipe.freeze`` keeps as they came."""
+    if freeze != "features":
+        return (freeze,) if freeze else ()
+    return tuple(name for name, _ in net.named_children() if f"{name}." not in HEADS)
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What a start from other weights gave: their share of the network, and what begins anew."""
@@ -67,8 +74,9 @@ class Trainer:
         self.net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = deepcopy(self.net).eval()
         self.aux = AuxMask(net.shape, len(net.mask_classes)).to(device) if recipe.aux else None
-        if recipe.freeze:
-            self.net.backbone.requires_grad_(False)
+        self.frozen = frozen_parts(self.net, recipe.freeze)
+        for part in self.frozen:
+            self.net.get_submodule(part).requires_grad_(False)
         weights = data.class_weights(len(net.mask_classes)).to(device)
         terms = MaskTerms(lovasz=recipe.lovasz, aux=recipe.aux)
         gains = Gains(mask=recipe.mask_gain)
@@ -130,9 +138,9 @@ class Trainer:
         learnt = {name: p.numel() for name, p in self.net.named_parameters()}
         new = tuple(name for name in learnt if name not in fits)
         share = sum(n for name, n in learnt.items() if name in fits) / sum(learnt.values())
-        missing = [name for name in mine if name.startswith("backbone.") and name not in fits]
-        if share == 0 or (self.recipe.freeze and missing):
-            lacking = f"of its backbone {missing[0]}" if share else "no tensor of it"
+        missing = [n for n in mine if n.partition(".")[0] in self.frozen and n not in fits]
+        if share == 0 or missing:
+            lacking = f"of its {self.recipe.freeze} {missing[0]}" if share else "no tensor of it"
             raise ExportError(
                 f"{origin}: {lacking} {'does not fit' if share else 'fits'} the network that is "
                 "trained here. Start from a checkpoint of this network."
@@ -183,8 +191,8 @@ class Trainer:
         batches = index[: len(index) // size * size].view(-1, size)
         sums: dict[str, Tensor] = {}
         self.net.train()
-        if self.recipe.freeze:
-            self.net.backbone.eval()  # its batch-norm statistics stay, too
+        for part in self.frozen:
+            self.net.get_submodule(part).eval()  # its batch-norm statistics stay, too
         bar = tqdm(
             batches, desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}", leave=False,
             disable=not progress_bar, file=sys.stderr,

@@ -72,14 +72,14 @@ def test_runs_become_a_table_of_ways_and_seeds_and_a_plot(tmp_path: Path) -> Non
     assert rows[2:6] == [
         ["| from scratch", "4", "1", "0.300", "0.200 |"],
         ["| from scratch", "8", "1", "0.350", "0.200 |"],
-        ["| frozen", "4", "2", "0.500 ± 0.141", "0.200 ± 0.000 |"],
+        ["| frozen backbone", "4", "2", "0.500 ± 0.141", "0.200 ± 0.000 |"],
         ["| fine-tuned", "4", "1", "0.700", "0.200 |"],
     ]
     assert [row[:3] for row in rows[9:]] == [
         ["| from scratch", "2", "0.300"],
         ["| from scratch", "2", "0.350"],
-        ["| frozen", "1", "0.400"],
-        ["| frozen", "2", "0.600"],
+        ["| frozen backbone", "1", "0.400"],
+        ["| frozen backbone", "2", "0.600"],
         ["| fine-tuned", "2", "0.700"],
     ]
     assert picture.stat().st_size > 5_000

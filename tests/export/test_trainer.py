@@ -140,6 +140,23 @@ def test_a_frozen_backbone_keeps_weights_and_statistics_while_the_rest_learns(ro
             torch.testing.assert_close(average[name], before[name])
 
 
+def test_frozen_features_leave_the_heads_alone_to_learn(root: Path) -> None:
+    trainer = of_recipe(root, freeze="features", box_classes="car", lr_head=1e-2)
+    trainer.start_from(other_network(), origin=HERE)
+    before = {name: value.clone() for name, value in trainer.net.state_dict().items()}
+    trainer.run_epoch(progress_bar=False)
+    after = trainer.net.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith(("heads.", "mask_conv.", "mask_out.")) for name in changed)
+    assert {"heads.0.out.weight", "heads.2.out.bias", "mask_out.bias"} <= changed
+    assert any(name.startswith("mask_conv.") for name in changed)
+    with pytest.raises(ExportError, match=r"of its features lateral\.0\.0\.weight does not fit"):
+        of_recipe(root, freeze="features").start_from(
+            other_network(shape=Shape(pyramid=64)), origin=HERE
+        )
+
+
 def test_a_backbone_that_does_not_fit_cannot_be_frozen(root: Path) -> None:
     trainer = of_recipe(root, freeze="backbone")
     with pytest.raises(ExportError, match=r"of its backbone backbone\.stem\.0.* does not fit"):
