@@ -158,8 +158,9 @@ def _centre_scale(
             f"{list(strides)}."
         )
     scale = tuple(table[s] for s in strides)
-    listed_scale = ", ".join(f"{v:g}" for v in scale)
-    return (scale if set(scale) != {1.0} else ()), f"widened by {listed_scale}, from {origin}"
+    if set(scale) == {1.0}:
+        return (), f"not widened, from {origin}"
+    return scale, f"widened by {', '.join(f'{v:g}' for v in scale)}, from {origin}"
 
 
 def doubt(plan: Plan, outputs: Outputs) -> str | None:
