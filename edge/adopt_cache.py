@@ -97,8 +97,8 @@ def adopted(
         found = folder / f"{path.stem}-{key[:20]}.onnx"
         if found.is_file():
             log.info("%s: adopted before, using %s", path, found)
-            with contextlib.suppress(FileNotFoundError):
-                log.warning("%s: %s", path, _doubts_of(found).read_text())
+            with contextlib.suppress(OSError):
+                log.warning("%s: %s", path, _doubts_of(found).read_text("utf-8", "replace"))
             return found
         folder.mkdir(parents=True, exist_ok=True)
         with _making(folder) as making:
@@ -108,6 +108,8 @@ def adopted(
             if reason is None and made.is_file():
                 if _doubts_of(made).is_file():
                     os.replace(_doubts_of(made), _doubts_of(found))
+                else:  # of a file that was made of other frames and then taken away
+                    _doubts_of(found).unlink(missing_ok=True)
                 os.replace(made, found)  # atomic: two at once both end with a whole file
                 log.info("%s: adopted as %s", path, found)
                 return found
@@ -203,7 +205,7 @@ def _adopt(
                 if line.startswith(DOUBT):
                     doubt = line.removeprefix(DOUBT).strip()
                     log.warning("%s", doubt)
-                    _doubts_of(made).write_text(doubt)
+                    _doubts_of(made).write_text(doubt, "utf-8", "replace")
                 elif not line.startswith("written "):  # where it is for a moment only
                     log.info("%s", line.strip())
         except BaseException:

@@ -27,7 +27,8 @@ def print_whole(text: str) -> None:
     if sys.stdout is None:
         raise SinkError("standard output: it was closed before the start")
     try:
-        sys.stdout.write(text)
+        encoding = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
         sys.stdout.flush()
     except OSError as exc:
         # What is left in the buffer is flushed at the end of the process, which would fail again

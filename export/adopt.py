@@ -173,6 +173,8 @@ def parse_scale(text: str) -> Mapping[int, float] | float:
     try:
         found = json.loads(text)
         table = {int(k): float(v) for k, v in found.items()} if isinstance(found, dict) else {}
+        if any(isinstance(v, bool) for v in (found, *(found.values() if table else ()))):
+            raise TypeError
         scale = float(bool(table)) if isinstance(found, dict) else float(found)
     except (ValueError, TypeError, OverflowError, RecursionError):
         table, scale = {}, 0.0

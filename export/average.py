@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from os.path import exists, isdir, isfile, samefile
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,13 @@ def _check_target(checkpoints: Sequence[Path], out: Path) -> None:
     """Refuse before the work a name that would replace what it must not."""
     if out.suffix != ".pt":
         raise SettingsError(f"-o {out}: wanted a name that ends in .pt.")
-    if out.exists() and not (out.is_file() or out.is_dir()):
+    # those of os.path never raise, as Path's do for a name that is too long
+    if exists(out) and not (isfile(out) or isdir(out)):
         raise SettingsError(f"-o {out}: a device or a pipe, wanted the name of a file.")
     check_output(out, "-o FILE")
     whole = Path(os.path.realpath(out))
     for taken in (whole, whole.with_name(whole.name + ".part")):  # as save_checkpoint writes
-        if any(path.exists() and taken.exists() and taken.samefile(path) for path in checkpoints):
+        if any(exists(path) and exists(taken) and samefile(path, taken) for path in checkpoints):
             raise SettingsError(f"-o {out}: would replace {taken}, which is averaged.")
 
 

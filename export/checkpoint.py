@@ -9,6 +9,7 @@ import os
 import warnings
 from contextlib import suppress
 from dataclasses import asdict
+from os.path import exists, isdir, isfile
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ExportError: missing, truncated, or holding anything but tensors and plain values.
     """
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+        if exists(path) and not (isfile(path) or isdir(path)):  # a pipe would be waited for
             raise ExportError(f"{path}: not a regular file, wanted a checkpoint. Check the path.")
         with path.open("rb") as file:
             file.read(1)

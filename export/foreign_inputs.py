@@ -84,12 +84,15 @@ def static_size(
             )
         return wanted
     # 20 digits are enough to be too many; int() itself refuses a text of thousands
-    numbers = [int(n[:20]) for n in re.findall(r"[0-9]+", metadata.get("imgsz", ""))]
-    said = (numbers * 2)[:2] if numbers else [0, 0]
-    if numbers and all(fixed) and list(fixed) != said:
+    found = re.findall(r"([0-9]+)(?:\.[0-9]*)?", metadata.get("imgsz", ""))
+    numbers = [int(n[:20]) for n in found]
+    said = (numbers * 2)[:2] if len(numbers) < 4 else numbers[-2:]  # [1, 3, height, width]
+    said = said or [0, 0]
+    if numbers and all(fixed) and sorted(fixed) != sorted(said):  # some write the width first
         raise ExportError(
             f"{path}: the metadata says imgsz {said}, but the graph's input is "
-            f"{fixed[0]}x{fixed[1]} (height x width). Export it again."
+            f"{fixed[0]}x{fixed[1]} (height x width). Export it again, or, where the graph is "
+            f"right, say so: --size {fixed[0]}x{fixed[1]}."
         )
     height, width = (d or s for d, s in zip(fixed, said, strict=True))
     if not height or not width:

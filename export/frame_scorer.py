@@ -75,7 +75,8 @@ class Eye:
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise ExportError(
                     f"{self._kept.spec.name}: its output {name} is not finite, so there is nothing "
-                    "to score. Export the model again."
+                    f"to score at {self._kept.precision}. Export the model again, or try "
+                    "--precision f32 where it was another."
                 )
         self._all.prepare(image, 0)
         self._all.submit(0)

@@ -155,9 +155,19 @@ class _Comparison:
 
     def score_on(self, data: LabelledData, renames: Mapping[str, str]) -> None:
         """Score both against the labels of ``data`` rather than the second against the first."""
+        names = [set(_class_names(spec)) for spec in (self._a.spec, self._b.spec)]
         self._labelled = [
-            FrameScorer(data, class_map(spec, data, renames, origin=spec.name))
-            for spec in (self._a.spec, self._b.spec)
+            FrameScorer(
+                data,
+                # what the other one alone has is no mistake
+                class_map(
+                    spec,
+                    data,
+                    {k: v for k, v in renames.items() if k in own or k not in names[0] | names[1]},
+                    origin=spec.name,
+                ),
+            )
+            for spec, own in zip((self._a.spec, self._b.spec), names, strict=True)
         ]
 
     def add(self, image: Image, labelled: LabelledFrame | None = None) -> None:
@@ -324,6 +334,11 @@ def _nearest(
     if overlaps[best] < limit:
         best = int(overlaps.argmax())
     return float(overlaps[best]), float(off[best])
+
+
+def _class_names(spec: ModelSpec) -> list[str]:
+    boxes = spec.detection.classes if spec.detection else ()
+    return [*boxes, *(name for mask in spec.masks for name in mask.classes)]
 
 
 def _check_comparable(a: ModelSpec, b: ModelSpec) -> None:

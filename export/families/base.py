@@ -175,11 +175,6 @@ def class_names(net: ForeignNet, hints: Hints, channels: int | None) -> tuple[tu
             f"{net.path}: the net {count} and the file does not name them. "
             "Give a text file with one name a line: --names FILE."
         )
-    if not all(isinstance(n, str) and n.strip() for n in names):
-        raise ExportError(
-            f"{net.path}: {origin} has an empty class name, or one that is no text. Give the names "
-            "with --names FILE."
-        )
     if channels is not None and len(names) != channels:
         raise ExportError(
             f"{net.path}: {origin} has {len(names)} class names, but the graph has {channels} "
@@ -236,18 +231,27 @@ def apart(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _as_names(net: ForeignNet, found: object) -> tuple[str, ...]:
+    values: list[object] = []
     if isinstance(found, dict):
         # beyond a few digits int() itself refuses a text
         keys = sorted(int(k) for k in found if re.fullmatch(r"[0-9]{1,6}", str(k)))
         if len(keys) == len(found) and keys == list(range(len(keys))):
             by_id = {int(k): v for k, v in found.items()}
-            return tuple(by_id[k] for k in keys)
+            values = [by_id[k] for k in keys]
     elif isinstance(found, list | tuple):
-        return tuple(found)
-    raise ExportError(
-        f"{net.path}: its metadata entry 'names' is neither a list nor a table with the keys "
-        "0, 1, 2, …. Give the names with --names FILE."
-    )
+        values = list(found)
+    if not values:
+        raise ExportError(
+            f"{net.path}: its metadata entry 'names' is neither a list nor a table with the keys "
+            "0, 1, 2, …. Give the names with --names FILE."
+        )
+    # YAML makes numbers and truths of names such as 7 and off
+    if not all(isinstance(v, str | int | float) and str(v).strip() for v in values):
+        raise ExportError(
+            f"{net.path}: the metadata has an empty class name, or one that is no text. Give the "
+            "names with --names FILE."
+        )
+    return tuple(map(str, values))
 
 
 def good_anchors(anchors: Mapping[int, Anchors]) -> bool:

@@ -136,31 +136,42 @@ def _centre_scale(
     The metadata has it in the order of its own strides.
     """
     if hints.centre_scale is not None:
-        table, origin = hints.centre_scale, "--scale-xy"
-        if isinstance(table, float):
-            table = dict.fromkeys(strides, table)
-    elif (found := net.literal("scale_x_y")) is not None:
-        order, origin = net.literal("strides"), "the metadata"
-        listed = found if isinstance(found, list) else [found] * len(strides)
-        given = order if isinstance(order, list) and len(order) == len(strides) else strides
-        numbers = all(isinstance(v, int | float) and 1 <= v <= 2 for v in listed)
-        if not numbers or len(listed) != len(given):
-            raise ExportError(
-                f"{net.path}: its metadata says scale_x_y {str(found)[:60]}, wanted 1 to 2 for "
-                f"each of the strides {list(given)}. Say it with --scale-xy."
-            )
-        table = dict(zip(map(int, given), map(float, listed), strict=True))
+        said, origin = hints.centre_scale, "--scale-xy"
+        table = dict.fromkeys(strides, said) if isinstance(said, float) else dict(said)
+    elif net.literal("scale_x_y") is not None:
+        table, origin = _scale_in_metadata(net, strides), "the metadata"
     else:
         return (), "not widened, as of YOLOv3; those of YOLOv4 are: say so with --scale-xy"
     if sorted(table) != list(strides):
         raise ExportError(
-            f"{net.path}: {origin} is for the strides {sorted(table)}, but the heads have "
-            f"{list(strides)}."
+            f"{net.path}: scale_x_y from {origin} is for the strides {sorted(table)}, but the "
+            f"heads have {list(strides)}. Say it for these with --scale-xy."
         )
     scale = tuple(table[s] for s in strides)
     if set(scale) == {1.0}:
         return (), f"not widened, from {origin}"
     return scale, f"widened by {', '.join(f'{v:g}' for v in scale)}, from {origin}"
+
+
+def _scale_in_metadata(net: ForeignNet, strides: tuple[int, ...]) -> dict[int, float]:
+    """By stride what the metadata says; different scales need strides in the same order.
+
+    Guessed the wrong way round, no proof would tell, as both files would be decoded alike.
+    """
+    found, order = net.literal("scale_x_y"), net.literal("strides")
+    listed = list(found) if isinstance(found, list | tuple) else [found] * len(strides)
+    alike = len(listed) == len(strides) and all(v == listed[0] for v in listed)
+    try:
+        if any(isinstance(v, bool) or not 1 <= float(v) <= 2 for v in listed):
+            raise ValueError
+        of = strides if alike else tuple(int(s) for s in order)
+        return {s: float(v) for s, v in zip(of, listed, strict=True)}
+    except (TypeError, ValueError, OverflowError) as exc:
+        raise ExportError(
+            f"{net.path}: its metadata says scale_x_y {str(found)[:60]} and strides "
+            f"{str(order)[:60]}; wanted 1 to 2 for each of the strides, in one order. Say it with "
+            "--scale-xy."
+        ) from exc
 
 
 def doubt(plan: Plan, outputs: Outputs) -> str | None:

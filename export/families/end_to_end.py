@@ -11,6 +11,7 @@ import numpy as np
 from engines.errors import ExportError
 from engines.spec import DetectionHead
 from export.families.base import (
+    BoxTable,
     Family,
     Hints,
     Plan,
@@ -44,8 +45,10 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
                 f"{net.path}: the output {list(table.tensor.shape)} is an end-to-end net's, but "
                 "the metadata says neither end2end nor nms. Export it again."
             )
+    labels = _labels(net, table)
     # boxes share the output, and divide by other things than the number of classes
-    names, origin = class_names(net, hints, classes_in_graph(net, table.tensor.name, ("Mod",)))
+    channels = None if labels is None else classes_in_graph(net, labels, ("Mod",))
+    names, origin = class_names(net, hints, channels)
     head = DetectionHead(
         family="end2end",
         outputs=(table.tensor.name,),
@@ -66,6 +69,15 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
         ),
         notice=notice(net),
     )
+
+
+def _labels(net: ForeignNet, table: BoxTable) -> str | None:
+    """The tensor of classes in the rows, where the graph joins them of one tensor a column."""
+    makers = [n for n in net.model.graph.node if table.tensor.name in n.output]
+    behind = 1 if table.extra else 0
+    if len(makers) != 1 or makers[0].op_type != "Concat" or len(makers[0].input) != 3 + behind:
+        return None
+    return str(makers[0].input[2])
 
 
 def doubt(plan: Plan, outputs: Outputs) -> str | None:

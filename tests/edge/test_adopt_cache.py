@@ -19,6 +19,7 @@ from onnx import TensorProto, helper
 from edge.adopt_cache import adopted, cache_folder
 from engines.errors import ModelError
 from engines.model_file import find_spec, read_spec
+from tests.export.adopting import write_frames
 from tests.foreign_models import CLASSES, foreign_yolov8, ultralytics
 
 
@@ -73,6 +74,13 @@ def test_what_was_not_proven_is_said_each_time(
         (said,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
         assert "not proven: 0 boxes were found, wanted 10 or more" in said
     assert sorted(p.suffix for p in made.parent.iterdir()) == [".doubts", ".onnx"]
+    made.with_suffix(".doubts").write_bytes(b"\xfc not in UTF-8")
+    assert adopted(model, environ=environ) == made
+    made.unlink()
+    caplog.clear()
+    for _ in range(2):  # proven now, and found
+        assert adopted(model, str(write_frames(tmp_path / "seen")), environ=environ) == made
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
 
 
 def test_other_weights_beside_the_same_file_are_another_model(

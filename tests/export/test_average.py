@@ -143,6 +143,15 @@ def test_what_is_averaged_is_not_replaced(tmp_path: Path) -> None:
     assert b.read_bytes() == before
 
 
+def test_a_name_that_is_too_long_is_told(tmp_path: Path) -> None:
+    a = checkpoint(tmp_path / "a.pt", value=1.0)
+    b = checkpoint(tmp_path / "b.pt", value=2.0)
+    long = tmp_path / f"{'x' * 300}.pt"
+    for names in ([a, b, long], [a, long, tmp_path / "mean.pt"]):
+        with pytest.raises(ExportError, match="File name too long"):
+            average_checkpoints(names[:2], names[2])
+
+
 def test_a_missing_file_and_a_missing_folder_are_told(tmp_path: Path) -> None:
     a = checkpoint(tmp_path / "a.pt", value=1.0)
     b = checkpoint(tmp_path / "b.pt", value=2.0)

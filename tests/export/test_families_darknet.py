@@ -102,9 +102,10 @@ def test_missing_anchors_are_asked_for_and_taken(tmp_path: Path) -> None:
             {"anchors": "[[[1, 1], [1, 1], [1, 1]], [[1, 1], [1, 1], [1, 1]]]"},
             "do not divide by [3, 3] anchors",
         ),
-        ({"scale_x_y": "[1.05]"}, "wanted 1 to 2 for each of the strides [32, 16]"),
-        ({"scale_x_y": "[0.9, 1.0]"}, "wanted 1 to 2 for each of the strides [32, 16]"),
-        ({"scale_x_y": '["a", 1.0]'}, "says scale_x_y ['a', 1.0], wanted 1 to 2"),
+        ({"scale_x_y": "[1.05]"}, "wanted 1 to 2 for each of the strides, in one order"),
+        ({"scale_x_y": "[0.9, 1.0]"}, "scale_x_y [0.9, 1.0] and strides [32, 16]; wanted 1 to 2"),
+        ({"scale_x_y": '["a", 1.0]'}, "scale_x_y ['a', 1.0] and strides [32, 16]; wanted 1 to 2"),
+        ({"scale_x_y": "true"}, "scale_x_y True and strides [32, 16]; wanted 1 to 2"),
         ({"names": '["one"]'}, "has 1 class names, but the graph has 2 class channels"),
     ],
 )
@@ -121,6 +122,7 @@ def test_metadata_that_contradicts_the_graph_is_refused(
         ({"scale_x_y": "[1.0, 1.0]"}, [], ()),
         ({"scale_x_y": "[1.05, 1.1]"}, [], (1.1, 1.05)),  # the file lists stride 32 first
         ({"scale_x_y": "1.2"}, [], (1.2, 1.2)),
+        ({"scale_x_y": "(1.05, 1.1)"}, [], (1.1, 1.05)),
         ({"scale_x_y": "1.2"}, ["--scale-xy", "1.5"], (1.5, 1.5)),
         ({}, ["--scale-xy", '{"32": 1.05, "16": 1.1}'], (1.1, 1.05)),
     ],
@@ -137,7 +139,20 @@ def test_centres_are_widened_as_yolov4_does(
     assert ("say so with --scale-xy" in done.said) == (not entries and not options)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "0.9", "3", "nan", "[1]", '{"16": 9}', "{" * 9999])
+@pytest.mark.parametrize("strides", [None, '["a", "b"]', "[[16], [32]]", "[null, 16]", "[16]"])
+def test_different_scales_without_strides_are_asked_for(
+    tmp_path: Path, strides: str | None
+) -> None:
+    model = without_anchors(darknet())
+    entries = {} if strides is None else {"strides": strides}
+    model = with_metadata(model, scale_x_y="[1.05, 1.1]", **entries)
+    said = refusal(adopt_net(model, tmp_path, "--anchors", json.dumps(ANCHORS)))
+    assert "wanted 1 to 2 for each of the strides, in one order. Say it with --scale-xy" in said
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "true", '{"16": true}', "0.9", "3", "nan", "[1]", '{"16": 9}', "{" * 9999]
+)
 def test_a_scale_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     assert "wanted a number from 1 to 2, or JSON" in refusal(
         adopt_net("darknet", tmp_path, "--scale-xy", text), code=2
@@ -146,7 +161,7 @@ def test_a_scale_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_scale_for_other_strides_or_another_family_is_refused(tmp_path: Path) -> None:
     said = refusal(adopt_net("darknet", tmp_path, "--scale-xy", '{"8": 1.2}'))
-    assert "--scale-xy is for the strides [8], but the heads have [16, 32]" in said
+    assert "from --scale-xy is for the strides [8], but the heads have [16, 32]" in said
     said = refusal(adopt_net("ultralytics", tmp_path, "--scale-xy", "1.2"), code=2)
     assert "--scale-xy is for nets of the family darknet" in said
 

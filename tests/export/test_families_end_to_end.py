@@ -98,7 +98,36 @@ def test_a_graph_that_says_how_many_classes_it_has_takes_as_many_names(tmp_path:
     assert "--names has 3 class names, but the graph has 2 class channels" in said
 
 
-@pytest.mark.parametrize("names", ["{0: '', 1: 'b'}", "{'0': 1.5, '1': None}", "['a', ' ']"])
+def test_what_the_boxes_are_divided_by_is_no_number_of_classes(tmp_path: Path) -> None:
+    model = yolo26()
+    (last,) = (n for n in model.graph.node if n.op_type == "Concat" and "output0" in n.output)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(12, np.int64), "width"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(24, np.int64), "even"))
+    boxes = last.input[0]
+    made = [
+        helper.make_node("Mod", ["even", "width"], ["rest"]),  # 24 is a multiple of 12: nothing
+        helper.make_node("Cast", ["rest"], ["none"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Add", [boxes, "none"], ["placed"]),
+    ]
+    at = list(model.graph.node).index(last)
+    for node in reversed(made):
+        model.graph.node.insert(at, node)
+    last.input[0] = "placed"
+    done = adopt_net(model, tmp_path)
+    assert done.code == 0, done.said
+
+
+def test_names_that_are_numbers_are_names(tmp_path: Path) -> None:
+    done = adopt_net(with_metadata(yolo26(), names="{0: 0, 1: True}"), tmp_path)
+    assert done.code == 0, done.said
+    head = read_spec(done.file).detection
+    assert head is not None
+    assert head.classes == ("0", "True")
+
+
+@pytest.mark.parametrize(
+    "names", ["{0: '', 1: 'b'}", "{'0': 1.5, '1': None}", "[['a'], 'b']", "['a', ' ']"]
+)
 def test_names_that_are_empty_or_no_text_are_refused(tmp_path: Path, names: str) -> None:
     said = refusal(adopt_net(with_metadata(yolo26(), names=names), tmp_path))
     assert "the metadata has an empty class name, or one that is no text" in said

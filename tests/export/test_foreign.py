@@ -107,6 +107,15 @@ def test_metadata_of_another_size_is_refused_in_any_family(tmp_path: Path, net: 
     model = with_metadata(FOREIGN[net](), imgsz="[640, 640]")
     said = refusal(adopt_net(model, tmp_path, name=net))
     assert "the metadata says imgsz [640, 640], but the graph's input is 64x96" in said
+    told = [*options_for(net, tmp_path), "--size", "64x96", "-o", str(tmp_path / "other.onnx")]
+    assert "say so: --size 64x96" in said
+    assert adopt_net(model, tmp_path, *told).code == 0
+
+
+@pytest.mark.parametrize("imgsz", ["[96, 64]", "(1, 3, 64, 96)", "[64.0, 96.0]", "none"])
+def test_a_size_written_otherwise_is_the_same_size(tmp_path: Path, imgsz: str) -> None:
+    done = adopt_net(with_metadata(FOREIGN["yolov5"](), imgsz=imgsz), tmp_path, name="yolov5")
+    assert done.code == 0, done.said
 
 
 def test_numbers_of_thousands_of_digits_are_refused(tmp_path: Path) -> None:

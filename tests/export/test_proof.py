@@ -247,7 +247,19 @@ def test_scores_that_never_change_are_refused_though_boxes_beside_them_do(
 ) -> None:
     message = refusal(adopt_net(blind(net, value), tmp_path, name=net))
     assert "scores are the same for every frame and for noise, at most" in message
-    assert "so it finds nothing that is there" in message
+    assert "or the frames show nothing that it knows; name others with --frames" in message
+
+
+def test_rows_that_stay_empty_where_nothing_is_seen_are_a_doubt(tmp_path: Path) -> None:
+    model = FOREIGN["yolo26"]()
+    (output,) = model.graph.output
+    (maker,) = (n for n in model.graph.node if output.name in n.output)
+    maker.output[0] = "rows"
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), "nothing"))
+    model.graph.node.append(helper.make_node("Mul", ["rows", "nothing"], [output.name]))
+    done = adopt_net(model, tmp_path, name="yolo26")
+    assert done.code == 0, done.said
+    assert "not proven: 0 boxes were found, wanted 10 or more" in done.said
 
 
 def test_a_net_that_gives_no_numbers_is_refused(tmp_path: Path) -> None:

@@ -188,6 +188,16 @@ def test_classes_of_another_name_are_mapped(tmp_path: Path) -> None:
     mapped = check(model, model, *data, "--map", "car=vehicle", "--json", tmp_path / "r.json")
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["candidate"]["boxes"]["ap50"]["vehicle"] is not None, mapped.output
+    spec = read_spec(model)
+    assert spec.detection is not None
+    names = ("vehicle", *spec.detection.classes[1:])
+    proto = load_model(model)
+    write_spec(proto, replace(spec, detection=replace(spec.detection, classes=names)))
+    save_model(proto, other := tmp_path / "b.onnx")
+    check(model, other, *data, "--map", "car=vehicle", "--json", tmp_path / "r.json")
+    report = json.loads((tmp_path / "r.json").read_text())  # the other one has the data's own name
+    for side in ("reference", "candidate"):
+        assert report[side]["boxes"]["ap50"]["vehicle"] is not None
     assert "--map: 'lorry' is no class of the model" in refusal(
         check(model, model, *data, "--map", "lorry=vehicle"), code=2
     )
