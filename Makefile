@@ -32,7 +32,7 @@ help:
 
 run: $(VENV)/.run
 	@$(BIN)/python .ci/system_packages.py run
-	@if $(BIN)/python -c 'import sys; from edge.display import display_answers; sys.exit(not display_answers())'; then \
+	@if $(BIN)/python -c 'import sys; from edge.sinks.display import display_answers; sys.exit(not display_answers())'; then \
 		echo 'The built-in street in a window: q, Esc or Ctrl-C ends it.'; \
 		exec $(BIN)/edge run --sink window $(ARGS); \
 	else \

@@ -52,7 +52,7 @@ def invoke(group: click.Group, name: str) -> None:
     except click.ClickException as exc:
         exc.show()
         sys.exit(2)
-    except click.Abort:  # a run ends in order before this: edge.app fetches its signals
+    except click.Abort:  # a run ends in order before this: edge.run.app fetches its signals
         print(f"{name}: interrupted, did not finish", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as exc:
@@ -63,8 +63,8 @@ def invoke(group: click.Group, name: str) -> None:
 def _report(exc: Exception, name: str) -> int:
     """Print an error on stderr; returns the exit code."""
     # Imported only now: the packages bring NumPy, which --help can do without.
-    from edge.sources.redact import redact
     from engines.errors import OutriderError
+    from engines.redact import redact
 
     known = isinstance(exc, OutriderError)
     text = str(exc) if known else f"this is a fault of Outrider:\n{traceback.format_exc().rstrip()}"

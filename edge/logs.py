@@ -7,7 +7,7 @@ import sys
 import traceback
 from typing import TextIO
 
-from edge.sources.redact import redact
+from engines.redact import redact
 
 OWN_ROOMS = ("edge", "engines", "export")
 """Loggers whose information is for the user; of other libraries only warnings are shown."""

@@ -13,13 +13,13 @@ from pathlib import Path
 from engines.base import Engine
 from engines.cuda.context import device_names
 from engines.errors import DeviceError, EngineError, ModelError, SettingsError
-from engines.identity import find_built
 from engines.model_file import load_model, op_types
 from engines.onnxruntime import open_onnxruntime
 from engines.openvino import open_openvino
 from engines.replay import open_replay
 from engines.seam import EngineOptions, Precision
-from engines.tensorrt import open_tensorrt
+from engines.tensorrt.engine import open_tensorrt
+from engines.tensorrt.identity import find_built
 
 _log = logging.getLogger(__name__)
 

@@ -42,32 +42,41 @@ commands = ExportGroup(
     help="Outrider's models: train, export, adopt, evaluate, convert to FP16, verify, build.",
     table={
         "train": (
-            "export.train:train",
+            "export.train.train:train",
             "Train the street network on CamVid and the synthetic street.",
         ),
         "average": (
-            "export.average:average",
+            "export.train.average:average",
             "Average checkpoints that were trained on from the same one.",
         ),
         "onnx": (
-            "export.onnx_file:onnx_command",
+            "export.train.onnx_file:onnx_command",
             "Export a checkpoint to an ONNX file that the app runs.",
         ),
-        "evaluate": ("export.evaluate:evaluate", "Score a model file through the app's own path."),
+        "evaluate": (
+            "export.score.evaluate:evaluate",
+            "Score a model through the app's own path.",
+        ),
         "camvid-boxes": (
-            "export.camvid_boxes:camvid_boxes",
+            "export.data.camvid_boxes:camvid_boxes",
             "Make boxes for a copy of CamVid out of its label maps.",
         ),
-        "adopt": ("export.adopt:adopt", "Turn a foreign ONNX into a file that the app runs."),
-        "fp16": ("export.fp16:fp16", "Convert an FP32 model file to FP16, and prove it."),
-        "verify": ("export.verify:verify", "Compare two models, whatever they are made of."),
+        "adopt": ("export.adopt.adopt:adopt", "Turn a foreign ONNX into a file that the app runs."),
+        "fp16": ("export.fp16.convert:fp16", "Convert an FP32 model file to FP16, and prove it."),
+        "verify": (
+            "export.compare.verify:verify",
+            "Compare two models, whatever they are made of.",
+        ),
         "check-tensorrt": (
-            "export.check_tensorrt:check_tensorrt",
+            "export.tensorrt.check.check:check_tensorrt",
             "Say whether TensorRT will take an ONNX file, without TensorRT.",
         ),
-        "build": ("export.build:build", "Build a TensorRT engine of a model here, and prove it."),
+        "build": (
+            "export.tensorrt.build.build:build",
+            "Build a TensorRT engine of a model here, and prove it.",
+        ),
         "inspect": (
-            "export.inspect_engine:inspect_engine",
+            "export.tensorrt.inspect_engine:inspect_engine",
             "Say what a built engine is, and show its layers.",
         ),
     },

@@ -1,4 +1,4 @@
-"""Parses every import of the rooms: export → edge → engines, and the heavy ones stay put."""
+"""Parses every import: floors point one way, rooms make no circle, heavy libraries stay put."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-ROOMS = {"engines": 0, "edge": 1, "export": 2}
-"""A room may import from rooms of its own rank or a lower one."""
+FLOORS = {"engines": 0, "edge": 1, "export": 2}
+"""A floor may import from itself or from a lower one."""
 
 HEAVY = {
     "torch": ("export/",),
@@ -26,17 +27,17 @@ HEAVY = {
 """Where a heavy library may be imported at all; elsewhere it is an error even inside a function."""
 
 DEFINES_WITH_TORCH = (
-    "export/augment.py",
-    "export/average.py",
-    "export/checkpoint.py",
-    "export/dataset.py",
-    "export/loss.py",
-    "export/model.py",
-    "export/onnx_file.py",
-    "export/mosaic.py",
-    "export/paste.py",
-    "export/train.py",
-    "export/trainer.py",
+    "export/train/augment.py",
+    "export/train/average.py",
+    "export/train/checkpoint.py",
+    "export/train/dataset.py",
+    "export/train/loss.py",
+    "export/train/model.py",
+    "export/train/onnx_file.py",
+    "export/train/mosaic.py",
+    "export/train/paste.py",
+    "export/train/train.py",
+    "export/train/trainer.py",
 )
 """Files whose classes and functions are written in torch's terms and import it at the top.
 
@@ -89,12 +90,12 @@ def breaches(files: dict[str, str]) -> list[str]:
 
 
 def _breaches_of(path: str, source: str) -> Iterator[str]:
-    room = path.split("/")[0]
+    floor = path.split("/")[0]
     for found in imports_of(source):
         top = found.module.split(".")[0]
         where = f"{path}:{found.line}"
-        if ROOMS.get(top, 0) > ROOMS[room]:
-            yield f"{where}: {room} imports {found.module}: the arrow points back"
+        if FLOORS.get(top, 0) > FLOORS[floor]:
+            yield f"{where}: {floor} imports {found.module}: the arrow points back"
         if top in HEAVY and not path.startswith(HEAVY[top]):
             yield f"{where}: {top} is imported outside {', '.join(HEAVY[top])}"
         if path in DEFINES_WITH_TORCH or not found.at_top:
@@ -106,18 +107,91 @@ def _breaches_of(path: str, source: str) -> Iterator[str]:
 
 
 def project_files() -> dict[str, str]:
-    """Every Python file of the rooms."""
+    """Every Python file of the floors."""
     return {
         path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-        for room in ROOMS
-        for path in sorted((ROOT / room).rglob("*.py"))
+        for floor in FLOORS
+        for path in sorted((ROOT / floor).rglob("*.py"))
     }
 
 
 def test_imports_of_the_project_point_one_way() -> None:
     files = project_files()
-    assert {path.split("/")[0] for path in files} == set(ROOMS)
+    assert {path.split("/")[0] for path in files} == set(FLOORS)
     assert breaches(files) == []
+
+
+def room_of(path: str) -> str:
+    """The room of a file: the folder below its floor, or the file itself where it stands alone."""
+    parts = path.removesuffix("/__init__.py").removesuffix(".py").split("/")
+    return "/".join(parts[:2])
+
+
+def arrows(files: dict[str, str]) -> dict[str, dict[str, str]]:
+    """From room to room, with one import that draws the arrow: {room: {room: 'file:line'}}."""
+    drawn: dict[str, dict[str, str]] = {}
+    for path, source in files.items():
+        for found in imports_of(source):
+            target = found.module.replace(".", "/")
+            while target and f"{target}.py" not in files and f"{target}/__init__.py" not in files:
+                target = target.rpartition("/")[0]
+            here, there = room_of(path), room_of(target) if target else ""
+            if there and there != here:
+                drawn.setdefault(here, {}).setdefault(there, f"{path}:{found.line}")
+    return drawn
+
+
+def circle(drawn: dict[str, dict[str, str]]) -> list[str]:
+    """The arrows of one circle, a line each; empty where there is none."""
+    done: set[str] = set()
+
+    def follow(room: str, way: list[str]) -> list[str]:
+        if room in way:
+            ring = [*way[way.index(room) :], room]
+            return [f"{a} → {b} ({drawn[a][b]})" for a, b in pairwise(ring)]
+        if room in done:
+            return []
+        for there in drawn.get(room, {}):
+            if found := follow(there, [*way, room]):
+                return found
+        done.add(room)
+        return []
+
+    for room in drawn:
+        if found := follow(room, []):
+            return found
+    return []
+
+
+def test_no_circle_between_rooms() -> None:
+    assert circle(arrows(project_files())) == []
+
+
+def test_a_planted_circle_is_found_with_every_arrow_of_it() -> None:
+    files = {
+        "edge/a/x.py": "from edge.b import y",
+        "edge/b/y.py": "def f():\n    from edge.c.z import g",
+        "edge/b/__init__.py": "",
+        "edge/c/z.py": "TABLE = {'k': 'edge.a.x:run'}",
+        "edge/start.py": "from edge.a.x import f\nfrom edge.b.y import f",
+    }
+    found = circle(arrows(files))
+    assert sorted(found) == [
+        "edge/a → edge/b (edge/a/x.py:1)",
+        "edge/b → edge/c (edge/b/y.py:2)",
+        "edge/c → edge/a (edge/c/z.py:1)",
+    ]
+    assert circle(arrows({**files, "edge/c/z.py": "import numpy"})) == []
+
+
+def test_files_and_folders_keep_their_size() -> None:
+    """The house style: no file above 350 lines, no folder with more than 15 files."""
+    files = project_files()
+    long = {path: n for path, text in files.items() if (n := text.count("\n")) > 350}
+    assert long == {}
+    folders = [path.rpartition("/")[0] for path in files]
+    crowded = {f for f in folders if folders.count(f) > 15}
+    assert crowded == set()
 
 
 def test_every_file_said_to_define_with_torch_is_there_and_does() -> None:
@@ -130,9 +204,9 @@ def test_every_file_said_to_define_with_torch_is_there_and_does() -> None:
 @pytest.mark.parametrize(
     ("path", "source", "message"),
     [
-        ("edge/a.py", "from export.model import Net", "edge imports export.model"),
+        ("edge/a.py", "from export.train.model import Net", "edge imports export.train.model"),
         ("edge/a.py", "from export import model", "edge imports export"),
-        ("engines/a.py", "import edge.types", "engines imports edge.types"),
+        ("engines/a.py", "import edge.vision.types", "engines imports edge.vision.types"),
         ("engines/a.py", "def f():\n    from edge import types", "a.py:2: engines imports edge"),
         ("engines/a.py", "try:\n    import edge\nexcept ImportError: ...", "a.py:2: engines"),
         ("edge/a.py", "TABLE = {'x': ('export.cli:main', 'help')}", "edge imports export.cli"),
@@ -140,9 +214,9 @@ def test_every_file_said_to_define_with_torch_is_there_and_does() -> None:
         ("export/a.py", "import torch.nn as nn", "torch at the top of a module"),
         ("export/a.py", "from torch import nn", "torch at the top of a module"),
         ("export/a.py", "class A:\n    import torch", "a.py:2: torch at the top"),
-        ("export/a.py", "from export.model import Net", "export.model imports torch"),
-        ("export/a.py", "from export import model", "export.model imports torch"),
-        ("engines/tensorrt.py", "import tensorrt", "tensorrt at the top of a module"),
+        ("export/a.py", "from export.train.model import Net", "export.train.model imports torch"),
+        ("export/a.py", "from export.train import model", "export.train.model imports torch"),
+        ("engines/tensorrt/engine.py", "import tensorrt", "tensorrt at the top of a module"),
         ("edge/a.py", "def f():\n    import pycuda.driver", "pycuda is imported outside engines/"),
         ("engines/a.py", "def f():\n    import gi", "gi is imported outside edge/sources/"),
     ],
@@ -155,11 +229,17 @@ def test_a_planted_breach_is_found(path: str, source: str, message: str) -> None
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("export/a.py", "from edge.letterbox import Letterbox\nfrom engines.spec import ModelSpec"),
-        ("edge/a.py", "from engines.errors import SourceError\nimport edge.types\nimport numpy"),
-        ("export/a.py", "def f():\n    import torch\n    from export.model import Net"),
-        ("export/model.py", "import torch"),
-        ("export/train.py", "import torch\nfrom export.model import Net"),
+        (
+            "export/a.py",
+            "from edge.vision.letterbox import Letterbox\nfrom engines.spec import ModelSpec",
+        ),
+        (
+            "edge/a.py",
+            "from engines.errors import SourceError\nimport edge.vision.types\nimport numpy",
+        ),
+        ("export/a.py", "def f():\n    import torch\n    from export.train.model import Net"),
+        ("export/train/model.py", "import torch"),
+        ("export/train/train.py", "import torch\nfrom export.train.model import Net"),
         ("engines/a.py", "def f():\n    import tensorrt"),
         (
             "export/a.py",

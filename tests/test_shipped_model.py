@@ -9,17 +9,17 @@ import numpy as np
 import onnx
 import pytest
 
-from edge.adopt_cache import adopted
-from edge.perception import Perception
-from edge.settings import SHIPPED_MODEL
+from edge.run.adopt_cache import adopted
+from edge.settings.settings import SHIPPED_MODEL
 from edge.sources import open_source
 from edge.sources.options import SourceOptions
-from edge.types import Detections, Mask
+from edge.vision.perception import Perception
+from edge.vision.types import Detections, Mask
 from engines import open_engine
 from engines.model_file import read_spec
-from export.camvid import BOX_CLASSES, CLASSES
-from export.evaluate import evaluate_model
-from export.scores import iou_matrix
+from export.data.camvid import BOX_CLASSES, CLASSES
+from export.score.evaluate import evaluate_model
+from export.score.scores import iou_matrix
 
 
 def test_it_is_small_and_says_what_it_is() -> None:

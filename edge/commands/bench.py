@@ -1,4 +1,4 @@
-"""``edge bench``: runs the measurements of edge.bench and prints them as one table."""
+"""``edge bench``: runs the measurements of edge.machine.bench and prints them as one table."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from edge.stdout import check_stdout, print_whole
 from engines.errors import SettingsError, SinkError
 
 if TYPE_CHECKING:
-    from edge.bench import Bench
-    from edge.bench_parts import Cost
+    from edge.machine.bench import Bench
+    from edge.machine.bench_parts import Cost
 
 OVERLOAD = 2.0
 """Frames come this many times faster than the machine infers."""
@@ -88,11 +88,11 @@ def _measure(
     """All figures, each printed as it comes."""
     import cv2
 
-    from edge.adopt_cache import runnable
-    from edge.bench import Bench, machine, scheduling_bound_ms
-    from edge.bench import soak as run_soak
-    from edge.settings import SHIPPED_MODEL
-    from edge.sources.redact import redact
+    from edge.machine.bench import Bench, machine, scheduling_bound_ms
+    from edge.machine.bench import soak as run_soak
+    from edge.run.adopt_cache import runnable
+    from edge.settings.settings import SHIPPED_MODEL
+    from engines.redact import redact
 
     path = runnable(model or SHIPPED_MODEL, source)
     b = Bench(source, path, engine, threads, slots, frames)
@@ -149,7 +149,7 @@ def _measure(
 
 
 def _write(figures: dict[str, Any], path: Path) -> None:
-    from edge.metrics import write_report
+    from edge.run.metrics import write_report
 
     if not os.path.exists(path) or os.path.isfile(path):
         write_report(figures, path, what="--json")

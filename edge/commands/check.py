@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from edge.settings import Settings
+    from edge.settings.settings import Settings
     from engines.base import Engine
 
 
@@ -23,13 +23,13 @@ def check(context: click.Context, /, settings: Path) -> None:
     Every part is looked at, also after one that is wrong. Exits 0 when all is well, else as
     'edge run' would for the first thing that is wrong: 2 settings, 3 source, 4 model.
     """
-    from edge.settings import load_settings
+    from edge.settings.settings import load_settings
 
     loaded = load_settings(settings)
 
     from edge.logs import set_up_logs
-    from edge.sources.redact import redact
     from engines.errors import OutriderError
+    from engines.redact import redact
 
     set_up_logs(verbose=loaded.log.verbose)
     click.echo(f"settings  ok       {settings}")
@@ -51,8 +51,8 @@ def check(context: click.Context, /, settings: Path) -> None:
 
 def _models(settings: Settings) -> Iterator[str]:
     """Open every model, which compares its tensors with its spec, and look for the classes."""
-    from edge.adopt_cache import runnable
-    from edge.perception import Perception
+    from edge.run.adopt_cache import runnable
+    from edge.vision.perception import Perception
     from engines import open_engine
 
     opened: list[Engine] = []
@@ -82,7 +82,7 @@ def _models(settings: Settings) -> Iterator[str]:
 
 def _source(settings: Settings) -> Iterator[str]:
     """Open the source and read one frame."""
-    from edge.app import source_options
+    from edge.run.app import source_options
     from edge.sources import open_source
 
     given = settings.source
@@ -112,7 +112,7 @@ def _sinks(settings: Settings) -> Iterator[str]:
         yield sink.name
     metrics = settings.output.metrics
     if metrics is not None:
-        from edge.metrics import check_writable
+        from edge.run.metrics import check_writable
 
         check_writable(metrics)
         yield f"metrics in {metrics}"

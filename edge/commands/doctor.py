@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from edge.finding import Finding
+    from edge.machine.finding import Finding
 
 MARKS = {"ok": ("ok", "green"), "missing": ("MISSING", "red"), "none": ("-", "yellow")}
 
@@ -29,7 +29,7 @@ MARKS = {"ok": ("ok", "green"), "missing": ("MISSING", "red"), "none": ("-", "ye
 )
 def doctor(as_json: bool, need: tuple[str, ...]) -> None:
     """Say what this machine can do, what is missing and how to get it."""
-    from edge.doctor import examine
+    from edge.machine.doctor import examine
 
     if not all(need):
         raise click.BadParameter("got an empty name, wanted one of the list", param_hint="--need")
@@ -53,7 +53,7 @@ def needing(findings: list[Finding], need: Collection[str]) -> list[Finding]:
 
     A name that was not looked at is missing too: a camera may be unplugged, or it is mistyped.
     """
-    from edge.finding import Finding
+    from edge.machine.finding import Finding
 
     names = {found.name.lower(): found.name for found in findings}
     seen = [

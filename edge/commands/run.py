@@ -58,12 +58,12 @@ def run(context: click.Context, /, settings: Path | None, **options: Any) -> Non
     the window, Ctrl-C and SIGTERM end the run in order.
     """
     from edge.logs import set_up_logs
-    from edge.settings import load_settings
+    from edge.settings.settings import load_settings
 
     set_up_logs(verbose=bool(options["verbose"]))  # the settings may ask for more
     loaded = load_settings(settings, overrides_of(**options))
 
-    from edge.app import run_app
+    from edge.run.app import run_app
     from edge.sinks import sink_opener
 
     set_up_logs(verbose=loaded.log.verbose)

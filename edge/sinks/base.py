@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edge.types import Image, Result
+from edge.vision.types import Image, Result
 
 
 class Sink(Protocol):

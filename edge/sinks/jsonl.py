@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edge.sinks.place import check_place, open_alone
-from edge.types import Image, Mask, Result
+from edge.vision.types import Image, Mask, Result
 from engines.errors import SinkError
 
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge.letterbox import Letterbox
-from edge.media import av, cv2
 from edge.sinks.place import check_place, open_alone
-from edge.types import Frame, Image, Result
+from edge.sources.video.media import av, cv2
+from edge.vision.letterbox import Letterbox
+from edge.vision.types import Frame, Image, Result
 from engines.errors import SinkError
 from engines.spec import InputSpec
 

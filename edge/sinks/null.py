@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.types import Image, Result
+from edge.vision.types import Image, Result
 
 
 class NullSink:

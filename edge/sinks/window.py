@@ -7,8 +7,8 @@ from pathlib import Path
 
 import cv2
 
-from edge.display import display_answers
-from edge.types import Image, Result
+from edge.sinks.display import display_answers
+from edge.vision.types import Image, Result
 from engines.errors import SinkError
 
 TITLE = "Outrider"

@@ -15,8 +15,8 @@ from typing import Protocol
 
 from edge.sources.base import Source
 from edge.sources.options import Policy, SourceOptions
-from edge.sources.redact import redact
 from engines.errors import SettingsError
+from engines.redact import redact
 
 __all__ = ["SOURCES", "Source", "SourceKind", "SourceOptions", "kind_of", "open_source", "redact"]
 
@@ -54,19 +54,19 @@ def _camera(text: str, *, policy: Policy, stop: threading.Event, options: Source
 
 
 def _csi(text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions) -> Source:
-    from edge.sources.gstreamer import open_csi
+    from edge.sources.gst.source import open_csi
 
     return open_csi(text, policy=policy, stop=stop, options=options)
 
 
 def _gst(text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions) -> Source:
-    from edge.sources.gstreamer import open_gst
+    from edge.sources.gst.source import open_gst
 
     return open_gst(text, policy=policy, stop=stop, options=options)
 
 
 def _stream(text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions) -> Source:
-    from edge.sources.video import open_stream
+    from edge.sources.video.video import open_stream
 
     return open_stream(text, policy=policy, stop=stop, options=options)
 
@@ -78,7 +78,7 @@ def _images(text: str, *, policy: Policy, stop: threading.Event, options: Source
 
 
 def _video(text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions) -> Source:
-    from edge.sources.video import open_video
+    from edge.sources.video.video import open_video
 
     return open_video(text, policy=policy, stop=stop, options=options)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edge.types import Frame
+from edge.vision.types import Frame
 
 
 class Source(Protocol):

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from edge.sources.gate import ReadGate
 from edge.sources.options import Policy, SourceOptions
-from edge.sources.pacing import SECOND_NS, LostFrames
-from edge.types import Clock, Frame, Image
+from edge.sources.timing.gate import ReadGate
+from edge.sources.timing.pacing import SECOND_NS, LostFrames
+from edge.vision.types import Clock, Frame, Image
 from engines.errors import SettingsError, SourceError
 
 if TYPE_CHECKING:

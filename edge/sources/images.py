@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from edge.sources import IMAGE_SUFFIXES
 from edge.sources.options import Policy, SourceOptions
-from edge.sources.pacing import SECOND_NS, Pacer, longest_step_ns
-from edge.types import Frame, Image
+from edge.sources.timing.pacing import SECOND_NS, Pacer, longest_step_ns
+from edge.vision.types import Frame, Image
 from engines.errors import SourceError
 
 HEADER = 512

@@ -9,7 +9,7 @@ import cv2
 
 from edge.sources.base import Source
 from edge.sources.options import Flip, SourceOptions
-from edge.types import Frame, Image
+from edge.vision.types import Frame, Image
 
 _ROTATIONS = {
     90: cv2.ROTATE_90_CLOCKWISE,

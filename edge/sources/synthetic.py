@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from edge.scene import StreetScene
 from edge.sources.options import Policy
-from edge.types import Frame, Image
+from edge.street import StreetScene
+from edge.vision.types import Frame, Image
 from engines.errors import SettingsError
 
 SIZE_DEFAULT: Final = (960, 540)

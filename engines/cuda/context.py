@@ -14,12 +14,14 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import ConfigDict
 
 from engines.errors import DeviceError, EngineError
-from engines.identity import Device
 
 if TYPE_CHECKING:
     from pycuda import driver
@@ -43,6 +45,25 @@ _LOST = (
 """Texts of CUDA's errors (cuGetErrorString) after which a restart may help, and the next step."""
 _NODES = ("nvidia[0-9]*", "nvidiactl", "nvidia-uvm", "nvhost-*gpu", "nvmap", "nvgpu/igpu0/*")
 """Device files that CUDA opens: of desktop drivers, then of Jetsons."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Facts of one CUDA device and of the software around it.
+
+    ``compute_capability`` is like '8.7', ``system`` like 'linux-aarch64', ``tensorrt`` its whole
+    version; ``driver`` and ``l4t`` are '' where there is none.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    gpu: str
+    compute_capability: str
+    sm_count: int
+    system: str
+    tensorrt: str
+    driver: str = ""
+    l4t: str = ""
 
 
 class CudaDevice:

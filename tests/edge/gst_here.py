@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edge.sources.gst_library import import_gst
+from edge.sources.gst.library import import_gst
 from engines.errors import SourceError
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.media import av
+from edge.sources.video.media import av
 from tests.edge.media_files import level
 
 Handler = Callable[[socket.socket, threading.Event], None]

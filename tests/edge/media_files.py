@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.media import av
-from edge.types import Image
+from edge.sources.video.media import av
+from edge.vision.types import Image
 
 VideoStream = av.video.stream.VideoStream
 

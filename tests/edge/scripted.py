@@ -10,9 +10,9 @@ from typing import Literal
 
 import numpy as np
 
-from edge.parts import Limits, Network, Parts
-from edge.pipeline import Pipeline
-from edge.types import Detections, Frame, Image, Mask, Result
+from edge.run.parts import Limits, Network, Parts
+from edge.run.pipeline import Pipeline
+from edge.vision.types import Detections, Frame, Image, Mask, Result
 
 IMAGE: Image = np.zeros((4, 6, 3), np.uint8)  # (H, W, 3)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge.types import Detections, Frame, Image, Mask, Result
+from edge.vision.types import Detections, Frame, Image, Mask, Result
 
 
 def picture(bgr: tuple[int, int, int], *, wh: tuple[int, int] = (64, 48)) -> Image:

@@ -81,9 +81,9 @@ main()
 @pytest.mark.parametrize(
     ("module", "arguments"),
     [
-        ("edge.perception", ["check", "car.toml"]),
-        ("edge.bench", ["bench"]),
-        ("edge.doctor", ["doctor"]),
+        ("edge.vision.perception", ["check", "car.toml"]),
+        ("edge.machine.bench", ["bench"]),
+        ("edge.machine.doctor", ["doctor"]),
     ],
 )
 def test_a_command_that_is_interrupted_says_so_in_one_line(

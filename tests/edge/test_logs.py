@@ -28,7 +28,7 @@ def _restore_logging() -> Iterator[None]:
 def _log(*, verbose: bool) -> str:
     stream = io.StringIO()
     set_up_logs(verbose=verbose, stream=stream)
-    log = logging.getLogger("edge.sources.video")
+    log = logging.getLogger("edge.sources.video.video")
     log.info("opened %s", "rtsp://user:secret@cam/1?token=secret")
     log.debug("detail")
     logging.getLogger("somebody").info("chatter")
@@ -46,14 +46,14 @@ def test_a_record_is_one_line_without_credentials() -> None:
         r"\d\d:\d\d:\d\d info edge\.sources\.video: opened rtsp://\*\*\*@cam/1\?token=\*\*\*",
         lines[0],
     )
-    assert lines[1].endswith(" error edge.sources.video: two | lines")
+    assert lines[1].endswith(" error edge.sources.video.video: two | lines")
 
 
 def test_verbose_adds_details_and_tracebacks_but_no_chatter_and_no_credentials() -> None:
     text = _log(verbose=True)
     lines = text.splitlines()
     assert len(lines) == 3
-    assert lines[1].endswith("debug edge.sources.video: detail")
+    assert lines[1].endswith("debug edge.sources.video.video: detail")
     assert "Traceback (most recent call last):" in lines[2]
     assert "OSError: rtsp://***@cam/1" in lines[2]
     assert "secret" not in text

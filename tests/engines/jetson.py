@@ -23,9 +23,9 @@ from dataclasses import replace
 from pathlib import Path
 import tensorrt as trt
 from engines.cuda.context import open_device
-from engines.identity import Identity, Sidecar, sidecar_path, sidecar_text
+from engines.tensorrt.identity import Identity, Sidecar, sidecar_path, sidecar_text
 from engines.model_file import read_spec, sha256_of
-from export.trt_builder import BuildOptions, build_plan
+from export.tensorrt.build.builder import BuildOptions, build_plan
 onnx, engine = map(Path, sys.argv[1:3])
 options = BuildOptions(dla_core=int(sys.argv[3]) if sys.argv[3:] else None)
 plan = build_plan(onnx, options, timings=None, say=lambda text: None)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.letterbox import Letterbox
+from edge.vision.letterbox import Letterbox
 from tests.cuda_host.build import HostCuda
 from tests.cuda_host.host_kernel import build_host_kernel
 from tests.gpu.frames import spec

@@ -140,11 +140,11 @@ def test_sigterm_leaves_nothing_half_made(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(ultralytics().SerializeToString())
     before = """
 import os, signal
-import export.adopt
+import export.adopt.adopt
 def proven(*_):
     print(os.listdir("."))
     os.kill(os.getpid(), signal.SIGTERM)
-export.adopt._proven = proven
+export.adopt.adopt._proven = proven
 """
     done = edge_export("adopt", "net.onnx", before=before, cwd=tmp_path)
     assert ".unproven-" in done.stdout

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export.check_tensorrt import Report, check_model
+from export.tensorrt.check.check import Report, check_model
 
 F, H, U8, I64 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8, TensorProto.INT64
 I32, BOOL, F64 = TensorProto.INT32, TensorProto.BOOL, TensorProto.DOUBLE

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.letterbox import Letterbox
+from edge.vision.letterbox import Letterbox
 from engines.cuda.letterbox import DeviceLetterbox
 from engines.spec import InputSpec, Resize
 

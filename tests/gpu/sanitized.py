@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from edge.letterbox import Letterbox
+from edge.vision.letterbox import Letterbox
 from engines.cuda.context import open_device
 from engines.cuda.letterbox import DeviceLetterbox
 from engines.cuda.memory import Buffer, new_stream

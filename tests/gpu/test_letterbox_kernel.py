@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge.letterbox import Letterbox
+from edge.vision.letterbox import Letterbox
 from engines.cuda.letterbox import DeviceLetterbox
 from engines.cuda.memory import Buffer, new_stream
 from engines.spec import Resize

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.letterbox import Letterbox
+from edge.vision.letterbox import Letterbox
 from engines.cuda.context import CudaDevice, open_device
 from engines.cuda.letterbox import DeviceLetterbox
 from engines.cuda.memory import Buffer, new_stream

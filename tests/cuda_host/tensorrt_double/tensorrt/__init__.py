@@ -270,7 +270,7 @@ def _unpacked(plan: bytes | memoryview) -> tuple[dict[str, Any], bytes]:
 
 def _runner(model: onnx.ModelProto, names: list[str]) -> Any:
     if os.environ.get("OUTRIDER_DOUBLE_HALF"):
-        from export.half import HalfNet
+        from export.onnx.half import HalfNet
 
         net = HalfNet(model, origin="the double")
         return lambda feed: net.run(feed).outputs

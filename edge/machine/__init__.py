@@ -1,0 +1,1 @@
+"""What this machine can do: ``edge doctor`` and ``edge bench``."""

@@ -1,0 +1,333 @@
+"""Measures the app on this machine: parts alone, then the whole pipeline; it judges nothing.
+
+Every pipeline here is the app's own. Parts that are to cost nothing are replaced by ones that do:
+frames from memory for a source, recorded outputs for an engine. Times are medians; parts that are
+compared are run in turn, so that a machine that slows down slows both.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import active_children, get_context
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import psutil
+
+from edge.machine.bench_parts import AgeSink, Cost, MemorySource, OverlaySink, costs, run_pipeline
+from edge.run.parts import Network
+from edge.sinks.null import NullSink
+from edge.sinks.overlay.overlay import Overlay
+from edge.sources import kind_of, open_source
+from edge.sources.base import Source
+from edge.sources.options import SourceOptions
+from edge.vision.letterbox import Letterbox
+from edge.vision.perception import Perception
+from edge.vision.types import Frame, Image, Result
+from engines import open_engine
+from engines.base import Engine
+from engines.errors import ModelError, SourceError
+from engines.model_file import load_model
+from engines.openvino import compile_apart, import_openvino
+from engines.replay import record
+
+OWN_WORK_MS = 2.0
+"""CPU that the bound on scheduling allows the app itself for a frame."""
+FRAMES_KEPT = 60
+"""Frames held in memory: enough to vary, few enough for 4K."""
+
+Figures = dict[str, float | int | str | None]
+
+
+def run_once(engine: Engine) -> Callable[[], object]:
+    """One bare run of ``engine`` on what lies in its input."""
+
+    def work() -> None:
+        engine.submit(0)
+        engine.wait(0)
+
+    return work
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What is measured: the app's models on the frames of one source."""
+
+    source: str
+    model: Path
+    engine: str = "auto"
+    threads: int | None = None
+    slots: int = 1
+    frames: int = 300
+
+    def open(self, *, precision: Literal["default", "f32"] = "default", slots: int = 1) -> Engine:
+        """The model in its engine; one slot where it is measured alone."""
+        return open_engine(
+            self.model, engine=self.engine, precision=precision, slots=slots, threads=self.threads
+        )
+
+    def read_frames(self) -> tuple[list[Image], Cost]:
+        """Frames of the source and what reading costs alone, a frame.
+
+        Raises:
+            SourceError: it cannot be read, or has too few frames for a frame rate.
+        """
+        stop = threading.Event()
+        source = open_source(self.source, policy="wait", stop=stop, options=SourceOptions())
+        kept: list[Image] = []
+        walls: list[float] = []
+        try:
+            cpu, done = time.process_time_ns(), 0
+            while done < self.frames:
+                start = time.perf_counter_ns()
+                frame = source.read()
+                if frame is None:
+                    break
+                walls.append((time.perf_counter_ns() - start) / 1e6)
+                done += 1
+                if len(kept) < FRAMES_KEPT:
+                    kept.append(frame.image)
+            cpu_ms = (time.process_time_ns() - cpu) / 1e6 / max(done, 1)
+        finally:
+            source.close()
+        if done < 2:
+            raise SourceError(
+                f"{source.name}: has {done} frames, wanted at least 2 to measure a rate; "
+                "take a longer video or --source synthetic:960x540@30"
+            )
+        return kept, Cost(statistics.median(walls), cpu_ms)
+
+    def bare(self, images: Sequence[Image], peers: Sequence[Path]) -> dict[str, Cost]:
+        """The engine alone at its default precision and at f32, and the peers', in turn."""
+        engines = {"default": self.open(), "f32": self.open(precision="f32")}
+        try:
+            for engine in engines.values():
+                _fill(engine, images[0])
+            works = {name: run_once(engine) for name, engine in engines.items()}
+            works |= {str(peer): _peer(peer, self.threads) for peer in peers}
+            return costs(works, calls=40)
+        finally:
+            for engine in engines.values():
+                engine.close()
+
+    def stages(self, images: Sequence[Image]) -> dict[str, Cost]:
+        """Letterbox, decode and overlay alone on real frames with the model's real outputs."""
+        engine = self.open()
+        try:
+            perception = Perception(engine)
+            image = images[len(images) // 2]
+            perception.prepare(image, 0)
+            perception.submit(0)
+            perception.wait(0)
+            detections, masks = perception.decode(0)
+            frame = Frame(image, 0, 0, 0, "read", "memory")
+            result = Result(frame, detections, perception.class_names, masks, {}, 0)
+            overlay = Overlay()
+            readout = ("60.0 fps", "age 12 ms", "infer 6.0 ms", "dropped 0")
+            return costs(
+                {
+                    "letterbox": lambda: perception.prepare(image, 0),
+                    "decode": lambda: perception.decode(0),
+                    "overlay": lambda: overlay.draw(result, readout),
+                },
+                calls=60,
+            )
+        finally:
+            engine.close()
+
+    def own_cpu(self, images: Sequence[Image]) -> dict[str, Any]:
+        """A whole run with the picture drawn: frames from memory, outputs recorded beforehand.
+
+        What is left is the app's own work: threads, letterbox, decode, overlay, bookkeeping.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            recording = Path(folder) / "bench.replay.npz"
+            engine = self.open()
+            try:
+                spec = engine.spec.input
+                inputs = []
+                for image in images:
+                    inputs.append(np.empty(spec.tensor.shape, np.uint8))
+                    Letterbox.fit((image.shape[1], image.shape[0]), spec).apply(image, inputs[-1])
+                record(engine, inputs, recording)
+            finally:
+                engine.close()
+            return run_pipeline(
+                lambda: _network(lambda: open_engine(recording, engine="replay")),
+                lambda stop: MemorySource(images, stop, fps=None),
+                sink=OverlaySink(),
+                frames=max(self.frames, 300),
+            )
+
+    def pipeline(self, *, overlay: bool) -> dict[str, Any]:
+        """A whole run of the source as fast as possible, every frame."""
+        return run_pipeline(
+            lambda: _network(lambda: self.open(slots=self.slots)),
+            lambda stop: open_source(
+                self.source, policy="wait", stop=stop, options=SourceOptions()
+            ),
+            sink=OverlaySink() if overlay else NullSink(),
+            frames=self.frames,
+        )
+
+    def camera(
+        self, images: Sequence[Image], *, fps: float, frames: int
+    ) -> tuple[dict[str, Any], list[float]]:
+        """A whole run at camera pace, newest frame first, picture drawn; its metrics and ages."""
+        sink = AgeSink()
+        report = run_pipeline(
+            lambda: _network(lambda: self.open(slots=self.slots)),
+            lambda stop: MemorySource(images, stop, fps=fps),
+            sink=sink,
+            frames=frames,
+        )
+        return report, sink.ages_ms
+
+
+class _MemorySink(OverlaySink):
+    """Keeps the resident memory after every 500 rendered frames, in bytes."""
+
+    def __init__(self) -> None:
+        self.rss: list[int] = []
+        self._rendered = 0
+        self._process = psutil.Process()
+
+    def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
+        """Look at the memory now and then."""
+        self._rendered += 1
+        if self._rendered % 500 == 0:
+            self.rss.append(self._process.memory_info().rss)
+        return True
+
+
+def soak(bench: Bench, *, frames: int) -> Figures:
+    """Resident memory over a long run: after the first 1,000 frames, and at the end.
+
+    It runs in a process of its own, as the app does: in this one, memory that earlier measurements
+    gave back is still resident and is taken up again by chance. The built-in street never ends; the
+    frames of any other source come round and round.
+    """
+    # Ctrl-C in the terminal reaches both processes; only this one has something to say about it.
+    with ProcessPoolExecutor(
+        1,
+        mp_context=get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    ) as fresh:
+        try:
+            rss = fresh.submit(_resident, bench, frames).result()
+        except BaseException:
+            for worker in active_children():  # else the pool would wait for its end
+                worker.kill()
+            raise
+    after_1000, at_end = rss[1], rss[-1]
+    return {
+        "frames": frames,
+        "rss_after_1000_mb": round(after_1000 / 1e6, 2),
+        "rss_at_end_mb": round(at_end / 1e6, 2),
+        "growth_mb": round((at_end - after_1000) / 1e6, 2),
+    }
+
+
+def _resident(bench: Bench, frames: int) -> list[int]:
+    """Resident memory after every 500 frames of one run, in bytes."""
+    cv2.setNumThreads(1)
+    sink = _MemorySink()
+    endless = kind_of(bench.source) == "synthetic"
+    images = [] if endless else bench.read_frames()[0]
+
+    def open_frames(stop: threading.Event) -> Source:
+        if endless:
+            return open_source(bench.source, policy="wait", stop=stop, options=SourceOptions())
+        return MemorySource(images, stop, fps=None)
+
+    run_pipeline(
+        lambda: _network(lambda: bench.open(slots=bench.slots)),
+        open_frames,
+        sink=sink,
+        frames=frames,
+    )
+    return sink.rss
+
+
+def scheduling_bound_ms(bare: Cost, reading: Cost, *, cores: int | None = None) -> float:
+    """The frame time that no pipeline on so many cores can beat.
+
+    max(bare engine's wall time, (its CPU + reading's CPU + 2 ms) / cores).
+    """
+    n = cores or len(os.sched_getaffinity(0))
+    return max(bare.wall_ms, (bare.cpu_ms + reading.cpu_ms + OWN_WORK_MS) / n)
+
+
+def _network(open_one: Callable[[], Engine]) -> Network:
+    engine = open_one()
+    perception = Perception(engine)
+    return Network(
+        perception, perception.slots, engine.name, engine.precision, engine.close,
+        perception.gpu_ns if perception.on_gpu else None,
+    )  # fmt: skip
+
+
+def _fill(engine: Engine, image: Image) -> None:
+    spec = engine.spec.input
+    Letterbox.fit((image.shape[1], image.shape[0]), spec).apply(image, engine.inputs(0)[spec.name])
+
+
+def _peer(path: Path, threads: int | None) -> Callable[[], object]:
+    """One run of any ONNX file in bare OpenVINO at its default precision, on random input.
+
+    Raises:
+        ModelError: it is missing, or cannot be compiled and run as it is.
+    """
+    if not path.is_file():
+        raise ModelError(f"--peer {path}: no such file; check the path")
+    load_model(path)  # its words for what is no ONNX file are better than OpenVINO's
+    openvino = import_openvino()
+    options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    if threads is not None:
+        options["INFERENCE_NUM_THREADS"] = threads
+    rng = np.random.default_rng(0)
+    try:
+        compiled = compile_apart(openvino.Core(), str(path), options)
+        if any(port.partial_shape.is_dynamic for port in compiled.inputs):
+            raise ModelError(
+                f"--peer {path}: has an input whose shape is open, and nothing says which to time; "
+                "wanted fixed shapes: export it again at one size"
+            )
+        request = compiled.create_infer_request()
+        for tensor in request.input_tensors:
+            tensor.data[...] = (rng.random(tensor.data.shape) * 255).astype(tensor.data.dtype)
+    except RuntimeError as exc:
+        # The last line says what; those before it, where in OpenVINO's own code.
+        reason = str(exc).strip().splitlines()[-1]
+        raise ModelError(f"--peer {path}: OpenVINO cannot run it: {reason}") from exc
+
+    def work() -> None:
+        request.infer()
+
+    return work
+
+
+def machine() -> str:
+    """The machine and versions that figures belong to, in one line."""
+    openvino = import_openvino()
+    name = "unknown CPU"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            name = line.partition(":")[2].strip()
+            break
+    cores = len(os.sched_getaffinity(0))
+    return (
+        f"{name}, {cores} cores, OpenVINO {openvino.__version__.split('-')[0]}, "
+        f"OpenCV {cv2.__version__}, NumPy {np.__version__}"
+    )

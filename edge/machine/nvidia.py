@@ -1,0 +1,187 @@
+"""What the doctor finds of NVIDIA's: the Jetson, the driver, TensorRT, PyCUDA, the built engine.
+
+It starts CUDA once to compare the engine with the device, and lets go of it again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Iterator
+from importlib.util import find_spec as find_module
+from pathlib import Path
+
+from edge.machine.finding import Ask, Finding
+from engines.errors import DeviceError, EngineError, EngineMismatch, ModelError
+
+CUDA_CAPABILITY = (75, 76)
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR in cuda.h."""
+TENSORRT = ((10, 3), (12, 0))
+"""The first TensorRT that is supported and the first that is not."""
+_PYCUDA_HINT = (
+    "CUDA_ROOT=/usr/local/cuda PATH=/usr/local/cuda/bin:$PATH pip install pycuda "
+    "(on a Jetson: sudo make install-jetson)"
+)
+
+
+def l4t_of(root: Path) -> str | None:
+    """The Jetson's L4T ('36.4.7', 'unknown' where only its board tells), None on any other."""
+    release = re.search(
+        r"# R(\d+) \(release\), REVISION: ([\d.]+)", read(root / "etc/nv_tegra_release")
+    )
+    if release:
+        return f"{release.group(1)}.{release.group(2)}"
+    return "unknown" if "Jetson" in read(root / "proc/device-tree/model") else None
+
+
+def jetson(root: Path, ask: Ask) -> Iterator[Finding]:
+    """Board, L4T and power mode, nothing elsewhere."""
+    l4t = l4t_of(root)
+    if l4t is None:
+        return
+    model = read(root / "proc/device-tree/model").strip("\0 \n")
+    yield Finding("Jetson", "model", "ok", model or "unknown")
+    yield Finding("Jetson", "L4T", "ok", l4t)
+    mode = re.search(r"NV Power Mode:\s*(\S+)", ask(["nvpmodel", "-q"]) or "")
+    if mode:
+        yield Finding("Jetson", "power mode", "ok", mode.group(1))
+    else:
+        hint = "ask with: sudo nvpmodel -q"
+        yield Finding("Jetson", "power mode", "missing", "nvpmodel does not tell", hint)
+
+
+def cuda_devices() -> list[str] | None:
+    """Names of the CUDA devices, None without a driver; asks the driver itself, no package."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    count = ctypes.c_int()
+    if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return []
+    found = []
+    for index in range(count.value):
+        name, device = ctypes.create_string_buffer(100), ctypes.c_int()
+        cuda.cuDeviceGet(ctypes.byref(device), index)
+        cuda.cuDeviceGetName(name, len(name), device)
+        capability = []
+        for attribute in CUDA_CAPABILITY:
+            value = ctypes.c_int()
+            cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
+            capability.append(str(value.value))
+        found.append(f"{name.value.decode()}, compute capability {'.'.join(capability)}")
+    return found
+
+
+def gpu(cuda: list[str] | None, ask: Ask, *, nodes: Path = Path("/dev")) -> Iterator[Finding]:
+    """Driver and devices."""
+    from engines.cuda.context import forbidden
+
+    if cuda is None:
+        yield Finding(
+            "GPU", "CUDA", "none", "no NVIDIA driver (libcuda.so.1); inference is on the CPU"
+        )
+        return
+    if not cuda:
+        hint = (
+            forbidden(nodes) or "compare driver and kernel: nvidia-smi; in a container: --gpus all"
+        )
+        yield Finding("GPU", "CUDA", "missing", "a driver is there, but it opens no device", hint)
+    for device in cuda:
+        yield Finding("GPU", "CUDA", "ok", device)
+    driver = ask(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"])
+    if driver:
+        yield Finding("GPU", "driver", "ok", driver.splitlines()[0])
+
+
+def tensorrt(cuda: list[str] | None) -> Iterator[Finding]:
+    """TensorRT's Python bindings: there, loadable, of a version that is supported."""
+    from engines.tensorrt.log import import_tensorrt
+
+    if not cuda:
+        there = "installed" if find_module("tensorrt") else "not installed"
+        yield Finding("engines", "tensorrt", "none", f"{there}; needs an NVIDIA GPU")
+        return
+    try:
+        version = import_tensorrt()
+    except EngineError as exc:
+        text, _, hint = str(exc).partition("): ")
+        yield Finding("engines", "tensorrt", "missing", text + ")", hint)
+        return
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if TENSORRT[0] <= numbers < TENSORRT[1]:
+        yield Finding("engines", "tensorrt", "ok", version)
+    else:
+        hint = (
+            "JetPack 6 or later brings it; elsewhere, in the project's folder: "
+            "pip install -e '.[tensorrt]'"
+        )
+        text = f"{version}, wanted 10.3 to 11.x"
+        yield Finding("engines", "tensorrt", "missing", text, hint)
+
+
+def pycuda(cuda: list[str] | None) -> Iterator[Finding]:
+    """PyCUDA: there and fit for this driver."""
+    if not cuda:
+        there = "installed" if find_module("pycuda") else "not installed"
+        yield Finding("engines", "pycuda", "none", f"{there}; needs an NVIDIA GPU")
+        return
+    from engines.cuda.context import pycuda_version
+
+    try:
+        version = pycuda_version()
+    except (ImportError, OSError) as exc:
+        yield Finding("engines", "pycuda", "missing", f"cannot be used ({exc})", _PYCUDA_HINT)
+        return
+    yield Finding("engines", "pycuda", "ok", version)
+
+
+def built_engine(cuda: list[str] | None, model: Path) -> Iterator[Finding]:
+    """Whether the shipped model has an engine that runs on this device."""
+    from engines.tensorrt.identity import find_built
+
+    engine = find_built(model) if model.is_file() else None
+    hint = f"edge-export build {model}"
+    if engine is None:
+        if cuda:
+            text = f"{model.name} has no TensorRT engine yet; it runs on the CPU"
+            yield Finding("engines", "built engine", "missing", text, hint)
+        else:
+            yield Finding("engines", "built engine", "none", "none yet; needs an NVIDIA GPU")
+        return
+    if not cuda:
+        yield Finding("engines", "built engine", "none", f"{engine}; needs an NVIDIA GPU")
+        return
+    try:
+        warnings = _compared(engine, model)
+    except (EngineMismatch, ModelError) as exc:
+        yield Finding("engines", "built engine", "missing", str(exc), hint)
+    except (EngineError, DeviceError) as exc:
+        text = f"{engine} cannot be compared with the device: {exc}"
+        yield Finding("engines", "built engine", "missing", text, "see tensorrt, pycuda and CUDA")
+    else:
+        yield Finding("engines", "built engine", "ok", "; ".join([str(engine), *warnings]))
+
+
+def _compared(engine: Path, model: Path) -> list[str]:
+    """The differences that the engine survives."""
+    from engines.cuda.context import open_device
+    from engines.tensorrt.identity import check_identity, read_sidecar
+    from engines.tensorrt.log import import_tensorrt
+
+    sidecar = read_sidecar(engine)
+    version = import_tensorrt()
+    device = open_device()
+    try:
+        here = device.facts(version)
+    finally:
+        device.close()
+    return check_identity(sidecar, engine, here, onnx=model)
+
+
+def read(path: Path) -> str:
+    """A file's text, empty where it cannot be read."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

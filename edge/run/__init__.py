@@ -1,0 +1,1 @@
+"""One run: its threads, its ledger, its metrics and how it ends."""

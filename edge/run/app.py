@@ -1,0 +1,205 @@
+"""One run of the app from its settings: assembles the parts, takes signals, reports how it ended.
+
+It imports nothing heavy before it listens to signals: one during start-up ends the run in order,
+too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from edge.run.signals import StopSignals
+from engines.errors import OutriderError, SettingsError, SinkError
+
+if TYPE_CHECKING:
+    from edge.run.parts import Ending, Network, Parts
+    from edge.run.pipeline import Pipeline
+    from edge.settings.settings import Settings, SourceSettings
+    from edge.sinks.base import Sink
+    from edge.sources.base import Source
+    from edge.sources.options import SourceOptions
+    from engines.base import Engine
+
+log = logging.getLogger(__name__)
+
+FAILED_WHILE_RUNNING = 5
+
+
+def run_app(settings: Settings, *, leave: Callable[[int], Any] = os._exit) -> int:
+    """Run until the end that the settings name, a signal or an error; returns the exit code.
+
+    SIGINT and SIGTERM have no effect after the return, so that a second one cannot turn an orderly
+    end into a crash: the process is expected to end. ``leave`` is called with the exit code instead
+    of returning when a thread had to be left behind; by then everything is closed and written.
+
+    Raises:
+        SettingsError: the metrics file cannot be written where it was asked for.
+    """
+    signals = StopSignals()
+    # cv2 on the main thread before any other: its Qt takes the thread that loads it for the GUI's.
+    import cv2
+
+    from edge.run.metrics import check_writable
+    from edge.run.parts import Limits
+    from edge.run.pipeline import Pipeline
+
+    if settings.output.metrics is not None:
+        check_writable(settings.output.metrics)
+    # Two threads cost 43 % more CPU a frame for 4 % less time (letterbox and overlay at 960x540),
+    # and the other cores are the engine's.
+    cv2.setNumThreads(1)
+    limits = Limits(
+        policy=settings.source.policy,
+        max_age_ms=settings.pipeline.max_age_ms,
+        frames=settings.pipeline.frames,
+        seconds=settings.pipeline.seconds,
+    )
+    if signals.asked.is_set():
+        return 0  # nothing is open yet
+    pipeline = Pipeline(_parts(settings, signals.asked), limits)
+    signals.attach(pipeline)
+    ending = pipeline.run()
+    signals.detach()
+    code = _report(settings, pipeline, ending)
+    if ending.abandoned:
+        logging.shutdown()
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        leave(code)
+    return code
+
+
+def _parts(settings: Settings, asked_to_stop: threading.Event) -> Parts:
+    """How the settings open each part; imports happen on the thread that opens."""
+    from edge.run.parts import Parts
+    from edge.sinks import open_sink
+
+    def open_source(stop: threading.Event) -> Source:
+        from edge.sources import open_source
+
+        s = settings.source
+        return open_source(s.uri, policy=s.policy, stop=stop, options=source_options(s))
+
+    def open_sinks(source: Source) -> Iterator[Sink]:
+        for text in settings.output.sinks:
+            try:
+                sink = open_sink(text, fps=source.fps)
+            except SinkError as exc:  # nothing is written yet: a wrong place, not a full disk
+                raise SettingsError(str(exc)) from exc
+            yield sink
+
+    def open_overlay() -> Any:
+        from edge.sinks.overlay.overlay import Overlay
+
+        return Overlay(**settings.overlay.model_dump())
+
+    return Parts(
+        open_network=lambda: _open_network(settings, asked_to_stop),
+        open_source=open_source,
+        open_sinks=open_sinks,
+        open_overlay=open_overlay,
+    )
+
+
+def source_options(given: SourceSettings) -> SourceOptions:
+    """What of the settings a source is opened with, beside its uri and policy."""
+    from edge.sources.options import SourceOptions
+
+    return SourceOptions(**given.model_dump(exclude={"uri", "policy"}))
+
+
+def _open_network(settings: Settings, asked_to_stop: threading.Event) -> Network:
+    """Open every model; a foreign ONNX is adopted first."""
+    from edge.run.adopt_cache import runnable
+    from edge.run.parts import Network
+    from edge.vision.perception import Perception
+    from engines import open_engine
+
+    opened: list[Engine] = []
+
+    def close() -> None:
+        for engine in opened:
+            engine.close()
+
+    m, d = settings.model, settings.detect
+    try:
+        for path in m.files:
+            opened.append(
+                open_engine(
+                    runnable(path, settings.source.uri, stop=asked_to_stop),
+                    engine=m.engine,
+                    precision=m.precision,
+                    slots=m.slots,
+                    threads=m.threads,
+                    trust=m.trust,
+                )
+            )
+        perception = Perception(
+            opened,
+            conf=d.conf,
+            classes=d.classes,
+            nms_iou=d.nms_iou,
+            max_detections=d.max_detections,
+            letterbox=m.letterbox,
+        )
+    except BaseException:
+        close()
+        raise
+    return Network(
+        perception=perception,
+        slots=perception.slots,
+        engine=_joined(engine.name for engine in opened),
+        precision=_joined(engine.precision for engine in opened),
+        close=close,
+        gpu_ns=perception.gpu_ns if perception.on_gpu else None,
+    )
+
+
+def _joined(names: Iterator[str]) -> str:
+    """The names without repetition: one for one model or for several of a kind."""
+    return ", ".join(dict.fromkeys(names))
+
+
+def _report(settings: Settings, pipeline: Pipeline, ending: Ending) -> int:
+    """Print the table and the error, write the metrics; returns the exit code."""
+    from edge.run.metrics import write_report
+    from edge.run.table import frame_time_table
+    from engines.redact import redact
+
+    errors = [] if ending.error is None else [ending.error]
+    report = pipeline.report(model=", ".join(str(path) for path in settings.model.files))
+    report["source"] = redact(settings.source.uri)
+    report["ended"] = ending.reason
+    if report["frames"]["captured"] and sys.stderr is not None:  # print would take stdout for it
+        with contextlib.suppress(OSError):  # a closed stderr is no reason to fail
+            print(frame_time_table(report), file=sys.stderr, flush=True)
+    if settings.output.metrics is not None:
+        try:
+            write_report(report, settings.output.metrics)
+        except OutriderError as exc:
+            errors.append(exc)
+    for error in errors:
+        log.error(
+            "%s",
+            redact(_sentence(error, ending.reason)),
+            exc_info=error if log.isEnabledFor(logging.DEBUG) else None,
+        )
+    if not errors:
+        return 0
+    first = errors[0]
+    return first.exit_code if isinstance(first, OutriderError) else FAILED_WHILE_RUNNING
+
+
+def _sentence(error: BaseException, reason: str) -> str:
+    """An error of the tree in its own words, any other in one line with its place and kind."""
+    if isinstance(error, OutriderError):
+        return str(error)
+    text = " ".join(str(error).split())
+    return f"{reason}: {type(error).__name__}{': ' + text if text else ''}; --verbose shows where"

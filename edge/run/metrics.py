@@ -1,0 +1,230 @@
+"""Frame times and rates of a run in bounded memory, and their report; it takes no time itself.
+
+Percentiles come from a histogram whose buckets grow by 1 %, so they are right to 0.5 %; counts,
+means and maxima are exact. One recording costs about a microsecond, so every frame of an endless
+run is counted. All calls come from one thread.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import secrets
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge.run.ledger import Counts
+from engines.errors import SettingsError, SinkError
+
+STAGES = ("capture", "letterbox", "infer", "decode", "overlay", "sinks", "end_to_end")
+"""Stages in the order of a frame's life. 'capture' is the call of ``read()``, waiting included."""
+GPU_STAGE = "gpu_"
+"""Begins the names of stages that a GPU's own events time, beside the wall times above."""
+
+_GROWTH = 1.01
+_LOWEST_NS = 1_000  # 1 us: shorter stages do not matter beside a frame
+_PER_LOG = 1.0 / math.log(_GROWTH)
+_BUCKETS = int(math.log(1e12 / _LOWEST_NS) * _PER_LOG) + 2  # up to 1,000 s; the last takes the rest
+_RECENT = 31
+"""Rendered frames behind the live frame rate: about a second of a camera."""
+
+
+class Histogram:
+    """Durations in nanoseconds as counts in logarithmic buckets."""
+
+    __slots__ = ("_buckets", "count", "max_ns", "min_ns", "total_ns")
+
+    def __init__(self) -> None:
+        self._buckets = [0] * _BUCKETS
+        self.count = 0
+        self.total_ns = 0
+        self.min_ns = 0
+        self.max_ns = 0
+
+    def record(self, ns: int) -> None:
+        """Count one duration; a negative one (a clock that lags) counts as 0."""
+        if ns < 0:
+            ns = 0
+        index = int(math.log(ns / _LOWEST_NS) * _PER_LOG) + 1 if ns > _LOWEST_NS else 0
+        self._buckets[index if index < _BUCKETS else _BUCKETS - 1] += 1
+        if self.count == 0 or ns < self.min_ns:
+            self.min_ns = ns
+        if ns > self.max_ns:
+            self.max_ns = ns
+        self.count += 1
+        self.total_ns += ns
+
+    def quantile_ns(self, q: float) -> float:
+        """The duration of rank ``ceil(q * count)``, within 0.5 %; 0 where nothing was recorded."""
+        rank = max(1, math.ceil(q * self.count))
+        if rank >= self.count:
+            return float(self.max_ns)
+        seen = 0
+        for index, n in enumerate(self._buckets):
+            seen += n
+            if seen >= rank:
+                # The geometric middle of bucket i, which spans growth^(i-1) to growth^i.
+                middle: float = _LOWEST_NS * _GROWTH ** (index - 0.5)
+                return min(max(middle, float(self.min_ns)), float(self.max_ns))
+        return float(self.max_ns)
+
+    def summary(self) -> dict[str, float | int | None]:
+        """count, mean_ms, p50_ms, p90_ms, p99_ms, max_ms; times are None where count is 0."""
+        if self.count == 0:
+            names = ("mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms")
+            return {"count": 0, **dict.fromkeys(names)}
+        return {
+            "count": self.count,
+            "mean_ms": _ms(self.total_ns / self.count),
+            "p50_ms": _ms(self.quantile_ns(0.50)),
+            "p90_ms": _ms(self.quantile_ns(0.90)),
+            "p99_ms": _ms(self.quantile_ns(0.99)),
+            "max_ms": _ms(self.max_ns),
+        }
+
+
+def _ms(ns: float) -> float:
+    return round(ns / 1e6, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The times of one rendered frame; ``at_ns`` is CLOCK_MONOTONIC when its last sink was done."""
+
+    stage_ns: Mapping[str, int]
+    frame_age_ns: int
+    detections: int
+    at_ns: int
+    cpu_ns: int
+
+
+class Metrics:
+    """What is known of the frames rendered so far."""
+
+    def __init__(self) -> None:
+        self._stages = {name: Histogram() for name in STAGES}
+        self._gpu: dict[str, Histogram] = {}
+        self._age = Histogram()
+        self._detections = 0
+        self._rendered = 0
+        self._first: Rendered | None = None
+        self._last: Rendered | None = None
+        self._recent_ns: deque[int] = deque(maxlen=_RECENT)
+
+    def record(self, frame: Rendered) -> None:
+        """Count one rendered frame."""
+        for name, ns in frame.stage_ns.items():
+            if name.startswith(GPU_STAGE):
+                self._gpu.setdefault(name[len(GPU_STAGE) :], Histogram()).record(ns)
+            else:
+                self._stages[name].record(ns)
+        self._age.record(frame.frame_age_ns)
+        self._detections += frame.detections
+        self._rendered += 1
+        self._recent_ns.append(frame.at_ns)
+        if self._first is None:
+            self._first = frame
+        self._last = frame
+
+    @property
+    def live_fps(self) -> float | None:
+        """Rate of the newest rendered frames, None before the second."""
+        if len(self._recent_ns) < 2 or self._recent_ns[-1] <= self._recent_ns[0]:
+            return None
+        return (len(self._recent_ns) - 1) * 1e9 / (self._recent_ns[-1] - self._recent_ns[0])
+
+    def report(
+        self, counts: Counts, *, engine: str | None, precision: str | None, model: str
+    ) -> dict[str, Any]:
+        """Everything as JSON values.
+
+        ``seconds`` is first to last rendered frame, so ``fps`` and ``cpu_ms_per_frame`` count the
+        frames finished in that span: one less than were rendered. ``gpu`` is there only where a GPU
+        told its times.
+        """
+        intervals = max(0, self._rendered - 1)
+        seconds = 0.0
+        cpu_ms: float | None = None
+        if self._first is not None and self._last is not None and intervals:
+            seconds = (self._last.at_ns - self._first.at_ns) / 1e9
+            cpu_ms = round((self._last.cpu_ns - self._first.cpu_ns) / 1e6 / intervals, 4)
+        gpu = {name: histogram.summary() for name, histogram in self._gpu.items()}
+        return {
+            "frames": counts.as_dict(),
+            "fps": round(intervals / seconds, 4) if seconds > 0 else None,
+            "seconds": round(seconds, 6),
+            "stages": {name: histogram.summary() for name, histogram in self._stages.items()},
+            **({"gpu": gpu} if gpu else {}),
+            "frame_age_ms": self._age.summary(),
+            "detections_total": self._detections,
+            "cpu_ms_per_frame": cpu_ms,
+            "peak_rss_mb": round(peak_rss_bytes() / 1e6, 2),
+            "engine": engine,
+            "precision": precision,
+            "model": model,
+        }
+
+
+def peak_rss_bytes() -> int:
+    """Most memory that this process ever had resident.
+
+    From ``VmHWM``: ``ru_maxrss`` starts at the parent's size after a vfork, so a small app started
+    by a large program would report the program's.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a metrics path before the run rather than after it.
+
+    Raises:
+        SettingsError: its folder is missing or cannot be written, or it is no regular file.
+    """
+    folder = path.parent
+    try:
+        there = path.exists()
+    except OSError as exc:  # a name too long, a closed folder above
+        raise SettingsError(
+            f"metrics {path}: cannot be written: {exc.strerror}; choose another path"
+        ) from exc
+    if not folder.is_dir():
+        raise SettingsError(f"metrics {path}: no folder {folder}; create it or choose another path")
+    if path.is_dir() or not os.access(folder, os.W_OK):
+        raise SettingsError(f"metrics {path}: cannot be written there; choose another path")
+    if there and not path.is_file():  # /dev/stdout: a file put in its place would stay
+        raise SettingsError(f"metrics {path}: a device or a pipe, wanted the name of a file")
+
+
+def write_report(report: Mapping[str, Any], path: Path, *, what: str = "metrics") -> None:
+    """Write the report as JSON in one step: readers see the old file or the whole new one.
+
+    ``what`` names the option in the error.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    temporary: Path | None = None
+    try:
+        # Not tempfile: its files are for their owner only, whatever the umask says.
+        beside = path.parent / f".outrider.{secrets.token_hex(8)}"
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        temporary = beside
+        with os.fdopen(handle, "w") as file:
+            json.dump(report, file, indent=2, allow_nan=False)
+            file.write("\n")
+        os.replace(temporary, path)
+    except OSError as exc:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise SinkError(f"{what} {path}: cannot be written: {exc.strerror}") from exc

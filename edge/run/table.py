@@ -1,0 +1,41 @@
+"""The frame-time table as plain aligned text, from a metrics report; it measures nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edge.run.metrics import STAGES
+
+_COLUMNS = ("mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms")
+
+
+def frame_time_table(report: Mapping[str, Any]) -> str:
+    """Stages by count and milliseconds, then the ledger and the rates, one fact a line."""
+    head = f"{'stage':<14}{'count':>8}" + "".join(f"{name[:-3]:>10}" for name in _COLUMNS) + "  ms"
+    rows = [_row(name, report["stages"][name]) for name in STAGES]
+    rows += [_row(f"gpu {name}", times) for name, times in report.get("gpu", {}).items()]
+    rows.append(_row("frame_age", report["frame_age_ms"]))
+    n = report["frames"]
+    ledger = (
+        f"frames: {n['captured']} captured = {n['rendered']} rendered"
+        f" + {n['dropped_overwritten']} overwritten + {n['dropped_stale']} stale"
+        f" + {n['failed']} failed + {n['discarded_at_stop']} discarded at stop"
+        f" + {n['in_flight']} in flight; {n['source_gaps']} lost by the source"
+    )
+    rates = (
+        f"rate: {_number(report['fps'], 2)} fps over {report['seconds']:.2f} s, "
+        f"{_number(report['cpu_ms_per_frame'], 2)} ms CPU a frame, "
+        f"{report['detections_total']} boxes, peak memory {report['peak_rss_mb']:.0f} MB"
+    )
+    engine = f"model: {report['model']} on {report['engine']} at {report['precision']}"
+    return "\n".join([head, *rows, ledger, rates, engine])
+
+
+def _row(name: str, times: Mapping[str, Any]) -> str:
+    values = "".join(f"{_number(times[column], 2):>10}" for column in _COLUMNS)
+    return f"{name:<14}{times['count']:>8}{values}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

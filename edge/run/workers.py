@@ -1,0 +1,305 @@
+"""The capture and the infer thread and what they share with the main thread; they render nothing.
+
+Whatever a worker has to tell goes through the outbox in order. A worker that fails says so first
+and then closes the mailboxes, so the main thread hears of the failure before it hears of an end.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge.run.ledger import Ledger
+from edge.run.mailbox import Handoff, Slot, SlotClosedError
+from edge.run.metrics import GPU_STAGE
+from edge.run.parts import Network, Perceiver
+from edge.sources.base import Source
+from edge.vision.types import Frame, Result
+from engines.errors import SourceError
+
+log = logging.getLogger(__name__)
+
+RECENT = 8
+"""Runs that the next one is expected to be like: a quarter of a second of a usual camera."""
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A frame on its way to inference and how long ``read()`` took.
+
+    ``number`` counts captured frames without a gap; ids may have gaps, which are the source's.
+    """
+
+    frame: Frame
+    number: int
+    capture_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReady:
+    """The source is open; capturing waits for ``Shared.go``."""
+
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class FirstCapture:
+    """The moment of the first frame."""
+
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A stage raised."""
+
+    stage: str
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """No result follows. ``error`` is what ended the source, None at its orderly end."""
+
+    error: SourceError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Says nothing; makes the main thread look at whether it was asked to stop."""
+
+
+Message = Network | SourceReady | FirstCapture | Result | Broken | Drained | Wake
+
+
+class Shared:
+    """What all three threads touch."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self.clock = clock
+        self.ledger = Ledger()
+        self.inbox: Slot[Captured] = Slot(newest_wins=False)
+        self.outbox: Handoff[Message] = Handoff()
+        self.stop = threading.Event()
+        self.go = threading.Event()
+        self.source_error: SourceError | None = None
+
+    def pause(self, ns: float) -> None:
+        """Let time pass, until the stop at the latest."""
+        self.stop.wait(ns / 1e9)
+
+    def close(self) -> None:
+        """Wake every blocked call for good; the frame that lay in the inbox is accounted for."""
+        self.stop.set()
+        left = self.inbox.close()
+        if left is not None:
+            self.ledger.settle(left.frame.id, "discarded_at_stop")
+        self.outbox.close()
+        self.go.set()
+
+    def fail(self, stage: str, error: BaseException) -> None:
+        """Tell the main thread that a worker's stage raised, then stop the others."""
+        self.outbox.post(Broken(stage, error))
+        self.close()
+
+
+def release_quietly(what: str, close: Callable[[], None]) -> None:
+    """Close what the run no longer needs; its failure cannot spoil what was rendered."""
+    try:
+        close()
+    except Exception as exc:
+        log.warning("closing the %s failed: %s", what, exc)
+
+
+class CaptureWorker:
+    """Opens the source, reads it to its end or to the stop, closes it."""
+
+    def __init__(self, shared: Shared, open_source: Callable[[threading.Event], Source]) -> None:
+        self._shared = shared
+        self._open_source = open_source
+
+    def run(self) -> None:
+        """Body of the capture thread."""
+        shared, source = self._shared, None
+        try:
+            source = self._open_source(shared.stop)
+            shared.outbox.post(SourceReady(source))
+            shared.go.wait()
+            self._read(source)
+            shared.inbox.end()
+        except SourceError as exc:
+            if shared.go.is_set():
+                # Sources do break: what was read before is rendered, then the run fails.
+                shared.source_error = exc
+                shared.inbox.end()
+            else:
+                shared.fail("source", exc)
+        except BaseException as exc:
+            shared.fail("source", exc)
+        finally:
+            if source is not None:
+                release_quietly("source", source.close)
+
+    def _read(self, source: Source) -> None:
+        shared, number = self._shared, 0
+        while not shared.stop.is_set():
+            t_asked = shared.clock()
+            frame = source.read()
+            if frame is None:
+                return
+            capture_ns = shared.clock() - t_asked
+            shared.ledger.capture(frame.id)
+            if number == 0:
+                shared.outbox.post(FirstCapture(shared.clock()))
+            try:
+                lost = shared.inbox.put(Captured(frame, number, capture_ns))
+            except SlotClosedError:
+                shared.ledger.settle(frame.id, "discarded_at_stop")
+                return
+            if lost is not None:
+                shared.ledger.settle(lost.frame.id, "dropped_overwritten")
+            number += 1
+
+
+@dataclass(slots=True)
+class _Running:
+    """A frame in one of the engine's slots."""
+
+    frame: Frame
+    number: int
+    slot: int
+    stage_ns: dict[str, int]
+    submitted_ns: int
+
+
+class InferWorker:
+    """Opens the network, turns frames into results, closes the network: all on its own thread."""
+
+    def __init__(
+        self, shared: Shared, open_network: Callable[[], Network], *, max_age_ms: float | None
+    ) -> None:
+        self._shared = shared
+        self._open_network = open_network
+        self._max_age_ns = None if max_age_ms is None else max_age_ms * 1e6
+        self._last_number = -1
+        self._stage = "model"
+        self._prepare_ns: deque[int] = deque(maxlen=RECENT)
+        self._run_ns: deque[int] = deque(maxlen=RECENT)
+        self._free_ns = 0
+        """When the engine was done with the last frame."""
+
+    def run(self) -> None:
+        """Body of the infer thread."""
+        shared, network = self._shared, None
+        try:
+            network = self._open_network()
+            shared.outbox.post(network)
+            shared.go.wait()
+            self._infer(network)
+        except BaseException as exc:
+            shared.fail(self._stage, exc)
+        finally:
+            if network is not None:
+                release_quietly("engine", network.close)
+            shared.outbox.post(Drained(shared.source_error))
+
+    def _infer(self, network: Network) -> None:
+        """Keep every slot busy: frame n+1 is prepared and submitted while n runs.
+
+        A device takes one frame after another, so there the newest frame of a live source is taken
+        as n is about to end: earlier it would only wait and age.
+        """
+        running: deque[_Running] = deque()
+        slot, late = 0, self._shared.inbox.newest_wins and network.gpu_ns is not None
+        at_once = min(network.slots, 2) if late else network.slots
+        try:
+            while True:
+                while len(running) < at_once:
+                    if late and running and not self._hold_back(running[-1]):
+                        break
+                    # Never wait for a frame while the result of another can be fetched.
+                    captured = self._next_frame(block=not running)
+                    if captured is None:
+                        break
+                    running.append(self._begin(network.perception, captured, slot))
+                    slot = (slot + 1) % network.slots
+                if not running:
+                    return
+                self._finish(network, running.popleft())
+        finally:
+            for left in running:
+                self._shared.ledger.settle(left.frame.id, "discarded_at_stop")
+
+    def _hold_back(self, running: _Running) -> bool:
+        """Wait until there is just the time to prepare a frame before ``running`` is done.
+
+        By the shortest run of late, so that no result waits that is there. False before the first.
+        """
+        if not self._run_ns:
+            return False
+        takes_ns = min(self._run_ns) - statistics.median(self._prepare_ns)
+        left_ns = max(running.submitted_ns, self._free_ns) + takes_ns - self._shared.clock()
+        if left_ns > 0:
+            self._shared.pause(left_ns)
+        return True
+
+    def _next_frame(self, *, block: bool) -> Captured | None:
+        """The newest frame that is young enough, taken when its result has a place to go."""
+        shared = self._shared
+        if not shared.outbox.reserve(block=block):
+            return None
+        while True:
+            captured = shared.inbox.take(block=block)
+            if captured is None:
+                shared.outbox.release()
+                return None
+            age_ns = shared.clock() - captured.frame.t_capture_ns
+            if self._max_age_ns is None or age_ns <= self._max_age_ns:
+                return captured
+            shared.ledger.settle(captured.frame.id, "dropped_stale")
+
+    def _begin(self, perception: Perceiver, captured: Captured, slot: int) -> _Running:
+        frame, clock = captured.frame, self._shared.clock
+        try:
+            self._stage = "letterbox"
+            t_start = clock()
+            perception.prepare(frame.image, slot)
+            self._stage = "infer"
+            t_ready = clock()
+            perception.submit(slot)
+        except BaseException:
+            self._shared.ledger.settle(frame.id, "failed")
+            raise
+        self._prepare_ns.append(clock() - t_start)
+        stage_ns = {"capture": captured.capture_ns, "letterbox": t_ready - t_start}
+        return _Running(frame, captured.number, slot, stage_ns, t_ready)
+
+    def _finish(self, network: Network, running: _Running) -> None:
+        frame, stage_ns, clock = running.frame, running.stage_ns, self._shared.clock
+        perception = network.perception
+        try:
+            self._stage = "infer"
+            perception.wait(running.slot)
+            t_inferred = clock()
+            self._stage = "decode"
+            detections, masks = perception.decode(running.slot)
+            t_decoded = clock()
+        except BaseException:
+            self._shared.ledger.settle(frame.id, "failed")
+            raise
+        self._run_ns.append(t_inferred - max(running.submitted_ns, self._free_ns))
+        self._free_ns = t_inferred
+        stage_ns["infer"] = t_inferred - running.submitted_ns
+        stage_ns["decode"] = t_decoded - t_inferred
+        if network.gpu_ns is not None:
+            for name, ns in network.gpu_ns(running.slot).items():
+                stage_ns[GPU_STAGE + name] = ns
+        # Results keep the order of capture: a gap in the numbers is what was dropped between.
+        dropped = running.number - self._last_number - 1
+        self._last_number = running.number
+        names = perception.class_names
+        self._shared.outbox.post(Result(frame, detections, names, masks, stage_ns, dropped))

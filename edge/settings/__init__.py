@@ -1,0 +1,1 @@
+"""The settings of a run, from a TOML file and the command line."""

@@ -1,0 +1,159 @@
+"""Puts what pydantic found wrong with the settings into lines for people; it checks nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_args
+
+from annotated_types import Ge, Le
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from engines.redact import redact
+
+Sections = Mapping[str, Mapping[str, FieldInfo]]
+
+_WANTED = {
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_type": "true or false",
+    "string_type": "a text in quotes",
+    "tuple_type": 'a list, such as ["a", "b"]',
+    "is_instance_of": "a path in quotes",
+    "path_type": "a path in quotes",
+    "string_too_short": "a text that is not empty",
+    "string_pattern_mismatch": "a SHA-256: 64 digits, 0 to 9 and a to f",
+    "too_short": "at least one entry",
+}
+"""By pydantic's error type; its own message stands where none of these fits."""
+
+
+def mistakes(
+    error: ValidationError,
+    settings: type[BaseModel],
+    *,
+    path: Path | None,
+    text: str,
+    options: Mapping[str, str],
+) -> list[str]:
+    """One line for each mistake: where, the key, what was got, what was wanted.
+
+    Args:
+        error: what pydantic found.
+        settings: the model of sections, each a model of keys.
+        path: the settings file, None where there is none.
+        text: what stands in it, to find lines.
+        options: the dotted keys that came from the command line, and the option of each.
+    """
+    sections = {name: _keys(field) for name, field in settings.model_fields.items()}
+    lines = []
+    all_found = error.errors(include_url=False)
+    deepest = {found["loc"][:-1] for found in all_found}
+    for found in all_found:
+        if found["type"] == "too_short" and found["loc"] in deepest:
+            continue  # a list is too short only because of the entry that is told already
+        loc = [str(part) for part in found["loc"]]
+        key = ".".join(loc[:2])
+        line = _line_of(text, loc)
+        place = options.get(key) or f"{path}{f':{line}' if line else ''}: {key}"
+        lines.append(f"{place}: {_complaint(dict(found), loc, key, sections)}")
+    return list(dict.fromkeys(lines))
+
+
+def _keys(section: FieldInfo) -> dict[str, FieldInfo]:
+    annotation: Any = section.annotation
+    fields: dict[str, FieldInfo] = annotation.model_fields
+    return fields
+
+
+def _complaint(error: dict[str, Any], loc: list[str], key: str, sections: Sections) -> str:
+    if error["type"] == "extra_forbidden":
+        kind = "section" if len(loc) == 1 and isinstance(error["input"], dict) else "key"
+        return f"unknown {kind}{_nearest(loc, sections)}"
+    if error["type"] == "string_unicode" and isinstance(error["input"], str):
+        name = redact(error["input"].encode("utf-8", "backslashreplace").decode())
+        return f'got "{name}", wanted a text in UTF-8: rename the file'
+    got = _shown(key, error["input"])
+    if error["type"] == "model_type":
+        return f"got {got}, wanted a section: write [{key}] on a line of its own"
+    field = sections[loc[0]].get(loc[1]) if len(loc) > 1 else None
+    return f"got {got}, wanted {_wanted(error, field)}"
+
+
+def _shown(key: str, value: Any) -> str:
+    if key in ("source", "source.uri"):  # may hold a password
+        return "an empty text" if value == "" else f"a {type(value).__name__}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    shown = repr(list(value) if isinstance(value, tuple) else value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def _wanted(error: Mapping[str, Any], field: FieldInfo | None) -> str:
+    """What pydantic expected, in words."""
+    context = error.get("ctx", {})
+    if "gt" in context:
+        return f"more than {context['gt']:g}"
+    for side, words in (("ge", "or more"), ("le", "or less")):
+        if side in context:
+            low, high = _range(field)
+            both = low is not None and high is not None
+            return f"{low} to {high}" if both else f"{context[side]:g} {words}"
+    if error["type"] == "literal_error":
+        return str(context["expected"]).replace("'", '"')
+    return _WANTED.get(str(error["type"]), str(error["msg"]))
+
+
+def _range(field: FieldInfo | None) -> tuple[Any, Any]:
+    """Lowest and highest value of a key, None where open."""
+    if field is None:
+        return None, None
+    marks = [*field.metadata]
+    for part in get_args(field.annotation):  # "Annotated[float, ...] | None" hides them one deeper
+        marks += getattr(part, "__metadata__", ())
+    for inner in [mark for mark in marks if isinstance(mark, FieldInfo)]:
+        marks += inner.metadata
+    low = next((mark.ge for mark in marks if isinstance(mark, Ge)), None)
+    high = next((mark.le for mark in marks if isinstance(mark, Le)), None)
+    return low, high
+
+
+def _nearest(loc: list[str], sections: Sections) -> str:
+    """The valid name that an unknown one was probably meant to be, with its section."""
+    name = loc[-1]
+    homes = {key: section for section, keys in sections.items() for key in keys}
+    if name in homes:
+        return f'; "{name}" belongs under [{homes[name]}]'
+    if len(loc) == 1:
+        close = get_close_matches(name, sections, n=1, cutoff=0.5)
+        if close:
+            return f", did you mean [{close[0]}]?"
+        return "; the sections are " + ", ".join(f"[{s}]" for s in sections)
+    close = get_close_matches(name, sections[loc[0]], n=1, cutoff=0.5)
+    if close:
+        return f', did you mean "{close[0]}"?'
+    close = get_close_matches(name, homes, n=1, cutoff=0.7)
+    if close:
+        return f', did you mean "{close[0]}" under [{homes[close[0]]}]?'
+    return f"; [{loc[0]}] takes " + ", ".join(sections[loc[0]])
+
+
+def _line_of(text: str, loc: list[str]) -> int | None:
+    """The line on which ``[section]`` or its key stands, for tables as people write them."""
+    section = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if stripped.startswith("["):
+            section = stripped.lstrip("[").partition("]")[0].strip()
+            if len(loc) == 1 and section == loc[0]:
+                return number
+            continue
+        name = stripped.partition("=")[0].strip().strip('"')
+        dotted = f"{section}.{name}" if section else name
+        if "=" in stripped and dotted in (loc[0], ".".join(loc[:2])):
+            return number
+    return None

@@ -1,0 +1,302 @@
+"""The app's settings: one frozen, typed value from a TOML file and the options; it opens nothing.
+
+Every wrong key or value becomes one line that names the file or option, the key, what was got and
+what was wanted. Paths in a file are relative to that file, paths on the command line to the shell.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+import engines
+from edge.settings.mistakes import mistakes
+from edge.sinks.display import display_answers
+from edge.sources.options import Flip, Policy, RotateDeg
+from engines.errors import SettingsError
+
+log = logging.getLogger(__name__)
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SHIPPED_MODEL = Path(engines.__file__).resolve().parent / "models" / "street.onnx"
+"""The network that comes with the project."""
+
+EngineName = Literal["auto", "openvino", "onnxruntime", "tensorrt", "replay"]
+Precision = Literal["default", "f32"]
+
+_Fraction = Annotated[float, Field(ge=0, le=1)]
+_Positive = Annotated[float, Field(gt=0, le=1e9)]  # what clocks take: 1e9 s are 30 years
+_Count = Annotated[int, Field(ge=1)]
+# TOML and click give lists and strings; strict mode would want the final types themselves.
+_Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)]
+_Hashes = Annotated[
+    tuple[Annotated[str, Field(pattern="^[0-9a-f]{64}$")], ...], Field(strict=False)
+]
+_File = Annotated[Path, BeforeValidator(lambda v: Path(v) if isinstance(v, str) and v else v)]
+_Files = Annotated[tuple[_File, ...], Field(strict=False, min_length=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+
+class SourceSettings(_Section):
+    """Where frames come from. ``uri`` may hold credentials: print it only through ``redact``."""
+
+    uri: str = Field("synthetic", min_length=1, repr=False)
+    policy: Policy = "auto"
+    open_timeout_s: _Positive = 10.0
+    read_timeout_s: _Positive = 5.0
+    rotate_deg: RotateDeg = 0
+    flip: Flip = "none"
+    images_fps: float = Field(25.0, ge=1e-6, le=1e9)  # of the slowest, a picture is due in 12 days
+    seed: int = Field(0, ge=0, le=2**32 - 1)
+
+
+class ModelSettings(_Section):
+    """Which networks run, and in what. ``threads`` and ``slots`` of None leave it to the engine.
+
+    ``letterbox`` says where frames are resized: 'auto' measures where an engine can do it, too.
+    ``trust`` holds the SHA-256 of TensorRT plans that are loaded without a sidecar.
+    """
+
+    files: _Files = (SHIPPED_MODEL,)
+    engine: EngineName = "auto"
+    precision: Precision = "default"
+    threads: int | None = Field(None, ge=1, le=1024)
+    slots: int | None = Field(None, ge=1, le=4)
+    letterbox: Literal["auto", "host", "device"] = "auto"
+    trust: _Hashes = ()
+
+
+class DetectSettings(_Section):
+    """Which boxes are kept. None means what the model's spec recommends, or every class."""
+
+    conf: _Fraction | None = None
+    nms_iou: _Fraction | None = None
+    classes: _Names | None = Field(None, min_length=1)
+    max_detections: int = Field(300, ge=1, le=10_000)
+
+
+class PipelineSettings(_Section):
+    """When frames are too old and when the run ends; None means never.
+
+    ``frames`` counts rendered frames, ``seconds`` from the first capture.
+    """
+
+    max_age_ms: _Positive | None = None
+    frames: _Count | None = None
+    seconds: _Positive | None = None
+
+
+class OverlaySettings(_Section):
+    """What is drawn on the picture."""
+
+    boxes: bool = True
+    masks: bool = True
+    legend: bool = True
+    readout: bool = True
+    mask_opacity: _Fraction = 0.45
+
+
+class OutputSettings(_Section):
+    """Where results go. ``sinks`` is never empty after ``load_settings``."""
+
+    sinks: _Names = ()
+    metrics: _File | None = None
+
+
+class LogSettings(_Section):
+    """How much goes to stderr."""
+
+    verbose: bool = False
+
+
+class Settings(_Section):
+    """Everything that a run depends on."""
+
+    source: SourceSettings = SourceSettings()
+    model: ModelSettings = ModelSettings()
+    detect: DetectSettings = DetectSettings()
+    pipeline: PipelineSettings = PipelineSettings()
+    overlay: OverlaySettings = OverlaySettings()
+    output: OutputSettings = OutputSettings()
+    log: LogSettings = LogSettings()
+
+
+OPTIONS: dict[str, str] = {
+    "source.uri": "--source",
+    "source.policy": "--policy",
+    "model.files": "--model",
+    "model.engine": "--engine",
+    "model.precision": "--precision",
+    "model.threads": "--threads",
+    "model.trust": "--trust",
+    "detect.conf": "--conf",
+    "detect.classes": "--classes",
+    "pipeline.frames": "--frames",
+    "pipeline.seconds": "--seconds",
+    "output.sinks": "--sink",
+    "output.metrics": "--metrics",
+    "log.verbose": "--verbose",
+}
+"""Keys that the command line can override, and the option that does it."""
+
+
+def load_settings(
+    path: Path | None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """Read a settings file, put the command line's values over it and check the whole.
+
+    Args:
+        path: the TOML file, None for the defaults.
+        overrides: values by dotted key ("detect.conf"); one that is None counts as not given.
+        environ: decides the default sink: a window where a display answers, else null.
+
+    Raises:
+        SettingsError: one line for each thing that is wrong.
+    """
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    text = "" if path is None else _read(path)
+    raw = _parse(text, path)
+    if path is not None:
+        _anchor(raw, path.resolve().parent)
+    for key, value in given.items():
+        section, _, name = key.partition(".")
+        table = raw.setdefault(section, {})
+        if isinstance(table, dict):  # otherwise the file's mistake is reported below
+            table[name] = value
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as exc:
+        options = {key: OPTIONS.get(key, key) for key in given}
+        lines = mistakes(exc, Settings, path=path, text=text, options=options)
+        raise SettingsError("\n".join(lines)) from exc
+    _refuse_overwriting(settings, path)
+    if settings.output.sinks:
+        return settings
+    sinks = ("window",) if display_answers(environ) else ("null",)
+    if sinks == ("null",):
+        log.info(
+            "no display answers, so no picture and no boxes are shown or kept; "
+            "--sink out.mp4 or --sink out.jsonl keeps them"
+        )
+    output = settings.output.model_copy(update={"sinks": sinks})
+    return settings.model_copy(update={"output": output})
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except FileNotFoundError as exc:
+        if ":/" in str(path):  # not shown: a path has lost a slash, and may hold a password
+            raise SettingsError(
+                "a URL, where a settings file was wanted; a source goes to: edge run --source URL"
+            ) from exc
+        raise SettingsError(f"{path}: no such settings file; check the path{_meant(path)}") from exc
+    except UnicodeDecodeError as exc:
+        line = exc.object[: exc.start].count(b"\n") + 1
+        raise SettingsError(
+            f"{path}:{line}: not UTF-8 text, wanted a TOML file; save it as UTF-8{_meant(path)}"
+        ) from exc
+    except OSError as exc:
+        raise SettingsError(
+            f"{path}: cannot be read: {exc.strerror}; check the path and its permissions"
+        ) from exc
+
+
+def _meant(path: Path) -> str:
+    """What to type for a file that is hardly one of settings."""
+    suffix = path.suffix.lower()
+    option = "model" if suffix in (".onnx", ".engine") else "source"
+    return "" if suffix in ("", ".toml") else f". A {option} goes to: edge run --{option} {path}"
+
+
+def _parse(text: str, path: Path | None) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise SettingsError(f"{path}: not valid TOML: {exc}") from exc
+
+
+def _anchor(raw: dict[str, Any], folder: Path) -> None:
+    """Make the paths in a settings file absolute, seen from the file's folder."""
+
+    def place(value: Any) -> Any:
+        if isinstance(value, list):
+            return [place(v) for v in value]
+        if not isinstance(value, str) or not value:
+            return value
+        return str(folder / os.path.expanduser(value))
+
+    def place_source(value: Any) -> Any:
+        # what is no path stays as it is, mistyped URLs and camera numbers too, to be told so
+        named = isinstance(value, str) and (
+            "://" in value
+            or value.partition(":")[0] in ("synthetic", "camera", "csi", "gst")
+            or re.match(r"(?i)(rtsps?|https?):", value) is not None
+            or (value.isdigit() and not os.path.exists(folder / value))
+        )
+        return value if named else place(value)
+
+    def place_sinks(value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        return [v if v in ("window", "-", "null") else place(v) for v in value]
+
+    for section, name, how in (
+        ("source", "uri", place_source),
+        ("model", "files", place),
+        ("output", "sinks", place_sinks),
+        ("output", "metrics", place),
+    ):
+        table = raw.get(section)
+        if isinstance(table, dict) and name in table:
+            table[name] = how(table[name])
+
+
+def _refuse_overwriting(settings: Settings, path: Path | None) -> None:
+    """Refuse outputs that would destroy an input, the settings at ``path`` or each other."""
+    taken = {_place(file): "the model" for file in settings.model.files}
+    if "://" not in settings.source.uri:
+        taken[_place(settings.source.uri)] = "the source"
+    if path is not None:
+        taken[_place(path)] = "the settings"
+    metrics = settings.output.metrics
+    if metrics is not None and metrics.suffix.lower() != ".json":  # a picture of the source, say
+        raise SettingsError(f'metrics: got "{metrics}", wanted a name that ends in .json')
+    outputs = list(settings.output.sinks)
+    if settings.output.metrics is not None:
+        outputs.append(str(settings.output.metrics))
+    for i, text in enumerate(outputs):
+        if text in ("window", "-", "null"):
+            if text in outputs[:i]:
+                raise SettingsError(f'--sink: got "{text}" twice, wanted it once')
+            continue
+        place = _place(text)
+        if place in taken:
+            raise SettingsError(
+                f"{text}: would be written over {taken[place]}; give each file a name of its own"
+            )
+        taken[place] = "another output"
+
+
+def _place(path: str | Path) -> Path:
+    """The file that is meant, by one name however it is written."""
+    return Path(os.path.realpath(os.path.expanduser(path)))

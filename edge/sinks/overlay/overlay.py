@@ -1,0 +1,250 @@
+"""Draws one result over its frame: masks, boxes, legend and readout; it shows nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from edge.sinks.overlay.mask_paint import MaskPainter
+from edge.vision.palette import Colour, colours_of, text_on
+from edge.vision.types import Detections, Image, Result
+
+_FONT = cv2.FONT_HERSHEY_DUPLEX
+_WHITE: Colour = (255, 255, 255)
+_SHADE = 0.35
+"""How much of the frame shows through a panel."""
+_LEGEND_SHARE = 0.001
+"""A class on less of the frame than this is not worth a line."""
+_LEGEND_LINGER = 15
+"""Frames for which a class stays in the legend after it was last seen, so that none flickers."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """Sizes in px that follow the frame's size, so that text reads the same in 240p and 4K."""
+
+    font_scale: float
+    stroke: int
+    """Thickness of text."""
+    line: int
+    """Thickness of boxes."""
+    cap: int
+    """Height of capital letters."""
+    descent: int
+    pad: int
+
+    @staticmethod
+    def fit(width: int, height: int) -> _Style:
+        side = min(height, width * 9 / 16)  # a tall frame has no room for wider text
+        # Capitals of 2 % of the height, and 8 px at least: smaller ones cannot be read.
+        cap = max(8.0, 0.02 * side)
+        (_, tall), _ = cv2.getTextSize("H", _FONT, 1.0, 1)
+        scale = cap / tall
+        stroke = max(1, round(side / 900))
+        (_, tall), descent = cv2.getTextSize("Hg", _FONT, scale, stroke)
+        return _Style(
+            font_scale=scale,
+            stroke=stroke,
+            line=max(1, round(side / 270)),
+            cap=tall,
+            descent=descent,
+            pad=max(2, round(cap * 0.4)),
+        )
+
+    @property
+    def row(self) -> int:
+        """Height of a line of text with the room around it."""
+        return self.cap + self.descent + self.pad
+
+    def width(self, text: str) -> int:
+        (width, _), _ = cv2.getTextSize(text, _FONT, self.font_scale, self.stroke)
+        return int(width)
+
+    def write(self, image: Image, text: str, x: int, baseline: int, colour: Colour) -> None:
+        cv2.putText(
+            image, text, (x, baseline), _FONT, self.font_scale, colour, self.stroke, cv2.LINE_AA
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    """Text on black, rendered once; ``swatches`` are solid rectangles x0, y0, x1, y1 on it."""
+
+    key: tuple[object, ...]
+    image: Image
+    swatches: tuple[tuple[int, int, int, int, Colour], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Chip:
+    """A box's label and where it goes."""
+
+    text: str
+    left: int
+    top: int
+    width: int
+    height: int
+    colour: Colour
+
+
+class Overlay:
+    """Draws into a buffer of its own, which is made again when the frame's size changes."""
+
+    def __init__(
+        self,
+        *,
+        boxes: bool = True,
+        masks: bool = True,
+        legend: bool = True,
+        readout: bool = True,
+        mask_opacity: float = 0.45,
+    ) -> None:
+        """``mask_opacity`` 0..1 is how much of the frame a mask hides; the rest turns parts off."""
+        self._boxes_on, self._masks_on = boxes, masks
+        self._legend_on, self._readout_on = legend, readout
+        self._masks = MaskPainter(opacity=mask_opacity)
+        self._out: Image = np.empty((0, 0, 3), np.uint8)
+        self._style = _Style.fit(960, 540)
+        self._classes: tuple[str, ...] = ()
+        self._colours: list[Colour] = []
+        self._lingering: dict[str, tuple[Colour, int]] = {}
+        self._legend = self._readout = _Panel((), np.empty((0, 0, 3), np.uint8))
+
+    def draw(self, result: Result, readout: Sequence[str]) -> Image:
+        """The frame (H, W, 3) BGR with all that was found and the lines of ``readout``.
+
+        The array is this overlay's own and valid until the next call.
+        """
+        image = result.frame.image
+        if self._out.shape != image.shape:
+            self._out = np.empty_like(image)
+            self._style = _Style.fit(image.shape[1], image.shape[0])
+        present = self._masks.paint(image, result.masks if self._masks_on else (), self._out)
+        if self._boxes_on:
+            self._draw_boxes(result.detections, result.classes)
+        if self._legend_on:
+            self._draw_legend(present)
+        if self._readout_on:
+            self._draw_readout(tuple(readout))
+        return self._out
+
+    def _draw_boxes(self, detections: Detections, classes: tuple[str, ...]) -> None:
+        if classes != self._classes:
+            self._classes, self._colours = classes, colours_of(classes)
+        rows = zip(
+            detections.xyxy.round().astype(int).tolist(),
+            detections.scores.tolist(),
+            detections.class_ids.tolist(),
+            detections.track_ids.tolist(),
+            strict=True,
+        )
+        chips: list[_Chip] = []
+        for box, score, class_id, track_id in rows:
+            colour = self._colours[class_id]
+            # xyxy counts edges: the last pixel inside is one before the right edge.
+            x0, y0, x1, y1 = box
+            corner = (max(x0, x1 - 1), max(y0, y1 - 1))
+            cv2.rectangle(self._out, (x0, y0), corner, colour, self._style.line)
+            text = f"{classes[class_id]} {score:.0%}"
+            if track_id >= 0:
+                text += f" #{track_id}"
+            chips.append(self._place_chip(text, box, colour, chips))
+        # The best last: where labels meet all the same, its own can be read.
+        for chip in reversed(chips):
+            self._draw_chip(chip)
+
+    def _place_chip(
+        self, text: str, box: tuple[int, int, int, int], colour: Colour, others: list[_Chip]
+    ) -> _Chip:
+        """Above the box, else below it, else inside at its top: where no better box's label is.
+
+        Always wholly in the frame.
+        """
+        style, (x0, y0, _, y1) = self._style, box
+        frame_h, frame_w = self._out.shape[:2]
+        width, height = style.width(text) + 2 * style.pad, style.cap + 2 * style.pad
+        left = max(0, min(x0 - style.line // 2, frame_w - width))
+        tops = [top for top in (y0 - height, y1, y0) if 0 <= top <= frame_h - height]
+        near = [o for o in others if o.left < left + width and left < o.left + o.width]
+        for top in tops:
+            if all(o.top >= top + height or top >= o.top + o.height for o in near):
+                break
+        else:
+            top = tops[0] if tops else max(0, min(y0, frame_h - height))
+        return _Chip(text, left, top, width, height, colour)
+
+    def _draw_chip(self, chip: _Chip) -> None:
+        style = self._style
+        # OpenCV fills a rectangle in 1.5 µs, a NumPy assignment of the colour takes 7.
+        corner = (chip.left + chip.width - 1, chip.top + chip.height - 1)
+        cv2.rectangle(self._out, (chip.left, chip.top), corner, chip.colour, cv2.FILLED)
+        baseline = chip.top + style.pad + style.cap
+        style.write(self._out, chip.text, chip.left + style.pad, baseline, text_on(chip.colour))
+
+    def _draw_readout(self, lines: tuple[str, ...]) -> None:
+        if not lines:
+            return
+        style = self._style
+        key = (lines, style)
+        if self._readout.key != key:
+            width = max(style.width(line) for line in lines) + 2 * style.pad
+            panel = np.zeros((len(lines) * style.row + style.pad, width, 3), np.uint8)
+            for i, line in enumerate(lines):
+                style.write(panel, line, style.pad, i * style.row + style.pad + style.cap, _WHITE)
+            self._readout = _Panel(key, panel)
+        self._lay(self._readout, top=style.pad, left=style.pad)
+
+    def _draw_legend(self, present: dict[str, tuple[Colour, float]]) -> None:
+        for name, (colour, share) in present.items():
+            if share >= _LEGEND_SHARE:
+                self._lingering[name] = (colour, _LEGEND_LINGER + 1)
+        self._lingering = {n: (c, left - 1) for n, (c, left) in self._lingering.items() if left > 0}
+        if not self._lingering:
+            return
+        style = self._style
+        width = self._out.shape[1] - 2 * style.pad
+        entries = tuple(sorted((name, colour) for name, (colour, _) in self._lingering.items()))
+        key = (entries, width, style)
+        if self._legend.key != key:
+            self._legend = _Panel(key, *_render_legend(entries, width, style))
+        panel = self._legend.image
+        self._lay(
+            self._legend,
+            top=max(0, self._out.shape[0] - panel.shape[0] - style.pad),
+            left=style.pad,
+        )
+
+    def _lay(self, panel: _Panel, *, top: int, left: int) -> None:
+        """Darken the frame under a panel and add its text, cut at the frame's edges."""
+        area = self._out[top : top + panel.image.shape[0], left : left + panel.image.shape[1]]
+        height, width = area.shape[:2]
+        if not area.size:
+            return
+        cv2.addWeighted(area, _SHADE, panel.image[:height, :width], 1.0, 0, dst=area)
+        for x0, y0, x1, y1, colour in panel.swatches:
+            area[y0:y1, x0:x1] = colour
+
+
+def _render_legend(
+    entries: tuple[tuple[str, Colour], ...], width: int, style: _Style
+) -> tuple[Image, tuple[tuple[int, int, int, int, Colour], ...]]:
+    """Swatch and name side by side, in as many rows as the width asks for."""
+    swatch = style.cap
+    places: list[tuple[int, int]] = []
+    x, y, used = style.pad, style.pad, 0
+    for name, _ in entries:
+        entry = swatch + style.pad + style.width(name)
+        if x > style.pad and x + entry + style.pad > width:
+            x, y = style.pad, y + style.row
+        places.append((x, y))
+        used = max(used, x + entry + style.pad)
+        x += entry + 3 * style.pad
+    image = np.zeros((y + style.row, used, 3), np.uint8)  # one long name may exceed the frame
+    swatches = []
+    for (name, colour), (x, y) in zip(entries, places, strict=True):
+        style.write(image, name, x + swatch + style.pad, y + style.cap, _WHITE)
+        swatches.append((x, y, x + swatch, y + swatch, colour))
+    return image, tuple(swatches)

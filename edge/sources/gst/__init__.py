@@ -1,0 +1,1 @@
+"""GStreamer pipelines, a Jetson's CSI cameras among them."""

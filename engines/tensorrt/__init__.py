@@ -1,0 +1,1 @@
+"""The TensorRT engine: built plans, their identity, and how they run."""

@@ -1,0 +1,332 @@
+"""The TensorRT engine: runs a built plan on an NVIDIA GPU, two frames in flight; it builds none.
+
+What the plan was built for is compared with this machine before the plan is loaded.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from traceback import clear_frames
+from typing import TYPE_CHECKING
+
+from engines.base import Array, Image
+from engines.cuda.context import CudaDevice, cuda_errors, is_lost, open_device
+from engines.errors import DeviceError, EngineError
+from engines.seam import EngineOptions, SlotStates
+from engines.spec import ModelSpec
+from engines.tensorrt.identity import check_identity
+from engines.tensorrt.log import TensorRtLog, import_tensorrt, open_log
+from engines.tensorrt.plan import Plan, check_plan, read_plan
+from engines.tensorrt.slot import TensorRtSlot
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+    from engines.cuda.letterbox import DeviceLetterbox
+
+_log = logging.getLogger(__name__)
+
+_NAME = "tensorrt"
+_TRIALS = 10
+"""Runs behind the choice between copied and mapped memory; the median of ten is steady enough."""
+_PRECISIONS = {"fp32": "f32", "fp16": "f16", "int8": "int8"}
+
+
+def open_tensorrt(path: Path, options: EngineOptions) -> TensorRtEngine:
+    """Load a ``.engine`` file, or the engine that was built from an ONNX file.
+
+    Raises:
+        EngineMismatch: there is none, or it is of another machine, file or version.
+        EngineError: TensorRT or PyCUDA is missing, or refuses the plan.
+        DeviceError: the device is lost or out of memory.
+        ModelError: a file cannot be read.
+    """
+    plan = read_plan(path, trust=options.trust)
+    version = import_tensorrt()
+    device = open_device()
+    try:
+        if plan.sidecar is not None:
+            here = device.facts(version)
+            for warning in check_identity(
+                plan.sidecar, plan.path, here, onnx=plan.onnx, plan_sha256=plan.sha256
+            ):
+                _log.warning("%s", warning)
+        engine = TensorRtEngine(device, plan.spec, slots=options.slots)
+    except BaseException:
+        device.close()
+        raise
+    try:
+        engine.load(plan)
+    except BaseException as exc:
+        engine.give_up(exc)
+        raise
+    if options.precision == "f32" and engine.precision != "f32":
+        _log.warning("%s: runs at %s, as it was built", plan.path, engine.precision)
+    return engine
+
+
+class TensorRtEngine:
+    """One plan on one device; each slot has its own context, stream and buffers.
+
+    Beside the ``Engine`` protocol it is a ``DeviceEngine``: it tells GPU times and can letterbox.
+    """
+
+    def __init__(self, device: CudaDevice, spec: ModelSpec, *, slots: int) -> None:
+        self._device = device
+        self._spec = spec
+        self._precision = _PRECISIONS[spec.precision]
+        self._states = SlotStates(slots, engine=_NAME)
+        self._count = slots
+        self._slots: list[TensorRtSlot] = []
+        self._runtime: trt.Runtime | None = None
+        self._engine: trt.ICudaEngine | None = None
+        self._letterbox: DeviceLetterbox | None = None
+        self._lost = False
+
+    def load(self, plan: Plan) -> None:
+        """Deserialise and make every slot ready; the first run of each is done here.
+
+        Raises:
+            EngineError: TensorRT refuses.
+            DeviceError: no memory for it.
+        """
+        import tensorrt as trt
+
+        log = open_log()
+        with self._working(f"{plan.path}: cannot be loaded"):
+            self._runtime = runtime = log.checked("Runtime", lambda: trt.Runtime(log.logger))
+            core = -1 if plan.sidecar is None else plan.sidecar.identity.options.get("dla_core", -1)
+            if int(core) >= 0:
+                runtime.DLA_core = int(core)
+            self._engine = log.checked(
+                "deserialize_cuda_engine", lambda: runtime.deserialize_cuda_engine(plan.data)
+            )
+            check_plan(self._engine, plan)
+            self._open_slot(log, mapped=False)
+            if self._device.integrated and self._device.maps_host_memory:
+                self._open_slot(log, mapped=True)
+                self._slots.remove(slower := _slower(*self._slots))
+                slower.close()
+            while len(self._slots) < self._count:
+                self._open_slot(log, mapped=self._slots[0].mapped)
+        _log.info(
+            "%s: %d slots, %s memory, %s",
+            plan.path,
+            self._count,
+            "mapped" if self._slots[0].mapped else "page-locked",
+            "captured runs" if self._slots[0].captured else "plain runs",
+        )
+
+    def _open_slot(self, log: TensorRtLog, *, mapped: bool) -> None:
+        """Add a slot that has run once."""
+        engine = self._engine
+        assert engine is not None
+        context = log.checked("create_execution_context", lambda: engine.create_execution_context())
+        # Known before it has anything: what it has when the device is lost is kept with the engine.
+        self._slots.append(TensorRtSlot(log, context, mapped=mapped))
+        self._slots[-1].open(self._spec)
+
+    @property
+    def name(self) -> str:
+        """'tensorrt'."""
+        return _NAME
+
+    @property
+    def precision(self) -> str:
+        """What the plan was built at."""
+        return self._precision
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The spec in the sidecar."""
+        return self._spec
+
+    @property
+    def slots(self) -> int:
+        """Runs that can be in flight, side by side."""
+        return self._count
+
+    def inputs(self, slot: int) -> dict[str, Array]:
+        """The slot's page-locked input, to be filled in place.
+
+        Raises:
+            EngineError: no such slot, or closed.
+        """
+        self._states.check(slot)
+        held = self._slots[slot]
+        held.on_device = False
+        return {self._spec.input.name: held.input.host}
+
+    def submit(self, slot: int) -> None:
+        """Enqueue upload, run and download on the slot's stream; returns at once.
+
+        Raises:
+            EngineError: already in flight, no such slot, closed, or TensorRT refused.
+            DeviceError: the device failed.
+        """
+        self._states.begin(slot)
+        try:
+            with self._working("TensorRT cannot start a run"):
+                self._slots[slot].submit()
+        except EngineError:
+            self._states.forget(slot)
+            raise
+
+    def wait(self, slot: int) -> dict[str, Array]:
+        """Block, without holding the GIL, until the run is done; read-only views of the outputs.
+
+        Raises:
+            EngineError: not submitted, no such slot, or closed.
+            DeviceError: the device failed.
+        """
+        self._states.end(slot)
+        with self._working("TensorRT failed while running"):
+            self._slots[slot].wait()
+        return dict(self._slots[slot].outputs)
+
+    def gpu_ns(self, slot: int) -> Mapping[str, int]:
+        """GPU time of each stage of the run that was last waited for, from events."""
+        return self._slots[slot].gpu_ns
+
+    def load_letterbox(self) -> None:
+        """Make the device's letterbox ready.
+
+        Raises:
+            EngineError: why it cannot be had: the host's is to be used.
+        """
+        if self._letterbox is not None:
+            return
+        from engines.cuda.letterbox import DeviceLetterbox
+
+        with self._working("the device cannot letterbox"):
+            self._letterbox = DeviceLetterbox()
+
+    def frame_input(self, slot: int, height: int, width: int) -> Image:
+        """A page-locked array (height, width, 3) for the frame that ``letterbox`` takes.
+
+        Made when the size changes, else the same again.
+
+        Raises:
+            EngineError: in flight, no such slot, or closed.
+            DeviceError: no memory.
+        """
+        self._check_free(slot)
+        held = self._slots[slot]
+        if held.frame is None or held.frame.host.shape != (height, width, 3):
+            with self._working("no memory for a frame"):
+                held.make_frame(height, width)
+            assert held.frame is not None
+        return held.frame.host
+
+    def letterbox(
+        self, slot: int, *, size_wh: tuple[int, int], pad_xy: tuple[int, int], pad_value: int
+    ) -> None:
+        """Upload ``frame_input(slot)``, resize it to ``size_wh`` at ``pad_xy`` in the input.
+
+        Returns at once; the next ``submit`` runs on what it makes, until ``inputs`` is asked for.
+
+        Raises:
+            EngineError: in flight, no such slot, closed, or a size that the kernel does not take.
+            DeviceError: the device failed.
+        """
+        self._check_free(slot)
+        if self._letterbox is None:
+            raise EngineError(f"{_NAME}: load_letterbox comes before letterbox.")
+        try:
+            with self._working("the device cannot letterbox"):
+                self._slots[slot].letterbox(
+                    self._letterbox, size_wh=size_wh, pad_xy=pad_xy, pad_value=pad_value
+                )
+        except ValueError as exc:
+            raise EngineError(f"the device cannot letterbox: {exc}") from exc
+
+    def time_input(self, slot: int, fill: Callable[[], None]) -> int:
+        """Wall time in ns until what ``fill`` writes or letterboxes lies on the device.
+
+        Raises:
+            EngineError: in flight, no such slot, or closed.
+            DeviceError: the device failed.
+        """
+        self._check_free(slot)
+        start = time.perf_counter_ns()
+        fill()
+        with self._working("the device takes no input"):
+            self._slots[slot].settle_input()
+        return time.perf_counter_ns() - start
+
+    def close(self) -> None:
+        """Let runs in flight finish, then release everything; safe to call twice."""
+        if not self._states.close():
+            return
+        if self._lost:
+            _abandon(self)
+            return
+        try:
+            with self._working("TensorRT failed while closing"):
+                for held in self._slots:
+                    held.close()
+                if self._letterbox is not None:
+                    self._letterbox.free()
+                self._slots, self._letterbox = [], None
+                self._engine = self._runtime = None  # in this order, and with the context current
+        except DeviceError:
+            self._lost = True
+            _abandon(self)
+            raise
+        finally:
+            if not self._lost:
+                self._device.close()
+
+    def give_up(self, exc: BaseException) -> None:
+        """Close after ``exc``, whose message counts."""
+        clear_frames(exc.__traceback__)  # what they hold would outlive the context
+        try:
+            self.close()
+        except EngineError as then:
+            _log.debug("closing after %s: %s", exc, then)
+
+    def _check_free(self, slot: int) -> None:
+        """Refuse a slot whose input the device may be reading."""
+        self._states.check(slot)
+        if slot in self._states.in_flight():
+            raise EngineError(f"{_NAME}: slot {slot} is in flight; wait for it first.")
+
+    @contextmanager
+    def _working(self, doing: str) -> Iterator[None]:
+        """The device's context for the block, and its errors in the project's words."""
+        try:
+            with cuda_errors(doing), self._device.current():
+                yield
+        except DeviceError as exc:
+            self._lost = self._lost or is_lost(exc)
+            if self._lost:
+                raise
+            with self._device.current():
+                free = self._device.free_bytes() >> 20
+            raise DeviceError(f"{exc}; {free} MB of the device's memory are free") from exc
+
+
+def _slower(copied: TensorRtSlot, mapped: TensorRtSlot) -> TensorRtSlot:
+    """The slot whose runs take more wall time, from input written to output there; run in turn."""
+    times: dict[bool, list[int]] = {False: [], True: []}
+    for _ in range(_TRIALS):
+        for held in (copied, mapped):
+            start = time.perf_counter_ns()
+            held.submit()
+            held.wait()
+            times[held.mapped].append(time.perf_counter_ns() - start)
+    took = {key: statistics.median(values) / 1e6 for key, values in times.items()}
+    _log.info("a run takes %.2f ms with copies, %.2f ms without", took[False], took[True])
+    return copied if took[True] < took[False] else mapped
+
+
+def _abandon(engine: TensorRtEngine) -> None:
+    """Keep what belongs to a lost device for ever: it cannot be freed, and PyCUDA would say so."""
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))

@@ -1,0 +1,240 @@
+"""What a built engine was built from and for, in its sidecar; it loads no plan and asks no device.
+
+A TensorRT plan is machine code for one GPU and one TensorRT, so everything it depends on stands in
+``NAME.engine.json`` beside it and is compared before the plan is touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from engines.cuda.context import Device
+from engines.errors import EngineMismatch, ModelError
+from engines.model_file import model_sha256, sha256_of
+from engines.spec import ModelSpec
+
+BUILT = Path(__file__).resolve().parents[1] / "built"
+"""Where ``edge-export build`` publishes, unless ``$OUTRIDER_BUILT`` names another folder."""
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
+_HASH_CHARS = 12
+"""Hexadecimal digits of the ONNX file's SHA-256 in an engine's name: 48 bits, never the proof."""
+_NEEDED: dict[str, str] = {
+    "gpu": "GPU",
+    "compute_capability": "compute capability",
+    "sm_count": "SM count",
+    "system": "system",
+    "tensorrt": "TensorRT",
+}
+"""Facts of a device that a plan depends on, and their names in messages."""
+_NOTED: dict[str, str] = {"driver": "driver", "l4t": "L4T"}
+"""Facts that a plan survives: a difference is worth a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a plan is: its own hash, its origin, its device and how it was built.
+
+    ``onnx_sha256`` is of the file that the user has, ``fp16_sha256`` of the one that the plan was
+    built from (the same where that is the user's), both with weights beside them; ``onnx_name`` the
+    user's file without its folder. ``recipe`` says the precision: 'fp16' or 'fp16 mixed, fp32: a
+    node, another'.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    plan_sha256: str
+    onnx_sha256: str
+    fp16_sha256: str
+    device: Device
+    options: Mapping[str, int | str]
+    recipe: str
+    onnx_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """All of ``NAME.engine.json``; ``proof`` is what the parity gate measured, as JSON values."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    spec: ModelSpec
+    identity: Identity
+    proof: Mapping[str, Any]
+    version: Literal[1] = 1
+
+
+def sidecar_path(engine: Path) -> Path:
+    """NAME.engine → NAME.engine.json, in the same folder."""
+    return engine.with_name(engine.name + ".json")
+
+
+def sidecar_text(sidecar: Sidecar) -> str:
+    """The file's text: JSON for people too, and a hash that shows when somebody edited it."""
+    content = _adapter().dump_python(sidecar, mode="json")
+    return json.dumps({**content, "sha256": _hash_of(content)}, indent=2, allow_nan=False) + "\n"
+
+
+def read_sidecar(engine: Path) -> Sidecar:
+    """The sidecar of the plan at ``engine``.
+
+    Raises:
+        EngineMismatch: it is missing, not whole, was edited, or is of another version of Outrider.
+    """
+    path = sidecar_path(engine)
+    again = "Build the engine again: edge-export build MODEL.onnx"
+    try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # /dev/zero would never end
+            raise EngineMismatch(f"{path}: not a regular file. {again}")
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError as exc:
+        raise EngineMismatch(
+            f"{path}: no such file, so nothing says what {engine.name} is and where it runs; a "
+            f"plan is code and is not loaded unknown. Copy the file beside it, or build here: "
+            "edge-export build MODEL.onnx"
+        ) from exc
+    except OSError as exc:
+        raise EngineMismatch(
+            f"{path}: cannot be read ({exc.strerror or exc}). Check the path and its permissions."
+        ) from exc
+    except (ValueError, RecursionError) as exc:
+        raise EngineMismatch(f"{path}: not whole JSON ({exc}). {again}") from exc
+    if not isinstance(content, dict) or not isinstance(content.get("sha256"), str):
+        raise EngineMismatch(f"{path}: has no 'sha256' of its content, as a sidecar has. {again}")
+    recorded = content.pop("sha256")
+    if recorded != _hash_of(content):
+        raise EngineMismatch(
+            f"{path}: was edited or damaged: its content has SHA-256 {_hash_of(content)[:12]}…, "
+            f"it records {recorded[:12]}…. Put the original back. {again}"
+        )
+    try:
+        # From JSON, not from Python values: there strict mode wants tuples for lists.
+        sidecar = _adapter().validate_json(json.dumps(content))
+        sidecar.spec.check(origin=str(path))
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise EngineMismatch(
+            f"{path}: not a sidecar of this version of Outrider: {where}: {first['msg']}. {again}"
+        ) from exc
+    except ModelError as exc:
+        raise EngineMismatch(str(exc)) from exc
+    return sidecar
+
+
+def check_identity(
+    sidecar: Sidecar,
+    engine: Path,
+    here: Device,
+    *,
+    onnx: Path | None,
+    plan_sha256: str | None = None,
+    options: Mapping[str, int | str] | None = None,
+) -> list[str]:
+    """Compare a sidecar with this machine, the plan, the ONNX file and the build options.
+
+    ``onnx`` None skips that comparison, ``options`` None theirs; ``plan_sha256`` spares reading
+    ``engine`` again. Returns one line for each difference that a plan survives.
+
+    Raises:
+        EngineMismatch: one message with every difference and the command that builds a fitting one.
+        ModelError: the plan or the ONNX file cannot be read.
+    """
+    found = list(_differences(sidecar.identity, engine, here, onnx, plan_sha256, options))
+    if found:
+        name = str(onnx or sidecar.identity.onnx_name or "MODEL.onnx")
+        raise EngineMismatch(
+            f"{engine}: this engine does not fit: {'; '.join(found)}. "
+            f"Build one here: edge-export build {name}"
+        )
+    built = sidecar.identity.device
+    return [
+        f"{engine}: {label} is {getattr(here, field) or 'unknown'} here, the engine was built "
+        f"under {getattr(built, field) or 'unknown'}; it runs, but build it again if it misbehaves"
+        for field, label in _NOTED.items()
+        if getattr(here, field) != getattr(built, field)
+    ]
+
+
+def built_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder of built engines: ``$OUTRIDER_BUILT`` or ``BUILT``."""
+    named = environ.get("OUTRIDER_BUILT")
+    return Path(named) if named else BUILT
+
+
+def built_path(folder: Path, onnx: Path) -> Path:
+    """Where the engine of an ONNX file lies: FOLDER/STEM-HASH.engine.
+
+    Raises:
+        ModelError: the ONNX file cannot be read.
+    """
+    return folder / f"{onnx.stem}-{model_sha256(onnx)[:_HASH_CHARS]}.engine"
+
+
+def find_built(onnx: Path, folder: Path | None = None) -> Path | None:
+    """The engine in ``folder`` that was built from a file with this content, None without one.
+
+    A renamed ONNX file finds its engine too. Whether it fits this machine is for
+    ``check_identity`` to say.
+
+    Raises:
+        ModelError: the ONNX file cannot be read.
+    """
+    folder = folder or built_folder()
+    named = built_path(folder, onnx)
+    if named.is_file():
+        return named
+    digits = named.stem.rpartition("-")[2]
+    return next(iter(sorted(folder.glob(f"*-{digits}.engine"))), None)
+
+
+def _differences(
+    identity: Identity,
+    engine: Path,
+    here: Device,
+    onnx: Path | None,
+    plan_sha256: str | None,
+    options: Mapping[str, int | str] | None,
+) -> Iterator[str]:
+    """One phrase for each thing that does not agree: what is here, and what was built for."""
+    for field, label in _NEEDED.items():
+        is_, was = getattr(here, field), getattr(identity.device, field)
+        if is_ != was:
+            yield f"{label} is {is_}, built for {was}"
+    plan = plan_sha256 or sha256_of(engine)
+    if plan != identity.plan_sha256:
+        yield (
+            f"the plan is truncated or another one: SHA-256 {plan[:12]}…, its sidecar wants "
+            f"{identity.plan_sha256[:12]}…"
+        )
+    if onnx is not None:
+        digest = model_sha256(onnx)
+        if digest not in (identity.onnx_sha256, identity.fp16_sha256):
+            yield (
+                f"{onnx.name} has SHA-256 {digest[:12]}…, built from {identity.onnx_sha256[:12]}…"
+            )
+    if options is not None:
+        for key in sorted({*options, *identity.options}):
+            wanted, got = options.get(key, "unset"), identity.options.get(key, "unset")
+            if wanted != got:
+                yield f"build option {key} is to be {wanted}, built with {got}"
+
+
+def _hash_of(content: Mapping[str, Any]) -> str:
+    """SHA-256 of JSON values in one canonical spelling, so that layout does not matter."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def _adapter() -> TypeAdapter[Sidecar]:
+    return TypeAdapter(Sidecar)

@@ -1,0 +1,123 @@
+"""Built plans as files: finds one, reads it with its spec and compares the two; it runs nothing.
+
+A plan is machine code. One without a sidecar is read only where its SHA-256 is named as trusted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines.errors import EngineMismatch, ModelError
+from engines.model_file import read_spec
+from engines.seam import check_tensors
+from engines.spec import ModelSpec, TensorSpec
+from engines.tensorrt.identity import Sidecar, built_folder, find_built, read_sidecar, sidecar_path
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+_DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "INT8": "int8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "BOOL": "bool",
+    "UINT8": "uint8",
+}
+"""Names of ``tensorrt.DataType`` in all versions → NumPy's; others have none there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan's bytes and what is known of it."""
+
+    path: Path
+    data: bytes
+    sha256: str
+    spec: ModelSpec
+    sidecar: Sidecar | None
+    onnx: Path | None
+
+
+def read_plan(path: Path, *, trust: Sequence[str] = ()) -> Plan:
+    """The plan at a ``.engine`` path, or the one built from an ONNX file, with its spec.
+
+    Raises:
+        EngineMismatch: there is none, or nothing trustworthy says what it is.
+        ModelError: a file cannot be read.
+    """
+    onnx = path if path.suffix == ".onnx" else None
+    engine = path if onnx is None else _built_from(onnx)
+    if os.path.exists(engine) and not os.path.isfile(engine):  # /dev/zero would never end
+        raise ModelError(f"{engine}: not a regular file, wanted a TensorRT engine.")
+    try:
+        data = engine.read_bytes()
+    except FileNotFoundError as exc:
+        raise ModelError(f"{engine}: no such engine file. Check the path.") from exc
+    except OSError as exc:
+        raise ModelError(
+            f"{engine}: cannot be read ({exc.strerror or exc}). Check the path and its permissions."
+        ) from exc
+    digest = hashlib.sha256(data).hexdigest()
+    if sidecar_path(engine).exists():
+        sidecar = read_sidecar(engine)
+        return Plan(engine, data, digest, sidecar.spec, sidecar, onnx)
+    if digest not in trust:
+        raise EngineMismatch(
+            f"{engine}: has no {sidecar_path(engine).name}, so nothing says what it is and where "
+            "it runs, and a plan is code. Put that file beside it, build one here with edge-export "
+            f"build MODEL.onnx, or, if it is your own, name it as trusted: --trust {digest}"
+        )
+    beside = engine.with_suffix(".onnx")
+    if not beside.is_file():
+        raise EngineMismatch(
+            f"{engine}: is trusted, but nothing says what its input and its heads are. Put the "
+            f"ONNX file that it was built from beside it, as {beside.name}."
+        )
+    return Plan(engine, data, digest, read_spec(beside), None, None)
+
+
+def _built_from(onnx: Path) -> Path:
+    engine = find_built(onnx)
+    if engine is not None:
+        return engine
+    older = sorted(built_folder().glob(f"{onnx.stem}-*.engine"))
+    why = f"; {older[-1].name} was built from other content" if older else ""
+    raise EngineMismatch(
+        f"{onnx}: no TensorRT engine was built from this file{why}. "
+        f"Build one here: edge-export build {onnx}"
+    )
+
+
+def check_plan(engine: trt.ICudaEngine, plan: Plan) -> None:
+    """Compare the tensors of a loaded engine with the plan's spec.
+
+    Raises:
+        EngineMismatch: names the first that differs.
+    """
+    import tensorrt as trt
+
+    found: dict[bool, list[TensorSpec]] = {True: [], False: []}
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        kind = engine.get_tensor_dtype(name).name
+        dims = engine.get_tensor_shape(name)
+        shape = tuple(int(dims[axis]) for axis in range(len(dims)))
+        tensor = TensorSpec(name, shape, _DTYPES.get(kind, kind))
+        found[engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT].append(tensor)
+    try:
+        check_tensors(
+            plan.spec,
+            inputs=found[True],
+            outputs=found[False],
+            origin=str(plan.path),
+            remake="Build the engine again: edge-export build MODEL.onnx",
+        )
+    except ModelError as exc:
+        raise EngineMismatch(str(exc)) from exc

@@ -1,0 +1,1 @@
+"""Foreign ONNX files become files that the app runs, each with a proof."""

@@ -1,0 +1,188 @@
+"""DETR-style nets: labels, boxes and scores (RT-DETR, D-FINE), or raw logits and boxes (RF-DETR).
+
+The first form takes the picture's size as a second input and gives boxes of that size; the size
+of the network's own input is put there for good, so boxes come in input pixels. Preprocessing as
+in configs/rtdetr/include/dataloader.yml of github.com/lyuwenyu/RT-DETR: RGB / 255, stretched.
+Ultralytics' RT-DETR has a form of its own: rows of cx, cy, w, h in shares, score, class.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engines.errors import ExportError
+from engines.spec import DetectionHead, TensorSpec
+from export.adopt.families.base import (
+    Family,
+    Hints,
+    Plan,
+    Preprocess,
+    RowsPlan,
+    box_table,
+    class_names,
+    classes_in_graph,
+    is_end_to_end,
+    one_hot,
+)
+from export.adopt.families.end_to_end import doubt_rows
+from export.adopt.families.ultralytics import is_rtdetr, notice, refuse_what_the_metadata_excludes
+from export.adopt.foreign import Float, ForeignNet, Outputs
+
+CONF = 0.5
+"""Between the thresholds of D-FINE's tools/inference/onnx_inf.py (0.4) and of RT-DETR's (0.6)."""
+RF_DETR = {"dets", "labels"}
+"""Its outputs (rfdetr.roboflow.com, ONNX inference); it alone of these wants ImageNet's mean."""
+IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+PROBE = (1000, 0)
+FORMS = {
+    "labels": "labels, boxes and scores",
+    "logits": "logits, and boxes in shares",
+    "shares": "rows in shares",
+}
+"""``RowsPlan.form`` in words."""
+
+
+def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
+    """See ``Family``."""
+    rows = _with_labels(net) or _raw(net) or _of_ultralytics(net)
+    if rows is None:
+        return None
+    if net.sizes is not None:
+        _refuse_another_order(net, rows)
+    shapes = {t.name: t.shape for t in net.outputs}
+    if rows.form == "logits":
+        channels: int | None = shapes[rows.scores][2]
+    else:
+        channels = classes_in_graph(net, rows.labels or rows.boxes)
+    names, origin = class_names(net, hints, channels)
+    default = Preprocess("RGB", resize="stretch")
+    if set(shapes) == RF_DETR:
+        default = Preprocess("RGB", *IMAGENET, resize="stretch")
+    head = DetectionHead(
+        family="end2end", outputs=(rows.output,), classes=names, conf=CONF, nms_iou=None
+    )
+    most = shapes[rows.boxes][1]
+    given = f"; {net.sizes.name} is {net.width}, {net.height} for good" if net.sizes else ""
+    return Plan(
+        family="detr",
+        preprocess=hints.apply(default),
+        detection=head,
+        said=(
+            f"heads        {FORMS[rows.form]}, at most {most} boxes, no NMS{given}",
+            f"classes      {len(names)}, from {origin}",
+        ),
+        rows=rows,
+        notice=notice(net),
+    )
+
+
+def _with_labels(net: ForeignNet) -> RowsPlan | None:
+    """Boxes (1, K, 4) with integer labels and real scores, both (1, K)."""
+    boxes = [t for t in net.outputs if len(t.shape) == 3 and t.shape[2] == 4]
+    flat = [t for t in net.outputs if len(t.shape) == 2]
+    labels = [t for t in flat if t.dtype in ("int64", "int32")]
+    scores = [t for t in flat if t.dtype == "float32"]
+    parts = (*boxes, *labels, *scores)
+    if (len(boxes), len(labels), len(scores), len(net.outputs)) != (1, 1, 1, 3):
+        return None
+    if len({t.shape[:2] for t in parts}) != 1 or boxes[0].dtype != "float32":
+        return None
+    return RowsPlan(net.fresh("detections"), boxes[0].name, scores[0].name, labels[0].name)
+
+
+def _raw(net: ForeignNet) -> RowsPlan | None:
+    """Boxes (1, K, 4) and logits (1, K, C); by name where C is 4 as well."""
+    fits = [len(t.shape) == 3 and t.dtype == "float32" for t in net.outputs]
+    if len(net.outputs) != 2 or not all(fits) or net.sizes is not None:
+        return None
+    a, b = net.outputs
+    if a.shape[:2] != b.shape[:2]:
+        return None
+    boxes = [t for t in (a, b) if t.shape[2] == 4]
+    if len(boxes) == 2:
+        boxes = [t for t in (a, b) if _named_boxes(t)]
+    if len(boxes) != 1:
+        return None
+    logits = b if boxes[0] is a else a
+    return RowsPlan(net.fresh("detections"), boxes[0].name, logits.name, form="logits")
+
+
+def _of_ultralytics(net: ForeignNet) -> RowsPlan | None:
+    """Rows (1, K, 6), by the metadata: their shape is that of an end-to-end YOLO."""
+    table = box_table(net)
+    if not is_rtdetr(net) or table is None or not is_end_to_end(net, table) or table.extra:
+        return None
+    refuse_what_the_metadata_excludes(net)
+    return RowsPlan(net.fresh("detections"), table.tensor.name, form="shares")
+
+
+def _named_boxes(tensor: TensorSpec) -> bool:
+    return any(word in tensor.name.lower() for word in ("box", "dets"))
+
+
+def _refuse_another_order(net: ForeignNet, rows: RowsPlan) -> None:
+    """Give the second input (1000, 0): only x may then be anything but 0."""
+    boxes = net.run(net.noise(), sizes=PROBE)[rows.boxes]
+    if np.abs(boxes[..., 0::2]).max() > 0 and np.abs(boxes[..., 1::2]).max() == 0:
+        return
+    assert net.sizes is not None
+    raise ExportError(
+        f"{net.path}: its second input {net.sizes.name} is not the width and height that boxes are "
+        f"scaled by: given {PROBE}, x reaches {np.abs(boxes[..., 0::2]).max():.3g} and y "
+        f"{np.abs(boxes[..., 1::2]).max():.3g}. Export the model with the image alone."
+    )
+
+
+def doubt(plan: Plan, outputs: Outputs) -> str | None:
+    """See ``Family``."""
+    assert plan.detection is not None
+    assert plan.rows is not None
+    rows, count = plan.rows, len(plan.detection.classes)
+    boxes = outputs[rows.boxes][0]
+    if rows.form == "labels":
+        classes = outputs[rows.labels][0].astype(np.float32)
+        return doubt_rows(boxes, outputs[rows.scores][0], classes, count)
+    if boxes[:, :4].min() < 0 or boxes[:, :4].max() > 2:
+        return (
+            f"box coordinates lie in {boxes[:, :4].min():.3g} to {boxes[:, :4].max():.3g}, wanted "
+            "centre and size in shares of the input"
+        )
+    if rows.form == "shares":
+        return doubt_rows(_corners(boxes, 1000, 1000), boxes[:, 4], boxes[:, 5], count)
+    scores = outputs[rows.scores][0]
+    if scores.min() >= 0 and scores.max() <= 1:
+        return (
+            f"scores lie in {scores.min():.3g} to {scores.max():.3g}, so they are after sigmoid or "
+            "softmax already; wanted raw logits"
+        )
+    # Under sigmoid hardly a query is sure of anything; under softmax most are sure of nothing.
+    if ((scores.argmax(axis=1) == scores.shape[1] - 1) & (scores[:, -1] > 0)).mean() > 0.5:
+        return (
+            "the last class wins most queries, so it stands for 'no object' and the classes are "
+            "made for softmax (the first DETR); wanted logits for sigmoid"
+        )
+    return None
+
+
+def decode(net: ForeignNet, plan: Plan, outputs: Outputs) -> tuple[Float, Float]:
+    """See ``Family``."""
+    assert plan.detection is not None
+    assert plan.rows is not None
+    rows, count = plan.rows, len(plan.detection.classes)
+    boxes = outputs[rows.boxes][0]
+    if rows.form == "labels":
+        return boxes, one_hot(outputs[rows.labels][0], outputs[rows.scores][0], count)
+    corners = _corners(boxes, net.width, net.height)
+    if rows.form == "shares":
+        return corners, one_hot(boxes[:, 5], boxes[:, 4], count)
+    return corners, 1 / (1 + np.exp(-outputs[rows.scores][0]))
+
+
+def _corners(boxes: Float, width: int, height: int) -> Float:
+    """x0, y0, x1, y1 in pixels of cx, cy, w, h in shares."""
+    side = np.array([width, height], np.float32)
+    centre, size = boxes[:, :2] * side, boxes[:, 2:4] * side
+    return np.hstack([centre - size / 2, centre + size / 2])
+
+
+FAMILY = Family("DETR-style (RT-DETR, D-FINE, RF-DETR)", recognise, doubt, decode)

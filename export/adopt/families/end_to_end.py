@@ -1,0 +1,116 @@
+"""Nets that choose their boxes themselves (YOLOv10, YOLO26, any with NMS inside): one (1, K, 6).
+
+A row is x0, y0, x1, y1 in input pixels, score, class. Preprocessing is that of Ultralytics, whose
+exporter makes these files (``YOLO26``, or ``nms=True`` with others).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engines.errors import ExportError
+from engines.spec import DetectionHead
+from export.adopt.families.base import (
+    BoxTable,
+    Family,
+    Hints,
+    Plan,
+    Preprocess,
+    box_table,
+    class_names,
+    classes_in_graph,
+    is_end_to_end,
+    one_hot,
+)
+from export.adopt.families.ultralytics import (
+    CONF,
+    is_marked,
+    is_rtdetr,
+    notice,
+    refuse_what_the_metadata_excludes,
+    says_end_to_end,
+)
+from export.adopt.foreign import Float, ForeignNet, Outputs
+
+
+def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
+    """See ``Family``."""
+    table = box_table(net)
+    if table is None or not is_end_to_end(net, table) or is_rtdetr(net):
+        return None
+    if is_marked(net):
+        refuse_what_the_metadata_excludes(net)
+        if says_end_to_end(net) is False:
+            raise ExportError(
+                f"{net.path}: the output {list(table.tensor.shape)} is an end-to-end net's, but "
+                "the metadata says neither end2end nor nms. Export it again."
+            )
+    labels = _labels(net, table)
+    # boxes share the output, and divide by other things than the number of classes
+    channels = None if labels is None else classes_in_graph(net, labels, ("Mod",))
+    names, origin = class_names(net, hints, channels)
+    head = DetectionHead(
+        family="end2end",
+        outputs=(table.tensor.name,),
+        classes=names,
+        conf=CONF,
+        nms_iou=None,
+        extra=table.extra,
+    )
+    return Plan(
+        family="end-to-end",
+        preprocess=hints.apply(Preprocess("RGB", resize="letterbox_center")),
+        detection=head,
+        said=(
+            f"made by      {net.metadata.get('description') or 'unknown'}",
+            f"boxes        at most {table.tensor.shape[1]}, chosen in the graph, so no NMS here",
+            f"classes      {len(names)}, from {origin}",
+            *table.said,
+        ),
+        notice=notice(net),
+    )
+
+
+def _labels(net: ForeignNet, table: BoxTable) -> str | None:
+    """The tensor of classes in the rows, where the graph joins them of one tensor a column."""
+    makers = [n for n in net.model.graph.node if table.tensor.name in n.output]
+    behind = 1 if table.extra else 0
+    if len(makers) != 1 or makers[0].op_type != "Concat" or len(makers[0].input) != 3 + behind:
+        return None
+    return str(makers[0].input[2])
+
+
+def doubt(plan: Plan, outputs: Outputs) -> str | None:
+    """See ``Family``."""
+    assert plan.detection is not None
+    table = outputs[plan.detection.outputs[0]][0]
+    return doubt_rows(table[:, :4], table[:, 4], table[:, 5], len(plan.detection.classes))
+
+
+def doubt_rows(boxes: Float, scores: Float, labels: Float, classes: int) -> str | None:
+    """Why the numbers cannot be corners in pixels, scores and classes; None where they can."""
+    if scores.min() < 0 or scores.max() > 1:
+        return f"scores lie in {scores.min():.3g} to {scores.max():.3g}, wanted 0 to 1"
+    used = scores > 0  # rows that the net left empty may hold anything
+    if not used.any():
+        return None
+    boxes, labels = boxes[used], labels[used]
+    if (labels != np.rint(labels)).any():
+        return f"classes such as {labels[labels != np.rint(labels)][0]:.3g} are no whole numbers"
+    if labels.min() < 0 or labels.max() >= classes:
+        return f"classes go from {labels.min():.0f} to {labels.max():.0f}, but {classes} have names"
+    if boxes.max() <= 2:
+        return f"box coordinates end at {boxes.max():.3g}, wanted input pixels"
+    if (boxes[:, 2:] < boxes[:, :2]).any():
+        return "boxes end before they begin, wanted the corners x0, y0, x1, y1"
+    return None
+
+
+def decode(_net: ForeignNet, plan: Plan, outputs: Outputs) -> tuple[Float, Float]:
+    """See ``Family``."""
+    assert plan.detection is not None
+    table = outputs[plan.detection.outputs[0]][0]
+    return table[:, :4], one_hot(table[:, 5], table[:, 4], len(plan.detection.classes))
+
+
+FAMILY = Family("end-to-end (YOLOv10, YOLO26, NMS inside)", recognise, doubt, decode)

@@ -1,0 +1,222 @@
+"""Semantic nets: one or several heads, each of which becomes a mask of its own.
+
+A head is scores (1, C, h, w), before or after softmax; or a single channel (1, 1, h, w), where a
+positive logit or a share above a half means class 1; or the classes themselves, integers (1, h, w).
+Nothing in such a graph says what its classes are or how its image was normalised, so both are
+asked for, unless the net is a known one: ``KNOWN`` has those by their outputs' names and channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engines.errors import ExportError, SettingsError
+from engines.spec import MaskHead, TensorSpec
+from export.adopt.families.base import (
+    Family,
+    Hints,
+    MaskForm,
+    MaskHint,
+    MaskPlan,
+    Plan,
+    Preprocess,
+    apart,
+    class_names,
+)
+from export.adopt.foreign import ForeignNet, Outputs
+
+BACKGROUND = ("background", "other", "unlabelled", "unlabeled", "void", "none")
+"""Class names that the overlay leaves uncoloured."""
+COARSEST = 8
+"""A mask is at least an eighth of the input's size; coarser grids are detectors' heads."""
+LABEL_TYPES = ("int64", "int32", "uint8")
+MAX_CLASSES = 255
+"""Labels are uint8, and 255 means ignored in most label sets."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownNet:
+    """A published net: its heads by output name, and its preprocessing."""
+
+    name: str
+    heads: tuple[MaskHint, ...]
+    preprocess: Preprocess
+    notice: str
+
+
+KNOWN = (
+    KnownNet(
+        "TwinLiteNet",
+        (
+            MaskHint("drive_area", "drivable", ("background", "drivable")),
+            MaskHint("lane_line", "lanes", ("background", "lane")),
+        ),
+        # test_image.py of github.com/chequanghuy/TwinLiteNet: cv2.resize, BGR → RGB, / 255.
+        Preprocess("RGB", resize="stretch"),
+        "TwinLiteNet (github.com/chequanghuy/TwinLiteNet), MIT",
+    ),
+)
+
+
+def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
+    """See ``Family``."""
+    if not all(_form(net, t) for t in net.outputs):
+        return None
+    known = _known(net)
+    heads, said = _heads(net, hints, known)
+    masks = tuple(_plan(net, head) for head in heads)
+    told = known.name if known else "unknown; classes and normalisation as given"
+    preprocess = _preprocess(net, hints, known)
+    return Plan(
+        family="semantic",
+        preprocess=preprocess,
+        masks=masks,
+        said=(
+            f"net          {told}",
+            *said,
+        ),
+        notice=known.notice if known else "",
+    )
+
+
+def _form(net: ForeignNet, tensor: TensorSpec) -> MaskForm | None:
+    """What kind of mask the tensor is, None where it is none."""
+    shape = tensor.shape
+    if len(shape) not in (3, 4) or shape[0] != 1:
+        return None
+    rows, columns = shape[-2:]
+    fine = rows * COARSEST >= net.height and columns * COARSEST >= net.width
+    # Rounded-up sizes (a 45-row mask of 360 rows) are masks too; the shape must be the input's.
+    alike = abs(rows * net.width - columns * net.height) <= max(net.width, net.height)
+    if not (fine and alike):
+        return None
+    channels = shape[1] if len(shape) == 4 else None
+    if tensor.dtype == "float32" and channels is not None and channels <= MAX_CLASSES:
+        return "switch" if channels == 1 else "scores"
+    return "labels" if tensor.dtype in LABEL_TYPES and channels in (None, 1) else None
+
+
+def _channels(net: ForeignNet, tensor: TensorSpec) -> int | None:
+    """How many classes the head tells apart; None where the graph gives labels."""
+    form = _form(net, tensor)
+    return {"switch": 2, "labels": None}.get(form or "", tensor.shape[1])
+
+
+def _known(net: ForeignNet) -> KnownNet | None:
+    channels = {t.name: _channels(net, t) for t in net.outputs}
+    for known in KNOWN:
+        if channels == {h.output: len(h.classes) for h in known.heads}:
+            return known
+    return None
+
+
+def _heads(
+    net: ForeignNet, hints: Hints, known: KnownNet | None
+) -> tuple[tuple[MaskHint, ...], tuple[str, ...]]:
+    """The heads in the graph's order, and where their classes come from."""
+    outputs = {t.name: t for t in net.outputs}
+    said_heads = [_resolved(h, net) for h in hints.masks]
+    given = {h.output: h for h in said_heads or (known.heads if known else ())}
+    origin = "--mask" if hints.masks else f"what is known of {known.name}" if known else ""
+    if len({h.output for h in said_heads}) < len(said_heads):
+        raise SettingsError("--mask names an output twice, wanted each head once.")
+    if len({h.name for h in given.values()}) < len(given):
+        raise SettingsError(
+            "--mask gives one name to several masks. Give each its own: --mask OUTPUT:NAME=CLASS,…"
+        )
+    if hints.names is not None and (given or len(outputs) > 1):
+        raise SettingsError(
+            f"{net.path}: --names is for a net with one head; this one has {net.shapes()}, and its "
+            f"classes come from {origin or 'nowhere'}. Say them by head with "
+            "--mask OUTPUT=CLASS,CLASS,… instead."
+        )
+    if not given and len(outputs) == 1 and (hints.names or "names" in net.metadata):
+        (tensor,) = net.outputs
+        names, origin = class_names(net, hints, _channels(net, tensor))
+        given = {tensor.name: MaskHint(tensor.name, tensor.name, names)}
+    if not given:
+        counts = {t.name: _channels(net, t) for t in net.outputs}
+        example = " ".join(
+            f"--mask {n}=CLASS0,CLASS1,…" if c is None else f"--mask {n}=CLASS0,…,CLASS{c - 1}"
+            for n, c in counts.items()
+        )
+        raise SettingsError(
+            f"{net.path}: a semantic net with the outputs {net.shapes()}, whose classes the file "
+            f"does not name. Say them in the order of the channels: {example}"
+        )
+    for head in given.values():
+        channels = _channels(net, outputs[head.output])
+        if channels is not None and len(head.classes) != channels:
+            raise ExportError(
+                f"{net.path}: {origin} gives {len(head.classes)} classes for {head.output}, but "
+                f"the graph tells {channels} apart there."
+            )
+    said = tuple(
+        f"mask         {h.name} = {', '.join(h.classes)} (output {h.output}), from {origin}"
+        for h in given.values()
+    )
+    return tuple(given[n] for n in outputs if n in given), said
+
+
+def _resolved(hint: MaskHint, net: ForeignNet) -> MaskHint:
+    """The output's name may have a colon of its own: the longest that fits is taken."""
+    said = hint.output
+    fits = [t.name for t in net.outputs if said == t.name or said.startswith(f"{t.name}:")]
+    if not fits:
+        raise SettingsError(
+            f"{net.path}: --mask names the output {said!r}, but the outputs are {net.shapes()}."
+        )
+    output = max(fits, key=len)
+    return MaskHint(output, said[len(output) + 1 :] or output, apart(hint.classes))
+
+
+def _plan(net: ForeignNet, head: MaskHint) -> MaskPlan:
+    labels = net.fresh(f"{head.output}_labels")
+    background = tuple(c for c in head.classes if c.lower() in BACKGROUND)
+    mask = MaskHead(head.name, labels, head.classes, background)
+    (tensor,) = (t for t in net.outputs if t.name == head.output)
+    form = _form(net, tensor)
+    assert form is not None
+    threshold = 0.0
+    if form == "switch":
+        seen = net.run(net.noise())[head.output]
+        threshold = 0.5 if seen.min() >= 0 and seen.max() <= 1 else 0.0  # after sigmoid, or before
+    return MaskPlan(head.output, mask, (1, *tensor.shape[-2:]), form, threshold)
+
+
+def _preprocess(net: ForeignNet, hints: Hints, known: KnownNet | None) -> Preprocess:
+    if known is not None:
+        return hints.apply(known.preprocess)
+    wanted = {
+        "--colour RGB|BGR": hints.colour,
+        "--mean R,G,B": hints.mean,
+        "--std R,G,B": hints.std,
+    }
+    missing = [option for option, value in wanted.items() if value is None]
+    if missing:
+        raise SettingsError(
+            f"{net.path}: nothing in a semantic graph says how its image was normalised. Give "
+            f"{', '.join(missing)} (blob = (pixel - mean) / std, in grey levels 0 to 255): "
+            "--mean 0,0,0 --std 255,255,255 for a plain / 255, "
+            "--mean 123.675,116.28,103.53 --std 58.395,57.12,57.375 for ImageNet's."
+        )
+    return hints.apply(Preprocess("RGB", resize="stretch"))
+
+
+def doubt(plan: Plan, outputs: Outputs) -> str | None:
+    """See ``Family``."""
+    for mask in plan.masks:
+        raw = outputs[mask.raw][0]
+        low, high = raw.min(), raw.max()
+        if mask.form == "scores" and float(np.ptp(raw, axis=0).max()) == 0.0:
+            return f"all classes of {mask.raw} are equal everywhere"
+        if mask.form == "switch" and mask.threshold and (low < 0 or high > 1):
+            return f"{mask.raw} lies in {low:.3g} to {high:.3g}, wanted 0 to 1 as on noise"
+        if mask.form == "labels" and not 0 <= low <= high < len(mask.head.classes):
+            return f"{mask.raw} has the classes {low} to {high}, but {len(mask.head.classes)} names"
+    return None
+
+
+FAMILY = Family("semantic scores or labels, one or several masks", recognise, doubt)

@@ -1,0 +1,274 @@
+"""A foreign ONNX file made plain: one float image input, static shapes, metadata, a way to run it.
+
+It decides nothing about what the net means; families do. It refuses files without exactly one
+(1, 3, H, W) float input, since there is no image to bake the preprocessing onto, and those whose
+outputs change their shapes. A second input is taken if it holds two numbers: the width and height
+that DETR exports scale their boxes by.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain, count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.base import Array
+from engines.errors import ExportError, ModelError
+from engines.model_file import is_quantized, load_model, model_sha256, spec_of
+from engines.spec import TensorSpec, printable
+from export.adopt.inputs import (
+    Size,
+    declared,
+    image_and_sizes,
+    kind_of,
+    make_static,
+    static_size,
+)
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+Float = NDArray[np.float32]
+Outputs = Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignNet:
+    """A foreign model with a static (1, 3, height, width) float32 image input.
+
+    ``model`` has that shape written into it and lists no initialiser as an input. ``outputs`` are
+    the shapes of a real run, not what the file claims.
+    """
+
+    path: Path
+    model: onnx.ModelProto = field(repr=False)
+    input: str
+    height: int
+    width: int
+    outputs: tuple[TensorSpec, ...]
+    metadata: Mapping[str, str] = field(repr=False)
+    sha256: str
+    int8: bool
+    sizes: TensorSpec | None
+    """The second input (1, 2), where the net has one."""
+    open_size: bool
+    """Whether the file leaves height or width open, so that it runs at other sizes too."""
+    session: onnxruntime.InferenceSession = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix; bytes in it that are no text become '?'."""
+        return printable(self.path.stem.encode(errors="replace").decode())
+
+    def run(self, blob: Float, *, sizes: tuple[int, int] | None = None) -> dict[str, Array]:
+        """Run the net as its author made it, in ONNX Runtime at f32; ``blob`` (1, 3, H, W).
+
+        ``sizes`` are for the second input, (width, height) of the network's input where None.
+
+        Raises:
+            ExportError: ONNX Runtime cannot run it.
+        """
+        feed: dict[str, Array] = {self.input: blob}
+        if self.sizes is not None:
+            wanted = sizes or (self.width, self.height)
+            feed[self.sizes.name] = np.array([wanted], self.sizes.dtype)
+        return run_session(self.session, feed, origin=str(self.path))
+
+    def noise(self) -> Float:
+        """A blob of random numbers 0..1, the same at every call, that shows nothing."""
+        rng = np.random.default_rng(0)
+        return rng.random((1, 3, self.height, self.width), np.float32)
+
+    def literal(self, key: str) -> Any:
+        """A metadata entry as a Python value (exporters write JSON or Python), None without it.
+
+        Raises:
+            ExportError: the entry is neither.
+        """
+        text = self.metadata.get(key)
+        if text is None:
+            return None
+        for parse in (json.loads, ast.literal_eval):
+            try:
+                return parse(text)
+            except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+                continue
+        raise ExportError(
+            f"{self.path}: its metadata entry {key!r} is {text[:60]!r}, wanted JSON or a Python "
+            "literal. Export the model again."
+        )
+
+    def fresh(self, name: str) -> str:
+        """``name``, or with a number behind it where the graph has a value of that name."""
+        taken = set(_value_names(self.model.graph))
+        numbered = (f"{name}_{i}" for i in count(2))
+        return next(n for n in chain([name], numbered) if n not in taken)
+
+    def shapes(self) -> str:
+        """The outputs in one line, for messages."""
+        return ", ".join(f"{t.name} {t.dtype}{list(t.shape)}" for t in self.outputs)
+
+
+def open_foreign(path: Path, *, size: Size | None = None) -> ForeignNet:
+    """Load a foreign model and fix its input at a static size.
+
+    ``size`` is for graphs whose height and width are open; without it the exporter's ``imgsz``
+    is taken.
+
+    Raises:
+        ModelError: not a readable ONNX file.
+        ExportError: the file is adopted already, has no single image input, contradicts ``size``,
+            or does not run.
+        SettingsError: the size is open and nothing says it.
+    """
+    from onnx import helper
+
+    model = load_model(path)
+    if spec_of(model, origin=str(path)) is not None:
+        raise ExportError(
+            f"{path}: has an Outrider spec already, there is nothing to adopt. "
+            f"Run it: edge run --model {path}"
+        )
+    _load_weights(path, model)
+    metadata = {_text(p.key): _text(p.value) for p in model.metadata_props}
+    helper.set_model_props(model, metadata)
+    initialisers = {t.name for t in model.graph.initializer}
+    inputs = [i for i in model.graph.input if i.name not in initialisers]
+    image, second = image_and_sizes(path, inputs)
+    open_size = not all(declared(image))
+    height, width = static_size(path, image, size, metadata)
+    make_static(model, image, second, height, width)
+    session = open_session(model.SerializeToString(), origin=str(path))
+    feed: dict[str, Array] = {image.name: np.zeros((1, 3, height, width), np.float32)}
+    sizes = None
+    if second is not None:
+        sizes = TensorSpec(second.name, (1, 2), kind_of(second))
+        feed[sizes.name] = np.array([(width, height)], sizes.dtype)
+    made = run_session(session, feed, origin=str(path))
+    outputs = tuple(TensorSpec(n, tuple(a.shape), str(a.dtype)) for n, a in made.items())
+    net = ForeignNet(
+        path=path,
+        model=model,
+        input=image.name,
+        height=height,
+        width=width,
+        outputs=outputs,
+        metadata=metadata,
+        sha256=model_sha256(path),
+        int8=is_quantized(model),
+        sizes=sizes,
+        open_size=open_size,
+        session=session,
+    )
+    _refuse_changing_shapes(net)
+    return net
+
+
+def _refuse_changing_shapes(net: ForeignNet) -> None:
+    """Look at an image that is not black: some exports give as many rows as they found boxes."""
+    again = net.run(net.noise())
+    for tensor in net.outputs:
+        shapes = [list(tensor.shape), list(again[tensor.name].shape)]
+        if shapes[0] != shapes[1] or 0 in shapes[0]:
+            raise ExportError(
+                f"{net.path}: its output {tensor.name} is {shapes[0]} for a black image and "
+                f"{shapes[1]} for noise, wanted one shape that is not empty. Export the model with "
+                "a fixed number of boxes, or without NMS inside."
+            )
+
+
+def open_session(model: bytes | str, *, origin: str) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session on the CPU at f32.
+
+    Raises:
+        ExportError: ONNX Runtime refuses the graph.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only: its warnings are about its own optimiser
+    # A count of its own keeps it from pinning threads, which fails in containers.
+    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as exc:  # its exception types have no common root but Exception
+        raise ExportError(f"{origin}: ONNX Runtime cannot open it: {first_line(exc)}") from exc
+
+
+def run_session(
+    session: onnxruntime.InferenceSession, feed: dict[str, Array], *, origin: str
+) -> dict[str, Array]:
+    """One run: {output name: array}.
+
+    Raises:
+        ExportError: the run failed, or an output is not a tensor.
+    """
+    try:
+        arrays = session.run(None, feed)
+    except Exception as exc:  # as above
+        shapes = ", ".join(f"{n} {list(a.shape)}" for n, a in feed.items())
+        raise ExportError(
+            f"{origin}: ONNX Runtime cannot run it with {shapes}: {first_line(exc)}. "
+            "If the graph fits another size only, give it with --size HxW."
+        ) from exc
+    names = [o.name for o in session.get_outputs()]
+    made = dict(zip(names, arrays, strict=True))
+    for name, array in made.items():
+        if not isinstance(array, np.ndarray):
+            raise ExportError(f"{origin}: output {name!r} is a {type(array).__name__}, no tensor.")
+    return made
+
+
+_PLACE = re.compile(r"/onnxruntime_src/\S+:\d+ [^()]*\((?:[^()]|\([^()]*\))*\)(?: const)? ?")
+"""Where in ONNX Runtime's source an error was raised, with the whole signature: before the reason,
+and often longer than it."""
+
+
+def first_line(exc: BaseException) -> str:
+    """The first line of a foreign exception, short enough for a message."""
+    return (_PLACE.sub("", str(exc)).strip().splitlines() or [type(exc).__name__])[0][:300].rstrip(
+        "."
+    )
+
+
+def _load_weights(path: Path, model: onnx.ModelProto) -> None:
+    """Read weights that lie in files beside the model into it.
+
+    Raises:
+        ModelError: they are cut short, or lie where they must not.
+    """
+    from onnx import checker, external_data_helper
+
+    try:
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, checker.ValidationError) as exc:
+        raise ModelError(
+            f"{path}: its external weights cannot be read: {first_line(exc)}. Copy model and "
+            "weights again, as plain files in one folder, or export the model as one file."
+        ) from exc
+
+
+def _text(value: str | bytes) -> str:
+    """Protobuf hands over bytes where a file has text that is not UTF-8."""
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
+
+
+def _value_names(graph: onnx.GraphProto) -> Iterator[str]:
+    """Every name that a value of the graph or of a graph nested in it has."""
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        yield value.name
+    for node in graph.node:
+        yield from (*node.input, *node.output)
+        for attribute in node.attribute:
+            for nested in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _value_names(nested)

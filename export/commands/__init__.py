@@ -1,0 +1,1 @@
+"""One module a command of ``edge-export``; each is imported only when it is called."""

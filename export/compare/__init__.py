@@ -1,0 +1,1 @@
+"""Two models against each other on the same frames."""

@@ -1,0 +1,1 @@
+"""Images with their labels, boxes and classes, and frames of any source."""

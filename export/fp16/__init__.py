@@ -1,0 +1,1 @@
+"""FP32 model files become strongly typed FP16 ones."""

@@ -1,0 +1,202 @@
+"""``edge-export fp16``: an FP32 model file becomes a strongly typed FP16 one, or is refused.
+
+Measure, convert, prove, publish: what half cannot hold on real frames stays in FP32 and is named,
+and the file under the final name appears only after the proof, whole. It builds no engine.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+import onnx
+
+from edge.vision.types import Image
+from engines import open_engine
+from engines.errors import ExportError, SettingsError
+from engines.model_file import is_quantized, model_sha256, no_spec, spec_of, write_spec
+from engines.spec import ModelSpec
+from export.compare.parity import SAME, Limits, Parity, compare
+from export.compare.verdict import lines
+from export.data.frames import COUNT, read_frames
+from export.fp16.ranges import sensitive_nodes
+from export.fp16.typed import to_float16
+from export.onnx.graph import check_weights, fold_constants, load_whole, name_nodes, uses_float16
+from export.onnx.half import open_half
+from export.outputs import check_model_target, published_after
+from export.score.scores import check_ap
+
+Say = Callable[[str], None]
+
+KEPT_KEY = "outrider.fp32_nodes"
+"""Key in an FP16 file's ``metadata_props``: JSON, node name → why the node stayed in FP32."""
+ASKED = "asked for with --keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What was made: ``kept`` are the nodes left in FP32 and why, ``parity`` is the proof."""
+
+    target: Path
+    spec: ModelSpec
+    kept: dict[str, str]
+    parity: Parity
+
+
+def default_target(path: Path) -> Path:
+    """``NAME.fp16.onnx`` beside the FP32 file."""
+    return path.with_name(f"{path.stem}.fp16.onnx")
+
+
+def convert_file(
+    path: Path,
+    target: Path | None = None,
+    *,
+    frames: str | None = None,
+    keep: Sequence[str] = (),
+    limits: Limits = SAME,
+    say: Say,
+) -> Conversion:
+    """Convert one model file; ``say`` takes the report line by line.
+
+    ``frames`` is the text of a source, the synthetic street where it is None. Every other frame
+    measures the ranges and those between prove the file. ``keep`` names nodes to leave in FP32.
+
+    Raises:
+        ModelError: the file cannot be read or has no spec, or the target not be written.
+        ExportError: it cannot be converted, or the proof failed.
+        SettingsError: ``keep`` names no node, or the target is the file itself.
+        SourceError: the frames cannot be read.
+    """
+    target = target or default_target(path)
+    check_model_target(target, path)
+    model, spec = _readable(path)
+    name_nodes(model)
+    fold_constants(model, origin=str(path))
+    _check_names(keep, model)
+    read = read_frames(frames, count=2 * COUNT)
+    say(f"frames       {read.told}, every other one to measure ranges, the rest to prove")
+    measure, prove = read.images[::2], read.images[1::2] or read.images
+    kept = sensitive_nodes(model, spec.input, measure, origin=str(path))
+    kept.update(dict.fromkeys(keep, ASKED))
+    say(f"FP32 kept    {len(kept)} of {len(model.graph.node)} nodes")
+    for name, reason in kept.items():
+        say(f"             {name}: {reason}")
+    made = to_float16(model, kept, origin=str(path))
+    half_spec = replace(spec, precision="fp16", source_sha256=model_sha256(path))
+    write_spec(made, half_spec)
+    _write_kept(made, kept)
+    with published_after(made, target) as unproven:
+        parity = _proven(path, unproven, prove, limits, say)
+    say(f"written      {target}, {target.stat().st_size / 1e6:.1f} MB")
+    return Conversion(target, half_spec, kept, parity)
+
+
+def _readable(path: Path) -> tuple[onnx.ModelProto, ModelSpec]:
+    """The model and its spec, or why it cannot be converted."""
+    model = load_whole(path)
+    check_weights(model, origin=str(path))
+    spec = spec_of(model, origin=str(path))
+    if spec is None:
+        raise no_spec(path)
+    if is_quantized(model):
+        raise ExportError(
+            f"{path}: computes in int8 in parts, which FP16 would undo. Convert the FP32 file that "
+            "it was made from."
+        )
+    if uses_float16(model):
+        raise ExportError(
+            f"{path}: has float16 tensors already, there is nothing to convert. To prove it: "
+            f"edge-export verify FP32.onnx {path}"
+        )
+    if spec.detection is not None:
+        check_ap()  # the proof wants it, after minutes
+    return model, spec
+
+
+def _proven(
+    path: Path, unproven: Path, frames: Sequence[Image], limits: Limits, say: Say
+) -> Parity:
+    reference = open_engine(path, engine="onnxruntime", precision="f32")
+    try:
+        candidate = open_half(unproven)
+        try:
+            parity = compare(reference, candidate, frames, limits=limits)
+        finally:
+            candidate.close()
+    finally:
+        reference.close()
+    for line in lines(parity, limits):
+        say(f"proof        {line}")
+    if parity.failures:
+        raise ExportError(
+            f"{path}: refused, in FP16 it does not do what it does in FP32: "
+            f"{'; '.join(parity.failures)}. Nothing was written. Measure on frames like those it "
+            "will see with --frames, leave nodes in FP32 with --keep NODE, or, where boxes that "
+            "differ a little will do, say how much with --iou and judge it with "
+            "'edge-export verify'."
+        )
+    if parity.doubts:
+        raise ExportError(
+            f"{path}: not proven in FP16: {'; '.join(parity.doubts)}. Nothing was written. Give "
+            "frames that show what the model detects: --frames SOURCE."
+        )
+    return parity
+
+
+def _check_names(keep: Sequence[str], model: onnx.ModelProto) -> None:
+    names = [node.name for node in model.graph.node]
+    for name in keep:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=3, cutoff=0.0)
+            raise SettingsError(
+                f"--keep {name!r}: none of the graph's {len(names)} nodes has that name; the "
+                f"nearest are {', '.join(near)}."
+            )
+
+
+def _write_kept(model: onnx.ModelProto, kept: dict[str, str]) -> None:
+    entry = model.metadata_props.add()
+    entry.key, entry.value = KEPT_KEY, json.dumps(kept)
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File to write; NAME.fp16.onnx beside MODEL where it is left out.",
+)
+@click.option(
+    "--frames",
+    metavar="SOURCE",
+    help="Frames to measure and prove on: anything that 'edge run --source' takes; else the "
+    "synthetic street.",
+)
+@click.option("--keep", multiple=True, metavar="NODE", help="Leave this node in FP32; repeatable.")
+@click.option(
+    "--iou",
+    type=click.FloatRange(0, 1),
+    default=SAME.iou,
+    show_default=True,
+    help="Least IoU of every box with its partner in FP32.",
+)
+def fp16(
+    model: Path, output: Path | None, frames: str | None, keep: Sequence[str], iou: float
+) -> None:
+    """Convert an FP32 model file to a strongly typed FP16 one.
+
+    The uint8 image, FP32 boxes and uint8 masks stay as they are. Nodes whose weights or values on
+    real frames half cannot hold stay in FP32 and are named, here and in the file. The file is
+    written only if it agrees with MODEL when every float16 tensor is rounded to real half.
+    Refusals exit with 4 and write nothing.
+    """
+    convert_file(
+        model, output, frames=frames, keep=keep, limits=replace(SAME, iou=iou),
+        say=lambda line: click.echo(line, err=True),
+    )  # fmt: skip

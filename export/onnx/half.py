@@ -1,0 +1,260 @@
+"""Runs an FP16 graph as a device with FP16 arithmetic would: every float16 tensor is true half.
+
+CPU runtimes compute float16 graphs in float32 and so hide what overflows on a device (a Conv that
+leaves half's range gives the right answer in ONNX Runtime and OpenVINO alike). Here each node
+computes in float32, as TensorRT's convolutions accumulate, and its float16 outputs are rounded to
+half before the next node sees them: beyond 65504 they are infinite. A device rounds less often,
+where it fuses nodes; a kernel that sums in half is not covered.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from engines.base import Array
+from engines.errors import EngineError, ExportError
+from engines.model_file import no_spec, spec_of
+from engines.seam import SlotStates, check_tensors
+from engines.spec import ModelSpec, TensorSpec
+from export.adopt.foreign import first_line, run_session
+from export.onnx.graph import (
+    FLOAT,
+    FLOAT16,
+    check_weights,
+    float16_attributes,
+    load_whole,
+    tensor_types,
+)
+
+HALF_MAX = float(np.finfo(np.float16).max)
+"""65504, the largest finite half."""
+_MOVES = frozenset(
+    {"Concat", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Neg", "Relu", "Reshape"}
+    | {"Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "ReduceMax", "ReduceMin"}
+)
+"""Operators that give back what they were given, its negative or 0: halves stay halves."""
+
+
+@dataclass(frozen=True, slots=True)
+class HalfRun:
+    """What one run gave.
+
+    ``overflowed`` names the float16 tensors with an infinity or NaN, in the order of the graph: the
+    first one is where it began.
+    """
+
+    outputs: dict[str, Array]
+    overflowed: tuple[str, ...]
+
+
+class HalfNet:
+    """A graph of float16 and float32 tensors, ready to run; see the module's own words."""
+
+    def __init__(self, model: onnx.ModelProto, *, origin: str) -> None:
+        """Rewrite ``model`` with its roundings spelt out; ``origin`` names it in messages.
+
+        Raises:
+            ExportError: its types cannot be followed, or ONNX Runtime does not run it or does not
+                round.
+        """
+        self._origin = origin
+        rewritten, self._watched = _rounded(model, origin=origin)
+        self._names = [o.name for o in model.graph.output]
+        self._session = plain_session(rewritten, origin=origin)
+        _check_that_it_rounds()
+
+    def run(self, feed: Mapping[str, Array]) -> HalfRun:
+        """Run on {input name: array}; float16 outputs come as float32 with half's values.
+
+        Raises:
+            ExportError: the run failed.
+        """
+        made = run_session(self._session, dict(feed), origin=self._origin)
+        bad = [t for i, t in enumerate(self._watched) if not np.isfinite(made[_watch(i)])]
+        return HalfRun({n: made[n] for n in self._names}, tuple(bad))
+
+
+def plain_session(model: onnx.ModelProto, *, origin: str):  # type: ignore[no-untyped-def]
+    """An ONNX Runtime session that runs the nodes as they stand, none fused and none left out.
+
+    Raises:
+        ExportError: ONNX Runtime refuses the graph.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    # A count of its own keeps it from pinning threads, which fails in containers.
+    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    try:
+        return onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as exc:  # its exception types have no common root but Exception
+        raise ExportError(f"{origin}: ONNX Runtime cannot open it: {first_line(exc)}") from exc
+
+
+def _watch(i: int) -> str:
+    return f"outrider/watch_{i}"
+
+
+def _rounded(model: onnx.ModelProto, *, origin: str) -> tuple[onnx.ModelProto, list[str]]:
+    """The graph in float32 with a rounding behind each float16 tensor, and those tensors' names.
+
+    Each rounding is a pair of Casts, to half and back. One more output a tensor is the sum of its
+    squares, in float32: finite halves cannot overflow it, an infinity or a NaN stays in it.
+    """
+    types = tensor_types(model, origin=origin)
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    graph = made.graph
+    nodes: list[onnx.NodeProto] = []
+    watched: list[str] = []
+    for node in model.graph.node:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        float16_attributes(copy, to=FLOAT)
+        nodes.append(copy)
+        for i, name in enumerate(node.output):
+            if not name or types[name] != FLOAT16 or node.op_type in _MOVES:
+                continue
+            copy.output[i] = f"{name}/exact"
+            nodes += [
+                helper.make_node("Cast", [f"{name}/exact"], [f"{name}/half"], to=FLOAT16),
+                helper.make_node("Cast", [f"{name}/half"], [name], to=FLOAT),
+                helper.make_node("ReduceSumSquare", [name], [_watch(len(watched))], keepdims=0),
+            ]
+            watched.append(name)
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    for i, tensor in enumerate(graph.initializer):
+        if tensor.data_type == FLOAT16:
+            wide = numpy_helper.to_array(tensor).astype(np.float32)
+            graph.initializer[i].CopyFrom(numpy_helper.from_array(wide, tensor.name))
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type == FLOAT16:
+            value.type.tensor_type.elem_type = FLOAT
+    graph.output.extend(
+        helper.make_tensor_value_info(_watch(i), TensorProto.FLOAT, []) for i in range(len(watched))
+    )
+    return made, watched
+
+
+def _check_that_it_rounds() -> None:
+    """Refuse a runtime that takes the pair of Casts for nothing: every proof would be void."""
+    x = np.array([1e5, -1e5, 1 + 2.0**-12, 2.0**-26, 3.0], np.float32)
+    sizes = helper.make_tensor_value_info("x", FLOAT, x.shape)
+    doubled = helper.make_tensor_value_info("y", FLOAT, x.shape)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["half"], to=FLOAT16),
+        helper.make_node("Cast", ["half"], ["wide"], to=FLOAT),
+        helper.make_node("Add", ["wide", "wide"], ["y"]),
+    ]
+    model = helper.make_model(
+        helper.make_graph(nodes, "rounds", [sizes], [doubled]),
+        opset_imports=[helper.make_opsetid("", 13)],
+        ir_version=8,
+    )
+    (y,) = plain_session(model, origin="a check of its rounding").run(None, {"x": x})
+    if y.tolist() != [np.inf, -np.inf, 2.0, 0.0, 6.0]:
+        raise ExportError(
+            f"this ONNX Runtime does not round to half: got {y.tolist()} for twice {x.tolist()}. "
+            "Install the version in constraints/; no FP16 file can be proven with this one."
+        )
+
+
+class HalfEngine:
+    """``HalfNet`` behind the interface of all engines, with one slot; ``submit`` runs at once.
+
+    ``overflowed`` holds the names of ``HalfRun`` for the last run.
+    """
+
+    name = "half"
+    precision = "f16"
+    slots = 1
+
+    def __init__(self, net: HalfNet, spec: ModelSpec) -> None:
+        self.spec = spec
+        self.overflowed: tuple[str, ...] = ()
+        self._net: HalfNet | None = net
+        self._states = SlotStates(1, engine=self.name)
+        self._inputs: dict[str, Array] = {
+            spec.input.name: np.zeros(spec.input.tensor.shape, spec.input.dtype)
+        }
+        self._outputs: dict[str, Array] = {}
+
+    def inputs(self, slot: int) -> dict[str, Array]:
+        """The slot's input array, to be filled in place.
+
+        Raises:
+            EngineError: no such slot, or closed.
+        """
+        self._states.check(slot)
+        return dict(self._inputs)
+
+    def submit(self, slot: int) -> None:
+        """Run on what lies in ``inputs(slot)``.
+
+        Raises:
+            EngineError: not waited for since the last submit, no such slot, closed, or it failed.
+        """
+        self._states.begin(slot)
+        assert self._net is not None
+        try:
+            run = self._net.run(self._inputs)
+        except ExportError as exc:
+            self._states.forget(slot)
+            raise EngineError(str(exc)) from exc
+        self.overflowed = run.overflowed
+        self._outputs = run.outputs
+        for array in self._outputs.values():
+            array.flags.writeable = False
+
+    def wait(self, slot: int) -> dict[str, Array]:
+        """The outputs of the last run.
+
+        Raises:
+            EngineError: not submitted, no such slot, or closed.
+        """
+        self._states.end(slot)
+        return dict(self._outputs)
+
+    def close(self) -> None:
+        """Release the session; safe to call twice."""
+        self._states.close()
+        self._net, self._outputs = None, {}
+
+
+def open_half(path: Path) -> HalfEngine:
+    """Open a model file with a spec for evaluation in true half.
+
+    Raises:
+        ModelError: the file is refused, has no spec, or contradicts it.
+        ExportError: its graph cannot be evaluated.
+    """
+    model = load_whole(path)
+    check_weights(model, origin=str(path))
+    spec = spec_of(model, origin=str(path))
+    if spec is None:
+        raise no_spec(path)
+    check_tensors(
+        spec,
+        inputs=[_tensor(v) for v in model.graph.input],
+        outputs=[_tensor(v) for v in model.graph.output],
+        origin=str(path),
+    )
+    return HalfEngine(HalfNet(model, origin=str(path)), spec)
+
+
+def _tensor(value: onnx.ValueInfoProto) -> TensorSpec:
+    info = value.type.tensor_type
+    shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in info.shape.dim)
+    return TensorSpec(value.name, shape, helper.tensor_dtype_to_np_dtype(info.elem_type).name)

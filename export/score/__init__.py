@@ -1,0 +1,1 @@
+"""Models against labelled data: scores, reports, pages."""

@@ -1,0 +1,312 @@
+"""Runs a model on frames with truth and counts: masks, boxes, times; it reads no files.
+
+The model runs as in the app. Boxes are decoded twice from the same outputs: at the model's own
+threshold, which is what the app shows and what is timed, and at 0.01 for AP.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.vision.perception import Perception
+from edge.vision.types import Detections, Image, Mask
+from engines.base import Array, Engine
+from engines.errors import ExportError
+from export.data.class_map import ClassMap
+from export.data.labelled import LabelledData, LabelledFrame
+from export.score.matching import MISSED, BoxConfusion, Matching, match_boxes
+from export.score.report import FrameScore, Table
+from export.score.scores import BoxScores, Confusion, box_scores, check_ap, coco_results, mean
+
+MIN_SCORE = 0.01
+"""Lowest score that counts for AP."""
+WORST = 6
+"""Frames shown of each kind."""
+NEIGHBOURS = 20
+"""Of a video, the worst frames lie apart by one part in this many: neighbours show the same."""
+NONE = "none of them"
+MISSED_NAME = "missed"
+NOTHING = "nothing there"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a model says of one frame: ``shown`` as in the app, ``all`` from score 0.01 on."""
+
+    shown: Detections
+    all: Detections
+    masks: tuple[Mask, ...]
+
+
+class Eye:
+    """Runs one image after the other through the app's own path, and times the steps."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Build the decoders of ``engine``, which stays the caller's to close."""
+        kept = self._kept = _Kept(engine)
+        self._shown = Perception(kept)
+        self._all = Perception(_Again(kept), conf=MIN_SCORE)
+        self._ns: dict[str, list[int]] = {"letterbox": [], "infer": [], "decode": []}
+
+    def see(self, image: Image) -> Seen:
+        """Boxes and masks of one frame (H, W, 3) BGR.
+
+        Raises:
+            ExportError: an output is not finite: no score would tell that nothing was computed.
+        """
+        marks = [time.perf_counter_ns()]
+        self._shown.prepare(image, 0)
+        marks.append(time.perf_counter_ns())
+        self._shown.submit(0)
+        self._shown.wait(0)
+        marks.append(time.perf_counter_ns())
+        shown, masks = self._shown.decode(0)
+        marks.append(time.perf_counter_ns())
+        for step, (start, end) in zip(self._ns.values(), pairwise(marks), strict=True):
+            step.append(end - start)
+        for name, values in self._kept.outputs.items():
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise ExportError(
+                    f"{self._kept.spec.name}: its output {name} is not finite, so there is nothing "
+                    f"to score at {self._kept.precision}. Export the model again, or try "
+                    "--precision f32 where it was another."
+                )
+        self._all.prepare(image, 0)
+        self._all.submit(0)
+        self._all.wait(0)
+        return Seen(shown, self._all.decode(0)[0], masks)
+
+    def latency_ms(self) -> dict[str, dict[str, float]]:
+        """p50 and p90 of each step; the first run, which warms up, counts only if it is alone."""
+        return {
+            name: {
+                f"p{q}": round(float(np.percentile(times[1:] or times, q)) / 1e6, 4)
+                for q in (50, 90)
+            }
+            for name, times in self._ns.items()
+        }
+
+
+class _Kept:
+    """An engine whose last outputs stay at hand."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.name, self.precision = engine.name, engine.precision
+        self.spec, self.slots = engine.spec, engine.slots
+        self.inputs, self.submit, self.close = engine.inputs, engine.submit, engine.close
+        self._engine = engine
+        self.outputs: dict[str, Array] = {}
+
+    def wait(self, slot: int) -> dict[str, Array]:
+        self.outputs = self._engine.wait(slot)
+        return self.outputs
+
+
+class _Again:
+    """An engine that gives the last outputs of another one more time, without a run."""
+
+    def __init__(self, kept: _Kept) -> None:
+        self.name, self.precision = kept.name, kept.precision
+        self.spec, self.slots = kept.spec, 1
+        self._kept = kept
+        tensor = kept.spec.input.tensor
+        self._unused = {tensor.name: np.empty(tensor.shape, np.uint8)}
+
+    def inputs(self, slot: int) -> dict[str, Array]:
+        return self._unused
+
+    def submit(self, slot: int) -> None:
+        pass
+
+    def wait(self, slot: int) -> dict[str, Array]:
+        return self._kept.outputs
+
+    def close(self) -> None:
+        pass
+
+
+class FrameScorer:
+    """Counts frame by frame what a model got right on ``data``."""
+
+    def __init__(self, data: LabelledData, classes: ClassMap) -> None:
+        """Nothing counted yet.
+
+        Raises:
+            ExportError: there are boxes to score, and faster-coco-eval is not installed.
+        """
+        if classes.has_boxes:
+            check_ap()
+        self._data, self._classes = data, classes
+        self._confusion = (
+            Confusion(data.mask_classes, ignore=data.ignore) if classes.masks else None
+        )
+        self._boxes = BoxConfusion(data.box_classes) if classes.has_boxes else None
+        self._known = set(classes.boxes)
+        self._images: list[dict[str, Any]] = []
+        self._truth: list[dict[str, Any]] = []
+        self._results: list[dict[str, Any]] = []
+        self._frames: list[FrameScore] = []
+
+    def add(self, index: int, frame: LabelledFrame, seen: Seen) -> None:
+        """Count one frame."""
+        missed = false = 0
+        if self._boxes is not None:
+            height, width = frame.image.shape[:2]
+            self._images.append(
+                {"id": index, "width": width, "height": height, "file_name": frame.name}
+            )
+            self._truth += [{**a, "image_id": index} for a in frame.annotations]
+            categories = {i: c + 1 for i, c in enumerate(self._classes.boxes) if c >= 0}
+            self._results += coco_results(seen.all, image_id=index, category_of_class=categories)
+            pairs = pair(frame, seen.shown, self._classes)
+            self._boxes.add(pairs.truth_ids, pairs.found_ids, pairs.matching)
+            missed, false = len(pairs.missed(self._known)), len(pairs.false())
+        self._frames.append(
+            FrameScore(index, frame.name, self._add_mask(frame, seen.masks), missed, false)
+        )
+
+    def _add_mask(self, frame: LabelledFrame, masks: Sequence[Mask]) -> float | None:
+        labels = self._classes.labels(masks)
+        if self._confusion is None or frame.labels is None or labels is None:
+            return None
+        alone = Confusion(self._data.mask_classes, ignore=self._data.ignore)
+        alone.add(frame.labels, labels)
+        self._confusion.matrix += alone.matrix
+        shown = alone.matrix.sum(axis=1).tolist()
+        return mean(iou for iou, here in zip(alone.iou().values(), shown, strict=True) if here)
+
+    def worst(self) -> dict[str, tuple[FrameScore, ...]]:
+        """The frames with the lowest mIoU, and those with the most wrong boxes, worst first."""
+        made = {}
+        if self._confusion is not None:
+            below = [f for f in self._frames if f.miou is not None and f.miou < 1]
+            made["mask"] = self._apart(sorted(below, key=lambda f: f.miou or 0.0))
+        if self._boxes is not None:
+            wrong = [f for f in self._frames if f.missed + f.false]
+            made["boxes"] = self._apart(sorted(wrong, key=lambda f: -(f.missed + f.false)))
+        return made
+
+    def _apart(self, frames: Sequence[FrameScore]) -> tuple[FrameScore, ...]:
+        gap = max(1, len(self._frames) // NEIGHBOURS) if self._data.video else 1
+        chosen: list[FrameScore] = []
+        for frame in frames:
+            if len(chosen) < WORST and all(abs(frame.index - c.index) >= gap for c in chosen):
+                chosen.append(frame)
+        return tuple(chosen)
+
+    def scores(self) -> dict[str, Any]:
+        """The fields of an EvaluationReport that are counted here.
+
+        Raises:
+            ExportError: faster-coco-eval is not installed.
+        """
+        made: dict[str, Any] = {"miou": None, "iou": {}, "lacking": {}}
+        confusion, boxes = self.confusion, self._boxes
+        if confusion is not None:
+            made |= {"miou": confusion.miou(), "iou": confusion.iou()}
+            made["confusion_mask"] = _table(
+                confusion.classes, (*confusion.classes, NONE), confusion.matrix
+            )
+            made["lacking"]["mask classes"] = self._classes.lacking_masks
+        made |= {"ap_of_class": {}, "ap50": {}, "ap50_400px": {}}
+        scored = self.ap_scores()
+        if boxes is None or scored is None:
+            return made
+        names, known = self._data.box_classes, self._scored()
+        made |= {
+            "ap": scored.ap,
+            "ap_of_class": dict(scored.ap_of_class),
+            "ap50": dict(scored.ap50),
+            "ap50_400px": dict(scored.ap50_large),
+            "ap_of_area": dict(scored.ap_of_area),
+            "curves": dict(scored.curves),
+            "recall50": {n: v for n, v in boxes.recall().items() if n in known},
+            "precision50": {n: v for n, v in boxes.precision().items() if n in known},
+            "confusion_boxes": _table((*names, NOTHING), (*names, MISSED_NAME), boxes.matrix),
+        }
+        made["lacking"]["boxes"] = self._classes.lacking_boxes
+        return made
+
+    @property
+    def confusion(self) -> Confusion | None:
+        """All pixels counted; None where nothing was, for want of a mask or of labels."""
+        counted = self._confusion is not None and self._confusion.matrix.any()
+        return self._confusion if counted else None
+
+    def ap_scores(self) -> BoxScores | None:
+        """AP over all frames; None where model and data share no class of boxes.
+
+        Raises:
+            ExportError: faster-coco-eval is not installed.
+        """
+        if self._boxes is None:
+            return None
+        names = self._data.box_classes
+        coco = {
+            "images": self._images,
+            "annotations": [{**a, "id": i + 1} for i, a in enumerate(self._truth)],
+            "categories": [{"id": i + 1, "name": name} for i, name in enumerate(names)],
+        }
+        return box_scores(coco, self._results, scored=self._scored())
+
+    def _scored(self) -> list[str]:
+        return [n for i, n in enumerate(self._data.box_classes) if i in self._known]
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """True and found boxes of one frame in the data's classes, and which belongs to which.
+
+    ``truth`` (N, 4) and ``found`` (M, 4) xyxy px; ``scores`` (M,).
+    """
+
+    truth: NDArray[np.float32]
+    truth_ids: NDArray[np.int64]
+    found: NDArray[np.float32]
+    found_ids: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    matching: Matching
+
+    def missed(self, known: set[int]) -> list[int]:
+        """True boxes of ``known`` classes that no box covers, or only one that is excused."""
+        return [
+            j
+            for j, i in enumerate(self.matching.of_truth)
+            if (i == MISSED or (i >= 0 and self.matching.excused[i]))
+            and int(self.truth_ids[j]) in known
+        ]
+
+    def false(self) -> list[int]:
+        """Found boxes where nothing is, or something else, unless excused."""
+        return [
+            i
+            for i, j in enumerate(self.matching.of_found)
+            if j == MISSED
+            or (j >= 0 and self.truth_ids[j] != self.found_ids[i] and not self.matching.excused[i])
+        ]
+
+
+def pair(frame: LabelledFrame, shown: Detections, classes: ClassMap) -> Pairs:
+    """Match what the app would show with the truth; boxes of classes the data lacks are left."""
+    given = frame.annotations
+    xywh = np.array([a["bbox"] for a in given], np.float32).reshape(len(given), 4)
+    truth = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+    truth_ids = np.array([a["category_id"] - 1 for a in given], np.int64)
+    crowd = np.array([bool(a["iscrowd"]) for a in given], np.bool_)
+    ids = np.array([-1, *classes.boxes], np.int64)[shown.class_ids + 1]
+    kept = ids >= 0
+    found, found_ids = shown.xyxy[kept], ids[kept]
+    matching = match_boxes(truth, truth_ids, crowd, found, found_ids)
+    return Pairs(truth, truth_ids, found, found_ids, shown.scores[kept], matching)
+
+
+def _table(rows: Sequence[str], columns: Sequence[str], counts: NDArray[np.int64]) -> Table:
+    made = tuple(tuple(int(n) for n in row) for row in counts)
+    return Table(tuple(rows), tuple(columns), made)

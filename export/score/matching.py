@@ -1,0 +1,119 @@
+"""Which box was taken for what: true boxes against found ones, class by class; no AP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.score.scores import iou_matrix
+
+MATCH_IOU = 0.5
+MISSED = -1
+NOT_COUNTED = -2
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """``of_truth`` (N,): the found box that covers each true one, −1 missed, −2 a crowd.
+
+    ``of_found`` (M,): the true box under each found one, −1 nothing there, −2 inside a crowd.
+    ``excused`` (M,): lies on a box of another class, but in a crowd of its own: no false alarm.
+    """
+
+    of_truth: NDArray[np.int64]
+    of_found: NDArray[np.int64]
+    excused: NDArray[np.bool_]
+
+
+def match_boxes(
+    truth: NDArray[np.float32],
+    truth_ids: NDArray[np.int64],
+    crowd: NDArray[np.bool_],
+    found: NDArray[np.float32],
+    found_ids: NDArray[np.int64],
+) -> Matching:
+    """Pair boxes (N, 4) and (M, 4), the found ones by falling score.
+
+    First each found box takes the free true box of its own class that it overlaps most, as COCO
+    counts; then what is left pairs across classes, the greatest overlap first; then a found box
+    that lies by half or more in a crowd of its class (overlap over its own area, as COCO counts)
+    is left out, or excused where it is paired already.
+    """
+    of_truth = np.where(crowd, NOT_COUNTED, MISSED).astype(np.int64)
+    of_found = np.full(len(found), MISSED, np.int64)
+    if not len(truth) or not len(found):
+        return Matching(of_truth, of_found, np.zeros(len(found), np.bool_))
+    overlap = iou_matrix(found, truth)  # (M, N)
+    same = found_ids[:, None] == truth_ids[None]
+    for i, row in enumerate(overlap):
+        free = np.where((of_truth == MISSED) & same[i], row, -1.0)
+        j = int(free.argmax())
+        if free[j] >= MATCH_IOU:
+            of_truth[j], of_found[i] = i, j
+    for flat in np.argsort(-overlap, axis=None, kind="stable"):
+        i, j = divmod(int(flat), len(truth))
+        if overlap[i, j] < MATCH_IOU:
+            break
+        if of_found[i] == MISSED and of_truth[j] == MISSED and not same[i, j]:
+            of_truth[j], of_found[i] = i, j
+    inside = _share_inside(found, truth) >= MATCH_IOU
+    in_crowd = (inside & same & crowd[None]).any(axis=1)
+    of_found[(of_found == MISSED) & in_crowd] = NOT_COUNTED
+    right = (of_found >= 0) & (truth_ids[of_found.clip(0)] == found_ids)
+    return Matching(of_truth, of_found, in_crowd & (of_found >= 0) & ~right)
+
+
+class BoxConfusion:
+    """True classes by row, found classes by column, summed over all images.
+
+    ``matrix`` (C + 1, C + 1): the last row counts found boxes where nothing is, the last column
+    true boxes that nothing covers. Excused boxes stand in it, and precision leaves them out.
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes = tuple(classes)
+        self.matrix = np.zeros((len(classes) + 1, len(classes) + 1), np.int64)
+        self._excused = np.zeros(len(classes) + 1, np.int64)
+
+    def add(
+        self,
+        truth_ids: NDArray[np.int64],
+        found_ids: NDArray[np.int64],
+        matching: Matching,
+    ) -> None:
+        """Count one image."""
+        nothing = len(self.classes)
+        for truth_id, i in zip(truth_ids, matching.of_truth, strict=True):
+            if i != NOT_COUNTED:
+                self.matrix[truth_id, found_ids[i] if i >= 0 else nothing] += 1
+        for found_id, j in zip(found_ids, matching.of_found, strict=True):
+            if j == MISSED:
+                self.matrix[nothing, found_id] += 1
+        np.add.at(self._excused, found_ids[matching.excused], 1)
+
+    def recall(self) -> dict[str, float | None]:
+        """Share of the true boxes that a box of their class covers; None without truth."""
+        return self._share(self.matrix.sum(axis=1))
+
+    def precision(self) -> dict[str, float | None]:
+        """Share of the found boxes that lie on a true one of their class; None without any."""
+        return self._share(self.matrix.sum(axis=0) - self._excused)
+
+    def _share(self, totals: NDArray[np.int64]) -> dict[str, float | None]:
+        hits = np.diagonal(self.matrix)
+        return {
+            name: float(hit / total) if total else None
+            for name, hit, total in zip(self.classes, hits[:-1], totals[:-1], strict=True)
+        }
+
+
+def _share_inside(found: NDArray[np.float32], region: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(M, N): overlap over the area of the found box."""
+    left, right = found[:, None].astype(np.float64), region[None].astype(np.float64)
+    wh = np.minimum(left[..., 2:], right[..., 2:]) - np.maximum(left[..., :2], right[..., :2])
+    areas = (left[..., 2:] - left[..., :2]).prod(-1)
+    share: NDArray[np.float64] = wh.clip(0).prod(-1) / np.maximum(areas, 1e-12)
+    return share

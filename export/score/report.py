@@ -1,0 +1,182 @@
+"""The report of one evaluation: as values, as text, and as a line in the log of the test split."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from engines.errors import ExportError
+from export.score.scores import mean
+
+TEST_LOG = Path(__file__).resolve().parents[1] / "test_scores.jsonl"
+"""Every scoring of the test split, one line each, kept with the project."""
+FEW = 20
+"""Classes up to which a dash is shown for one without a score; COCO has 80."""
+NOT_LOGGED = ("confusion_mask", "confusion_boxes", "worst")
+"""What would make a line of the log unreadable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Counts by row, the truth, and column, what the model said."""
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameScore:
+    """One frame: mean IoU over the classes that its truth shows, and wrong boxes.
+
+    ``missed`` true boxes are of classes that the model knows; ``false`` ones lie where nothing is
+    or are of the wrong class.
+    """
+
+    index: int
+    name: str
+    miou: float | None
+    missed: int
+    false: int
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """What was scored, on what, how, and the scores; None where the model has no such output.
+
+    ``source`` is the name of the data's file or folder where that is the user's own.
+
+    ``ap50_400px`` counts boxes of 400 px² and more, ``ap_of_area`` COCO's small, medium and large
+    ones. ``recall50``, ``precision50`` and the confusion of boxes are at the model's own score
+    threshold ``conf`` and IoU 0.5. ``latency_ms`` is p50 and p90 of each step. The confusions count
+    pixels and boxes: truth by row. ``worst`` names the frames with the lowest mIoU, and with the
+    most missed and false boxes. ``renamed`` maps names of the model to names of the data;
+    ``lacking`` are classes of the data that the model does not know.
+    """
+
+    model: str
+    model_sha256: str
+    engine: str
+    precision: str
+    data: str
+    split: str | None
+    images: int
+    input_wh: tuple[int, int]
+    infer_ms_median: float | None
+    miou: float | None
+    iou: dict[str, float | None]
+    ap: float | None = None
+    ap_of_class: dict[str, float | None] | None = None
+    ap50: dict[str, float | None] | None = None
+    ap50_400px: dict[str, float | None] | None = None
+    recall50: dict[str, float | None] | None = None
+    precision50: dict[str, float | None] | None = None
+    source: str | None = None
+    ap_of_area: dict[str, float | None] | None = None
+    conf: float | None = None
+    latency_ms: dict[str, dict[str, float]] | None = None
+    renamed: dict[str, str] | None = None
+    lacking: dict[str, tuple[str, ...]] | None = None
+    confusion_mask: Table | None = None
+    confusion_boxes: Table | None = None
+    worst: dict[str, tuple[FrameScore, ...]] | None = None
+    curves: dict[str, tuple[float, ...]] | None = None
+    """Precision at IoU 0.5 for recall 0, 0.01 … 1, by class; not part of the JSON."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; what does not apply is left out."""
+        scores = asdict(self)
+        del scores["curves"]
+        needed = [f.name for f in fields(self) if f.default is MISSING or f.name == "ap"]
+        return {k: v for k, v in scores.items() if v is not None or k in needed}
+
+
+def log_test(report: EvaluationReport, path: Path) -> None:
+    """Append one line: choices are made on val, and this shows how often test was looked at."""
+    kept = {k: v for k, v in report.to_dict().items() if k not in NOT_LOGGED}
+    line = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), **kept}
+    try:
+        with path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as exc:
+        raise _cannot_log(path, exc) from exc
+
+
+def check_log(path: Path) -> None:
+    """Refuse a log that cannot be written, before minutes of scoring.
+
+    Raises:
+        ExportError: says why, and how to name another.
+    """
+    known = os.path.exists(path)  # unlike Path.exists it never raises
+    try:
+        with path.open("a"):
+            pass
+        if not known:
+            path.unlink()
+    except OSError as exc:
+        raise _cannot_log(path, exc) from exc
+
+
+def _cannot_log(path: Path, exc: OSError) -> ExportError:
+    return ExportError(
+        f"{path}: this scoring of the test split cannot be logged ({exc.strerror}). Name a "
+        "writable file with --test-log."
+    )
+
+
+def table(report: EvaluationReport) -> str:
+    """The report as lines of text for the terminal."""
+
+    def text(value: float | None) -> str:
+        return "    -" if value is None else f"{value:.3f}"
+
+    where = " ".join(filter(None, (report.data, report.source, report.split)))
+    width, height = report.input_wh
+    lines = [
+        f"{report.model} ({report.model_sha256[:12]}) on {where}, {report.images} images, "
+        f"{width}x{height}, {report.engine} {report.precision}"
+    ]
+    if report.infer_ms_median is not None:
+        lines.append(f"infer      {report.infer_ms_median:.2f} ms median")
+    if report.latency_ms:
+        times = (f"{k} {v['p50']:.2f} / {v['p90']:.2f}" for k, v in report.latency_ms.items())
+        lines.append(f"p50 / p90  {', '.join(times)} ms")
+    if report.renamed:
+        taken = ", ".join(f"{mine} as {theirs}" for mine, theirs in report.renamed.items())
+        lines.append(f"taken      {taken}")
+    for kind, names in (report.lacking or {}).items():
+        if names:
+            lines.append(f"unknown    to the model among the {kind}: {', '.join(names)}")
+    scored = (report.iou, report.ap50 or {}, report.recall50 or {})
+    wide = max([11, *(len(n) + 1 for scores in scored for n, _ in _shown(scores))])
+    lines.append(f"mIoU       {text(report.miou)}")
+    lines += [f"  {name:<{wide}}{text(value)}" for name, value in _shown(report.iou)]
+    if report.ap50:
+        lines.append(f"AP         {text(report.ap)}   class: AP, AP50, AP50 of 400 px² and more")
+        lines += [
+            f"  {name:<{wide}}{text((report.ap_of_class or {}).get(name))}  {text(value)}  "
+            f"{text((report.ap50_400px or {}).get(name))}"
+            for name, value in _shown(report.ap50)
+        ]
+    if report.recall50:
+        at = f" at score {report.conf:g}" if report.conf is not None else ""
+        lines.append(
+            f"recall     {text(mean(report.recall50.values()))}   class: recall, precision{at}"
+        )
+        lines += [
+            f"  {name:<{wide}}{text(value)}  {text((report.precision50 or {}).get(name))}"
+            for name, value in _shown(report.recall50)
+        ]
+    return "\n".join(lines)
+
+
+def _shown(scores: Mapping[str, float | None]) -> Iterator[tuple[str, float | None]]:
+    """All of a few classes; of many only those that have a score."""
+    few = len(scores) <= FEW
+    return ((name, value) for name, value in scores.items() if few or value is not None)

@@ -1,0 +1,304 @@
+"""``edge-export build``: an FP32 model file becomes a TensorRT engine that was proven on this GPU.
+
+Check, convert, build, prove, publish: under the engine's name there is the old one until the new
+one has passed, whole. It knows nothing of the app; what TensorRT is told is in ``trt_builder``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import click
+import onnx
+
+from edge.run.adopt_cache import cache_folder
+from engines.cuda.context import Device
+from engines.errors import ExportError, ModelError, SettingsError
+from engines.model_file import is_quantized, load_model, model_sha256, read_spec, sha256_of
+from engines.tensorrt.identity import (
+    Identity,
+    Sidecar,
+    built_folder,
+    built_path,
+    sidecar_path,
+    sidecar_text,
+)
+from export.compare.parity import Limits
+from export.fp16.convert import KEPT_KEY, convert_file
+from export.onnx.graph import uses_float16
+from export.score.scores import check_ap
+from export.tensorrt.build.builder import (
+    BuildOptions,
+    Verbosity,
+    build_plan,
+    tensorrt_version,
+    timings_file,
+)
+from export.tensorrt.build.gate import GATE, prove
+from export.tensorrt.build.place import building, publish, write_durably
+from export.tensorrt.build.preflight import preflight
+from export.tensorrt.check.check import check_file
+from export.tensorrt.check.check import lines as check_lines
+from export.tensorrt.check.operators import RELEASES
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """How to build and prove: see the options of the command."""
+
+    reference: Path | None = None
+    frames: str | None = None
+    keep: Sequence[str] = ()
+    limits: Limits = GATE
+    options: BuildOptions = field(default_factory=BuildOptions)
+    timing_cache: bool = True
+
+
+def build_file(
+    model: Path, target: Path | None = None, *, request: Request, say: Say
+) -> tuple[Path, Sidecar]:
+    """Build, prove and publish one engine; returns its place and its sidecar.
+
+    Raises:
+        SettingsError: the arguments contradict each other or the files.
+        ModelError: a file cannot be read or has no spec.
+        ExportError: TensorRT takes the graph not, a proof failed, or nothing can be written.
+        EngineError: TensorRT or the device is not there, or builds nothing.
+        DeviceError: the device is lost or has not the memory.
+        SourceError: the frames cannot be read.
+    """
+    reference, half = _reference(model, request)
+    if target is not None and target.suffix != ".engine":
+        raise SettingsError(f"-o {target}: an engine's file ends in .engine, as the app wants it.")
+    version = tensorrt_version()
+    engine = target or built_path(_made_folder(), model)
+    device = preflight(version, model, engine, request.options, half=half)
+    say(f"device       {device.gpu}, compute capability {device.compute_capability}, "
+        f"{device.sm_count} SMs, TensorRT {device.tensorrt}")  # fmt: skip
+    made_from = read_spec(model).source_sha256
+    if half and made_from not in ("", model_sha256(reference)):
+        say(f"note         {model.name} says it was made from another file than {reference.name}")
+    release = _nearest_release(version)
+    _check(model, release, request.options, say)
+    with building(engine) as folder:
+        source = model
+        if not half:
+            source = folder / f"{model.stem}.fp16.onnx"
+            convert_file(
+                model, source, frames=request.frames, keep=request.keep, say=_but_written(say)
+            )
+            _check(source, release, replace(request.options, dla_core=None), None)
+        began = time.monotonic()
+        timings = _timings(device, say) if request.timing_cache else None
+        plan = build_plan(source, request.options, timings=timings, say=say)
+        say(f"built        {len(plan) / 1e6:.1f} MB in {time.monotonic() - began:.0f} s")
+        made = folder / engine.name
+        write_durably(made, plan)
+        identity = _identity(made, model, reference, source, device, request.options)
+        sidecar = Sidecar(read_spec(source), identity, proof={})
+        write_durably(sidecar_path(made), sidecar_text(sidecar).encode())
+        proof = prove(
+            reference, made, engine, frames=request.frames, limits=request.limits, say=say
+        )
+        sidecar = replace(sidecar, proof=proof)
+        write_durably(sidecar_path(made), sidecar_text(sidecar).encode())
+        publish(made, engine)
+    say(f"published    {engine} and {sidecar_path(engine).name}")
+    return engine, sidecar
+
+
+def _reference(model: Path, request: Request) -> tuple[Path, bool]:
+    """The FP32 file to prove against, and whether ``model`` is FP16 already."""
+    if model.suffix != ".onnx":
+        step = {
+            ".engine": f"It is built already; to look at it: edge-export inspect {model}",
+            ".pt": f"Export the checkpoint first: edge-export onnx {model}",
+        }.get(model.suffix, "Export the model as NAME.onnx.")
+        raise SettingsError(f"{model}: wanted an ONNX file, got '{model.suffix}'. {step}")
+    loaded, spec = load_model(model), read_spec(model)
+    if spec.detection is not None:
+        check_ap()  # the proof wants it, at the end of a long build
+    if not uses_float16(loaded):
+        if request.reference is not None:
+            raise SettingsError(
+                f"--reference {request.reference}: {model} is no FP16 file, so it is proven "
+                "against itself. Leave the option out."
+            )
+        return model, False
+    reference = request.reference
+    if reference is None:
+        raise SettingsError(
+            f"{model}: is FP16 already, so it cannot show what FP16 lost. Name the FP32 file that "
+            "it was made from with --reference FP32.onnx, or build from that file."
+        )
+    if request.keep:
+        raise SettingsError(f"--keep: {model} is FP16 already; nodes are kept where it is made.")
+    against = load_model(reference)
+    if uses_float16(against) or is_quantized(against):
+        raise SettingsError(f"--reference {reference}: is no FP32 file itself.")
+    other = read_spec(reference)
+    if (other.input, other.outputs) != (spec.input, spec.outputs):  # the gate would say so, later
+        raise SettingsError(
+            f"--reference {reference}: has another input or other outputs than {model}. Name the "
+            "file that it was made from."
+        )
+    return reference, True
+
+
+def _made_folder() -> Path:
+    folder = built_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ExportError(
+            f"{folder}: cannot be made ({exc.strerror}). Name a place with -o FILE.engine."
+        ) from exc
+    return folder
+
+
+def _nearest_release(version: str) -> str:
+    """The release of the checks' tables that is nearest below the installed one."""
+    installed = tuple(int(n) for n in version.split(".")[:2])
+    below = [r for r in RELEASES if tuple(map(int, r.split("."))) <= installed]
+    return below[-1] if below else next(iter(RELEASES))
+
+
+def _check(path: Path, release: str, options: BuildOptions, say: Say | None) -> None:
+    """What edge-export check-tensorrt says; only what is refused is said where ``say`` is None."""
+    report = check_file(path, release, dla=options.dla_core is not None)
+    if say is not None:
+        for line in check_lines(report):
+            say(line)
+    if not report.taken:
+        worst = report.errors[0]
+        raise ExportError(
+            f"{path.name}: TensorRT {release} will not take it: {worst.node}: {worst.problem} (way "
+            f"out: {worst.way_out}); {len(report.errors)} in all. Nothing was built."
+        )
+
+
+def _but_written(say: Say) -> Say:
+    """Leaves out where the FP16 file lies, which is there for a moment only."""
+    return lambda line: None if line.startswith("written") else say(line)
+
+
+def _timings(device: Device, say: Say) -> Path | None:
+    try:
+        return timings_file(cache_folder(os.environ).parent / "timings", device)
+    except ModelError:
+        say("note         no cache folder here (XDG_CACHE_HOME, HOME): timings are not kept")
+        return None
+
+
+def _identity(
+    made: Path, model: Path, reference: Path, source: Path, device: Device, options: BuildOptions
+) -> Identity:
+    kept = _kept(load_model(source))
+    return Identity(
+        plan_sha256=sha256_of(made),
+        onnx_sha256=model_sha256(reference),
+        fp16_sha256=model_sha256(source),
+        device=device,
+        options=options.identity(),
+        recipe=f"fp16 mixed, fp32: {', '.join(kept)}" if kept else "fp16",
+        onnx_name=model.name,
+    )
+
+
+def _kept(model: onnx.ModelProto) -> list[str]:
+    """The nodes that were left in FP32."""
+    for entry in model.metadata_props:
+        if entry.key == KEPT_KEY:
+            return list(json.loads(entry.value))
+    return []
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Engine to write; else NAME-HASH.engine in engines/built/, where the app looks for it.",
+)
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path),
+    help="The FP32 file to prove against, where MODEL is FP16 already.",
+)
+@click.option(
+    "--frames",
+    metavar="SOURCE",
+    help="Frames to convert and prove on: anything that 'edge run --source' takes; else the "
+    "synthetic street.",
+)
+@click.option("--keep", multiple=True, metavar="NODE", help="Leave this node in FP32; repeatable.")
+@click.option(
+    "--iou",
+    type=click.FloatRange(0, 1),
+    default=GATE.iou,
+    show_default=True,
+    help="Least IoU of every box of the engine with its partner in FP32.",
+)
+@click.option(
+    "--workspace",
+    type=click.IntRange(min=1),
+    default=BuildOptions().workspace_mb,
+    show_default=True,
+    metavar="MB",
+    help="Device memory that a layer may use to work in.",
+)
+@click.option(
+    "--optimization-level",
+    type=click.IntRange(0, 5),
+    default=BuildOptions().optimization_level,
+    show_default=True,
+    help="How long TensorRT looks for faster kernels.",
+)
+@click.option(
+    "--timing-cache/--no-timing-cache",
+    default=True,
+    show_default=True,
+    help="Use and keep how fast kernels were in earlier builds, by TensorRT and device.",
+)
+@click.option(
+    "--profiling-verbosity",
+    type=click.Choice(["none", "layer_names_only", "detailed"]),
+    default=BuildOptions().verbosity,
+    show_default=True,
+    help="What the engine can tell of its layers; 'edge-export inspect' wants 'detailed'.",
+)
+@click.option(
+    "--dla-core",
+    type=click.IntRange(min=0),
+    help="Run on this DLA core of a Jetson Orin, what it cannot on the GPU. Untested on hardware.",
+)
+def build(
+    model: Path,
+    output: Path | None,
+    reference: Path | None,
+    frames: str | None,
+    keep: Sequence[str],
+    iou: float,
+    workspace: int,
+    optimization_level: int,
+    timing_cache: bool,
+    profiling_verbosity: Verbosity,
+    dla_core: int | None,
+) -> None:
+    """Build a TensorRT engine from an FP32 model file, and prove it against that file.
+
+    Checks the graph, converts it to FP16 (as 'edge-export fp16' does), builds on this machine's
+    GPU, runs the engine on frames and publishes it only if it agrees with FP32. An engine that was
+    there stays until then. Refusals exit with 4, a device without memory with 6, Ctrl-C with 130.
+    """
+    options = BuildOptions(workspace, optimization_level, profiling_verbosity, dla_core)
+    request = Request(reference, frames, keep, replace(GATE, iou=iou), options, timing_cache)
+    build_file(model, output, request=request, say=lambda line: click.echo(line, err=True))

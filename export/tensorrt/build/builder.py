@@ -1,0 +1,288 @@
+"""TensorRT's builder: an FP16 ONNX file becomes a plan, or a message; it writes no engine file.
+
+One code path for TensorRT 10.3 to 11.4: the network is strongly typed, so precision is what the
+ONNX file says and no builder flag. It keeps a cache of kernel timings, one a TensorRT and device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from traceback import clear_frames
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from engines.cuda.context import Device, open_device
+from engines.errors import EngineError, ExportError, ModelError, SettingsError
+from engines.model_file import write_atomically
+from engines.tensorrt import log as tensorrt_log
+from export.tensorrt.build.progress import Progress, above_the_bar, monitor
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+Say = Callable[[str], None]
+Verbosity = Literal["none", "layer_names_only", "detailed"]
+OLDEST = (10, 3)
+"""The first release of TensorRT that is built with: that of JetPack 6."""
+WITH_DLA = (
+    "TensorRT 10.3 of JetPack 6 on Orin has it, and 11.4.1 of JetPack 7.2.2 on AGX Orin; 10.8 to "
+    "11.4.0 have none, neither have Orin Nano, Thor and desktop GPUs"
+)
+"""By NVIDIA's notes on working with DLA; nothing of it was tried on hardware."""
+DOCTOR = "see: edge doctor"
+_Made = TypeVar("_Made")
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """What a builder is told; ``dla_core`` None leaves all layers to the GPU."""
+
+    workspace_mb: int = 1024
+    optimization_level: int = 3
+    verbosity: Verbosity = "detailed"
+    dla_core: int | None = None
+
+    def identity(self) -> dict[str, int | str]:
+        """As they stand in a sidecar."""
+        core: dict[str, int | str] = {} if self.dla_core is None else {"dla_core": self.dla_core}
+        return {
+            "workspace_mb": self.workspace_mb,
+            "optimization_level": self.optimization_level,
+            "profiling_verbosity": self.verbosity,
+            **core,
+        }
+
+
+def tensorrt_version() -> str:
+    """The release of TensorRT that is installed.
+
+    Raises:
+        EngineError: it is not installed, cannot be loaded, or is older than ``OLDEST``.
+    """
+    version = tensorrt_log.import_tensorrt()
+    found = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
+    if found < OLDEST:
+        raise EngineError(f"TensorRT {version} is installed, wanted 10.3 or later (JetPack 6).")
+    return version
+
+
+class _Told(logging.Handler):
+    """Says TensorRT's warnings to the person who builds, each once."""
+
+    def __init__(self, say: Say) -> None:
+        super().__init__(logging.INFO)
+        self._say, self._said = say, set[str]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called on threads of TensorRT's."""
+        text = record.getMessage().removeprefix("TensorRT: ")
+        if text not in self._said:
+            self._said.add(text)
+            self._say(f"TensorRT     {text}")
+
+
+@contextlib.contextmanager
+def _telling(say: Say) -> Iterator[None]:
+    source, told = logging.getLogger(tensorrt_log.__name__), _Told(say)
+    before = source.level
+    source.addHandler(told)
+    source.setLevel(logging.INFO)  # its level for warnings: at a start of the app they are noise
+    try:
+        yield
+    finally:
+        source.setLevel(before)
+        source.removeHandler(told)
+
+
+def check_dla(core: int | None) -> None:
+    """Refuse a DLA core that this machine does not have; CUDA has to be started.
+
+    Raises:
+        EngineError: this TensorRT sees no DLA here, and which ones would.
+        SettingsError: there are fewer cores.
+    """
+    if core is None:
+        return
+    import tensorrt as trt
+
+    log = tensorrt_log.open_log()
+    builder: trt.Builder = log.checked("Builder", lambda: trt.Builder(log.logger), otherwise=DOCTOR)
+    cores = builder.num_DLA_cores
+    if cores < 1:
+        raise EngineError(
+            f"--dla-core {core}: TensorRT {trt.__version__} finds no DLA on this machine. "
+            f"{WITH_DLA}. Leave --dla-core out: the GPU takes every layer."
+        )
+    if core >= cores:
+        raise SettingsError(
+            f"--dla-core {core}: this machine has {cores}, wanted 0 to {cores - 1}."
+        )
+
+
+def build_plan(onnx: Path, options: BuildOptions, *, timings: Path | None, say: Say) -> bytes:
+    """Build a plan, which takes minutes; Ctrl-C ends it at the builder's next step.
+
+    ``timings`` is the file of kernel timings to use and to add to.
+
+    Raises:
+        ExportError: TensorRT's parser refuses the file.
+        EngineError: the builder fails, with what TensorRT logged.
+        KeyboardInterrupt: it was asked to stop.
+    """
+    stop, say = threading.Event(), above_the_bar(say)
+
+    def work() -> bytes:
+        device = open_device()
+        try:
+            with device.current():
+                return _build(onnx, options, timings=timings, stop=stop, say=say)
+        except BaseException as exc:
+            clear_frames(exc.__traceback__)  # what they hold of TensorRT's would outlive the device
+            raise
+        finally:
+            device.close()
+
+    with _telling(say):
+        return _beside(work, stop, say)
+
+
+def _build(
+    onnx: Path, options: BuildOptions, *, timings: Path | None, stop: threading.Event, say: Say
+) -> bytes:
+    """All of it with TensorRT's objects, which end with this call, before the device is closed."""
+    import tensorrt as trt
+
+    log = tensorrt_log.open_log()
+    builder: trt.Builder = log.checked("Builder", lambda: trt.Builder(log.logger), otherwise=DOCTOR)
+    # 11 types every network strongly and takes the flag for nothing; 10 needs it.
+    flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network: trt.INetworkDefinition = log.checked(
+        "create_network", lambda: builder.create_network(flags)
+    )
+    parser: trt.OnnxParser = log.checked("OnnxParser", lambda: trt.OnnxParser(network, log.logger))
+    if not parser.parse_from_file(str(onnx)):
+        raise _refused_by(parser, onnx, trt.__version__, say)
+    config: trt.IBuilderConfig = log.checked("create_builder_config", builder.create_builder_config)
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
+    config.builder_optimization_level = options.optimization_level
+    config.profiling_verbosity = {
+        "none": trt.ProfilingVerbosity.NONE,
+        "layer_names_only": trt.ProfilingVerbosity.LAYER_NAMES_ONLY,
+        "detailed": trt.ProfilingVerbosity.DETAILED,
+    }[options.verbosity]
+    if options.dla_core is not None:
+        config.default_device_type = trt.DeviceType.DLA
+        config.DLA_core = options.dla_core
+        config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+    cache = _use_timings(config, timings, say)
+    progress = Progress(stop=stop, say=say)
+    watching = monitor(progress)  # the builder does not keep it alive
+    config.progress_monitor = watching
+    try:
+        plan: trt.IHostMemory = log.checked(
+            f"build_serialized_network of {onnx.name}",
+            lambda: builder.build_serialized_network(network, config),
+            otherwise="more memory may help: --workspace MB; or another --optimization-level",
+        )
+    except EngineError:
+        if stop.is_set():  # it was told to give up, and did
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        progress.close()
+    if cache is not None and timings is not None:
+        _keep_timings(cache, timings, say)
+    return bytes(plan)
+
+
+def timings_file(folder: Path, device: Device) -> Path:
+    """The file of timings of one TensorRT on one device: others' are of no use to it."""
+    gpu = re.sub(r"[^A-Za-z0-9]+", "-", device.gpu).strip("-").lower()
+    capability = device.compute_capability.replace(".", "")
+    name = f"tensorrt-{device.tensorrt}-{gpu}-sm{capability}x{device.sm_count}.timings"
+    return folder / name
+
+
+def _use_timings(
+    config: trt.IBuilderConfig, path: Path | None, say: Say
+) -> trt.ITimingCache | None:
+    """Give the builder the timings of earlier builds; without them it only takes longer."""
+    if path is None:
+        return None
+    try:
+        data = path.read_bytes() if path.is_file() else b""
+    except OSError as exc:
+        say(f"note         {path}: cannot be read ({exc.strerror}); every kernel is timed anew")
+        data = b""
+    cache = config.create_timing_cache(data)
+    if cache is not None and config.set_timing_cache(cache, False):
+        return cache
+    say(f"note         {path}: TensorRT does not take it; every kernel is timed anew")
+    cache = config.create_timing_cache(b"")
+    return cache if cache is not None and config.set_timing_cache(cache, False) else None
+
+
+def _keep_timings(cache: trt.ITimingCache, path: Path, say: Say) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(bytes(cache.serialize()), path)
+    except (OSError, ModelError) as exc:
+        say(f"note         timings are not kept: {exc}")
+
+
+def _refused_by(parser: trt.OnnxParser, onnx: Path, version: str, say: Say) -> ExportError:
+    """Say every error of the parser with its node."""
+    told = []
+    for i in range(parser.num_errors):
+        error: trt.ParserError = parser.get_error(i)
+        name = error.node_name() or (f"node {error.node()}" if error.node() >= 0 else "the file")
+        operator = f" ({error.node_operator()})" if error.node_operator() else ""
+        told.append(f"{name}{operator}: {error.desc()}")
+    told = told or ["no reason was given"]
+    for line in told:
+        say(f"parser       {line}")
+    return ExportError(
+        f"{onnx.name}: TensorRT {version} does not parse it: {told[0]}"
+        + (f", and {len(told) - 1} more above" if len(told) > 1 else "")
+        + ". Export the model without what it names; 'edge-export check-tensorrt' says the way out "
+        "of what it knows."
+    )
+
+
+def _beside(work: Callable[[], _Made], stop: threading.Event, say: Say) -> _Made:
+    """Run ``work`` on another thread, so that Ctrl-C is not raised inside TensorRT's callbacks.
+
+    Raises:
+        KeyboardInterrupt: once ``work`` has ended, if Ctrl-C came meanwhile.
+    """
+    made: list[_Made] = []
+    raised: list[BaseException] = []
+    over = threading.Event()
+
+    def run() -> None:
+        try:
+            made.append(work())
+        except BaseException as exc:
+            raised.append(exc)
+        finally:
+            over.set()
+
+    thread = threading.Thread(target=run, name="builder")
+    thread.start()
+    while not over.is_set():
+        try:
+            over.wait()
+        except KeyboardInterrupt:
+            stop.set()
+            say("stopping     at the builder's next step")
+    thread.join()
+    if stop.is_set():
+        raise KeyboardInterrupt
+    if raised:
+        raise raised[0]
+    return made[0]

@@ -1,0 +1,166 @@
+"""Where an engine is built and how it is published: one build at a time, whole or not at all.
+
+A build works in a hidden folder beside its engine, locked while it lives. It looks into no plan.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from engines.errors import EngineMismatch, ExportError
+from engines.model_file import sha256_of
+from engines.tensorrt.identity import read_sidecar, sidecar_path
+
+_HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def check_disk(folder: Path, needed: int) -> None:
+    """Refuse to begin where the disk cannot hold what a build writes; ``needed`` is in bytes.
+
+    Raises:
+        ExportError: says what is free and what is needed.
+    """
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as exc:
+        raise _cannot(folder, exc) from exc
+    if free < needed:
+        raise ExportError(
+            f"{folder}: {free / 1e6:.0f} MB are free on its disk, a build needs about "
+            f"{needed / 1e6:.0f} MB there. Free some, or build into another folder with -o FILE."
+        )
+
+
+@contextlib.contextmanager
+def building(engine: Path) -> Iterator[Path]:
+    """A folder for the build of ``engine``, gone at the end; its place in it is ``engine.name``.
+
+    What a killed build left there is removed, and what it had begun to publish is finished.
+
+    Raises:
+        ExportError: another process builds this engine, or the folder cannot be made.
+    """
+    folder = engine.with_name(f".{engine.name}.building")
+    for taken in (engine, sidecar_path(engine)):
+        if taken.is_dir():  # os.replace would say so after the build
+            raise ExportError(f"{taken}: is a folder. Move it, or name another file with -o FILE.")
+    handle: int | None = None
+    try:
+        try:
+            with _signals_wait():  # else one could come when the folder is there and nobody knows
+                handle = _locked(folder, engine)
+            _finish(folder, engine)
+            for left in folder.iterdir():
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        except OSError as exc:
+            raise _cannot(engine, exc) from exc
+        yield folder
+    finally:
+        if handle is not None:
+            shutil.rmtree(folder, ignore_errors=True)  # before the lock goes: nobody is in it
+            os.close(handle)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file and see it onto the disk.
+
+    Raises:
+        ExportError: the disk is full, or the file cannot be written.
+    """
+    try:
+        with path.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as exc:
+        raise _cannot(path, exc) from exc
+
+
+def publish(made: Path, engine: Path) -> None:
+    """Move a plan and its sidecar over those of ``engine``; no signal comes between the two.
+
+    A power cut can: then the plan is new and the sidecar old, nothing runs that was not proven, and
+    the next build finishes it.
+
+    Raises:
+        ExportError: they cannot be moved.
+    """
+    try:
+        with _signals_wait():
+            os.replace(made, engine)
+            os.replace(sidecar_path(made), sidecar_path(engine))
+        folder = os.open(engine.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as exc:
+        raise _cannot(engine, exc) from exc
+
+
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Hold back Ctrl-C and its kin for the length of the block.
+
+    By handlers: a mask is one thread's, and the runtimes' threads would take the signal instead.
+    """
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is interrupted
+        return
+    before = {s: signal.signal(s, lambda number, _: came.append(number)) for s in _HELD}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        for caught in came:
+            signal.raise_signal(caught)
+
+
+def _locked(folder: Path, engine: Path) -> int:
+    """Make ``folder`` and lock it; the kernel opens the lock when the process dies."""
+    while True:
+        folder.mkdir(exist_ok=True)
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # its build ended between the two
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            os.close(handle)
+            raise ExportError(
+                f"{engine}: another build of this engine is at work. Wait for it, or build into "
+                "another file with -o FILE."
+            ) from exc
+        except OSError:
+            return handle  # a file system without locks: there as before them
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(folder)):
+                return handle
+        os.close(handle)  # the build that held it has removed it
+
+
+def _finish(folder: Path, engine: Path) -> None:
+    """Publish the sidecar of a plan that a killed build had already published."""
+    left = folder / engine.name
+    if left.exists() or not sidecar_path(left).exists() or not engine.exists():
+        return
+    with contextlib.suppress(EngineMismatch):
+        if read_sidecar(left).identity.plan_sha256 == sha256_of(engine):
+            os.replace(sidecar_path(left), sidecar_path(engine))
+
+
+def _cannot(path: Path, exc: OSError) -> ExportError:
+    return ExportError(
+        f"{path}: cannot be written ({exc.strerror or exc}). Free space or mend the folder, or "
+        "build into another one with -o FILE. What was there before is as it was."
+    )

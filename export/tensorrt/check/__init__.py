@@ -1,0 +1,1 @@
+"""Will TensorRT take this file? Reads graphs, builds nothing."""

@@ -1,0 +1,340 @@
+"""An ONNX graph as the checks for TensorRT read it: nodes, types, shapes, constants; no verdict.
+
+It refuses nothing that parses: where types contradict each other, it goes on with the first one,
+so that every contradiction can be told and not the first alone. Branches and loop bodies are read
+too, each in its own scope; functions of the file's own are inlined.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from engines.base import Array
+from engines.errors import ExportError
+from export.adopt.foreign import first_line
+from export.onnx.graph import check_weights, fold_constants, name_nodes, opset_of
+
+Shape = tuple[int | None, ...]
+"""Sizes of a tensor; None where one is not known before the run."""
+TYPE_NAMES: dict[int, str] = {
+    TensorProto.FLOAT: "FP32",
+    TensorProto.FLOAT16: "FP16",
+    TensorProto.BFLOAT16: "BF16",
+    TensorProto.INT8: "INT8",
+    TensorProto.INT32: "INT32",
+    TensorProto.INT64: "INT64",
+    TensorProto.UINT8: "UINT8",
+    TensorProto.BOOL: "BOOL",
+    TensorProto.FLOAT8E4M3FN: "FP8",
+    TensorProto.INT4: "INT4",
+    TensorProto.DOUBLE: "FP64",
+}
+"""TensorRT's names of ONNX's element types; it has no others but quantised ones."""
+_OWN = ("", "ai.onnx")
+"""Names of ONNX's own domain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, or doubtful, with one node or one input."""
+
+    level: Literal["error", "warning"]
+    rule: str
+    node: str
+    """Its name; of an input ``input NAME``."""
+    operator: str
+    problem: str
+    way_out: str
+    tensors: tuple[str, ...] = ()
+    """Those that it is about, where the node alone does not tell."""
+
+
+@dataclass(slots=True)
+class Scope:
+    """What is known of the tensors that a graph sees, those of the graphs around it too."""
+
+    types: MutableMapping[str, int]
+    shapes: MutableMapping[str, Shape]
+    constants: MutableMapping[str, onnx.TensorProto]
+    """Initialisers, and what ``Constant`` nodes hold."""
+    made: MutableMapping[str, None]
+    """The tensors that there are so far, as the nodes run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node and what is known of the tensors that it touches."""
+
+    proto: onnx.NodeProto = field(repr=False)
+    scope: Scope = field(repr=False)
+    name: str
+    opset: int
+    depth: int
+    """0 in the graph itself, 1 in a branch or loop body of it, and so on."""
+    fault: str = ""
+    """Why ONNX does not allow the node, of which nothing else can be said then; else empty."""
+
+    @property
+    def operator(self) -> str:
+        """Operator type, with its domain where that is not ONNX's own."""
+        domain = self.proto.domain
+        return self.proto.op_type if domain in _OWN else f"{domain}:{self.proto.op_type}"
+
+    @property
+    def schema(self) -> Any | None:
+        """ONNX's definition of the operator at the file's opset; None where it has none."""
+        if self.operator != self.proto.op_type:
+            return None
+        try:
+            return onnx.defs.get_schema(self.operator, self.opset, "")
+        except onnx.defs.SchemaError:
+            return None
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """Value of an attribute, text decoded."""
+        for a in self.proto.attribute:
+            if a.name == name:
+                value = helper.get_attribute_value(a)
+                if isinstance(value, bytes):
+                    return value.decode("utf-8", "replace")
+                if isinstance(value, list) and value and isinstance(value[0], bytes):
+                    return [v.decode("utf-8", "replace") for v in value]
+                return value
+        return default
+
+    def input(self, i: int) -> str:
+        """Name of the i-th input; empty where it is left out."""
+        return self.proto.input[i] if i < len(self.proto.input) else ""
+
+    def index_of(self, formal: str) -> int | None:
+        """Position of the input that ONNX calls ``formal``; None where this opset has none."""
+        schema = self.schema
+        names = [f.name for f in schema.inputs] if schema else []
+        return names.index(formal) if formal in names else None
+
+    def type(self, name: str) -> int:
+        """Element type of a tensor; 0 where it is unknown."""
+        return self.scope.types.get(name, 0)
+
+    def shape(self, i: int = 0) -> Shape | None:
+        """Shape of the i-th input; None where not even its rank is known."""
+        return self.scope.shapes.get(self.input(i))
+
+    def constant(self, i: int) -> Array | None:
+        """Value of the i-th input where it is an initialiser or a ``Constant``."""
+        held = self.scope.constants.get(self.input(i))
+        return None if held is None else numpy_helper.to_array(held)
+
+    def ports(self) -> Iterator[tuple[str, Any, bool]]:
+        """Each tensor with its formal parameter in ONNX's schema, and whether it is an input."""
+        schema = self.schema
+        if schema is None:
+            return
+        for names, formals, reads in (
+            (self.proto.input, schema.inputs, True),
+            (self.proto.output, schema.outputs, False),
+        ):
+            for i, name in enumerate(names):
+                if name and formals:
+                    yield name, formals[min(i, len(formals) - 1)], reads
+
+
+@dataclass(frozen=True, slots=True)
+class Net:
+    """A whole graph. ``nodes`` run in order, those of branches behind the node that has them."""
+
+    opset: int
+    nodes: tuple[Node, ...]
+    scope: Scope
+    inputs: tuple[onnx.ValueInfoProto, ...]
+    """What the caller feeds; initialisers are none."""
+    outputs: tuple[onnx.ValueInfoProto, ...]
+    folded: frozenset[str]
+    """Tensors that do not depend on the inputs, though nodes compute them."""
+    readers: Mapping[str, list[Node]] = field(repr=False)
+    metadata: Mapping[str, str] = field(repr=False)
+
+
+def read_net(
+    model: onnx.ModelProto, *, origin: str, fixed: Mapping[str, tuple[int, ...]] | None = None
+) -> Net:
+    """Read a model, which stays as it is; ``fixed`` are shapes to give to inputs.
+
+    Raises:
+        ExportError: not even the beginning of its types can be known.
+    """
+    model = _own(model, origin=origin)
+    constants = {t.name for t in model.graph.initializer}
+    inputs = [i for i in model.graph.input if i.name not in constants]
+    for info in inputs:
+        if fixed and info.name in fixed:
+            _set_shape(info, fixed[info.name])
+    name_nodes(model)
+    opset = opset_of(model)
+    outputs = tuple(model.graph.output)
+    check_weights(model, origin=origin)
+    scope = Scope(ChainMap(), ChainMap(), ChainMap(), ChainMap())
+    nodes = tuple(_walk(_inferred(model, origin=origin), scope, opset, prefix="", depth=0))
+    folded = _fold(model, scope, origin=origin)
+    readers: dict[str, list[Node]] = {}
+    for node in nodes:
+        for name in dict.fromkeys(node.proto.input):
+            if name:
+                readers.setdefault(name, []).append(node)
+    return Net(
+        opset=opset,
+        nodes=nodes,
+        scope=scope,
+        inputs=tuple(inputs),
+        outputs=outputs,
+        folded=folded,
+        readers=readers,
+        metadata={p.key: p.value for p in model.metadata_props},
+    )
+
+
+def _own(model: onnx.ModelProto, *, origin: str) -> onnx.ModelProto:
+    """A copy to work on, functions inlined."""
+    if model.functions:
+        from onnx import inliner
+
+        try:
+            return inliner.inline_local_functions(model)
+        except Exception as exc:  # the binding maps C++ errors of several kinds
+            raise ExportError(
+                f"{origin}: its functions cannot be inlined: {first_line(exc)}. Export the model "
+                "again without functions."
+            ) from exc
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def _inferred(model: onnx.ModelProto, *, origin: str) -> onnx.GraphProto:
+    """The graph with the types that follow from its inputs, and not what the file claims."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.graph.value_info[:], bare.graph.output[:]
+    try:
+        return onnx.shape_inference.infer_shapes(bare, data_prop=True).graph
+    except (onnx.shape_inference.InferenceError, ValueError) as exc:
+        raise ExportError(
+            f"{origin}: nothing can be said of its types: {first_line(exc)}. Export the model "
+            "again."
+        ) from exc
+
+
+def _walk(
+    graph: onnx.GraphProto, scope: Scope, opset: int, *, prefix: str, depth: int
+) -> Iterator[Node]:
+    for info in (*graph.input, *graph.output, *graph.value_info):
+        kind = info.type.tensor_type
+        if kind.elem_type:
+            scope.types[info.name] = kind.elem_type
+        if kind.HasField("shape"):
+            scope.shapes[info.name] = shape_of(info)
+    scope.made.update(dict.fromkeys(i.name for i in graph.input))
+    for tensor in graph.initializer:
+        scope.made[tensor.name] = None
+        scope.types[tensor.name] = tensor.data_type
+        scope.shapes[tensor.name] = tuple(tensor.dims)
+        scope.constants[tensor.name] = tensor
+    for i, proto in enumerate(graph.node):
+        name = prefix + (proto.name or f"{proto.op_type}_{i}")
+        node = Node(proto, scope, name, opset, depth, _fault(proto, scope, opset))
+        scope.made.update(dict.fromkeys(proto.output))
+        _bind(node)
+        if proto.op_type == "Constant" and proto.output and not node.fault:
+            held = _held(node)
+            if held is not None:
+                scope.constants[proto.output[0]] = held
+        yield node
+        for attribute in proto.attribute:
+            for inner in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
+                inside = Scope(
+                    ChainMap({}, scope.types),
+                    ChainMap({}, scope.shapes),
+                    ChainMap({}, scope.constants),
+                    ChainMap({}, scope.made),
+                )
+                yield from _walk(inner, inside, opset, prefix=f"{name}/", depth=depth + 1)
+
+
+def _fault(proto: onnx.NodeProto, scope: Scope, opset: int) -> str:
+    for name in proto.input:
+        if name and name not in scope.made:
+            return f"reads {name!r}, which nothing before it makes"
+    if any(a.HasField("g") or a.graphs for a in proto.attribute):
+        return ""  # the nodes inside are looked at themselves
+    if proto.domain not in _OWN or not onnx.defs.has(proto.op_type, opset, ""):
+        return ""  # told as an unknown operator
+    plain = onnx.NodeProto()
+    plain.CopyFrom(proto)
+    plain.domain = ""
+    context = type(onnx.checker.DEFAULT_CONTEXT)()
+    context.ir_version, context.opset_imports = onnx.IR_VERSION, {"": opset}
+    try:
+        onnx.checker.check_node(plain, context)
+    except (onnx.checker.ValidationError, ValueError) as exc:
+        return f"is not valid ONNX: {first_line(exc)}"
+    return ""
+
+
+def _bind(node: Node) -> None:
+    """Give outputs that inference left without a type the one of the input they share it with."""
+    bound: dict[str, int] = {}
+    for name, formal, reads in node.ports():
+        if reads and node.type(name):
+            bound.setdefault(formal.type_str, node.type(name))
+        elif not reads and not node.type(name) and formal.type_str in bound:
+            node.scope.types[name] = bound[formal.type_str]
+
+
+def _held(node: Node) -> onnx.TensorProto | None:
+    """What a ``Constant`` holds, as a tensor; None for text and sparse ones."""
+    for a in node.proto.attribute:
+        if a.name == "value":
+            value: onnx.TensorProto = a.t
+            return value
+        if a.name in ("value_int", "value_ints"):
+            return numpy_helper.from_array(np.asarray(node.attribute(a.name), np.int64))
+        if a.name in ("value_float", "value_floats"):
+            return numpy_helper.from_array(np.asarray(node.attribute(a.name), np.float32))
+    return None
+
+
+def _fold(model: onnx.ModelProto, scope: Scope, *, origin: str) -> frozenset[str]:
+    """What nodes compute from constants alone; shapes that follow from it go to ``scope``."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    try:
+        fold_constants(made, origin=origin)
+    except ExportError:  # contradictions are findings, and told as such; nothing folds then
+        return frozenset()
+    for info in _inferred(made, origin=origin).value_info:
+        if info.type.tensor_type.HasField("shape"):
+            scope.shapes[info.name] = shape_of(info)
+    left = {name for node in made.graph.node for name in node.output}
+    return frozenset(n for node in model.graph.node for n in node.output if n and n not in left)
+
+
+def shape_of(info: onnx.ValueInfoProto) -> Shape:
+    """Shape of an input or output that has one; sizes below 0 are unknown, as exporters mean it."""
+    return tuple(
+        d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None
+        for d in info.type.tensor_type.shape.dim
+    )
+
+
+def _set_shape(info: onnx.ValueInfoProto, shape: tuple[int, ...]) -> None:
+    kind = info.type.tensor_type
+    kind.shape.ClearField("dim")
+    for size in shape:
+        kind.shape.dim.add().dim_value = size

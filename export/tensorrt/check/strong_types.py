@@ -1,0 +1,226 @@
+"""What a strongly typed network asks of a graph's types: uint8, agreement, FP32 islands, 64 bits.
+
+It compares with ONNX's own schemas: inputs that these bind to one type variable must agree, since
+TensorRT casts nothing by itself. What ONNX types apart (scales of a Resize, shapes, indices) is
+free of that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+from onnx import TensorProto
+
+from engines.base import Array
+from export.fp16.convert import KEPT_KEY
+from export.tensorrt.check.net import TYPE_NAMES, Finding, Net, Node
+from export.tensorrt.check.operators import Release, judged, type_name
+
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
+UINT8 = TensorProto.UINT8
+_INT32 = np.iinfo(np.int32)
+_CASTS = ("Cast", "CastLike")
+
+
+def check_edges(net: Net) -> Iterator[Finding]:
+    """Types of the network's inputs and outputs."""
+    for what, infos in (("input", net.inputs), ("output", net.outputs)):
+        for info in infos:
+            kind = info.type.tensor_type.elem_type
+            made = net.scope.types.get(info.name, 0)
+            if kind not in TYPE_NAMES:
+                yield Finding(
+                    "error", "type", f"{what} {info.name}", "",
+                    f"is {type_name(kind) if kind else 'no tensor'}, which TensorRT does not have",
+                    "export it as float32, or as int32 where it counts",
+                )  # fmt: skip
+            elif what == "output" and made and made != kind:
+                yield Finding(
+                    "error", "typing", f"output {info.name}", "",
+                    f"is declared {type_name(kind)} and computed as {type_name(made)}",
+                    f"cast it to {type_name(kind)}, or declare what it is",
+                )  # fmt: skip
+
+
+def check_uint8(net: Net) -> Iterator[Finding]:
+    """TensorRT has uint8 at the network's edge alone, cast from or to float32 or float16 there."""
+    inputs, outputs = ({i.name for i in infos} for infos in (net.inputs, net.outputs))
+    for node in net.nodes:
+        read = [n for n in node.proto.input if n and node.type(n) == UINT8]
+        made = [n for n in node.proto.output if n and node.type(n) == UINT8]
+        if not read and not made:
+            continue
+        problem, way_out = "", ""
+        if node.operator not in _CASTS:
+            problem = f"{'reads' if read else 'makes'} uint8 inside the network"
+            way_out = (
+                "quantise to int8 with zero points of 0"
+                if "Quantize" in node.operator
+                else "cast the image to float32 before any other node, and to uint8 behind the last"
+            )
+        elif read and (node.depth or not set(read) <= inputs):
+            problem = "casts a uint8 that is no input of the network"
+            way_out = "stay in float32 or float16 until the output"
+        elif made and (made[0] not in outputs or made[0] in net.readers):
+            problem = "casts to a uint8 that is used inside the network"
+            way_out = "cast to uint8 for the output alone, as the last node"
+        else:
+            other = node.type(node.proto.output[0] if read else node.input(0))
+            if other and other not in FLOATS:
+                arrow = f"uint8 to {type_name(other)}" if read else f"{type_name(other)} to uint8"
+                problem = f"casts {arrow}; TensorRT casts uint8 from and to floats alone"
+                way_out = "cast in two steps, with float32 between"
+        if problem:
+            about = tuple((read or made)[:1])
+            yield Finding("error", "uint8", node.name, node.operator, problem, way_out, about)
+
+
+def check_agreement(net: Net, trt: Release) -> Iterator[Finding]:
+    """Inputs of one type variable agree, and each has a type that ONNX allows there."""
+    for node in net.nodes:
+        schema = node.schema
+        if schema is None or node.operator in ("If", "Loop", "Scan"):
+            continue
+        allowed = {c.type_param_str: set(c.allowed_type_strs) for c in schema.type_constraints}
+        bound: dict[str, str] = {}
+        for name, formal, reads in node.ports():
+            kind = node.type(name)
+            if not kind:
+                continue
+            text = f"tensor({TensorProto.DataType.Name(kind).lower()})"
+            if text not in allowed.get(formal.type_str, {formal.type_str}):
+                yield Finding(
+                    "error", "typing", node.name, node.operator,
+                    f"{formal.name!r} is {type_name(kind)}, which ONNX does not allow there",
+                    f"cast it where it is {'read' if reads else 'made'}", (name,),
+                )  # fmt: skip
+                continue
+            first = bound.setdefault(formal.type_str, name)
+            if node.type(first) != kind:
+                yield Finding(
+                    "error", "typing", node.name, node.operator,
+                    f"mixes {type_name(node.type(first))} and {type_name(kind)}",
+                    "cast one of them; edge-export fp16 writes such casts", (first, name),
+                )  # fmt: skip
+        if node.operator == "Pow" and not _pow(node, trt):
+            yield Finding(
+                "error", "typing", node.name, node.operator,
+                f"raises {type_name(node.type(node.input(0)))} to a power of "
+                f"{type_name(node.type(node.input(1)))}",
+                "cast the exponent to the type of the base",
+            )  # fmt: skip
+
+
+def _pow(node: Node, trt: Release) -> bool:
+    """ONNX lets the exponent have any type; TensorRT takes integer ones from 10.8 on."""
+    base, exponent = node.type(node.input(0)), node.type(node.input(1))
+    integers = (TensorProto.INT32, TensorProto.INT64)
+    same = base == exponent or not (base and exponent)
+    return same or (trt.at_least("10.8") and exponent in integers)
+
+
+def kept_nodes(net: Net) -> dict[str, str]:
+    """The nodes that the file names as left in FP32, and why."""
+    try:
+        held = json.loads(net.metadata.get(KEPT_KEY, "{}"))
+    except ValueError:
+        return {}
+    return held if isinstance(held, dict) else {}
+
+
+def check_islands(net: Net) -> Iterator[Finding]:
+    """In an FP16 network, nodes that compute in FP32 without being named as meant to."""
+    if not is_half(net):
+        return
+    kept, free = kept_nodes(net), _free(net)
+    for node in net.nodes:
+        if node.operator in (*_CASTS, "Constant", "If", "Loop", "Scan") or node.name in kept:
+            continue
+        made = [n for n in node.proto.output if n and n not in free]
+        kinds = {node.type(n) for n in judged(node)} & set(FLOATS)  # both: told as mixed
+        if made and kinds == {TensorProto.FLOAT} and not _bound_to_float(node):
+            yield Finding(
+                "error", "island", node.name, node.operator,
+                "computes in FP32 in an FP16 network, and the file does not say that it should",
+                "convert the FP32 file with edge-export fp16; keep it in FP32, and named, with "
+                "--keep NODE",
+            )  # fmt: skip
+
+
+def is_half(net: Net) -> bool:
+    """Whether any node makes float16."""
+    return any(
+        node.type(n) == TensorProto.FLOAT16 for node in net.nodes for n in node.proto.output if n
+    )
+
+
+def _bound_to_float(node: Node) -> bool:
+    """Whether ONNX has no float16 for the data of this operator."""
+    schema = node.schema
+    constraints = schema.type_constraints if schema else ()
+    allowed = {c.type_param_str: c.allowed_type_strs for c in constraints}
+    data = set(judged(node))
+    return any(
+        name in data
+        and node.type(name) == TensorProto.FLOAT
+        and "tensor(float16)" not in allowed.get(formal.type_str, [formal.type_str])
+        for name, formal, _ in node.ports()
+    )
+
+
+def _free(net: Net) -> set[str]:
+    """Tensors that only serve as scales, shapes or indices, be it through further nodes."""
+    free: set[str] = set()
+    outputs = {o.name for o in net.outputs}
+    for node in reversed(net.nodes):
+        for name in node.proto.output:
+            readers = net.readers.get(name, [])
+            if name in outputs or not readers:
+                continue
+            if all(_serves(r, name) or set(filter(None, r.proto.output)) <= free for r in readers):
+                free.add(name)
+    return free
+
+
+def _serves(node: Node, name: str) -> bool:
+    data = set(judged(node))
+    if name not in data:
+        return True
+    return node.operator in ("Shape", "Size")
+
+
+def check_integers(net: Net) -> Iterator[Finding]:
+    """64-bit constants beyond 32 bits, but for bounds of a Slice that mean 'to the end'."""
+    for node in net.nodes:
+        for i, name in enumerate(node.proto.input):
+            held = node.scope.constants.get(name) if name else None
+            if held is None or held.data_type not in (TensorProto.INT64, TensorProto.UINT64):
+                continue
+            values = node.constant(i)
+            if values is None or not _beyond(values).any():
+                continue
+            if node.operator == "Slice" and i in (1, 2) and _to_the_end(node, values, ends=i == 2):
+                continue
+            worst = max(values[_beyond(values)].tolist(), key=abs)
+            yield Finding(
+                "error", "int64", node.name, node.operator,
+                f"reads a constant of {worst}: beyond 32 bits",
+                "export a smaller value; a Slice to the end may have any large bound", (name,),
+            )  # fmt: skip
+
+
+def _beyond(values: Array) -> Array:
+    return (values > _INT32.max) | (values < _INT32.min)
+
+
+def _to_the_end(node: Node, values: Array, *, ends: bool) -> bool:
+    """Whether each large bound lies where its slice ends, or begins, anyway."""
+    steps = node.constant(4)
+    if steps is not None and steps.shape != values.shape:
+        return False
+    forward = np.ones(values.shape, bool) if steps is None else steps > 0
+    upper = forward == ends  # ends of a forward slice and starts of a backward one lie above
+    meant = np.where(upper, values > _INT32.max, values < _INT32.min)
+    return bool((meant | ~_beyond(values)).all())

@@ -1,0 +1,231 @@
+"""``edge-export inspect``: what a built engine is, and its layers with their precisions; runs none.
+
+Without TensorRT, or on another machine than it was built for, what the sidecar holds is all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from traceback import clear_frames
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engines.cuda.context import cuda_errors, open_device
+from engines.errors import EngineError, EngineMismatch, SettingsError
+from engines.model_file import sha256_of
+from engines.tensorrt import log as tensorrt_log
+from engines.tensorrt.identity import Sidecar, check_identity, read_sidecar
+from export.outputs import check_output, write_output
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+_FORMATS = (
+    ("fp16", "FP16|Half"),
+    ("fp32", "FP32|Float"),
+    ("int8", "INT8"),
+    ("uint8", "UINT8"),
+    ("int32", "INT32"),
+    ("int64", "INT64"),
+    ("bool", "BOOL"),
+)
+"""Precisions and how the inspector's "Format/Datatype" of several releases spells them."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLayer:
+    """One layer of an engine; fields are empty where the engine was built to tell less."""
+
+    name: str
+    kind: str = ""
+    precision: str = ""
+    """Of its outputs: 'fp16', or several joined by '+'."""
+
+
+def layers_of(engine: Path, sidecar: Sidecar, *, plan_sha256: str) -> list[EngineLayer]:
+    """What TensorRT's inspector says of the layers, once it is known that the plan is for here.
+
+    Raises:
+        EngineError: there is no TensorRT or no device here, or it refuses the plan.
+        EngineMismatch: the plan is for another machine.
+    """
+    version = tensorrt_log.import_tensorrt()
+    device = open_device()
+    try:
+        with cuda_errors(f"{engine}: cannot be looked into"), device.current():
+            here = device.facts(version)
+            check_identity(sidecar, engine, here, onnx=None, plan_sha256=plan_sha256)
+            return parse_layers(_information(engine, sidecar))
+    except EngineError as exc:
+        clear_frames(exc.__traceback__)  # what they hold of TensorRT's would outlive the device
+        raise
+    finally:
+        device.close()
+
+
+def _information(engine: Path, sidecar: Sidecar) -> str:
+    """The inspector's JSON; TensorRT's objects end with this call."""
+    import tensorrt as trt
+
+    log = tensorrt_log.open_log()
+    runtime: trt.Runtime = log.checked("Runtime", lambda: trt.Runtime(log.logger))
+    core = int(sidecar.identity.options.get("dla_core", -1))
+    if core >= 0:
+        runtime.DLA_core = core
+    data = engine.read_bytes()
+    loaded: trt.ICudaEngine = log.checked(
+        "deserialize_cuda_engine", lambda: runtime.deserialize_cuda_engine(data)
+    )
+    inspector: trt.EngineInspector = log.checked(
+        "create_engine_inspector", loaded.create_engine_inspector
+    )
+    form = trt.LayerInformationFormat.JSON
+    text: str = log.checked(
+        "get_engine_information", lambda: inspector.get_engine_information(form)
+    )
+    return text
+
+
+def parse_layers(text: str) -> list[EngineLayer]:
+    """Layers in the inspector's JSON, which names them only or tells all, as the engine was built.
+
+    Raises:
+        EngineError: it is no JSON of that kind.
+    """
+    try:
+        told = json.loads(text)["Layers"]
+        return [
+            EngineLayer(layer)
+            if isinstance(layer, str)
+            else EngineLayer(layer["Name"], layer.get("LayerType", ""), _precision(layer))
+            for layer in told
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise EngineError(f"TensorRT's inspector said what cannot be read: {text[:200]}") from exc
+
+
+def _precision(layer: Mapping[str, Any]) -> str:
+    formats = [o.get("Format/Datatype", "") for o in layer.get("Outputs", [])]
+    found = []
+    for text in formats:
+        words = [name for name, form in _FORMATS if re.search(rf"\b({form})\b", text, re.I)]
+        found.append(words[0] if words else text)
+    return "+".join(dict.fromkeys(found))
+
+
+def sidecar_lines(engine: Path, sidecar: Sidecar) -> list[str]:
+    """What the sidecar holds, for the terminal."""
+    identity, spec, device = sidecar.identity, sidecar.spec, sidecar.identity.device
+    options = ", ".join(f"{key} {value}" for key, value in identity.options.items())
+    told = [
+        f"engine       {engine}, {engine.stat().st_size / 1e6:.1f} MB",
+        f"plan         sha256 {identity.plan_sha256}",
+        f"from         {identity.onnx_name or 'an ONNX file'}, FP32 sha256 {identity.onnx_sha256}",
+        f"             FP16 sha256 {identity.fp16_sha256}",
+        f"for          {device.gpu}, compute capability {device.compute_capability}, "
+        f"{device.sm_count} SMs, {device.system}, TensorRT {device.tensorrt}",
+        f"built under  driver {device.driver or 'unknown'}"
+        + (f", L4T {device.l4t}" if device.l4t else ""),
+        f"options      {options}",
+        f"precision    {identity.recipe}",
+        f"model        {spec.name}, input {spec.input.height}x{spec.input.width} (height x width)",
+    ]
+    told += [f"output       {t.name} {t.dtype}{list(t.shape)}" for t in spec.outputs]
+    if spec.detection is not None:
+        told.append(f"boxes        {spec.detection.family}: {', '.join(spec.detection.classes)}")
+    told += [f"mask         {m.name}: {', '.join(m.classes)}" for m in spec.masks]
+    return told + _proof_lines(sidecar.proof)
+
+
+def _proof_lines(proof: Mapping[str, Any]) -> list[str]:
+    """The gate's figures; a sidecar of a later version may hold others, which are left out."""
+    if not proof:
+        return ["proof        none is recorded"]
+    told = [f"proof        {proof.get('frames_of', 'frames')}, against FP32"]
+    for output in proof.get("outputs", ()):
+        told.append(
+            f"             {output['name']}: difference {output['largest']:.3g} at most, "
+            f"{output['mean']:.2g} in the mean"
+        )
+    boxes = proof.get("boxes")
+    if boxes:
+        told.append(
+            f"             boxes: {boxes['boxes']}, {boxes['unmatched']} without a partner, lowest "
+            f"IoU {boxes['min_iou']:.4f}, largest score difference {boxes['max_score']:.4f}"
+        )
+    for name, share in proof.get("masks", {}).items():
+        told.append(f"             mask {name}: {share:.3%} of labels equal in the worst frame")
+    return told
+
+
+def layer_lines(layers: list[EngineLayer]) -> list[str]:
+    """The layers for the terminal: how many of each precision, then one a line."""
+    if not layers:
+        return ["layers       the engine was built with --profiling-verbosity none and tells none"]
+    if not any(layer.kind for layer in layers):
+        count = "names only: built with --profiling-verbosity layer_names_only"
+    else:
+        counts = Counter(layer.precision or "unknown" for layer in layers)
+        count = ", ".join(f"{n} {precision}" for precision, n in counts.most_common())
+    told = [f"layers       {len(layers)}: {count}"]
+    for layer in layers:
+        kind = f" ({layer.kind})" if layer.kind else ""
+        told.append(f"  {layer.precision:<11}{layer.name}{kind}")
+    return told
+
+
+@click.command("inspect")
+@click.argument("engine", type=click.Path(path_type=Path))
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Write all of it here; '-' is stdout.",
+)
+def inspect_engine(engine: Path, json_path: Path | None) -> None:
+    """Say what a built engine is: identity, spec, proof, and its layers with their precisions.
+
+    The layers are TensorRT's to tell, so they are shown where the engine was built for, and left
+    out, saying why, elsewhere. Exits with 4 where the sidecar or the plan is missing or damaged.
+    """
+    if engine.suffix != ".engine":
+        raise SettingsError(
+            f"{engine}: wanted a built engine, NAME.engine, got '{engine.suffix}'. Make one with "
+            "'edge-export build MODEL.onnx', which says where it lies."
+        )
+    if json_path is not None and str(json_path) != "-":
+        check_output(json_path, "--json")
+    digest = sha256_of(engine)
+    sidecar = read_sidecar(engine)
+    if digest != sidecar.identity.plan_sha256:
+        raise EngineMismatch(
+            f"{engine}: the plan is truncated or another one: SHA-256 {digest[:12]}…, its sidecar "
+            f"wants {sidecar.identity.plan_sha256[:12]}…. Copy both again, or build it again: "
+            f"edge-export build {sidecar.identity.onnx_name or 'MODEL.onnx'}"
+        )
+    layers, why = None, ""
+    try:
+        layers = layers_of(engine, sidecar, plan_sha256=digest)
+    except EngineError as exc:
+        why = str(exc)
+    if str(json_path) == "-":
+        click.echo(_json(engine, sidecar, layers, why), nl=False)
+        return
+    for line in sidecar_lines(engine, sidecar):
+        click.echo(line)
+    for line in layer_lines(layers) if layers is not None else [f"layers       not shown: {why}"]:
+        click.echo(line)
+    if json_path is not None:
+        write_output(json_path, _json(engine, sidecar, layers, why), "--json")
+
+
+def _json(engine: Path, sidecar: Sidecar, layers: list[EngineLayer] | None, why: str) -> str:
+    found = None if layers is None else [asdict(layer) for layer in layers]
+    told = {"engine": str(engine), **asdict(sidecar), "layers": found, "layers_not_shown": why}
+    return json.dumps(told, indent=2) + "\n"

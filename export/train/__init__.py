@@ -1,0 +1,1 @@
+"""The street network and its training, up to the ONNX file."""

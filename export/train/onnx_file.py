@@ -1,0 +1,196 @@
+"""From a checkpoint to the ONNX file that the app runs: preprocessing, ArgMax and spec inside."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+import onnx
+import torch
+from torch import Tensor, nn
+
+from engines.errors import ExportError, SettingsError
+from engines.model_file import save_model, sha256_of, write_spec
+from engines.spec import DetectionHead, InputSpec, MaskHead, ModelSpec, TensorSpec
+from export.adopt.inputs import LARGEST
+from export.outputs import check_model_target
+from export.train.checkpoint import load_checkpoint, network_from
+from export.train.model import STRIDES, StreetNet, upsample
+
+OPSET = 17
+"""Taken by TensorRT 8.6 and later, OpenVINO and ONNX Runtime alike."""
+NOTICE = (
+    "Weights trained on the Cambridge-driving Labeled Video Database (CamVid) and on synthetic "
+    "frames: for research and demonstration."
+)
+UNWEIGH = 0.5
+"""Share of the class weights of training that the exported mask takes back from its logits.
+
+Weighted training makes rare classes too likely; subtracting log(weight) would undo all of that
+(logit adjustment, arXiv 2007.07314), but IoU likes rare classes a little too likely. Chosen on val
+with train-only weights: mIoU 0.617 at 0, 0.627 at 0.35, 0.626 at 0.7, 0.615 at 1.
+"""
+CONF, NMS_IOU = 0.2, 0.5
+"""Thresholds that the spec recommends: on the synthetic street, car recall 0.81 and precision 0.61,
+against 0.77 and 0.73 at 0.25 and 0.45. A missed car is worse than a second box on one.
+"""
+BOX_OUTPUTS = tuple(f"boxes_{s}" for s in STRIDES)
+
+
+class Deployed(nn.Module):
+    """The network as the app meets it: camera bytes in; box logits and a label map out."""
+
+    def __init__(self, net: StreetNet, *, mask_stride: int) -> None:
+        super().__init__()
+        self.net = net
+        self.mask_stride = mask_stride
+        stem = net.backbone.stem[0]
+        assert isinstance(stem, nn.Conv2d)
+        # the network was trained on RGB: turning the first filters round costs nothing at run time
+        stem.weight = nn.Parameter(stem.weight.detach().flip(1).contiguous())
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """(1, H, W, 3) uint8 BGR → three box tensors float32 and labels (1, H/s, W/s) uint8."""
+        x = image.float().permute(0, 3, 1, 2) * (1 / 255)  # (1, 3, H, W)
+        outputs = self.net(x)
+        logits = outputs.mask if self.mask_stride == 4 else upsample(outputs.mask)
+        # to float first: TensorRT converts to uint8 only from float
+        labels = logits.argmax(1).float().to(torch.uint8)  # (1, H/s, W/s)
+        return (*outputs.boxes, labels)
+
+
+def spec_for(
+    net: StreetNet, *, name: str, height: int, width: int, mask_stride: int, source_sha256: str
+) -> ModelSpec:
+    """The spec of the exported file."""
+    channels = [len(a) * (5 + len(net.box_classes)) for a in net.anchors]
+    boxes = [
+        TensorSpec(n, (1, c, height // s, width // s), "float32")
+        for n, c, s in zip(BOX_OUTPUTS, channels, STRIDES, strict=True)
+    ]
+    labels = TensorSpec("labels", (1, height // mask_stride, width // mask_stride), "uint8")
+    return ModelSpec(
+        name=name,
+        input=InputSpec("image", height, width),
+        outputs=(*boxes, labels),
+        detection=DetectionHead(
+            family="yolo-anchors", outputs=BOX_OUTPUTS, classes=net.box_classes,
+            strides=STRIDES, anchors=net.anchors, box_code="yolov5",
+            conf=CONF,
+            nms_iou=NMS_IOU,
+        ),
+        masks=(MaskHead("street", "labels", net.mask_classes),),
+        source_sha256=source_sha256,
+        notice=NOTICE,
+    )  # fmt: skip
+
+
+def unweigh(net: StreetNet, class_weights: Any, *, origin: Path) -> None:
+    """Take a share of the class weights of training back from the mask's logits.
+
+    Raises:
+        ExportError: they are not numbers above 0, one a class.
+    """
+    bias = net.mask_out.bias
+    assert bias is not None
+    try:
+        weights = torch.tensor(class_weights, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        weights = torch.zeros(0)
+    if weights.shape != bias.shape or not (weights.isfinite() & (weights > 0)).all():
+        raise ExportError(
+            f"{origin}: its class weights are not {len(bias)} numbers above 0. "
+            "Train again with this version of the project."
+        )
+    with torch.no_grad():
+        bias -= UNWEIGH * weights.log()
+
+
+def export_onnx(
+    checkpoint: Path,
+    out: Path,
+    *,
+    height: int = 384,
+    width: int = 640,
+    mask_stride: int | None = None,
+) -> ModelSpec:
+    """Write ``out`` atomically from the averaged weights of ``checkpoint``.
+
+    Raises:
+        SettingsError: the size is not a multiple of 32.
+        ExportError: the checkpoint cannot be read, or is not one of this network.
+        ModelError: the file cannot be written.
+    """
+    for side, n in (("height", height), ("width", width)):
+        if n % max(STRIDES) or not 0 < n <= LARGEST:
+            raise SettingsError(
+                f"--size: {side} {n}, wanted a multiple of {max(STRIDES)} up to {LARGEST}."
+            )
+    check_model_target(out, checkpoint)
+    state = load_checkpoint(checkpoint)
+    net = network_from(state, origin=checkpoint)
+    if "mask_weights" in state:
+        unweigh(net, state["mask_weights"], origin=checkpoint)
+    stride = mask_stride or net.shape.mask_stride
+    spec = spec_for(
+        net, name="street", height=height, width=width, mask_stride=stride,
+        source_sha256=sha256_of(checkpoint),
+    )  # fmt: skip
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # the tracing exporter folds batch norm and needs no further package; it warns of its age
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Deployed(net, mask_stride=stride).eval(),
+            (torch.zeros(1, height, width, 3, dtype=torch.uint8),),
+            buffer,  # type: ignore[arg-type]  # the tracing exporter takes open files
+            opset_version=OPSET,
+            dynamo=False,
+            input_names=["image"],
+            output_names=[*BOX_OUTPUTS, "labels"],
+        )
+    model = onnx.load_from_string(buffer.getvalue())
+    # the trace names the label map's sizes after operators; the spec knows them
+    for value in model.graph.output:
+        wanted = next(t for t in spec.outputs if t.name == value.name)
+        dims = value.type.tensor_type.shape.dim
+        del dims[:]
+        for n in wanted.shape:
+            dims.add().dim_value = n
+    write_spec(model, spec)
+    save_model(model, out)
+    return spec
+
+
+@click.command("onnx")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("street.onnx"), show_default=True
+)
+@click.option(
+    "--size",
+    default="384x640",
+    show_default=True,
+    metavar="HxW",
+    help="Input size; multiples of 32.",
+)
+@click.option(
+    "--mask-stride",
+    type=click.Choice(["2", "4"]),
+    help="Mask at half or a quarter of the input; default: what the checkpoint says.",
+)
+def onnx_command(checkpoint: Path, out: Path, size: str, mask_stride: str | None) -> None:
+    """Export CHECKPOINT (a .pt file of 'edge-export train') to an ONNX file."""
+    try:
+        height, width = (int(n) for n in size.lower().split("x"))
+    except ValueError:
+        raise SettingsError(f"--size {size}: wanted HxW, such as 384x640.") from None
+    spec = export_onnx(
+        checkpoint, out, height=height, width=width,
+        mask_stride=int(mask_stride) if mask_stride else None,
+    )  # fmt: skip
+    megabytes = out.stat().st_size / 1e6
+    click.echo(f"{out}: {megabytes:.1f} MB, input {spec.input.height}x{spec.input.width}", err=True)

@@ -1,0 +1,294 @@
+"""One training in memory: recipe, network, its average, optimiser; runs epochs, writes no file.
+
+The whole set lies in memory on the device and is augmented there. Every random number of an epoch
+comes from a generator seeded with (seed, epoch), so a training that was killed and resumed gives
+what an unbroken one gives.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from engines.errors import ExportError
+from export.data.class_set import Classes
+from export.train.augment import Augment
+from export.train.checkpoint import network_from, network_state
+from export.train.dataset import TrainingSet
+from export.train.loss import Gains, MaskTerms, StreetLoss
+from export.train.model import ANCHORS, AuxMask, StreetNet
+from export.train.mosaic import QUARTERS, Mosaic
+from export.train.paste import Paste
+from export.train.recipe import Recipe, learning_rate
+
+HEADS = ("heads.", "mask_conv.", "mask_out.")
+"""What reads boxes and mask from the features: learns at ``lr_head``."""
+
+
+def frozen_parts(net: StreetNet, freeze: str) -> tuple[str, ...]:
+    """The parts of the network that ``Recipe.freeze`` keeps as they came."""
+    if freeze != "features":
+        return (freeze,) if freeze else ()
+    return tuple(name for name, _ in net.named_children() if f"{name}." not in HEADS)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a start from other weights gave: their share of the network, and what begins anew."""
+
+    share: float
+    new: tuple[str, ...]
+
+
+class Trainer:
+    """The state of one training: network, its average, optimiser, epoch.
+
+    Raises:
+        ExportError: the images of an epoch do not fill a batch, or a batch no mosaic.
+    """
+
+    def __init__(self, recipe: Recipe, data: TrainingSet, *, device: torch.device) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.data, self.device = recipe, data, device
+        images = len(self.order(torch.Generator()))
+        if images < recipe.batch:
+            raise ExportError(
+                f"an epoch of {images} images does not fill a batch of {recipe.batch}. Ask for "
+                f"more images or a smaller --batch."
+            )
+        if recipe.mosaic and recipe.batch < QUARTERS:
+            raise ExportError(
+                f"--mosaic needs {QUARTERS} views a batch, got --batch {recipe.batch}. Ask for a "
+                "larger --batch, or leave --mosaic out."
+            )
+        classes = Classes.parse(recipe.box_classes, recipe.mask_classes)
+        net = StreetNet(box_classes=classes.boxes.names, mask_classes=classes.mask.names)
+        self.net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = deepcopy(self.net).eval()
+        self.aux = AuxMask(net.shape, len(net.mask_classes)).to(device) if recipe.aux else None
+        self.frozen = frozen_parts(self.net, recipe.freeze)
+        for part in self.frozen:
+            self.net.get_submodule(part).requires_grad_(False)
+        weights = data.class_weights(len(net.mask_classes)).to(device)
+        terms = MaskTerms(lovasz=recipe.lovasz, aux=recipe.aux)
+        gains = Gains(mask=recipe.mask_gain)
+        self.loss = StreetLoss(ANCHORS, weights, gains, terms, min_cells=recipe.min_cells)
+        self.augment = Augment(size_hw=(recipe.height, recipe.width), gamma=recipe.gamma)
+        self.mosaic = Mosaic(recipe.mosaic) if recipe.mosaic else None
+        self.paste = Paste(data, classes, chance=recipe.paste) if recipe.paste else None
+        if device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+            torch.backends.cudnn.benchmark = True  # the views are all of one size
+        self._build_optimiser(frozenset())
+        self.epoch = 0
+        self.steps = 0
+
+    def _build_optimiser(self, new: frozenset[str]) -> None:
+        """AdamW; heads and ``new`` tensors learn at ``lr_head``; norms and biases do not decay."""
+        recipe = self.recipe
+        ratio = recipe.lr_head / recipe.lr if recipe.lr_head else 1.0
+        named = [(n, p, ratio if n in new or n.startswith(HEADS) else 1.0)
+                 for n, p in self.net.named_parameters() if p.requires_grad]  # fmt: skip
+        if self.aux is not None:
+            named += [(f"aux.{n}", p, ratio) for n, p in self.aux.named_parameters()]
+        self.parameters = [p for _, p, _ in named]
+        groups, self.rates = [], []
+        for factor in dict.fromkeys([1.0, ratio]):
+            for decay, flat in ((recipe.weight_decay, False), (0.0, True)):
+                chosen = [p for _, p, f in named if f == factor and (p.ndim <= 1) == flat]
+                if chosen:
+                    groups.append({"params": chosen, "weight_decay": decay})
+                    self.rates.append(factor)
+        self.optimiser = torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
+        # the average follows weights and statistics; counters are copied
+        mine, theirs = self.average.state_dict(), self.net.state_dict()
+        real = [n for n, v in mine.items() if v.dtype.is_floating_point]
+        self._followed = [mine[n] for n in real], [theirs[n] for n in real]
+        self._counted = [(v, theirs[n]) for n, v in mine.items() if n not in set(real)]
+
+    def start_from(self, state: dict[str, Any], *, origin: Path) -> Kept:
+        """Begin with the averaged weights of another training, as far as they fit.
+
+        What reads out classes is kept only where the classes and anchors are the same: a tensor of
+        the same shape would mean others.
+
+        Raises:
+            ExportError: nothing fits, or a backbone that is to be frozen is not all there.
+        """
+        given = network_from(state, origin=origin)
+        mine, theirs = self.net.state_dict(), given.state_dict()
+        differing: tuple[str, ...] = ()
+        if (given.box_classes, given.anchors) != (self.net.box_classes, self.net.anchors):
+            differing += tuple(f"heads.{i}.out." for i in range(len(self.net.heads)))
+        if given.mask_classes != self.net.mask_classes:
+            differing += ("mask_out.",)
+        fits = {
+            name: value
+            for name, value in theirs.items()
+            if name in mine and mine[name].shape == value.shape and not name.startswith(differing)
+        }
+        learnt = {name: p.numel() for name, p in self.net.named_parameters()}
+        new = tuple(name for name in learnt if name not in fits)
+        share = sum(n for name, n in learnt.items() if name in fits) / sum(learnt.values())
+        missing = [n for n in mine if n.partition(".")[0] in self.frozen and n not in fits]
+        if share == 0 or missing:
+            lacking = f"of its {self.recipe.freeze} {missing[0]}" if share else "no tensor of it"
+            raise ExportError(
+                f"{origin}: {lacking} {'does not fit' if share else 'fits'} the network that is "
+                "trained here. Start from a checkpoint of this network."
+            )
+        self.net.load_state_dict(fits, strict=False)
+        self.average.load_state_dict(fits, strict=False)
+        self._build_optimiser(frozenset(new))
+        return Kept(share, new)
+
+    def _same_network(self, state: dict[str, Any], *, origin: Path) -> StreetNet:
+        """The network of a checkpoint, refused where it is not the one that is trained here."""
+        net = network_from(state, origin=origin)
+        mine, theirs = network_state(self.net), network_state(net)
+        for key, wanted in mine.items():
+            if theirs[key] != wanted:
+                raise ExportError(
+                    f"{origin}: its network has {key} {theirs[key]}, wanted {wanted}. Start from a "
+                    "checkpoint of this network, or from none in another --out folder."
+                )
+        return net
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """Indices of one epoch: every photograph once and a share of synthetic frames.
+
+        Without photographs, every synthetic frame.
+        """
+        real, total = self.data.real or len(self.data), len(self.data)
+        index = torch.arange(real)
+        share = min(int(real * self.recipe.synthetic_share), total - real)
+        if share > 0:
+            drawn = real + torch.randperm(total - real, generator=generator)[:share]
+            index = torch.cat([index, drawn])
+        return index[torch.randperm(len(index), generator=generator)]
+
+    def run_epoch(self, *, progress_bar: bool) -> dict[str, float]:
+        """One pass; returns the mean of every part of the loss.
+
+        Raises:
+            FloatingPointError: a loss or its gradient is not finite; says in which step.
+        """
+        seed = self.recipe.seed * 1_000_003 + self.epoch
+        generator = torch.Generator().manual_seed(seed)
+        index = self.order(generator).to(self.device)
+        if self.device.type != "cpu":  # random numbers are drawn where they are used
+            generator = torch.Generator(self.device).manual_seed(seed)
+        size = self.recipe.batch
+        # a last batch of one image would break batch norm: dropped with the rest of the remainder
+        batches = index[: len(index) // size * size].view(-1, size)
+        sums: dict[str, Tensor] = {}
+        self.net.train()
+        for part in self.frozen:
+            self.net.get_submodule(part).eval()  # its batch-norm statistics stay, too
+        bar = tqdm(
+            batches, desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}", leave=False,
+            disable=not progress_bar, file=sys.stderr,
+        )  # fmt: skip
+        for i, chosen in enumerate(bar):
+            rate = learning_rate(self.recipe, self.epoch + i / len(batches))
+            for group, factor in zip(self.optimiser.param_groups, self.rates, strict=True):
+                group["lr"] = rate * factor
+            parts = self._step(chosen, generator, step=i + 1)
+            for name, value in parts.items():
+                sums[name] = sums[name] + value if name in sums else value
+        self.epoch += 1
+        return {name: float(value) / max(len(batches), 1) for name, value in sums.items()}
+
+    def _step(self, chosen: Tensor, generator: torch.Generator, *, step: int) -> dict[str, Tensor]:
+        """Learn from one batch. The host waits for the device once, to see that all is finite."""
+        batch = self.data.batch(chosen)
+        if self.paste is not None:
+            batch = self.paste(batch, generator=generator)
+        batch = self.augment(batch, generator=generator)
+        if self.mosaic is not None:
+            batch = self.mosaic(batch, generator=generator)
+        images = batch.images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            outputs, features = self.net.with_features(images)
+            early = self.aux(features) if self.aux is not None else None
+        total, parts = self.loss(outputs, batch, aux=early)
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, 10.0)
+        # before the step: a gradient that is not finite would ruin every weight, and with it
+        # the checkpoint of this epoch, though the loss itself still looked well
+        if not torch.isfinite(total.detach() + norm):
+            raise FloatingPointError(
+                f"the loss is {total.item():.3g} "
+                f"({', '.join(f'{k} {v.item():.3g}' for k, v in parts.items())}) and its "
+                f"gradient {norm.item():.3g} in epoch {self.epoch + 1}, step {step}"
+            )
+        self.optimiser.step()
+        self._follow()
+        return parts
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the averaged weights a little; early on faster, as the first are worthless."""
+        self.steps += 1
+        keep = self.recipe.ema * (1 - math.exp(-self.steps / 300))
+        # all tensors in one call: one by one they would cost a device more than they are worth
+        torch._foreach_lerp_(*self._followed, 1 - keep)
+        for mine, theirs in self._counted:
+            mine.copy_(theirs)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed training needs, and what an export needs."""
+        recipe = asdict(self.recipe)
+        recipe["splits"] = list(self.recipe.splits)
+        return {
+            **network_state(self.net),
+            "ema": self.average.state_dict(),
+            "net": self.net.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "epoch": self.epoch,
+            "steps": self.steps,
+            "recipe": recipe,
+            "mask_weights": self.loss.class_weights.tolist(),
+            **({"aux": self.aux.state_dict()} if self.aux is not None else {}),
+        }
+
+    def restore(self, state: dict[str, Any], *, origin: Path) -> None:
+        """Go on where ``state`` left off.
+
+        Raises:
+            ExportError: it belongs to another recipe or network, or lacks something.
+        """
+        mine, theirs = self.state()["recipe"], state.get("recipe")
+        if not isinstance(theirs, dict):
+            raise ExportError(
+                f"{origin}: holds weights but no training that could be resumed. Start from it "
+                "with --init and another --out folder."
+            )
+        before = asdict(Recipe())  # a training that is older than an option went without it
+        differing = [k for k in mine if mine[k] != theirs.get(k, before[k])]
+        if differing:
+            raise ExportError(
+                f"{origin}: belongs to a training with other {', '.join(differing)}. Use the same "
+                "options to resume, or another --out folder to start afresh."
+            )
+        self.average.load_state_dict(self._same_network(state, origin=origin).state_dict())
+        try:
+            self.net.load_state_dict(state["net"])
+            if self.aux is not None:
+                self.aux.load_state_dict(state["aux"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.epoch, self.steps = int(state["epoch"]), int(state["steps"])
+        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as exc:
+            raise ExportError(
+                f"{origin}: the state of its training is damaged ({type(exc).__name__}). Start "
+                "from its weights with --init and another --out folder."
+            ) from exc

@@ -1,0 +1,145 @@
+"""The doctor on a machine with a GPU, which is the host driver and the double of TensorRT here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge.machine.finding import Finding
+from edge.machine.gstreamer import gstreamer
+from edge.machine.nvidia import l4t_of
+from edge.settings.settings import SHIPPED_MODEL
+from edge.sources.gst.library import APT_LINE
+from edge.sources.gst.text import JETSON_ELEMENTS, JETSON_PRESETS
+from engines.tensorrt.identity import built_path, sidecar_path
+from tests.cuda_host.build import HostCuda
+from tests.edge.gst_here import needs_gst
+from tests.engines.jetson import DOUBLE, ROOT, Jetson
+
+
+@pytest.fixture(scope="module")
+def jetson(host_cuda: HostCuda) -> Jetson:
+    return Jetson(host_cuda)
+
+
+@pytest.fixture(scope="module")
+def built(jetson: Jetson, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an engine of the shipped model."""
+    folder = tmp_path_factory.mktemp("built")
+    jetson.build(SHIPPED_MODEL, built_path(folder, SHIPPED_MODEL))
+    return folder
+
+
+def findings(run: subprocess.CompletedProcess[str]) -> dict[str, Finding]:
+    assert "Traceback" not in run.stderr
+    return {item["name"]: Finding(**item) for item in json.loads(run.stdout)}
+
+
+NEED = ("--need", "CUDA", "--need", "tensorrt", "--need", "pycuda", "--need", "built engine")
+
+
+def test_a_machine_that_is_ready_says_so_and_has_what_is_needed(
+    jetson: Jetson, built: Path
+) -> None:
+    run = jetson.edge("doctor", "--json", *NEED, env={"OUTRIDER_BUILT": str(built)})
+    assert run.returncode == 0, run.stderr
+    found = findings(run)
+    assert found["tensorrt"] == Finding("engines", "tensorrt", "ok", "10.3.0")
+    assert found["pycuda"].text.startswith("2026.1, built against CUDA ")
+    engine = built_path(built, SHIPPED_MODEL)
+    assert found["built engine"] == Finding("engines", "built engine", "ok", str(engine))
+
+
+def test_an_engine_of_another_tensorrt_is_told_with_the_way_out(
+    jetson: Jetson, built: Path
+) -> None:
+    upgraded = jetson.with_tensorrt("10.16.2")
+    run = upgraded.edge("doctor", "--json", *NEED, env={"OUTRIDER_BUILT": str(built)})
+    assert run.returncode == 4
+    assert run.stderr.strip() == "edge: needed and not ok here: built engine; see the list"
+    found = findings(run)["built engine"]
+    assert found.status == "missing"
+    assert "TensorRT is 10.16.2, built for 10.3.0" in found.text
+    assert found.hint == f"edge-export build {SHIPPED_MODEL}"
+
+
+def test_an_engine_whose_sidecar_was_edited_is_not_ok(
+    jetson: Jetson, built: Path, tmp_path: Path
+) -> None:
+    engine = built_path(built, SHIPPED_MODEL)
+    (tmp_path / engine.name).write_bytes(engine.read_bytes())
+    text = sidecar_path(engine).read_text().replace('"sm_count": ', '"sm_count": 1')
+    sidecar_path(tmp_path / engine.name).write_text(text)
+    run = jetson.edge("doctor", "--json", env={"OUTRIDER_BUILT": str(tmp_path)})
+    assert run.returncode == 0
+    assert "was edited or damaged" in findings(run)["built engine"].text
+
+
+def test_a_gpu_without_an_engine_tensorrt_or_pycuda_says_how_to_get_each(
+    jetson: Jetson, tmp_path: Path
+) -> None:
+    old = jetson.with_tensorrt("8.5.2").edge(
+        "doctor", "--json", env={"OUTRIDER_BUILT": str(tmp_path)}
+    )
+    found = findings(old)
+    assert found["tensorrt"].text == "8.5.2, wanted 10.3 to 11.x"
+    assert "has no TensorRT engine yet" in found["built engine"].text
+    assert found["built engine"].hint == f"edge-export build {SHIPPED_MODEL}"
+    bare = findings(jetson.edge("doctor", "--json", env={"PYTHONPATH": str(ROOT)}))
+    assert (bare["tensorrt"].status, bare["pycuda"].status) == ("missing", "missing")
+    assert "No module named 'tensorrt'" in bare["tensorrt"].text
+    assert "python3-libnvinfer" in bare["tensorrt"].hint
+    assert "No module named 'pycuda'" in bare["pycuda"].text
+    assert "CUDA_ROOT=/usr/local/cuda" in bare["pycuda"].hint
+
+
+def test_an_engine_that_cannot_be_compared_is_not_ok(jetson: Jetson, built: Path) -> None:
+    run = jetson.edge(
+        *("doctor", "--json"), env={"OUTRIDER_BUILT": str(built), "PYTHONPATH": f"{DOUBLE}:{ROOT}"}
+    )
+    found = findings(run)["built engine"]
+    assert found.status == "missing"
+    assert "cannot be compared with the device: TensorRT engines need PyCUDA" in found.text
+
+
+def test_a_jetson_gets_its_presets_and_is_told_what_jetpack_lacks() -> None:
+    gst = needs_gst().Gst
+    found = {finding.name: finding for finding in gstreamer(jetson=True)}
+    for name in JETSON_ELEMENTS:
+        there = gst.ElementFactory.find(name) is not None
+        assert found[name].status == ("ok" if there else "missing")
+        assert there or "nvidia-l4t-gstreamer" in found[name].hint
+    for name in JETSON_PRESETS:
+        assert found[name].text.startswith("--source ")
+    assert "csi:0:1280x720@30" in found["CSI camera"].text
+    assert found["RTSP, H.264"].text.startswith("--source 'gst:rtspsrc location=rtsp://HOST/PATH ")
+    assert [finding.name for finding in gstreamer(jetson=False)] == ["bindings"]
+
+
+def test_gstreamer_is_missing_on_a_jetson_and_no_more_than_absent_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from engines.errors import SourceError
+
+    def absent() -> None:
+        raise SourceError(f"GStreamer cannot be used (no module named gi); install it: {APT_LINE}")
+
+    monkeypatch.setattr("edge.machine.gstreamer.import_gst", absent)
+    (on_jetson,) = gstreamer(jetson=True)
+    assert (on_jetson.status, on_jetson.hint) == ("missing", f"install it: {APT_LINE}")
+    (elsewhere,) = gstreamer(jetson=False)
+    assert elsewhere.status == "none"
+    assert APT_LINE in elsewhere.text
+
+
+def test_a_jetson_is_known_by_its_release_or_by_its_board(tmp_path: Path) -> None:
+    assert l4t_of(tmp_path) is None
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    (tmp_path / "proc/device-tree/model").write_text("NVIDIA Jetson AGX Thor Developer Kit\0")
+    assert l4t_of(tmp_path) == "unknown"
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/nv_tegra_release").write_text("# R38 (release), REVISION: 2.0, GCID: 1\n")
+    assert l4t_of(tmp_path) == "38.2.0"

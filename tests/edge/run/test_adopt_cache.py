@@ -1,0 +1,215 @@
+"""Adoption on the fly: once for each file, never half, and with the next step where it fails."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from edge.run.adopt_cache import adopted, cache_folder
+from engines.errors import ModelError
+from engines.model_file import find_spec, read_spec
+from tests.export.adopting import write_frames
+from tests.foreign_models import CLASSES, foreign_yolov8, ultralytics
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    return {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+
+def _unadoptable(path: Path) -> None:
+    """A valid ONNX file that is no detector and no segmenter: one number in, one out."""
+    value = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in ("a", "b")]
+    graph = helper.make_graph([helper.make_node("Neg", ["a"], ["b"])], "g", value[:1], value[1:])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+
+
+def test_a_file_is_adopted_once_and_then_found(
+    environ: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = tmp_path / "net.onnx"
+    foreign_yolov8(model)
+    with caplog.at_level("INFO", logger="edge"):
+        made = adopted(model, "synthetic", environ=environ)
+    assert caplog.messages[-1] == f"{model}: adopted as {made}"
+    assert ".making-" not in caplog.text, "a place where nothing is any more"
+    detection = read_spec(made).detection
+    assert detection is not None
+    assert detection.classes == CLASSES
+    assert find_spec(model) is None  # the user's file stays as it was
+    assert [p.name for p in made.parent.iterdir()] == [made.name]  # nothing temporary is left
+    monkeypatch.setattr(sys, "executable", "/nonexistent")  # no process can be started now
+    assert adopted(model, environ=environ) == made
+    with model.open("ab") as file:  # other bytes are another model
+        file.write(b"\x42\x00")  # an empty producer version (field 8, length 0)
+    with pytest.raises(ModelError, match="nonexistent"):
+        adopted(model, environ=environ)
+
+
+def test_what_was_not_proven_is_said_each_time(
+    environ: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tmp_path / "net.onnx"
+    onnx.save(ultralytics(), str(model))
+    (tmp_path / "grey").mkdir()
+    cv2.imwrite(str(tmp_path / "grey" / "a.png"), np.full((64, 96, 3), 90, np.uint8))
+    for _ in range(2):
+        caplog.clear()
+        made = adopted(model, str(tmp_path / "grey"), environ=environ)
+        (said,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        assert "not proven: 0 boxes were found, wanted 10 or more" in said
+    assert sorted(p.suffix for p in made.parent.iterdir()) == [".doubts", ".onnx"]
+    made.with_suffix(".doubts").write_bytes(b"\xfc not in UTF-8")
+    assert adopted(model, environ=environ) == made
+    made.unlink()
+    caplog.clear()
+    for _ in range(2):  # proven now, and found
+        assert adopted(model, str(write_frames(tmp_path / "seen")), environ=environ) == made
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+
+
+def test_other_weights_beside_the_same_file_are_another_model(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    model, weights = tmp_path / "net.onnx", tmp_path / "net.onnx.data"
+    foreign_yolov8(model)
+    net = onnx.load(model)
+    onnx.save_model(net, model, save_as_external_data=True, location=weights.name)
+    first, same = adopted(model, environ=environ), model.read_bytes()
+    data = bytearray(weights.read_bytes())
+    data[-4:] = np.float32(16).tobytes()  # a box of another height, as after another training
+    weights.write_bytes(data)
+    assert model.read_bytes() == same
+    second = adopted(model, environ=environ)
+    assert second != first
+    assert second.read_bytes() != first.read_bytes()
+
+
+def test_a_refusal_says_why_and_what_to_run_by_hand(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    model = tmp_path / "my net.onnx"
+    _unadoptable(model)
+    with pytest.raises(ModelError) as caught:
+        adopted(model, environ=environ)
+    message = str(caught.value)
+    assert message.startswith(f"{model}: has no Outrider spec and could not be adopted: ")
+    assert f"edge-export adopt '{model}' -o 'my net.outrider.onnx'" in message
+    assert "Traceback" not in message
+    assert list(cache_folder(environ).iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    model = tmp_path / "net.onnx"
+    foreign_yolov8(model)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match=r"file.*: Not a directory.*By hand: edge-export adopt"):
+        adopted(model, environ={"XDG_CACHE_HOME": str(tmp_path / "file")})
+
+
+def test_a_folder_named_export_in_the_users_folder_is_not_taken_for_ours(
+    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "net.onnx"
+    foreign_yolov8(model)
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "__init__.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    assert adopted(Path("net.onnx"), environ=environ).is_file()
+
+
+def test_what_a_killed_adoption_left_is_removed_and_what_a_living_one_makes_is_not(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    folder = cache_folder(environ)
+    dead, living = folder / ".making-dead", folder / ".making-living"
+    for making in (dead, living):
+        making.mkdir(parents=True)
+        (making / "half.onnx").write_bytes(b"half")
+    model = tmp_path / "net.onnx"
+    foreign_yolov8(model)
+    handle = os.open(living, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        made = adopted(model, environ=environ)
+    finally:
+        os.close(handle)
+    assert sorted(folder.iterdir()) == sorted([living, made])
+    assert (living / "half.onnx").is_file()
+
+
+def test_a_stop_ends_the_process_that_adopts_and_leaves_nothing(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    model = tmp_path / "net.onnx"
+    foreign_yolov8(model)
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(ModelError, match="could not be adopted: the run was stopped"):
+        adopted(model, environ=environ, stop=stop)
+    assert list(cache_folder(environ).iterdir()) == []
+
+
+TWO = """
+import os, sys
+from pathlib import Path
+from edge.run.adopt_cache import adopted
+print(adopted(Path(sys.argv[1]), environ={"XDG_CACHE_HOME": sys.argv[2]}))
+"""
+
+
+def test_two_at_once_end_with_the_same_whole_file(environ: dict[str, str], tmp_path: Path) -> None:
+    model = tmp_path / "net.onnx"
+    foreign_yolov8(model)
+    command = [sys.executable, "-c", TWO, str(model), environ["XDG_CACHE_HOME"]]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    made = {process.communicate()[0].strip() for process in both}
+    assert [process.returncode for process in both] == [0, 0]
+    assert len(made) == 1
+    read_spec(Path(made.pop()))
+
+
+@pytest.mark.parametrize(
+    ("environ", "folder"),
+    [
+        ({"XDG_CACHE_HOME": "/c", "HOME": "/h"}, "/c/outrider/adopted"),
+        ({"XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache/outrider/adopted"),
+        ({"XDG_CACHE_HOME": "relative", "HOME": "/h"}, "/h/.cache/outrider/adopted"),
+        ({"HOME": ""}, f"{pwd.getpwuid(os.getuid()).pw_dir}/.cache/outrider/adopted"),
+        ({}, f"{pwd.getpwuid(os.getuid()).pw_dir}/.cache/outrider/adopted"),
+    ],
+)
+def test_the_cache_lies_where_xdg_says(environ: dict[str, str], folder: str) -> None:
+    assert cache_folder(environ) == Path(folder)
+
+
+def test_a_user_without_a_home_is_asked_for_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)  # nobody's
+    with pytest.raises(ModelError, match="export XDG_CACHE_HOME="):
+        cache_folder({"HOME": ""})
+
+
+def test_real_yolox_is_adopted_with_frames_of_the_video_being_run(
+    shared: Path, environ: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    video = shared / "data" / "videos" / "highway.mp4"
+    with caplog.at_level("INFO", logger="edge"):
+        made = adopted(shared / "models" / "yolox_nano.onnx", str(video), environ=environ)
+    assert any(str(video.resolve()) in record.getMessage() for record in caplog.records)
+    assert os.access(made, os.R_OK)
+    assert np.prod(read_spec(made).input.tensor.shape) == 416 * 416 * 3

@@ -1,0 +1,265 @@
+"""Settings: defaults, what wins over what, and one readable line for each mistake."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from edge.settings.settings import OPTIONS, SHIPPED_MODEL, Settings, load_settings
+from engines.errors import SettingsError
+from tests.conftest import ROOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+EXAMPLE = ROOT / "systemd" / "outrider.example.toml"
+NO_DISPLAY: dict[str, str] = {}
+
+
+def _file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "car.toml"
+    path.write_text(text)
+    return path
+
+
+def _load(tmp_path: Path, text: str, **overrides: Any) -> Settings:
+    dotted = {key.replace("__", "."): value for key, value in overrides.items()}
+    return load_settings(_file(tmp_path, text), dotted, environ=NO_DISPLAY)
+
+
+def _keys() -> dict[str, Any]:
+    """Every valid key, dotted, with its default."""
+    sections = {name: getattr(Settings(), name) for name in Settings.model_fields}
+    return {f"{s}.{k}": v for s, section in sections.items() for k, v in section}
+
+
+def test_without_a_file_the_shipped_model_looks_at_the_synthetic_street() -> None:
+    settings = load_settings(None, environ=NO_DISPLAY)
+    assert settings.source.uri == "synthetic"
+    assert settings.model.files == (SHIPPED_MODEL,)
+    assert settings.output.sinks == ("null",)  # no display
+
+
+def test_a_display_that_does_not_answer_is_no_display() -> None:
+    assert load_settings(None, environ={"DISPLAY": ":987"}).output.sinks == ("null",)
+
+
+def test_options_win_over_the_file_and_those_not_given_do_not(tmp_path: Path) -> None:
+    settings = _load(
+        tmp_path,
+        "[detect]\nconf = 0.5\nmax_detections = 7\n",
+        detect__conf=0.25,
+        detect__max_detections=None,
+        pipeline__frames=3,
+    )
+    assert settings.detect.conf == 0.25
+    assert settings.detect.max_detections == 7
+    assert settings.pipeline.frames == 3
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        load_settings(None, environ=NO_DISPLAY).detect.conf = 0.1  # type: ignore[misc]
+
+
+def test_paths_in_a_file_start_at_the_file_and_those_of_options_at_the_shell(
+    tmp_path: Path,
+) -> None:
+    settings = _load(
+        tmp_path,
+        '[source]\nuri = "v/*.png"\n[model]\nfiles = ["a.onnx", "/b.onnx"]\n'
+        '[output]\nsinks = ["o.mp4", "window", "-", "null"]\nmetrics = "../m.json"\n',
+    )
+    assert settings.source.uri == str(tmp_path / "v/*.png")
+    assert settings.model.files == (tmp_path / "a.onnx", Path("/b.onnx"))
+    assert settings.output.sinks == (str(tmp_path / "o.mp4"), "window", "-", "null")
+    assert settings.output.metrics == tmp_path / ".." / "m.json"
+    settings = _load(tmp_path, "", source__uri="v.mp4", model__files=["a.onnx"])
+    assert settings.source.uri == "v.mp4"
+    assert settings.model.files == (Path("a.onnx"),)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "synthetic",
+        "synthetic:64x48@5",
+        "camera:0",
+        "rtsp://a/b",
+        "https://a/b.mp4",
+        "csi:0",
+        "gst:a/b",
+        "rtsp:/u:p@a/b",
+        "0",
+    ],
+)
+def test_a_source_that_is_no_file_is_left_as_it_is(uri: str, tmp_path: Path) -> None:
+    assert _load(tmp_path, f'[source]\nuri = "{uri}"').source.uri == uri
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[detect]\n\nconf = 2", ":3: detect.conf: got 2, wanted 0 to 1"),
+        ("[detect]\nconf = -0.1", ":2: detect.conf: got -0.1, wanted 0 to 1"),
+        ('[detect]\nconf = "0.5"', ":2: detect.conf: got '0.5', wanted a number"),
+        ("[detect]\nconf = true", ":2: detect.conf: got true, wanted a number"),
+        ("[detect]\nconf = nan", ":2: detect.conf: got nan, wanted a finite number"),
+        ("[detect]\nclasses = []", ":2: detect.classes: got [], wanted at least one entry"),
+        ('[detect]\nclasses = "car"', """got 'car', wanted a list, such as ["a", "b"]"""),
+        ("[detect]\nclasses = [1]", ":2: detect.classes: got 1, wanted a text in quotes"),
+        ("[pipeline]\nframes = -1", ":2: pipeline.frames: got -1, wanted 1 or more"),
+        ("[pipeline]\nframes = 1.5", ":2: pipeline.frames: got 1.5, wanted a whole number"),
+        ("[pipeline]\nseconds = 0", ":2: pipeline.seconds: got 0, wanted more than 0"),
+        ("[source]\nrotate_deg = 45", "source.rotate_deg: got 45, wanted 0, 90, 180 or 270"),
+        ('[source]\nflip = "x"', 'got \'x\', wanted "none", "horizontal", "vertical" or "both"'),
+        ("[source]\nimages_fps = 1e-300", "source.images_fps: got 1e-300, wanted"),
+        ("[source]\nread_timeout_s = inf", "source.read_timeout_s: got inf, wanted a finite"),
+        ("[model]\nfiles = []", ":2: model.files: got [], wanted at least one entry"),
+        ('[model]\nfiles = [""]', ":2: model.files: got '', wanted a path in quotes"),
+        ("[model]\nthreads = 0", ":2: model.threads: got 0, wanted 1 to 1024"),
+        ('[model]\ntrust = ["ABC"]', ":2: model.trust: got 'ABC', wanted a SHA-256: 64 digits"),
+        ('[model]\nletterbox = "gpu"', 'got \'gpu\', wanted "auto", "host" or "device"'),
+        ("[log]\nverbose = 1", ":2: log.verbose: got 1, wanted true or false"),
+        ("[output]\nmetrics = 1", ":2: output.metrics: got 1, wanted a path in quotes"),
+        ("detect = 1", ":1: detect: got 1, wanted a section: write [detect]"),
+        ("[detect]\nconff = 1", ':2: detect.conff: unknown key, did you mean "conf"?'),
+        ("[model]\nconf = 1", ':2: model.conf: unknown key; "conf" belongs under [detect]'),
+        ("conf = 1", ':1: conf: unknown key; "conf" belongs under [detect]'),
+        ("[detekt]\nconf = 1", ":1: detekt: unknown section, did you mean [detect]?"),
+        ("[zzz]", ":1: zzz: unknown section; the sections are [source], [model]"),
+        ("[detect]\nzzz = 1", "unknown key; [detect] takes conf, nms_iou, classes"),
+        ("[detect]\nconf = ", "not valid TOML: "),
+        ("[detect]\nconf = 0.1\nconf = 0.2\n", "(at line 3"),
+    ],
+)
+def test_a_mistake_is_one_line_with_file_key_got_and_wanted(
+    text: str, line: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        _load(tmp_path, text)
+    message = str(caught.value)
+    assert message.startswith(str(tmp_path / "car.toml") + ":")
+    assert line in message
+    assert "\n" not in message
+
+
+def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        _load(tmp_path, "[detect]\nconf = 2\nzzz = 1\n[pipeline]\nframes = 0\n")
+    assert len(str(caught.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("detect.conf", 2.0, "--conf: got 2.0, wanted 0 to 1"),
+        ("pipeline.frames", -3, "--frames: got -3, wanted 1 or more"),
+        ("pipeline.seconds", 1e300, "--seconds: got 1e+300, wanted 1e+09 or less"),
+        (
+            "source.uri",
+            "a\udcff.mp4",
+            '--source: got "a\\udcff.mp4", wanted a text in UTF-8: rename the file',
+        ),
+        (
+            "source.uri",
+            "rtsp://u:secret@h/\udcff",
+            '--source: got "rtsp://***@h/\\udcff", wanted a text in UTF-8: rename the file',
+        ),
+        ("detect.classes", ["car", ""], "--classes: got '', wanted a text that is not empty"),
+        ("source.policy", "x", '--policy: got \'x\', wanted "auto", "drop" or "wait"'),
+    ],
+)
+def test_a_mistake_in_an_option_names_the_option(key: str, value: Any, line: str) -> None:
+    with pytest.raises(SettingsError, match="^" + re.escape(line) + "$"):
+        load_settings(None, {key: value}, environ=NO_DISPLAY)
+
+
+@pytest.mark.parametrize("text", ["[source]\nuri = 5", "[source]\nuri = ['rtsp://u:secret@h/']"])
+def test_a_wrong_source_is_told_without_its_text(text: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"source\.uri: got") as caught:
+        _load(tmp_path, text)
+    assert "secret" not in str(caught.value)
+    assert "secret" not in str(caught.value.__cause__)
+
+
+def test_credentials_are_not_in_the_printed_settings(tmp_path: Path) -> None:
+    settings = _load(tmp_path, '[source]\nuri = "rtsp://user:secret@cam/1"')
+    assert "secret" not in repr(settings) + str(settings)
+
+
+def test_a_missing_file_and_a_folder_are_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"none\.toml: no such settings file"):
+        load_settings(tmp_path / "none.toml")
+    with pytest.raises(SettingsError, match="cannot be read: Is a directory"):
+        load_settings(tmp_path)
+
+
+def test_a_video_in_the_place_of_settings_is_sent_to_its_option(tmp_path: Path) -> None:
+    path = tmp_path / "a.AVI"
+    path.write_bytes(b"RIFF\xff\xff")
+    with pytest.raises(SettingsError, match=r"A source goes to: edge run --source .*a\.AVI$"):
+        load_settings(path)
+
+
+def test_a_file_that_is_no_text_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_bytes(b"# ok\n# \xff\n")
+    with pytest.raises(SettingsError, match=r"x\.toml:2: not UTF-8"):
+        load_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ({"output.sinks": ["a.mp4", "./a.mp4"]}, "over another output"),
+        ({"output.sinks": ["window", "window"]}, "twice, wanted it once"),
+        ({"output.sinks": ["-", "-"]}, "twice, wanted it once"),
+        ({"source.uri": "a.mp4", "output.sinks": ["a.mp4"]}, "over the source"),
+        ({"source.uri": "~/a.mp4", "output.sinks": [f"{Path.home()}/a.mp4"]}, "over the source"),
+        ({"model.files": ["a.json"], "output.metrics": "a.json"}, "over the model"),
+        ({"output.metrics": "pictures/a.png"}, r"metrics: got .*a\.png., wanted .* in \.json"),
+    ],
+)
+def test_an_output_never_overwrites_an_input_or_another_output(
+    overrides: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(SettingsError, match=told):
+        load_settings(None, overrides, environ=NO_DISPLAY)
+
+
+def test_the_settings_file_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_text("")
+    with pytest.raises(SettingsError, match="over the settings"):
+        load_settings(path, {"output.metrics": str(path)}, environ=NO_DISPLAY)
+
+
+def test_the_example_file_is_valid_and_says_the_defaults() -> None:
+    assert load_settings(EXAMPLE, environ=NO_DISPLAY) == load_settings(None, environ=NO_DISPLAY)
+
+
+def test_the_example_file_names_every_key_and_its_commented_ones_are_valid(tmp_path: Path) -> None:
+    # "# key = value" is a setting; in prose no line has that form.
+    text = re.sub(r"^# (?=[a-z_]+ = )", "", EXAMPLE.read_text(), flags=re.MULTILINE)
+    _load(tmp_path, text)
+    named = {f"{s}.{k}" for s, table in tomllib.loads(text).items() for k in table}
+    assert named == set(_keys())
+
+
+def test_every_option_belongs_to_a_key_and_every_number_carries_its_unit() -> None:
+    assert set(OPTIONS) <= set(_keys())
+    for name, field in Settings.model_fields.items():
+        assert isinstance(field.annotation, type), name
+        assert issubclass(field.annotation, BaseModel), name
+    bare = {
+        k for k, v in _keys().items() if isinstance(v, float) and not re.search(r"_(s|fps)$", k)
+    }
+    assert bare == {"overlay.mask_opacity"}  # a fraction

@@ -1,0 +1,236 @@
+"""Tests of the overlay by its pixels: boxes, labels, legend and readout, at any frame size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge.sinks.overlay.overlay import Overlay
+from edge.vision.letterbox import Letterbox
+from edge.vision.palette import colour_of
+from edge.vision.types import Detections, Frame, Image, Mask, Result
+from engines.spec import InputSpec
+
+CLASSES = ("car", "pedestrian", "sign")
+GREY = 100
+Box = tuple[float, float, float, float]
+
+
+def result(
+    wh: tuple[int, int],
+    *boxes: Box,
+    class_ids: tuple[int, ...] | None = None,
+    track_ids: tuple[int, ...] | None = None,
+    labels: NDArray[np.uint8] | None = None,
+) -> Result:
+    image = np.full((wh[1], wh[0], 3), GREY, np.uint8)
+    image.flags.writeable = False
+    count = len(boxes)
+    detections = Detections(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.linspace(0.9, 0.5, count, dtype=np.float32),
+        np.array(class_ids or (0,) * count, np.int32),
+        np.array(track_ids or (-1,) * count, np.int32),
+    )
+    masks: tuple[Mask, ...] = ()
+    if labels is not None:
+        letterbox = Letterbox.fit(wh, InputSpec("image", wh[1], wh[0], resize="stretch"))
+        masks = (Mask("street", ("none", "road", "tree"), ("none",), labels, letterbox),)
+    return Result(Frame(image, 0, 0, 0, "read", "test"), detections, CLASSES, masks, {}, 0)
+
+
+def changed(image: Image) -> NDArray[np.bool_]:
+    drawn: NDArray[np.bool_] = (image != GREY).any(axis=2)
+    return drawn
+
+
+def extent(where: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 around all that is true, edges counted as in xyxy."""
+    ys, xs = np.nonzero(where)
+    return int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1
+
+
+def of_colour(image: Image, name: str) -> NDArray[np.bool_]:
+    same: NDArray[np.bool_] = (image == colour_of(name)).all(axis=2)
+    return same
+
+
+def test_nothing_found_leaves_the_frame_as_it_was_in_memory_of_its_own() -> None:
+    seen = result((96, 64))
+    out = Overlay().draw(seen, ())
+    np.testing.assert_array_equal(out, seen.frame.image)
+    assert not np.shares_memory(out, seen.frame.image)
+
+
+def test_a_box_is_drawn_on_its_pixels_in_the_colour_of_its_class() -> None:
+    # At 240 lines boxes are 1 px thick: columns 100 and 199, rows 120 and 179.
+    out = Overlay().draw(result((320, 240), (100, 120, 200, 180)), ())
+    car = colour_of("car")
+    for x, y in ((100, 150), (199, 150), (150, 179), (190, 120)):
+        assert tuple(out[y, x]) == car, (x, y)
+    assert not changed(out)[121:179, 101:199].any()
+    assert not changed(out)[:, 200:].any()
+    assert not changed(out)[180:].any()
+
+
+def test_an_untouched_frame_stays_readable_and_read_only() -> None:
+    seen = result((320, 240), (100, 120, 200, 180))
+    Overlay().draw(seen, ("30.0 fps",))
+    assert (seen.frame.image == GREY).all()
+
+
+def test_the_label_sits_above_its_box_in_its_colour_with_text() -> None:
+    out = Overlay().draw(result((320, 240), (100, 120, 200, 180)), ())
+    chip = changed(out)[:120]
+    x0, _, _, y1 = extent(chip)
+    assert (x0, y1) == (100, 120)
+    inside = out[:120][chip]
+    assert (inside == 255).all(axis=1).any()  # white text on blue
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (0, 0, 30, 20),
+        (300, 0, 320, 15),
+        (300, 225, 320, 240),
+        (0, 230, 10, 240),
+        (0, 0, 320, 240),
+        (319, 239, 320, 240),
+    ],
+)
+def test_a_label_at_the_frames_edge_is_whole(box: Box) -> None:
+    free = Overlay().draw(result((320, 240), (150, 120, 160, 130)), ())
+    x0, y0, x1, y1 = extent(changed(free)[:120])
+    out = Overlay().draw(result((320, 240), box), ())
+    outline = np.zeros((240, 320), bool)
+    left, top, right, bottom = (int(v) for v in box)
+    outline[top:bottom, left:right] = True
+    outline[top + 1 : bottom - 1, left + 1 : right - 1] = False
+    assert changed(out)[outline].all()
+    # Label and outline share at most the label's width and height.
+    chip_w, chip_h = x1 - x0, y1 - y0
+    shared = chip_w + chip_h
+    assert changed(out).sum() >= outline.sum() + chip_w * chip_h - shared
+
+
+def test_labels_of_neighbours_do_not_cover_each_other() -> None:
+    one = Overlay().draw(result((960, 540), (400, 300, 430, 320)), ())
+    chip = of_colour(one, "car")[:299].sum()
+    pair = ((400.0, 300.0, 430.0, 320.0), (430.0, 300.0, 460.0, 320.0))
+    both = Overlay().draw(result((960, 540), *pair, class_ids=(0, 2)), ())
+    # The car is the better: its label stays above, that of the sign goes below.
+    assert of_colour(both, "car")[:299].sum() == chip
+    assert of_colour(both, "sign")[322:].any()
+
+
+def test_track_ids_make_the_label_longer() -> None:
+    box = (100, 120, 200, 180)
+    plain = extent(changed(Overlay().draw(result((320, 240), box), ()))[:120])
+    tracked = extent(changed(Overlay().draw(result((320, 240), box, track_ids=(0,)), ()))[:120])
+    assert tracked[2] > plain[2]
+
+
+@pytest.mark.parametrize("wh", [(320, 240), (960, 540), (1920, 1080), (3840, 2160), (540, 960)])
+def test_labels_grow_with_the_frame(wh: tuple[int, int]) -> None:
+    w, h = wh
+    out = Overlay().draw(result(wh, (w * 0.4, h * 0.5, w * 0.7, h * 0.7)), ())
+    _, y0, _, y1 = extent(changed(out)[: h // 2 - h // 100])
+    side = min(h, w * 9 / 16)
+    assert max(12, 0.03 * side) <= y1 - y0 + h // 100 <= max(24, 0.06 * side)
+
+
+def test_a_frame_smaller_than_its_texts_is_drawn_all_the_same() -> None:
+    labels = np.ones((4, 6), np.uint8)
+    for wh in ((6, 4), (1, 1), (24, 300), (300, 5)):
+        out = Overlay().draw(
+            result(wh, (0, 0, wh[0], wh[1]), labels=labels), ("a long line of text",) * 3
+        )
+        assert out.shape == (wh[1], wh[0], 3)
+
+
+def test_boxes_without_pixels_do_no_harm() -> None:
+    out = Overlay().draw(result((320, 240), (100.1, 100.1, 100.2, 100.2)), ())
+    assert tuple(out[100, 100]) == colour_of("car")
+
+
+def test_the_readout_lies_at_the_top_left_on_a_darker_ground() -> None:
+    out = Overlay().draw(result((960, 540)), ("31.2 fps", "age 21 ms"))
+    x0, y0, x1, y1 = extent(changed(out))
+    assert x0 < 12
+    assert y0 < 12
+    assert x1 < 240
+    assert y1 < 80
+    assert (out[y0:y1, x0:x1].max(axis=2) > 200).any()  # text
+    assert np.median(out[y0:y1, x0:x1]) == pytest.approx(GREY * 0.35, abs=1)
+
+
+def test_the_readout_follows_its_lines() -> None:
+    overlay = Overlay()
+    first = overlay.draw(result((960, 540)), ("31.2 fps",)).copy()
+    second = overlay.draw(result((960, 540)), ("17.9 fps",)).copy()
+    assert (first != second).any()
+    np.testing.assert_array_equal(overlay.draw(result((960, 540)), ("31.2 fps",)), first)
+    assert not changed(overlay.draw(result((960, 540)), ())).any()
+
+
+def test_the_legend_names_the_classes_that_are_there() -> None:
+    labels = np.zeros((9, 16), np.uint8)
+    labels[:3] = 1  # road at the top, away from the legend
+    out = Overlay().draw(result((960, 540), labels=labels), ())
+    corner = out[480:, :480]
+    assert of_colour(corner, "road").sum() >= 8 * 8  # the swatch, in the full colour
+    assert not of_colour(corner, "tree").any()
+
+
+def test_a_class_leaves_the_legend_only_after_a_while() -> None:
+    overlay = Overlay()
+    labels = np.zeros((9, 16), np.uint8)
+    with_road = labels.copy()
+    with_road[:3] = 1
+    overlay.draw(result((960, 540), labels=with_road), ())
+    for _ in range(15):
+        assert of_colour(overlay.draw(result((960, 540), labels=labels), ()), "road").any()
+    assert not changed(overlay.draw(result((960, 540), labels=labels), ())).any()
+
+
+def test_a_legend_that_is_too_wide_goes_into_rows() -> None:
+    wide, narrow = (
+        Overlay().draw(result(wh, labels=np.arange(3, dtype=np.uint8)[None].repeat(3, 0)), ())
+        for wh in ((960, 540), (60, 160))
+    )
+    for out, height in ((wide, 540), (narrow, 160)):
+        road = extent(of_colour(out, "road") & (np.arange(height) > height * 0.6)[:, None])
+        tree = extent(of_colour(out, "tree") & (np.arange(height) > height * 0.6)[:, None])
+        assert (road[1] == tree[1]) == (out is wide)
+
+
+def test_parts_can_be_turned_off() -> None:
+    labels = np.ones((9, 16), np.uint8)
+    seen = result((320, 240), (100, 120, 200, 180), labels=labels)
+    lines = ("30 fps",)
+    nothing = Overlay(boxes=False, masks=False, legend=False, readout=False)
+    assert not changed(nothing.draw(seen, lines)).any()
+    boxes = Overlay(masks=False, legend=False, readout=False).draw(seen, lines)
+    assert not changed(boxes)[190:].any()
+    assert changed(boxes)[120:180].any()
+
+
+def test_the_buffer_is_reused_and_follows_the_frames_size() -> None:
+    overlay = Overlay()
+    first = overlay.draw(result((320, 240), (100, 120, 200, 180)), ())
+    assert overlay.draw(result((320, 240)), ()) is first
+    assert not changed(first).any()
+    assert overlay.draw(result((240, 320)), ()).shape == (320, 240, 3)
+
+
+def test_classes_of_another_model_get_their_own_colours() -> None:
+    overlay = Overlay()
+    seen = result((320, 240), (100, 120, 200, 180))
+    overlay.draw(seen, ())
+    out = overlay.draw(replace(seen, classes=("sign", "car", "zebra")), ())
+    assert of_colour(out, "sign").any()
+    assert not of_colour(out, "car").any()

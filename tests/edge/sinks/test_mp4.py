@@ -1,0 +1,205 @@
+"""The mp4: its times, its sizes and colours, and what stays of it when the end is not orderly."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import cv2  # noqa: F401  (before av, as in the app)
+import numpy as np
+import pytest
+
+# isort: split
+import av
+
+from edge.sinks import open_sink
+from edge.vision.types import Image
+from engines.errors import SinkError
+from tests.edge.sink_values import picture, result
+
+GREY = picture((90, 90, 90))
+MS = 1_000_000
+
+
+def _write(path: Path, times: Sequence[tuple[int, int | None]], *, fps: float | None) -> None:
+    """Write a grey frame for each (t_capture_ns, media_ns)."""
+    sink = open_sink(str(path), fps=fps)
+    for number, (t_ns, media_ns) in enumerate(times):
+        given = result(number, t_capture_ns=t_ns, media_ns=media_ns)
+        assert sink.write(given, GREY, frame_age_ms=0)
+    sink.close()
+
+
+def _read(path: Path) -> tuple[list[float], list[Image]]:
+    """Seconds and pictures of every frame, by an independent reading of the file."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    images = [np.asarray(f.to_ndarray(format="bgr24"), np.uint8) for f in frames]
+    return [float(f.time) for f in frames], images
+
+
+def test_a_file_keeps_its_own_times_however_late_its_frames_were_captured(tmp_path: Path) -> None:
+    # A varying rate, begun at 3 s.
+    times = [(0, 3000 * MS), (10, 3100 * MS), (10**12, 4100 * MS), (10**12, 4200 * MS)]
+    _write(tmp_path / "a.mp4", times, fps=10.0)
+    assert _read(tmp_path / "a.mp4")[0] == pytest.approx([0, 0.1, 1.1, 1.2], abs=1e-4)
+
+
+def test_a_live_source_keeps_the_times_of_capture(tmp_path: Path) -> None:
+    _write(tmp_path / "a.mp4", [(5000 * MS, None), (5040 * MS, None), (6000 * MS, None)], fps=30.0)
+    assert _read(tmp_path / "a.mp4")[0] == pytest.approx([0, 0.04, 1.0], abs=1e-4)
+
+
+def test_times_that_stand_still_or_go_back_still_rise_in_the_file(tmp_path: Path) -> None:
+    _write(tmp_path / "a.mp4", [(10**9, None), (10**9, None), (0, None)], fps=None)
+    seconds, _ = _read(tmp_path / "a.mp4")
+    assert len(seconds) == 3
+    assert seconds == sorted(set(seconds))
+
+
+def test_a_file_whose_times_start_anew_goes_on_after_one_period(tmp_path: Path) -> None:
+    times = [(0, 8000 * MS), (0, 8100 * MS), (0, 0), (0, 100 * MS), (0, 300 * MS)]
+    _write(tmp_path / "a.mp4", times, fps=10.0)
+    assert _read(tmp_path / "a.mp4")[0] == pytest.approx([0, 0.1, 0.2, 0.3, 0.5], abs=1e-4)
+
+
+def test_a_player_is_told_the_right_duration_and_count(tmp_path: Path) -> None:
+    fps = 30000 / 1001
+    _write(tmp_path / "a.mp4", [(0, round(i / fps * 1e9)) for i in range(90)], fps=fps)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.frames == 90
+        assert stream.average_rate == Fraction(30000, 1001)
+        assert stream.duration is not None
+        assert stream.time_base is not None
+        assert float(stream.duration * stream.time_base) == pytest.approx(90 / fps, abs=0.001)
+
+
+@pytest.mark.parametrize("bgr", [(200, 40, 20), (20, 200, 40), (10, 30, 220), (255, 255, 255)])
+def test_colours_survive(bgr: tuple[int, int, int], tmp_path: Path) -> None:
+    sink = open_sink(str(tmp_path / "a.mp4"), fps=25.0)
+    sink.write(result(0), picture(bgr), frame_age_ms=0)
+    sink.close()
+    _, (image,) = _read(tmp_path / "a.mp4")
+    assert np.abs(image.astype(int) - np.array(bgr)).max() <= 6  # limited range and 4:2:0
+
+
+@pytest.mark.parametrize("wh", [(65, 49), (64, 49), (65, 48), (2, 2), (1, 1)])
+def test_odd_sizes_lose_at_most_a_row_and_a_column(wh: tuple[int, int], tmp_path: Path) -> None:
+    sink = open_sink(str(tmp_path / "a.mp4"), fps=25.0)
+    sink.write(result(0, wh=wh), picture((90, 90, 90), wh=wh), frame_age_ms=0)
+    sink.close()
+    _, (image,) = _read(tmp_path / "a.mp4")
+    assert image.shape[:2] == (max(2, wh[1] // 2 * 2), max(2, wh[0] // 2 * 2))
+    assert np.abs(image.astype(int) - 90).max() <= 3
+
+
+def test_a_frame_of_another_size_is_fitted_into_the_first(tmp_path: Path) -> None:
+    sink = open_sink(str(tmp_path / "a.mp4"), fps=25.0)
+    sink.write(result(0), picture((90, 90, 90), wh=(64, 48)), frame_age_ms=0)
+    sink.write(result(1), picture((255, 255, 255), wh=(32, 48)), frame_age_ms=0)
+    sink.close()
+    _, (first, second) = _read(tmp_path / "a.mp4")
+    assert second.shape == first.shape == (48, 64, 3)
+    # 32x48 in 64x48: scale 1, black 16 px at the left and at the right.
+    assert second[:, 20:44].min() > 230
+    assert second[:, :12].max() < 25
+    assert second[:, 52:].max() < 25
+
+
+ENDLESS = """
+import sys
+import numpy as np
+from edge.sinks import open_sink
+from tests.edge.sink_values import result
+sink = open_sink(sys.argv[1], fps=25.0)
+noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+for i in range(200):
+    sink.write(result(i, media_ns=i * 40_000_000), noise, frame_age_ms=0)
+print("written", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_killed_process_leaves_a_playable_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDLESS, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"written\n"
+        process.kill()
+    # 8 s were written; the last fragment of a second and what the encoder holds may be lost.
+    assert 150 <= len(_read(path)[0]) <= 200
+
+
+FULL_DISK = """
+import resource, signal, sys
+import numpy as np
+from edge.sinks import open_sink
+from engines.errors import SinkError
+from tests.edge.sink_values import result
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+limit = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+sink = open_sink(sys.argv[1], fps=25.0)
+rng = np.random.default_rng(0)
+try:
+    for i in range(300):
+        noise = rng.integers(0, 255, (48, 64, 3), np.uint8)
+        sink.write(result(i, media_ns=i * 40_000_000), noise, frame_age_ms=0)
+    sink.close()
+except SinkError as exc:
+    sink.close()
+    print(exc)
+    sys.exit(exc.exit_code)
+"""
+
+
+def _run_into_a_full_disk(path: Path, limit: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path), str(limit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_disk_that_fills_up_is_told_and_leaves_a_playable_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    done = _run_into_a_full_disk(path, 400_000)
+    assert done.returncode == 5, done.stderr
+    assert "File too large; what was written is playable" in done.stdout
+    assert path.stat().st_size <= 400_000
+    assert len(_read(path)[0]) >= 25
+
+
+def test_a_disk_that_fills_up_while_closing_is_told_too(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.mp4"
+    assert _run_into_a_full_disk(whole, 100_000_000).returncode == 0
+    frames = len(_read(whole)[0])
+    assert frames == 300
+    path = tmp_path / "a.mp4"
+    done = _run_into_a_full_disk(path, whole.stat().st_size - 100)  # all but the closing index
+    assert done.returncode == 5, done.stderr
+    assert len(_read(path)[0]) >= frames - 25
+
+
+def test_a_device_without_space_is_a_sink_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.symlink_to("/dev/full")
+    sink = open_sink(str(path), fps=25.0)
+    sink.write(result(0), GREY, frame_age_ms=0)  # held back until a fragment is whole
+    with pytest.raises(SinkError, match=r"a\.mp4: cannot be written: No space left") as told:
+        sink.close()
+    assert "playable" not in str(told.value)  # nothing of it is
+
+
+def test_a_size_that_the_encoder_refuses_is_told(tmp_path: Path) -> None:
+    sink = open_sink(str(tmp_path / "a.mp4"), fps=25.0)
+    with pytest.raises(SinkError, match=r"a\.mp4: cannot be written"):
+        sink.write(result(0, wh=(20_000, 4)), picture((90, 90, 90), wh=(20_000, 4)), frame_age_ms=0)
+    sink.close()

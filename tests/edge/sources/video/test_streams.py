@@ -1,0 +1,223 @@
+"""Network streams from real servers on this machine: what is live, dates, deadlines, no secrets."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from edge.sources import SourceOptions, open_source
+from edge.sources.base import Source
+from edge.sources.options import Policy
+from edge.vision.types import Frame
+from engines.errors import SourceError
+from tests.edge import loopback
+from tests.edge.loopback import Handler, served
+from tests.edge.media_files import number_of, write_video
+
+DEADLINE_S = 1.0
+SLACK_S = 4.0  # a busy machine; the hang itself lasts 30 s
+LOGIN = "viewer:S3CR3T"
+OPTIONS = SourceOptions(open_timeout_s=DEADLINE_S, read_timeout_s=DEADLINE_S)
+PATIENT = SourceOptions(open_timeout_s=20, read_timeout_s=20)
+IMPATIENT = SourceOptions(open_timeout_s=20, read_timeout_s=DEADLINE_S)
+
+
+def opened(url: str, options: SourceOptions = PATIENT, policy: Policy = "auto") -> Source:
+    return open_source(url, policy=policy, stop=threading.Event(), options=options)
+
+
+def read(source: Source, count: int) -> list[Frame]:
+    frames = [source.read() for _ in range(count)]
+    assert None not in frames
+    return [f for f in frames if f is not None]
+
+
+@pytest.mark.parametrize("scheme", ["http", "rtsp"])
+def test_a_refused_connection_is_told_at_once_and_without_the_login(scheme: str) -> None:
+    url = f"{scheme}://{LOGIN}@127.0.0.1:{loopback.closed_port()}/live?token=T0KEN"
+    with pytest.raises(SourceError, match="Connection refused") as raised:
+        opened(url)
+    assert "S3CR3T" not in str(raised.value)
+    assert "T0KEN" not in str(raised.value)
+    assert f"{scheme}://***@127.0.0.1" in str(raised.value)
+
+
+@pytest.mark.parametrize("scheme", ["http", "rtsp"])
+def test_a_server_that_never_answers_is_given_up_at_the_deadline(scheme: str) -> None:
+    with served(loopback.silent) as port:
+        started = time.monotonic()
+        with pytest.raises(SourceError, match=r"no answer within 1 s \(open_timeout_s\)") as raised:
+            opened(f"{scheme}://{LOGIN}@127.0.0.1:{port}/live", OPTIONS)
+        assert DEADLINE_S <= time.monotonic() - started < DEADLINE_S + SLACK_S
+    assert "S3CR3T" not in str(raised.value)
+
+
+def test_a_header_without_a_stream_is_given_up_at_the_deadline() -> None:
+    with served(loopback.then_silent("video/mp4", b"")) as port:
+        started = time.monotonic()
+        with pytest.raises(SourceError, match="no answer within 1 s"):
+            opened(f"http://127.0.0.1:{port}/live", OPTIONS)
+        assert time.monotonic() - started < DEADLINE_S + SLACK_S
+
+
+def test_a_stop_ends_an_opening_that_hangs() -> None:
+    stop = threading.Event()
+    errors: list[str] = []
+
+    def open_it(port: int) -> None:
+        try:
+            open_source(f"http://127.0.0.1:{port}/", policy="auto", stop=stop, options=PATIENT)
+        except SourceError as exc:
+            errors.append(str(exc))
+
+    with served(loopback.silent) as port:
+        opener = threading.Thread(target=open_it, args=(port,))
+        opener.start()
+        stop.set()
+        opener.join(SLACK_S)
+        assert not opener.is_alive()
+    assert len(errors) == 1
+    assert "stopped on request" in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("404 Not Found", "404 Not Found; wanted an existing path"),
+        ("401 Unauthorized", "401 Unauthorized.*; wanted a login"),
+        ("200 OK", "wanted a video stream"),
+    ],
+)
+def test_an_answer_that_is_no_stream_is_refused_in_words(answer: str, message: str) -> None:
+    handler = loopback.answering(answer, b"<html>hello</html>")
+    with served(handler) as port, pytest.raises(SourceError, match=message):
+        opened(f"http://127.0.0.1:{port}/live")
+
+
+HANGING: dict[str, tuple[str, Handler, int]] = {
+    "mjpeg": (
+        "http",
+        loopback.then_silent(
+            "multipart/x-mixed-replace; boundary=frame",
+            b"".join(loopback.mjpeg_part(n) for n in range(6)) + b"--frame\r\n",
+        ),
+        6,
+    ),
+    "rtsp": ("rtsp", loopback.rtsp(frames=40, fps=50), 39),
+}
+
+
+@pytest.mark.parametrize("kind", HANGING)
+def test_a_stream_that_falls_silent_is_an_error_at_the_read_deadline(kind: str) -> None:
+    scheme, handler, at_least = HANGING[kind]
+    frames: list[Frame] = []
+
+    def read_on(source: Source) -> None:
+        while (frame := source.read()) is not None:
+            frames.append(frame)
+
+    with served(handler) as port:
+        source = opened(f"{scheme}://{LOGIN}@127.0.0.1:{port}/live", IMPATIENT)
+        with pytest.raises(SourceError, match=r"nothing came for 1 s \(read_timeout_s\)") as raised:
+            read_on(source)
+        silent_s = time.monotonic() - frames[-1].t_read_ns / 1e9
+        source.close()
+    assert silent_s < DEADLINE_S + SLACK_S
+    assert len(frames) >= at_least
+    assert "S3CR3T" not in str(raised.value)
+    assert all("S3CR3T" not in f.source for f in frames)
+
+
+def test_a_live_stream_that_its_sender_ends_is_an_error() -> None:
+    handler = loopback.then_closed("video/mp2t", loopback.transport_stream(20))
+    with served(handler) as port:
+        source = opened(f"http://127.0.0.1:{port}/live.ts")
+        assert source.live
+        read(source, 20)
+        with pytest.raises(SourceError, match="the live stream ended after frame 20"):
+            source.read()
+        source.close()
+
+
+def test_endless_motion_jpeg_is_live_and_stamped_at_reading() -> None:
+    with served(loopback.endless_mjpeg(fps=50)) as port:
+        source = opened(f"http://127.0.0.1:{port}/live")
+        assert (source.live, source.fps) == (True, None)
+        frames = read(source, 12)
+        source.close()
+    assert [number_of(f.image) for f in frames] == list(range(12))
+    # FFmpeg numbers such frames at 25 fps whatever their rate: no timestamps to go by.
+    assert {f.clock for f in frames} == {"read"}
+    assert all(f.t_capture_ns == f.t_read_ns for f in frames)
+
+
+def test_an_rtsp_camera_is_live_and_dated_by_its_stream() -> None:
+    with served(loopback.rtsp(frames=90, fps=50)) as port:
+        source = opened(f"rtsp://{LOGIN}@127.0.0.1:{port}/live")
+        assert source.live
+        assert source.name == f"rtsp://***@127.0.0.1:{port}/live"
+        frames = read(source, 80)
+        source.close()
+    assert [number_of(f.image) for f in frames] == [n % 25 for n in range(80)]
+    assert {f.clock for f in frames[1:]} == {"stream"}  # FFmpeg has no time for the first
+    assert all(f.t_capture_ns <= f.t_read_ns for f in frames)
+    assert all(f.media_ns is None for f in frames)
+    # By the stream's own times frames are 20 ms apart; a step is shorter only where one was held up
+    # less than all before it, and that cannot be so for each of the last fifty.
+    dates = [f.t_capture_ns for f in frames[30:]]
+    steps = [dates[i + 1] - dates[i] for i in range(len(dates) - 1)]
+    assert max(steps) == pytest.approx(20e6, abs=1e5)
+    assert min(steps) >= 0
+    assert source.gaps == 0
+
+
+def test_frames_missing_from_an_rtsp_stream_are_gaps() -> None:
+    with served(loopback.rtsp(frames=40, fps=25, lose=range(25, 28))) as port:
+        source = opened(f"rtsp://127.0.0.1:{port}/live")
+        frames = read(source, 30)
+        source.close()
+    assert [f.id for f in frames] == list(range(30))
+    assert source.gaps == 3
+
+
+def test_a_video_over_http_has_a_duration_and_waits(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", count=12)
+    with served(loopback.files(tmp_path)) as port:
+        source = opened(f"http://127.0.0.1:{port}/a.mp4?key=S3CR3T")
+        assert (source.live, source.fps) == (False, 25.0)
+        frames = read(source, 12)
+        assert source.read() is None
+        source.close()
+    assert [number_of(f.image) for f in frames] == list(range(12))
+    assert {f.source for f in frames} == {f"http://127.0.0.1:{port}/a.mp4?key=***"}
+    assert {f.clock for f in frames} == {"read"}
+
+
+def test_closing_a_stream_while_it_is_read_ends_the_reader() -> None:
+    with served(loopback.endless_mjpeg(fps=100)) as port:
+        source = opened(f"http://127.0.0.1:{port}/live")
+        read(source, 3)
+        results: list[str] = []
+
+        def read_on() -> None:
+            while source.read() is not None:
+                pass
+            results.append("ended")
+
+        reader = threading.Thread(target=read_on)
+        reader.start()
+        source.close()
+        reader.join(10)
+    assert results == ["ended"]
+
+
+def test_no_thread_is_left_behind_by_an_opening() -> None:
+    with served(loopback.silent) as port, pytest.raises(SourceError):
+        opened(f"http://127.0.0.1:{port}/", OPTIONS)
+    for thread in threading.enumerate():
+        if thread.name == "open-source":
+            thread.join(SLACK_S)
+            assert not thread.is_alive()

@@ -1,0 +1,197 @@
+"""Tests of perception: from an image to boxes in frame px, over slots and over engines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge.vision.perception import Perception
+from edge.vision.types import Detections, Mask
+from engines import open_engine
+from engines.base import Engine
+from engines.errors import SettingsError
+from engines.replay import ReplayEngine
+from engines.spec import DetectionHead, InputSpec, MaskHead, ModelSpec, TensorSpec
+from tests.tiny_models import MASK_CLASSES, SCORE, grey, paint, tiny_mask, tiny_street
+
+Row = tuple[float, float, float, float, float, float]
+
+
+def replay(
+    *runs: list[Row],
+    classes: tuple[str, str] = ("car", "pedestrian"),
+    slots: int = 1,
+    conf: float = 0.25,
+    wh: tuple[int, int] = (64, 64),
+) -> ReplayEngine:
+    """An engine that answers with rows cx, cy, w, h, score, score in input px, run after run."""
+    count = max(1, *(len(rows) for rows in runs))
+    array = np.zeros((len(runs), 1, 6, count), np.float32)
+    for kept, rows in zip(array, runs, strict=True):
+        for i, row in enumerate(rows):
+            kept[0, :, i] = row
+    spec = ModelSpec(
+        name="recorded",
+        input=InputSpec("image", wh[1], wh[0]),
+        outputs=(TensorSpec("boxes", (1, 6, count), "float32"),),
+        detection=DetectionHead("yolov8", ("boxes",), classes, conf=conf),
+    )
+    return ReplayEngine(spec, [array], precision="f32", slots=slots)
+
+
+def see(
+    perception: Perception, image: NDArray[np.uint8], slot: int = 0
+) -> tuple[Detections, tuple[Mask, ...]]:
+    perception.prepare(image, slot)
+    perception.submit(slot)
+    perception.wait(slot)
+    return perception.decode(slot)
+
+
+def frame(width: int, height: int) -> NDArray[np.uint8]:
+    return np.zeros((height, width, 3), np.uint8)
+
+
+def test_boxes_arrive_in_frame_px_by_falling_score() -> None:
+    engine = replay([(32, 32, 8, 8, 0.5, 0), (16, 24, 8, 8, 0, 0.9)])
+    # 128x64 in 64x64: half the size, 16 rows of bars above. (28, 28) → (56, (28 − 16)·2 = 24).
+    found, masks = see(Perception(engine), frame(128, 64))
+    np.testing.assert_allclose(found.xyxy, [[24, 8, 40, 24], [56, 24, 72, 40]])
+    np.testing.assert_allclose(found.scores, [0.9, 0.5])
+    assert found.class_ids.tolist() == [1, 0]
+    assert found.track_ids.tolist() == [-1, -1]
+    assert masks == ()
+    assert found.xyxy.dtype == found.scores.dtype == np.float32
+    assert found.class_ids.dtype == found.track_ids.dtype == np.int32
+
+
+def test_nothing_found_is_an_empty_array() -> None:
+    found, _ = see(Perception(replay([])), frame(128, 64))
+    assert len(found) == 0
+    assert found.xyxy.shape == (0, 4)
+
+
+def test_boxes_are_clipped_and_those_in_the_padding_fall() -> None:
+    # The bars above end at row 16: the second box lies in them, the first half.
+    engine = replay([(2, 16, 8, 8, 0.9, 0), (32, 6, 8, 8, 0.8, 0), (32, 12, 8, 8, 0.7, 0)])
+    found, _ = see(Perception(engine), frame(128, 64))
+    # −2..6 → 0..12, 12..20 → 0..8. The third ends at row 16: it touches the frame and has no area.
+    np.testing.assert_allclose(found.xyxy, [[0, 0, 12, 8]])
+
+
+def test_conf_and_nms_iou_default_to_the_models_and_can_be_overridden() -> None:
+    # IoU of the first two: 6·8 / (64 + 64 − 48) = 0.6.
+    rows: list[Row] = [(32, 32, 8, 8, 0.9, 0), (34, 32, 8, 8, 0.8, 0), (50, 32, 8, 8, 0.3, 0)]
+    engine = replay(rows, conf=0.4)
+    image = frame(64, 64)
+    assert len(see(Perception(engine), image)[0]) == 1
+    assert len(see(Perception(engine, conf=0.2), image)[0]) == 2
+    assert len(see(Perception(engine, conf=0.2, nms_iou=0.7), image)[0]) == 3
+    assert len(see(Perception(engine, conf=0.2, nms_iou=0.7, max_detections=2), image)[0]) == 2
+
+
+def test_classes_filter_by_name() -> None:
+    engine = replay([(32, 32, 8, 8, 0.9, 0), (50, 32, 8, 8, 0, 0.8)])
+    found, _ = see(Perception(engine, classes=["pedestrian"]), frame(64, 64))
+    assert found.class_ids.tolist() == [1]
+
+
+def test_an_unknown_class_is_refused_with_the_nearest() -> None:
+    with pytest.raises(SettingsError, match=r"'pedestrain'.*nearest is 'pedestrian'.*car"):
+        Perception(replay([]), classes=["car", "pedestrain"])
+    with pytest.raises(SettingsError, match="no model"):
+        Perception([])
+
+
+def test_each_slot_keeps_the_letterbox_of_its_own_frame() -> None:
+    rows: list[Row] = [(32, 32, 8, 8, 0.9, 0)]
+    perception = Perception(replay(rows, rows, slots=2))
+    perception.prepare(frame(128, 128), 0)
+    perception.submit(0)
+    perception.prepare(frame(640, 640), 1)  # the source changes its size before slot 0 is decoded
+    perception.submit(1)
+    perception.wait(0)
+    perception.wait(1)
+    np.testing.assert_allclose(perception.decode(0)[0].xyxy, [[56, 56, 72, 72]])  # twice
+    np.testing.assert_allclose(perception.decode(1)[0].xyxy, [[280, 280, 360, 360]])  # ten times
+
+
+def test_a_slot_follows_frames_that_change_size() -> None:
+    rows: list[Row] = [(32, 32, 8, 8, 0.9, 0)]
+    perception = Perception(replay(rows))
+    np.testing.assert_allclose(see(perception, frame(64, 64))[0].xyxy, [[28, 28, 36, 36]])
+    np.testing.assert_allclose(see(perception, frame(128, 128))[0].xyxy, [[56, 56, 72, 72]])
+
+
+def test_decoding_a_slot_that_was_not_waited_for_is_an_error() -> None:
+    perception = Perception(replay([]))
+    with pytest.raises(RuntimeError, match="before prepare"):
+        perception.decode(0)
+    see(perception, frame(64, 64))
+    perception.submit(0)
+    with pytest.raises(RuntimeError, match="before prepare"):
+        perception.decode(0)
+
+
+def test_two_engines_share_the_image_and_their_results_are_joined() -> None:
+    first = replay([(32, 32, 8, 8, 0.5, 0)])
+    second = replay(
+        [(16, 16, 8, 8, 0, 0.7), (16, 16, 8, 8, 0.3, 0)], classes=("car", "sign"), wh=(32, 32)
+    )
+    perception = Perception([first, second])
+    assert perception.class_names == ("car", "pedestrian", "car", "sign")
+    found, _ = see(perception, frame(64, 64))
+    # The second sees the frame at half its size: (12..20) → (24..40).
+    np.testing.assert_allclose(found.xyxy, [[24, 24, 40, 40], [28, 28, 36, 36], [24, 24, 40, 40]])
+    assert found.class_ids.tolist() == [3, 0, 2]
+    np.testing.assert_allclose(found.scores, [0.7, 0.5, 0.3])
+    assert len(see(Perception([first, second], max_detections=1), frame(64, 64))[0]) == 1
+
+
+@pytest.fixture
+def street(tmp_path: Path) -> Iterator[Engine]:
+    tiny_street(tmp_path / "tiny.onnx")
+    engine = open_engine(tmp_path / "tiny.onnx", engine="onnxruntime", threads=1)
+    yield engine
+    engine.close()
+
+
+def test_a_real_engine_finds_the_painted_car_and_the_road(street: Engine) -> None:
+    image = paint(grey(75), (32, 0, 64, 32), 0)  # one cell of stride 32, sixteen of stride 8
+    found, masks = see(Perception(street), image)
+    assert [32, 0, 64, 32] in found.xyxy.round(3).tolist()
+    assert set(found.class_ids.tolist()) == {0}
+    assert found.scores.max() == pytest.approx(SCORE, abs=1e-3)
+    (mask,) = masks
+    assert mask.name == "street"
+    assert mask.classes[mask.labels[12, 2]] == "road"
+    assert mask.letterbox.mask_to_frame(mask.labels).shape == (64, 96)
+    kept = mask.labels.copy()
+    see(Perception(street), grey(250))
+    np.testing.assert_array_equal(mask.labels, kept)
+
+
+def test_a_model_of_masks_alone_has_no_boxes(tmp_path: Path) -> None:
+    tiny_mask(tmp_path / "tiny.onnx")
+    engine = open_engine(tmp_path / "tiny.onnx", engine="onnxruntime", threads=1)
+    perception = Perception(engine)
+    found, masks = see(perception, grey(25 * MASK_CLASSES.index("tree")))
+    assert len(found) == 0
+    assert (masks[0].labels == MASK_CLASSES.index("tree")).all()
+    with pytest.raises(SettingsError, match="masks only"):
+        Perception(engine, classes=["car"])
+    engine.close()
+
+
+def test_masks_of_several_heads_keep_their_order() -> None:
+    heads = (MaskHead("road", "a", ("no", "road")), MaskHead("lane", "b", ("no", "lane")))
+    tensors = (TensorSpec("a", (1, 2, 2), "uint8"), TensorSpec("b", (1, 2, 2), "uint8"))
+    spec = ModelSpec("two", InputSpec("image", 4, 4), tensors, masks=heads)
+    runs = [np.zeros((1, 1, 2, 2), np.uint8), np.ones((1, 1, 2, 2), np.uint8)]
+    engine = ReplayEngine(spec, list(runs), precision="f32", slots=1)
+    _, masks = see(Perception(engine), frame(4, 4))
+    assert [(mask.name, int(mask.labels.max())) for mask in masks] == [("road", 0), ("lane", 1)]

@@ -1,0 +1,103 @@
+"""What is counted frame by frame, and which frames are called the worst."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.vision.types import Detections, Image
+from engines import open_engine
+from export.data.class_map import ClassMap, class_map
+from export.data.labelled import LabelledData, LabelledFrame, annotation
+from export.score.frame_scorer import Eye, FrameScorer, Seen
+from tests.tiny_models import grey, paint, tiny_street
+
+BOXES = ("car", "pedestrian")
+EVERY = ClassMap((0, 1), {}, {}, (), ())
+CELL = np.array([8, 8, 16, 16], np.float32)
+
+
+def frame(index: int, boxes: int) -> LabelledFrame:
+    truth = [annotation(CELL + 16 * i, 0) for i in range(boxes)]
+    return LabelledFrame(f"{index}", grey(75), None, truth)
+
+
+def data(count: int, *, video: bool) -> LabelledData:
+    return LabelledData("test", count, lambda i: frame(i, i), box_classes=BOXES, video=video)
+
+
+NOTHING = Seen(Detections.empty(), Detections.empty(), ())
+
+
+def worst(missed: list[int], *, video: bool = False) -> list[int]:
+    scorer = FrameScorer(data(len(missed), video=video), EVERY)
+    for i, boxes in enumerate(missed):
+        scorer.add(i, frame(i, boxes), NOTHING)
+    return [f.index for f in scorer.worst()["boxes"]]
+
+
+def test_the_worst_frames_come_first_and_perfect_ones_never() -> None:
+    assert worst([0, 2, 1, 0, 3]) == [4, 1, 2]
+    assert worst([0, 0]) == []
+
+
+def test_six_are_enough_and_of_a_video_neighbours_are_left_out() -> None:
+    assert worst([1] * 10) == [0, 1, 2, 3, 4, 5]
+    # One part in 20 of 100 frames: 5 apart.
+    assert worst([1] * 100, video=True) == [0, 5, 10, 15, 20, 25]
+    assert worst([1] * 100) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_rider_boxed_as_a_pedestrian_is_missed_but_no_false_alarm() -> None:
+    rider = annotation(CELL, 0)
+    ignored = {**annotation(CELL, 1), "iscrowd": 1}
+    shown = Detections(
+        CELL[None], np.ones(1, np.float32), np.ones(1, np.int32), np.full(1, -1, np.int32)
+    )
+    of = LabelledFrame("a", grey(75), None, [rider, ignored])
+    for known, missed in ((EVERY, 1), (ClassMap((-1, 1), {}, {}, (), ()), 0)):
+        scorer = FrameScorer(data(1, video=False), known)
+        scorer.add(0, of, Seen(shown, shown, ()))
+        assert [(f.missed, f.false) for f in scorer.worst()["boxes"]] == [(1, 0)] * missed
+        assert scorer.scores()["precision50"]["pedestrian"] is None
+
+
+def test_an_eye_sees_as_the_app_and_down_to_the_lowest_score(tmp_path: Path) -> None:
+    model = tmp_path / "tiny.onnx"
+    tiny_street(model)
+    engine = open_engine(model, engine="onnxruntime", precision="f32")
+    image = paint(grey(75), (40, 16, 48, 24), 0)
+    image[40:48, 8:16] = (200, 100, 100)  # objectness 20·(100/255 − 0.5) = −2.2: score 0.1 · 0.99
+    eye = Eye(engine)
+    seen = eye.see(image)
+    assert seen.shown.xyxy.tolist() == [[40, 16, 48, 24]]
+    assert seen.all.xyxy[:2].tolist() == [[40, 16, 48, 24], [8, 40, 16, 48]]
+    assert 0.05 < seen.all.scores[1] < 0.15
+    assert len(seen.masks) == 1
+    again = eye.see(grey(75))
+    assert (len(again.shown), len(again.all)) == (0, 0)
+    engine.close()
+
+
+def test_frame_miou_is_over_the_classes_that_its_truth_shows(tmp_path: Path) -> None:
+    model = tmp_path / "tiny.onnx"
+    spec = tiny_street(model)
+    labels: Image = np.full((64, 96), 3, np.uint8)
+    labels[:32] = 4  # pavement, which is called road
+    masks = spec.masks[0].classes
+    made = LabelledData("test", 1, lambda i: frame(i, 0), masks, 11)
+    classes = class_map(spec, made, {}, origin="tiny")
+    engine = open_engine(model, engine="onnxruntime", precision="f32")
+    scorer = FrameScorer(made, classes)
+    image = grey(75)
+    image[48:, 48:] = 125  # tree, of which there is none in truth
+    scorer.add(0, LabelledFrame("a", image, labels), Eye(engine).see(image))
+    engine.close()
+    (only,) = scorer.worst()["mask"]
+    # Road: 32·96 − 16·48 right of all pixels, for each is road in truth, prediction or both.
+    # Pavement: 0. Tree is not in the truth and does not count.
+    road = (32 * 96 - 16 * 48) / (64 * 96)
+    assert only.miou == pytest.approx(road / 2)
+    assert scorer.scores()["miou"] == pytest.approx(road / 3)  # over all frames tree has 0

@@ -1,0 +1,158 @@
+"""The report of an evaluation: its values, its text, and the log of the test split."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engines.errors import ExportError
+from export.score.report import EvaluationReport, FrameScore, Table, check_log, log_test, table
+
+BOTH = EvaluationReport(
+    model="street.onnx",
+    model_sha256="0123456789abcdef" * 4,
+    engine="openvino",
+    precision="f32",
+    data="camvid",
+    split="val",
+    images=101,
+    input_wh=(640, 384),
+    infer_ms_median=7.891,
+    miou=0.5,
+    iou={"road": 0.75, "car": 0.25, "fence": None},
+    ap=0.375,
+    ap_of_class={"car": 0.375, "sign": None},
+    ap50={"car": 0.625, "sign": None},
+    ap50_400px={"car": 0.875, "sign": None},
+)
+MASK_ALONE = replace(BOTH, ap=None, ap_of_class={}, ap50={}, ap50_400px={})
+SYNTHETIC = replace(
+    BOTH, data="synthetic", split=None, ap=None, ap_of_class=None, ap50=None, ap50_400px=None,
+    recall50={"car": 0.75, "sign": 0.25}, precision50={"car": 0.5, "sign": None},
+)  # fmt: skip
+
+
+def lines(report: EvaluationReport) -> list[str]:
+    return [" ".join(line.split()) for line in table(report).splitlines()]
+
+
+def test_the_table_says_what_was_scored_on_what_and_how() -> None:
+    assert lines(BOTH) == [
+        "street.onnx (0123456789ab) on camvid val, 101 images, 640x384, openvino f32",
+        "infer 7.89 ms median",
+        "mIoU 0.500",
+        "road 0.750",
+        "car 0.250",
+        "fence -",
+        "AP 0.375 class: AP, AP50, AP50 of 400 px² and more",
+        "car 0.375 0.625 0.875",
+        "sign - - -",
+    ]
+
+
+def test_a_model_without_boxes_has_no_lines_of_ap() -> None:
+    assert lines(MASK_ALONE)[-1] == "fence -"
+
+
+def test_a_model_without_a_mask_shows_a_dash_for_miou() -> None:
+    shown = lines(replace(BOTH, miou=None, iou={}, infer_ms_median=None))
+    assert shown[1:3] == ["mIoU -", "AP 0.375 class: AP, AP50, AP50 of 400 px² and more"]
+
+
+def test_the_synthetic_street_shows_mean_recall_and_recall_by_class() -> None:
+    shown = lines(SYNTHETIC)
+    assert "on synthetic, 101" in shown[0]
+    # (0.75 + 0.25) / 2
+    assert shown[-3:] == [
+        "recall 0.500 class: recall, precision",
+        "car 0.750 0.500",
+        "sign 0.250 -",
+    ]
+
+
+def test_json_holds_what_applies_and_null_for_what_has_no_truth() -> None:
+    values = json.loads(json.dumps(BOTH.to_dict()))
+    assert values["iou"]["fence"] is None
+    assert values["input_wh"] == [640, 384]
+    assert "recall50" not in values
+    assert json.loads(json.dumps(MASK_ALONE.to_dict()))["ap"] is None
+    synthetic = SYNTHETIC.to_dict()
+    assert synthetic["split"] is None
+    assert "ap50" not in synthetic
+    assert synthetic["recall50"] == {"car": 0.75, "sign": 0.25}
+
+
+def test_times_threshold_and_unknown_classes_have_lines_of_their_own() -> None:
+    times = {"letterbox": {"p50": 0.25, "p90": 0.5}, "infer": {"p50": 8.0, "p90": 10.0}}
+    shown = lines(
+        replace(SYNTHETIC, latency_ms=times, conf=0.2, lacking={"boxes": ("sign", "pole")})
+    )
+    assert shown[2:4] == [
+        "p50 / p90 letterbox 0.25 / 0.50, infer 8.00 / 10.00 ms",
+        "unknown to the model among the boxes: sign, pole",
+    ]
+    assert "recall 0.500 class: recall, precision at score 0.2" in shown
+
+
+def test_of_many_classes_those_without_a_score_are_left_out() -> None:
+    many = {f"c{i}": None for i in range(80)} | {"car": 0.5}
+    shown = lines(replace(BOTH, ap50=many, ap_of_class={}))
+    assert shown[-1] == "car - 0.500 0.875"
+    assert not any(line.startswith("c1") for line in shown)
+
+
+def test_long_names_have_room() -> None:
+    shown = table(replace(BOTH, iou={"traffic light": 0.5, "car": 0.25})).splitlines()
+    assert "  traffic light 0.500" in shown
+    assert "  car           0.250" in shown
+
+
+def test_json_has_the_confusion_and_the_worst_frames_and_the_log_has_not(tmp_path: Path) -> None:
+    counts = Table(("car", "nothing there"), ("car", "missed"), ((1, 2), (3, 0)))
+    worst: dict[str, tuple[FrameScore, ...]] = {"boxes": (FrameScore(4, "a.png", None, 1, 2),)}
+    full = replace(BOTH, confusion_boxes=counts, worst=worst, curves={"car": (1.0,) * 101})
+    values = json.loads(json.dumps(full.to_dict()))
+    assert values["confusion_boxes"] == {
+        "rows": ["car", "nothing there"],
+        "columns": ["car", "missed"],
+        "counts": [[1, 2], [3, 0]],
+    }
+    assert values["worst"]["boxes"] == [
+        {"index": 4, "name": "a.png", "miou": None, "missed": 1, "false": 2}
+    ]
+    assert "curves" not in values
+    log_test(full, tmp_path / "log.jsonl")
+    assert {"worst", "confusion_boxes"}.isdisjoint(json.loads((tmp_path / "log.jsonl").read_text()))
+
+
+def test_checking_the_log_leaves_it_as_it_was(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    check_log(log)
+    assert not log.exists()
+    log.write_text("old\n")
+    check_log(log)
+    assert log.read_text() == "old\n"
+    with pytest.raises(ExportError, match=r"cannot be logged \(No such file .*--test-log"):
+        check_log(tmp_path / "no" / "log.jsonl")
+
+
+def test_the_log_grows_by_one_dated_line_a_scoring(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"old": 1}\n')
+    log_test(BOTH, log)
+    log_test(MASK_ALONE, log)
+    old, first, second = (json.loads(line) for line in log.read_text().splitlines())
+    assert old == {"old": 1}
+    assert first["date"].endswith("+00:00")
+    assert {k: v for k, v in first.items() if k != "date"} == json.loads(json.dumps(BOTH.to_dict()))
+    assert second["ap50"] == {}
+
+
+def test_a_log_that_cannot_be_written_is_named_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(
+        ExportError, match=rf"{tmp_path}: this scoring .*Is a directory.*--test-log"
+    ):
+        log_test(BOTH, tmp_path)

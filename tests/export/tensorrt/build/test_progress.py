@@ -1,0 +1,113 @@
+"""One bar over the builder's nested phases, and how it is asked to stop."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from export.tensorrt.build.progress import Progress, monitor
+
+
+def progress(said: list[str] | None = None, stop: threading.Event | None = None) -> Progress:
+    lines: list[str] = [] if said is None else said
+    return Progress(stop=stop or threading.Event(), say=lines.append)
+
+
+def test_a_phase_fills_the_step_of_the_one_around_it() -> None:
+    p = progress()
+    p.phase_start("whole", None, 4)
+    p.step_complete("whole", 0)
+    assert p.share == 0.25
+    p.phase_start("part", "whole", 2)  # the second quarter, in two halves
+    p.step_complete("part", 0)
+    assert p.share == 0.375
+    p.phase_start("piece", "part", 5)  # the second eighth of it, in fifths
+    p.step_complete("piece", 0)
+    assert p.share == pytest.approx(0.375 + 0.125 / 5)
+    p.phase_finish("piece")
+    p.phase_finish("part")
+    assert p.share == 0.5
+    p.phase_finish("whole")
+    assert p.share == 1
+
+
+def test_it_never_goes_back_and_never_beyond_the_end() -> None:
+    p = progress()
+    p.phase_start("whole", None, 2)
+    p.step_complete("whole", 0)
+    p.phase_start("late", "whole", 1)
+    p.step_complete("late", 7)  # more steps than it told
+    p.step_complete("late", 0)
+    assert p.share == 1
+    p.step_complete("whole", 0)
+    assert p.share == 1
+
+
+def test_a_second_whole_takes_what_is_left() -> None:
+    p = progress()
+    p.phase_start("first", None, 2)
+    p.step_complete("first", 0)
+    p.phase_start("second", None, 2)
+    p.step_complete("second", 0)
+    assert p.share == 0.75
+
+
+def test_phases_that_nobody_announced_do_no_harm() -> None:
+    p = progress()
+    assert p.step_complete("unknown", 0)
+    p.phase_finish("unknown")
+    p.phase_start("empty", "unknown", 0)
+    assert p.share == 0
+
+
+def test_it_asks_the_builder_to_stop() -> None:
+    stop = threading.Event()
+    p = progress(stop=stop)
+    p.phase_start("whole", None, 2)
+    assert p.step_complete("whole", 0)
+    stop.set()
+    assert not p.step_complete("whole", 1)
+
+
+def test_without_a_terminal_each_quarter_is_a_line() -> None:
+    said: list[str] = []
+    p = progress(said)
+    p.phase_start("whole", None, 10)
+    for step in range(10):
+        p.step_complete("whole", step)
+    p.close()
+    assert said == [f"building     {n}%, whole" for n in (25, 50, 75, 100)]
+
+
+def test_on_a_terminal_it_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    said: list[str] = []
+    p = progress(said)
+    p.phase_start("whole", None, 2)
+    p.step_complete("whole", 0)
+    p.close()
+    assert said == []
+    assert "0%" in terminal.getvalue()
+
+
+def test_the_monitor_hands_every_call_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interface:
+        def __init__(self) -> None: ...
+
+    monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(IProgressMonitor=Interface))
+    p = progress()
+    m = monitor(p)
+    m.phase_start("whole", None, 2)
+    assert m.step_complete("whole", 0) is True
+    assert p.share == 0.5
+    m.phase_finish("whole")
+    assert p.share == 1

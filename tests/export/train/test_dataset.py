@@ -1,0 +1,171 @@
+"""The training set in memory: what lies in it, and what batches and weights come out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from engines.errors import ExportError
+from export.data.class_set import Classes
+from export.train.augment import Augment
+from export.train.dataset import SIZE_WH, TrainingSet, Wanted, load_training_set
+from export.train.loss import StreetLoss
+from export.train.model import ANCHORS, StreetNet
+from tests.export.street_data import make_camvid
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_camvid(tmp_path_factory.mktemp("camvid"))
+
+
+def of_labels(labels: torch.Tensor, *, real: int) -> TrainingSet:
+    """A set of which only the labels (N, H, W) matter."""
+    n, h, w = labels.shape
+    return TrainingSet(
+        torch.zeros(n, 3, h, w, dtype=torch.uint8),
+        labels,
+        torch.zeros(n, 0, 4),
+        torch.zeros(n, 0, dtype=torch.long),
+        torch.zeros(n, 0, dtype=torch.bool),
+        real,
+    )
+
+
+def test_a_photograph_lies_in_it_as_rgb_with_its_labels_and_boxes(root: Path) -> None:
+    data = load_training_set(root, Wanted(("train",), 0, 0), device=CPU)
+    assert (len(data), data.real) == (4, 4)
+    assert data.images.shape == (4, 3, 360, 480)
+    x0, y0, x1, y1 = data.boxes[0, 0].int().tolist()
+    assert (x1 - x0, y1 - y0) == (80, 40)
+    assert (data.labels[0, y0:y1, x0:x1] == 8).all()
+    # the car is drawn in BGR (20, 20, 230)
+    red, _, blue = data.images[0, :, y0 + 20, x0 + 40].tolist()
+    assert red > 180
+    assert blue < 80
+
+
+def test_a_batch_holds_the_images_of_its_index_in_that_order(root: Path) -> None:
+    data = load_training_set(root, Wanted(("train",), 0, 0), device=CPU)
+    batch = data.batch(torch.tensor([2, 0]))
+    assert torch.equal(batch.images, data.images[[2, 0]])
+    assert torch.equal(batch.boxes, data.boxes[[2, 0]])
+    assert torch.equal(batch.labels[1], data.labels[0])
+    assert data.batch(torch.tensor([], dtype=torch.long)).images.shape == (0, 3, 360, 480)
+
+
+def test_synthetic_frames_stand_beside_the_photographs(root: Path) -> None:
+    data = load_training_set(root, Wanted(("train", "val"), 3, 1), device=CPU)
+    assert (data.real, len(data)) == (8, 11)
+    assert data.images.shape == (11, 3, 360, 480)
+    assert (data.class_ids[8:] >= 0).any()
+    assert data.labels.max() <= 11
+    boxes = data.boxes[data.class_ids >= 0]
+    assert (boxes >= 0).all()
+    assert (boxes[:, 2] <= SIZE_WH[0]).all()
+    assert (boxes[:, 3] <= SIZE_WH[1]).all()
+    assert (boxes[:, 2:] > boxes[:, :2]).all()
+
+
+def test_the_seed_alone_decides_the_synthetic_frames(root: Path) -> None:
+    one, same, other = (
+        load_training_set(root, Wanted(("train",), 2, seed), device=CPU) for seed in (1, 1, 2)
+    )
+    assert torch.equal(one.images, same.images)
+    assert torch.equal(one.boxes, same.boxes)
+    assert not torch.equal(one.images, other.images)
+
+
+def test_a_whole_box_of_the_street_lies_on_the_labels_of_its_class(root: Path) -> None:
+    data = load_training_set(root, Wanted(("train",), 6, 3), device=CPU)
+    seen = 0
+    for i in range(data.real, len(data)):
+        for box, class_id, crowd in zip(
+            data.boxes[i], data.class_ids[i], data.crowd[i], strict=True
+        ):
+            x0, y0, x1, y1 = box.round().int().tolist()
+            if class_id == 0 and not crowd and (x1 - x0) * (y1 - y0) > 400:
+                seen += 1
+                # a window cut at the wrong place would put the box beside its car
+                assert (data.labels[i, y0:y1, x0:x1] == 8).float().mean() > 0.3
+    assert seen > 2
+
+
+def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
+    small = make_camvid(tmp_path, images=1, wh=(320, 240))
+    with pytest.raises(ExportError, match=r"320x240.*wanted 480x360"):
+        load_training_set(small, Wanted(("train",), 0, 0), device=CPU)
+
+
+def test_a_set_without_a_single_box_still_trains(tmp_path: Path) -> None:
+    make_camvid(tmp_path, images=2)
+    path = tmp_path / "boxes_train.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "annotations": []}))
+    data = load_training_set(tmp_path, Wanted(("train",), 0, 0), device=CPU)
+    assert data.class_ids.shape == (2, 0)
+    view = Augment(size_hw=(64, 96))
+    batch = view(data.batch(torch.tensor([0, 1])), generator=torch.Generator().manual_seed(0))
+    total, parts = StreetLoss(ANCHORS, data.class_weights(11))(StreetNet()(batch.images), batch)
+    total.backward()  # type: ignore[no-untyped-call]
+    assert torch.isfinite(total)
+    assert parts["box"].item() == parts["classes"].item() == 0
+
+
+def test_class_weights_are_the_inverse_root_of_frequency_with_mean_one() -> None:
+    labels = torch.full((2, 1, 6), 1, dtype=torch.uint8)
+    labels[0, 0] = torch.tensor([0, 0, 0, 0, 1, 11])  # the second is synthetic: not counted
+    # frequencies 4/5 and 1/5, unlabelled aside: 1/√0.8 = 1.118, 1/√0.2 = 2.236, mean 1.677
+    weights = of_labels(labels, real=1).class_weights(2)
+    assert weights.tolist() == pytest.approx([2 / 3, 4 / 3])
+
+
+def test_a_class_that_never_appears_has_a_finite_weight() -> None:
+    weights = of_labels(torch.zeros(1, 2, 2, dtype=torch.uint8), real=1).class_weights(2)
+    # frequency 0 counts as 1e-4: 1 to 100
+    assert (weights[1] / weights[0]).item() == pytest.approx(100)
+
+
+def test_labels_that_are_all_unlabelled_weigh_every_class_alike() -> None:
+    labels = torch.full((1, 2, 2), 11, dtype=torch.uint8)
+    assert of_labels(labels, real=1).class_weights(3).tolist() == pytest.approx([1, 1, 1])
+
+
+def test_a_few_images_are_drawn_by_the_seed_and_more_hold_the_fewer(tmp_path: Path) -> None:
+    root = make_camvid(tmp_path, images=6)
+
+    def boxes(seed: int, images: int) -> set[tuple[float, ...]]:
+        wanted = Wanted(("train", "val"), 0, seed, images)
+        data = load_training_set(root, wanted, device=CPU)
+        assert len(data) == data.real == images
+        return {(float(b[0]), float(b[1])) for b in data.boxes[:, 0]}
+
+    assert boxes(0, 3) == boxes(0, 3)
+    assert boxes(0, 3) < boxes(0, 5)
+    assert len({frozenset(boxes(seed, 3)) for seed in range(4)}) > 1
+
+
+def test_more_images_than_there_are_and_a_set_of_none_are_refused(root: Path) -> None:
+    with pytest.raises(ExportError, match=r"--images 9: the splits train, val hold 8"):
+        load_training_set(root, Wanted(("train", "val"), 0, 0, 9), device=CPU)
+    with pytest.raises(ExportError, match="without images"):
+        load_training_set(root, Wanted((), 0, 0), device=CPU)
+
+
+def test_labels_and_boxes_come_in_the_classes_that_are_learnt(root: Path) -> None:
+    plain = load_training_set(root, Wanted(("train",), 3, 0), device=CPU)
+    classes = Classes.parse("person=pedestrian+bicyclist,car", "road,rest=sky+car")
+    data = load_training_set(root, Wanted(("train",), 3, 0, classes=classes), device=CPU)
+    assert torch.equal(data.images, plain.images)
+    for old, new in ((3, 0), (0, 1), (8, 1), (1, 11), (5, 11), (11, 11)):
+        assert (data.labels[plain.labels == old] == new).all()
+    # of the street: cars 0 → 1, pedestrians 1 → 0, bicyclists 2 → 0, signs 3 → none
+    for old, new in zip(plain.class_ids, data.class_ids, strict=True):
+        kept = old[(old >= 0) & (old != 3)]
+        moved = torch.where(kept == 0, 1, 0)
+        assert new[new >= 0].tolist() == moved.tolist()
+    assert (data.class_ids == 1).any()
