@@ -13,7 +13,7 @@ from typing import Any
 from engines.errors import ExportError
 from export.score.scores import mean
 
-TEST_LOG = Path(__file__).resolve().parents[1] / "test_scores.jsonl"
+TEST_LOG = Path(__file__).resolve().parents[2] / "docs" / "experiments" / "test_scores.jsonl"
 """Every scoring of the test split, one line each, kept with the project."""
 FEW = 20
 """Classes up to which a dash is shown for one without a score; COCO has 80."""
