@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from engines.errors import ModelError
+from engines.files import write_whole
 from engines.spec import METADATA_KEY, ModelSpec
 
 if TYPE_CHECKING:
@@ -117,25 +116,14 @@ def save_model(model: onnx.ModelProto, path: Path) -> None:
 
 
 def write_atomically(data: bytes, path: Path) -> None:
-    """Write ``data`` to a temporary file beside ``path``, then rename it over ``path``.
+    """Put ``data`` under the name ``path`` in one step.
 
     Raises:
         ModelError: the folder is missing or not writable, or the disk is full.
     """
-    temporary: Path | None = None
     try:
-        # Not tempfile: its files are for their owner only, whatever the umask says.
-        beside = path.parent / f".{path.name}.{secrets.token_hex(4)}"
-        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        temporary = beside
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_whole(path, data)
     except OSError as exc:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise ModelError(f"{path}: cannot be written ({exc.strerror or exc}).") from exc
 
 

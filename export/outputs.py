@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from edge.stdout import check_stdout, print_whole
 from engines.errors import ExportError, ModelError, SettingsError, SinkError
+from engines.files import replacing
 from engines.model_file import write_atomically
 
 if TYPE_CHECKING:
@@ -75,14 +76,9 @@ def published_after(model: onnx.ModelProto, target: Path) -> Iterator[Path]:
         ModelError: it cannot be written.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix=".unproven-", dir=target.parent) as folder:
-            unproven = Path(folder) / "unproven.onnx"
-            with unproven.open("wb") as file:
-                file.write(model.SerializeToString())
-                file.flush()
-                os.fsync(file.fileno())
+        with replacing(target) as unproven:
+            unproven.write_bytes(model.SerializeToString())
             yield unproven
-            os.replace(unproven, target)
     except OSError as exc:
         raise ModelError(
             f"{target}: cannot be written ({exc.strerror or exc}). Name a file in a folder that "

@@ -9,11 +9,9 @@ next adoption removes.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
-import pwd
 import shlex
 import shutil
 import subprocess
@@ -26,6 +24,7 @@ from pathlib import Path
 
 import engines.spec
 from engines.errors import ModelError
+from engines.files import locked, user_folder
 from engines.model_file import find_spec, weight_files
 from engines.redact import redact
 
@@ -122,57 +121,32 @@ def adopted(
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Where adopted files are kept (XDG base directories).
+    """Where adopted files are kept.
 
     Raises:
         ModelError: neither the environment nor the user database names a folder.
     """
-    # The XDG specification wants relative values ignored; an empty one is relative, too.
-    base, home = Path(environ.get("XDG_CACHE_HOME", "")), Path(environ.get("HOME", ""))
-    if not home.is_absolute():
-        with contextlib.suppress(KeyError):  # a container may run as a user that it does not know
-            home = Path(pwd.getpwuid(os.getuid()).pw_dir)
-    if not base.is_absolute():
-        base = home / ".cache"
-    if not base.is_absolute():
+    try:
+        return user_folder("CACHE", environ) / "adopted"
+    except FileNotFoundError as exc:
         raise ModelError(
-            "no folder for adopted models: neither XDG_CACHE_HOME nor HOME is an absolute path. "
-            "Say one: export XDG_CACHE_HOME=/var/cache"
-        )
-    return base / "outrider" / "adopted"
+            f"no folder for adopted models: {exc}. Say one: export XDG_CACHE_HOME=/var/cache"
+        ) from exc
 
 
 @contextlib.contextmanager
 def _making(folder: Path) -> Iterator[Path]:
     """A folder for one adoption, locked while it lives; those of dead processes are removed."""
     with contextlib.ExitStack() as stack:
-        with _locked(folder) as alone:  # no new folder is taken for a dead one before its lock
+        with locked(folder) as alone:  # no new folder is taken for a dead one before its lock
             for old in folder.glob(".making-*") if alone else ():
-                with contextlib.suppress(OSError), _locked(old, fcntl.LOCK_NB) as dead:
+                with contextlib.suppress(OSError), locked(old, wait=False) as dead:
                     if dead:
                         shutil.rmtree(old)
             making = tempfile.TemporaryDirectory(prefix=".making-", dir=folder)
-            stack.enter_context(_locked(Path(making.name)))
+            stack.enter_context(locked(Path(making.name)))
         with making:
             yield Path(making.name)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, flags: int = 0) -> Iterator[bool]:
-    """Lock a folder; False where another process has it or the file system knows no locks.
-
-    The kernel opens the lock when the process dies, however that happens.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | flags)
-            got = True
-        except OSError:
-            got = False
-        yield got
-    finally:
-        os.close(handle)
 
 
 def _adopt(

@@ -11,7 +11,6 @@ import json
 import math
 import os
 import resource
-import secrets
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 
 from edge.run.ledger import Counts
 from engines.errors import SettingsError, SinkError
+from engines.files import write_whole
 
 STAGES = ("capture", "letterbox", "infer", "decode", "overlay", "sinks", "end_to_end")
 """Stages in the order of a frame's life. 'capture' is the call of ``read()``, waiting included."""
@@ -214,17 +214,7 @@ def write_report(report: Mapping[str, Any], path: Path, *, what: str = "metrics"
     Raises:
         SinkError: it cannot be written.
     """
-    temporary: Path | None = None
     try:
-        # Not tempfile: its files are for their owner only, whatever the umask says.
-        beside = path.parent / f".outrider.{secrets.token_hex(8)}"
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        temporary = beside
-        with os.fdopen(handle, "w") as file:
-            json.dump(report, file, indent=2, allow_nan=False)
-            file.write("\n")
-        os.replace(temporary, path)
+        write_whole(path, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
     except OSError as exc:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise SinkError(f"{what} {path}: cannot be written: {exc.strerror}") from exc

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 from pathlib import Path
 
 from engines.errors import SettingsError, SinkError
+from engines.files import lock
 
 
 def check_place(path: Path) -> None:
@@ -52,11 +52,5 @@ def open_alone(path: Path, access: int) -> int:
 
 
 def _lock(fd: int, path: Path) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        raise SettingsError(
-            f"{path}: another run writes to it; give each run a file of its own"
-        ) from exc
-    except OSError:
-        pass  # a file system without locks: there as before them
+    if lock(fd, wait=False) is False:
+        raise SettingsError(f"{path}: another run writes to it; give each run a file of its own")

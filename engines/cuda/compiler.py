@@ -7,8 +7,6 @@ that ships: machine code for the devices below, and PTX that any later one's dri
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -18,11 +16,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from engines.errors import EngineError
+from engines.files import locked, user_folder, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -140,12 +139,13 @@ def compiled(
         b"\0".join([source.read_bytes(), toolkit.version.encode(), *map(str.encode, flags)])
     )
     try:
-        with _locked(cache_folder(environ)) as folder:
+        folder = cache_folder(environ)
+        with locked(folder):  # one compiler at a time
             kept = folder / f"{source.stem}-{code}-{key[:20]}.fatbin"
             found = _read_kept(kept)
             if found is None:
                 found = compile_fatbin(source, toolkit, flags)
-                _publish(kept, hashlib.sha256(found).digest() + found)
+                write_whole(kept, hashlib.sha256(found).digest() + found)
                 log.info("%s: compiled for %s by nvcc %s", source.name, code, toolkit.version)
             return found
     except OSError as exc:
@@ -217,25 +217,20 @@ def write_prebuilt(source: Path, environ: Mapping[str, str] = os.environ) -> str
     path = fatbin_path(source)
     try:
         # Record last: were it lost, what it does not fit is ignored rather than trusted.
-        _publish(path, code)
-        _publish(_record_path(path), (json.dumps(record, indent=2) + "\n").encode())
+        write_whole(path, code)
+        write_whole(_record_path(path), (json.dumps(record, indent=2) + "\n").encode())
     except OSError as exc:
         raise EngineError(f"{path}: cannot be written ({exc.strerror})") from exc
     return f"{path}: {len(code)} bytes, {' '.join(record['code'])}, PTX {record['ptx']}"
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Where compiled code is kept (XDG base directories), made where it is missing.
+    """Where compiled code is kept, made where it is missing.
 
     Raises:
         OSError: there is no such folder, and none can be made.
     """
-    base, home = Path(environ.get("XDG_CACHE_HOME", "")), Path(environ.get("HOME", ""))
-    if not base.is_absolute():  # the XDG specification wants relative values ignored
-        if not home.is_absolute():
-            raise FileNotFoundError("neither XDG_CACHE_HOME nor HOME is an absolute path")
-        base = home / ".cache"
-    folder = base / "outrider" / "cuda"
+    folder = user_folder("CACHE", environ) / "cuda"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
 
@@ -250,14 +245,6 @@ def main() -> int:
     return 0
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[Path]:
-    """One compiler at a time; the kernel opens the lock when a process dies, however it does."""
-    with open(folder / ".lock", "a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield folder
-
-
 def _read_kept(path: Path) -> bytes | None:
     """What was kept, without its leading hash; None where it is missing or damaged."""
     try:
@@ -266,21 +253,6 @@ def _read_kept(path: Path) -> bytes | None:
         return None
     code = kept[32:]
     return code if kept[:32] == hashlib.sha256(code).digest() else None
-
-
-def _publish(path: Path, content: bytes) -> None:
-    """All or nothing, on the disk before its name: a vehicle's power ends without notice."""
-    handle, made = tempfile.mkstemp(prefix=".making-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), 0o644)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(made, path)
-    except BaseException:
-        os.unlink(made)
-        raise
 
 
 def _answer(command: list[str]) -> str:

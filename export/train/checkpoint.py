@@ -5,9 +5,7 @@ A checkpoint holds tensors and plain values only, so ``torch.load(weights_only=T
 
 from __future__ import annotations
 
-import os
 import warnings
-from contextlib import suppress
 from dataclasses import asdict
 from os.path import exists, isdir, isfile
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import torch
 
 from engines.errors import ExportError
+from engines.files import replacing
 from export.train.model import Shape, StreetNet
 
 
@@ -25,16 +24,10 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         ExportError: it could not be written; what lay at ``path`` is untouched.
     """
-    part = path.with_name(path.name + ".part")
     try:
-        with part.open("wb") as file:
+        with replacing(path) as part, part.open("wb") as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
     except (OSError, RuntimeError) as exc:
-        with suppress(OSError):
-            part.unlink()
         raise ExportError(
             f"{path}: the checkpoint could not be written: {exc}. What lay there is kept; free "
             "some space and start the same command again."

@@ -7,7 +7,6 @@ one has passed, whole. It knows nothing of the app; what TensorRT is told is in 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,9 +15,9 @@ from pathlib import Path
 import click
 import onnx
 
-from edge.run.adopt_cache import cache_folder
 from engines.cuda.context import Device
-from engines.errors import ExportError, ModelError, SettingsError
+from engines.errors import ExportError, SettingsError
+from engines.files import user_folder
 from engines.model_file import is_quantized, load_model, model_sha256, read_spec, sha256_of
 from engines.tensorrt.identity import (
     Identity,
@@ -191,8 +190,8 @@ def _but_written(say: Say) -> Say:
 
 def _timings(device: Device, say: Say) -> Path | None:
     try:
-        return timings_file(cache_folder(os.environ).parent / "timings", device)
-    except ModelError:
+        return timings_file(user_folder("CACHE") / "timings", device)
+    except FileNotFoundError:
         say("note         no cache folder here (XDG_CACHE_HOME, HOME): timings are not kept")
         return None
 

@@ -6,7 +6,6 @@ A build works in a hidden folder beside its engine, locked while it lives. It lo
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engines.errors import EngineMismatch, ExportError
+from engines.files import lock, write_whole
 from engines.model_file import sha256_of
 from engines.tensorrt.identity import read_sidecar, sidecar_path
 
@@ -69,16 +69,13 @@ def building(engine: Path) -> Iterator[Path]:
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write a file and see it onto the disk.
+    """Write a file, whole and onto the disk.
 
     Raises:
         ExportError: the disk is full, or the file cannot be written.
     """
     try:
-        with path.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        write_whole(path, data)
     except OSError as exc:
         raise _cannot(path, exc) from exc
 
@@ -133,15 +130,14 @@ def _locked(folder: Path, engine: Path) -> int:
             handle = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:  # its build ended between the two
             continue
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
+        got = lock(handle, wait=False)
+        if got is False:
             os.close(handle)
             raise ExportError(
                 f"{engine}: another build of this engine is at work. Wait for it, or build into "
                 "another file with -o FILE."
-            ) from exc
-        except OSError:
+            )
+        if got is None:
             return handle  # a file system without locks: there as before them
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), os.stat(folder)):
