@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.vision.decode import Decoder, build_decoder
+from edge.vision.decode import Decoder, RawBoxes, build_decoder
+from edge.vision.decode.base import NO_BOXES
 from edge.vision.decode.nms import best, nms_per_class
 from edge.vision.decode.semantic import decode_mask
 from edge.vision.letterbox import Letterbox
@@ -31,16 +32,8 @@ TRIALS = 5
 
 
 @dataclass(slots=True)
-class _Slot:
-    """What one engine's slot holds between prepare and decode."""
-
-    letterbox: Letterbox | None = None
-    outputs: Mapping[str, Array] | None = None
-
-
-@dataclass(slots=True)
-class _Channel:
-    """One engine with its decoder; ``offset`` is where its class ids begin in the joint list."""
+class _Model:
+    """One engine with its decoder, and what its slots hold."""
 
     engine: Engine
     decoder: Decoder | None
@@ -48,13 +41,42 @@ class _Channel:
     nms_iou: float | None
     """None where the graph has chosen the boxes already."""
     offset: int
+    """Where its class ids begin in the joint list."""
     wanted: NDArray[np.bool_] | None
     """(C,) whether a class is wanted; None where all are."""
-    slots: list[_Slot]
-    device: DeviceEngine | None = None
+    device: DeviceEngine | None
     """The engine where it can letterbox, None where the host does."""
-    on_device: dict[tuple[int, int], bool] = field(default_factory=dict)
-    """Whether the device letterboxes frames of this size."""
+    letterboxes: dict[tuple[int, int], tuple[Letterbox, bool]] = field(default_factory=dict)
+    """By frame size: the letterbox, and whether the device applies it."""
+    prepared: dict[int, Letterbox] = field(default_factory=dict)
+    """By slot, the letterbox of its frame."""
+    outputs: dict[int, Mapping[str, Array]] = field(default_factory=dict)
+    """By slot, from wait to the next submit."""
+
+    def done(self, slot: int) -> tuple[Letterbox, Mapping[str, Array]]:
+        """Letterbox and raw outputs of the run that was waited for."""
+        if slot not in self.outputs or slot not in self.prepared:
+            raise RuntimeError(f"slot {slot} was read before prepare, submit and wait")
+        return self.prepared[slot], self.outputs[slot]
+
+    def raw_boxes(self, slot: int, conf: float | None) -> RawBoxes:
+        """Boxes of wanted classes before NMS, in input px."""
+        raw = NO_BOXES
+        if self.decoder is not None:
+            raw = self.decoder(self.done(slot)[1], self.conf if conf is None else conf)
+        if self.wanted is not None and raw.class_ids.size:
+            keep = self.wanted[raw.class_ids]
+            raw = RawBoxes(raw.xyxy_in[keep], raw.scores[keep], raw.class_ids[keep])
+        return raw
+
+    def detections(self, xyxy: NDArray[np.float32], raw: RawBoxes) -> Detections:
+        """``raw`` with its boxes in frame px, under the ids of the joint list."""
+        return Detections(
+            xyxy=xyxy,
+            scores=raw.scores,
+            class_ids=raw.class_ids + np.int32(self.offset),
+            track_ids=np.full(len(xyxy), -1, np.int32),
+        )
 
 
 class Perception:
@@ -93,10 +115,10 @@ class Perception:
         self._max_detections = max_detections
         self._place = letterbox
         _check_names(classes, self.class_names)
-        self._channels: list[_Channel] = []
+        self._models: list[_Model] = []
         offset = 0
         for engine, head in zip(several, heads, strict=True):
-            channel = _Channel(
+            model = _Model(
                 engine=engine,
                 decoder=build_decoder(head, engine.spec.input) if head is not None else None,
                 conf=conf if conf is not None else head.conf if head is not None else 0.0,
@@ -105,29 +127,38 @@ class Perception:
                 wanted=None
                 if classes is None or head is None
                 else np.array([name in classes for name in head.classes]),
-                slots=[_Slot() for _ in range(self.slots)],
                 device=None if letterbox == "host" else _letterboxing(engine, letterbox),
             )
             offset += len(head.classes) if head is not None else 0
-            self._channels.append(channel)
+            self._models.append(model)
+
+    def choose_letterbox(self, image: Image, slot: int) -> None:
+        """Measure where frames of this size are letterboxed fastest, unless that is known.
+
+        ``slot`` must be free. ``prepare`` does this for a frame of a new size: call it before,
+        where ``prepare`` is timed.
+        """
+        frame_wh = (image.shape[1], image.shape[0])
+        for model in self._models:
+            if frame_wh in model.letterboxes:
+                continue
+            box, device = Letterbox.fit(frame_wh, model.engine.spec.input), model.device
+            model.letterboxes[frame_wh] = (
+                box,
+                device is not None
+                and (self._place == "device" or _device_is_faster(device, box, image, slot)),
+            )
 
     def prepare(self, image: Image, slot: int) -> None:
         """Letterbox ``image`` (H, W, 3) BGR into every engine's input buffer of ``slot``."""
-        frame_wh = (image.shape[1], image.shape[0])
-        for channel in self._channels:
-            spec = channel.engine.spec.input
-            held = channel.slots[slot]
-            if held.letterbox is None or held.letterbox.frame_wh != frame_wh:
-                held.letterbox = Letterbox.fit(frame_wh, spec)
-            if channel.device is None:
-                held.letterbox.apply(image, channel.engine.inputs(slot)[spec.name])
-                continue
-            if frame_wh not in channel.on_device:
-                channel.on_device[frame_wh] = self._place == "device" or _device_is_faster(
-                    channel.device, held.letterbox, image, slot
-                )
-            fill = _fill_device if channel.on_device[frame_wh] else _fill_host
-            fill(channel.device, held.letterbox, image, slot)
+        self.choose_letterbox(image, slot)
+        for model in self._models:
+            box, on_device = model.letterboxes[image.shape[1], image.shape[0]]
+            model.prepared[slot] = box
+            if on_device and model.device is not None:
+                _fill_device(model.device, box, image, slot)
+            else:
+                _fill_host(model.engine, box, image, slot)
 
     def submit(self, slot: int) -> None:
         """Start every engine on ``slot``.
@@ -135,9 +166,9 @@ class Perception:
         Raises:
             EngineError: an engine refused.
         """
-        for channel in self._channels:
-            channel.slots[slot].outputs = None
-            channel.engine.submit(slot)
+        for model in self._models:
+            model.outputs.pop(slot, None)
+            model.engine.submit(slot)
 
     def wait(self, slot: int) -> None:
         """Block until every engine is done with ``slot``.
@@ -145,69 +176,78 @@ class Perception:
         Raises:
             EngineError: a run failed.
         """
-        for channel in self._channels:
-            channel.slots[slot].outputs = channel.engine.wait(slot)
+        for model in self._models:
+            model.outputs[slot] = model.engine.wait(slot)
+
+    def outputs(self, slot: int, *, engine: int = 0) -> Mapping[str, Array]:
+        """Raw outputs {name: array} of one engine, given by its index, after ``wait(slot)``.
+
+        Read-only views of its memory, valid until the slot is submitted again.
+
+        Raises:
+            RuntimeError: the slot was not waited for.
+        """
+        return self._models[engine].done(slot)[1]
 
     def gpu_ns(self, slot: int) -> dict[str, int]:
         """GPU time by stage of what ``wait(slot)`` waited for, over all engines; {} without one."""
         times: dict[str, int] = {}
-        for channel in self._channels:
-            if isinstance(channel.engine, DeviceEngine):
-                for stage, ns in channel.engine.gpu_ns(slot).items():
+        for model in self._models:
+            if isinstance(model.engine, DeviceEngine):
+                for stage, ns in model.engine.gpu_ns(slot).items():
                     times[stage] = times.get(stage, 0) + ns
         return times
 
     @property
     def on_gpu(self) -> bool:
         """Whether an engine runs on a device of its own, and ``gpu_ns`` has something to tell."""
-        return any(isinstance(channel.engine, DeviceEngine) for channel in self._channels)
+        return any(isinstance(model.engine, DeviceEngine) for model in self._models)
 
-    def decode(self, slot: int) -> tuple[Detections, tuple[Mask, ...]]:
-        """Boxes in frame px by falling score, and masks, of what ``wait(slot)`` returned.
+    def decode(
+        self, slot: int, *, conf: float | None = None
+    ) -> tuple[Detections, tuple[Mask, ...]]:
+        """Boxes in frame px by falling score, and masks, of what ``wait(slot)`` waited for.
 
-        Both lie in memory of their own and outlive the slot.
+        Both lie in memory of their own and outlive the slot. The same outputs may be decoded again,
+        ``conf`` replaces the threshold for this call.
+
+        Raises:
+            RuntimeError: the slot was not waited for.
         """
-        boxes = []
-        masks: list[Mask] = []
-        for channel in self._channels:
-            held = channel.slots[slot]
-            if held.letterbox is None or held.outputs is None:
-                raise RuntimeError(f"decode({slot}) before prepare, submit and wait of that slot")
-            found = self._detect(channel, held.outputs, held.letterbox)
-            if len(found):
-                boxes.append(found)
-            masks += [
-                decode_mask(head, held.outputs, held.letterbox)
-                for head in channel.engine.spec.masks
-            ]
+        boxes = [self._detect(model, slot, conf) for model in self._models]
+        masks = [
+            decode_mask(head, outputs, letterbox)
+            for model in self._models
+            for letterbox, outputs in (model.done(slot),)
+            for head in model.engine.spec.masks
+        ]
         return _join(boxes, limit=self._max_detections), tuple(masks)
 
-    def _detect(
-        self, channel: _Channel, outputs: Mapping[str, Array], letterbox: Letterbox
-    ) -> Detections:
-        if channel.decoder is None:
+    def candidates(self, slot: int, conf: float) -> Detections:
+        """All boxes from ``conf`` on before NMS, in frame px; one engine's in no order.
+
+        Raises:
+            RuntimeError: the slot was not waited for.
+        """
+        found = []
+        for model in self._models:
+            raw = model.raw_boxes(slot, conf)
+            found.append(model.detections(model.done(slot)[0].to_frame(raw.xyxy_in), raw))
+        return _join(found)
+
+    def _detect(self, model: _Model, slot: int, conf: float | None) -> Detections:
+        raw, limit = model.raw_boxes(slot, conf), self._max_detections
+        if not raw.class_ids.size:
             return Detections.empty()
-        xyxy_in, scores, class_ids = channel.decoder(outputs, channel.conf)
-        if channel.wanted is not None and class_ids.size:
-            keep = channel.wanted[class_ids]
-            xyxy_in, scores, class_ids = xyxy_in[keep], scores[keep], class_ids[keep]
-        if not class_ids.size:
-            return Detections.empty()
-        limit = self._max_detections
-        if channel.nms_iou is None:
-            kept = best(scores, limit=limit)
+        if model.nms_iou is None:
+            kept = best(raw.scores, limit=limit)
         else:
-            kept = nms_per_class(xyxy_in, scores, class_ids, iou=channel.nms_iou, limit=limit)
-        xyxy = letterbox.to_frame(xyxy_in[kept])  # (n, 4)
+            kept = nms_per_class(*raw, iou=model.nms_iou, limit=limit)
+        xyxy = model.done(slot)[0].to_frame(raw.xyxy_in[kept])  # (n, 4)
         # A box that lies wholly in the padding is clipped to nothing.
         inside = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
         kept, xyxy = kept[inside], xyxy[inside]
-        return Detections(
-            xyxy=xyxy,
-            scores=scores[kept],
-            class_ids=class_ids[kept] + np.int32(channel.offset),
-            track_ids=np.full(kept.size, -1, np.int32),
-        )
+        return model.detections(xyxy, RawBoxes(xyxy, raw.scores[kept], raw.class_ids[kept]))
 
 
 def _letterboxing(engine: Engine, place: LetterboxPlace) -> DeviceEngine | None:
@@ -252,7 +292,7 @@ def _device_is_faster(engine: DeviceEngine, box: Letterbox, image: Image, slot: 
     return device_ms < host_ms
 
 
-def _fill_host(engine: DeviceEngine, box: Letterbox, image: Image, slot: int) -> None:
+def _fill_host(engine: Engine, box: Letterbox, image: Image, slot: int) -> None:
     box.apply(image, engine.inputs(slot)[engine.spec.input.name])
 
 
@@ -266,7 +306,8 @@ def _fill_device(engine: DeviceEngine, box: Letterbox, image: Image, slot: int) 
     )
 
 
-def _join(parts: Sequence[Detections], *, limit: int) -> Detections:
+def _join(parts: Sequence[Detections], *, limit: int | None = None) -> Detections:
+    parts = [part for part in parts if len(part)]
     if not parts:
         return Detections.empty()
     if len(parts) == 1:

@@ -137,6 +137,52 @@ def test_decoding_a_slot_that_was_not_waited_for_is_an_error() -> None:
         perception.decode(0)
 
 
+def test_raw_outputs_are_those_of_the_run_that_was_waited_for() -> None:
+    first: list[Row] = [(32, 32, 8, 8, 0.9, 0)]
+    engine = replay(first, [(8, 8, 8, 8, 0.7, 0)])
+    perception = Perception([engine, replay(first, classes=("sign", "bus"))])
+    with pytest.raises(RuntimeError, match="before prepare"):
+        perception.outputs(0)
+    see(perception, frame(64, 64))
+    for index in (0, 1):
+        np.testing.assert_allclose(
+            perception.outputs(0, engine=index)["boxes"].ravel(), [32, 32, 8, 8, 0.9, 0]
+        )
+    perception.submit(0)
+    with pytest.raises(RuntimeError, match="before prepare"):
+        perception.outputs(0)
+    perception.wait(0)
+    np.testing.assert_allclose(perception.outputs(0)["boxes"].ravel(), [8, 8, 8, 8, 0.7, 0])
+
+
+def test_the_same_outputs_can_be_decoded_at_another_threshold() -> None:
+    # IoU of the first two 0.6, as above; the engine has one run to give.
+    perception = Perception(
+        replay([(32, 32, 8, 8, 0.9, 0), (34, 32, 8, 8, 0.8, 0), (50, 32, 8, 8, 0, 0.1)])
+    )
+    assert len(see(perception, frame(128, 128))[0]) == 1
+    again, _ = perception.decode(0, conf=0.05)
+    np.testing.assert_allclose(again.scores, [0.9, 0.1])
+    assert perception.decode(0, conf=0.95)[0].scores.size == 0
+    np.testing.assert_allclose(perception.decode(0)[0].scores, [0.9])
+
+
+def test_candidates_are_what_nms_has_not_seen_yet() -> None:
+    rows: list[Row] = [(34, 32, 8, 8, 0.8, 0), (32, 32, 8, 8, 0.9, 0), (50, 32, 8, 8, 0, 0.1)]
+    perception = Perception(replay(rows))
+    see(perception, frame(128, 128))
+    found = perception.candidates(0, 0.5)
+    np.testing.assert_allclose(found.xyxy, [[60, 56, 76, 72], [56, 56, 72, 72]])
+    assert found.class_ids.tolist() == [0, 0]
+    assert len(perception.candidates(0, 0.05)) == 3
+    assert len(perception.candidates(0, 0.95)) == 0
+    both = Perception([replay([(32, 32, 8, 8, 0.3, 0)]), replay(rows, classes=("sign", "bus"))])
+    see(both, frame(64, 64))
+    found = both.candidates(0, 0.2)
+    np.testing.assert_allclose(found.scores, [0.9, 0.8, 0.3])
+    assert found.class_ids.tolist() == [2, 2, 0]
+
+
 def test_two_engines_share_the_image_and_their_results_are_joined() -> None:
     first = replay([(32, 32, 8, 8, 0.5, 0)])
     second = replay(

@@ -104,6 +104,17 @@ def test_the_faster_letterbox_is_taken_and_told_once_a_size(
     assert caplog.messages[0].endswith(f"on the {taken}")
 
 
+def test_a_choice_made_beforehand_leaves_no_trials_to_the_first_frame() -> None:
+    engine = OwnLetterbox(host_ms=3, device_ms=2)
+    perception = Perception(engine)
+    perception.choose_letterbox(frame(50, 60), 0)
+    assert len(engine.filled) == 2 * 5
+    perception.prepare(frame(50, 60), 0)
+    perception.choose_letterbox(frame(50, 60), 1)
+    perception.prepare(frame(50, 60), 1)
+    assert engine.filled[10:] == ["device", "device"]
+
+
 @pytest.mark.parametrize("place", ["host", "device"])
 def test_the_place_that_is_asked_for_is_not_measured(place: LetterboxPlace) -> None:
     engine = OwnLetterbox(host_ms=1, device_ms=1)
