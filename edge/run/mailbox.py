@@ -1,6 +1,6 @@
 """The two mailboxes between the threads; they move items and wake waiters, and count nothing.
 
-``Slot`` holds one frame between capture and inference. ``Handoff`` carries results to the main
+``Inbox`` holds one frame between capture and inference. ``Outbox`` carries results to the main
 thread, bounded by permits taken before the work on a frame begins, so that results never queue up
 and age.
 Nothing here polls: a wait ends because another thread acted.
@@ -15,11 +15,11 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class SlotClosedError(Exception):
-    """The slot takes no more items; the item that was offered is still the caller's."""
+class InboxClosedError(Exception):
+    """The inbox takes no more items; the item that was offered is still the caller's."""
 
 
-class Slot(Generic[T]):
+class Inbox(Generic[T]):
     """A mailbox for one item, between one producer and one consumer.
 
     ``newest_wins`` is read at each ``put``: True overwrites what was not taken, False waits.
@@ -35,13 +35,13 @@ class Slot(Generic[T]):
         """Leave an item for the consumer and return the one that it overwrote, if any.
 
         Raises:
-            SlotClosedError: the slot was ended or closed, before or while waiting for room.
+            InboxClosedError: the inbox was ended or closed, before or while waiting for room.
         """
         with self._changed:
             while not (self._ended or self.newest_wins or self._item is None):
                 self._changed.wait()
             if self._ended:
-                raise SlotClosedError
+                raise InboxClosedError
             overwritten, self._item = self._item, item
             self._changed.notify_all()
             return overwritten
@@ -71,7 +71,7 @@ class Slot(Generic[T]):
             return item
 
 
-class Handoff(Generic[T]):
+class Outbox(Generic[T]):
     """What the other threads tell the main thread, in order.
 
     A permit stands for a frame between ``reserve`` on the infer thread and ``release`` on the main

@@ -18,6 +18,9 @@ class Perceiver(Protocol):
 
     class_names: tuple[str, ...]
 
+    def choose_letterbox(self, image: Image, slot: int) -> None:
+        """Find out how images of this size are letterboxed fastest, once a size."""
+
     def prepare(self, image: Image, slot: int) -> None:
         """Fill the slot's input from an image (H, W, 3)."""
 

@@ -2,7 +2,7 @@
 
     capture thread            infer thread                            main thread
     source.read()       →     prepare → submit → wait → decode   →    overlay → sinks, metrics
-                     Slot                                      Handoff
+                     Inbox                                     Outbox
 
 The network is opened, used and closed on the infer thread, then the source on the capture thread,
 then the sinks on the main thread. Capturing starts when all are there, so no frame ages while

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge.run.ledger import Ledger
-from edge.run.mailbox import Handoff, Slot, SlotClosedError
+from edge.run.mailbox import Inbox, InboxClosedError, Outbox
 from edge.run.metrics import GPU_STAGE
 from edge.run.parts import Network, Perceiver
 from edge.sources.base import Source
@@ -82,8 +82,8 @@ class Shared:
     def __init__(self, clock: Callable[[], int]) -> None:
         self.clock = clock
         self.ledger = Ledger()
-        self.inbox: Slot[Captured] = Slot(newest_wins=False)
-        self.outbox: Handoff[Message] = Handoff()
+        self.inbox: Inbox[Captured] = Inbox(newest_wins=False)
+        self.outbox: Outbox[Message] = Outbox()
         self.stop = threading.Event()
         self.go = threading.Event()
         self.source_error: SourceError | None = None
@@ -157,7 +157,7 @@ class CaptureWorker:
                 shared.outbox.post(FirstCapture(shared.clock()))
             try:
                 lost = shared.inbox.put(Captured(frame, number, capture_ns))
-            except SlotClosedError:
+            except InboxClosedError:
                 shared.ledger.settle(frame.id, "discarded_at_stop")
                 return
             if lost is not None:
@@ -266,6 +266,7 @@ class InferWorker:
         frame, clock = captured.frame, self._shared.clock
         try:
             self._stage = "letterbox"
+            perception.choose_letterbox(frame.image, slot)  # not timed: trials, once a frame size
             t_start = clock()
             perception.prepare(frame.image, slot)
             self._stage = "infer"

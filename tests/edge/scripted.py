@@ -62,6 +62,9 @@ class ScriptedPerception:
         self.calls.append(f"{name} {slot}")
         self.hooks.get(name, lambda: None)()
 
+    def choose_letterbox(self, image: Image, slot: int) -> None:
+        self.hooks.get("choose_letterbox", lambda: None)()
+
     def prepare(self, image: Image, slot: int) -> None:
         self._step("prepare", slot)
 
