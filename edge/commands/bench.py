@@ -70,7 +70,7 @@ def bench(
     if to_stdout:
         check_stdout("--json")
     elif json_file is not None:
-        _check_place(json_file)
+        _check_place(json_file, source, [model, *peers])
     with contextlib.redirect_stdout(sys.stderr) if to_stdout else contextlib.nullcontext():
         figures = _measure(
             source, model, engine, threads, slots, frames, peers=peers, program=program, soak=soak
@@ -160,12 +160,17 @@ def _write(figures: dict[str, Any], path: Path) -> None:
         raise SinkError(f"--json {path}: cannot be written: {exc.strerror}") from exc
 
 
-def _check_place(path: Path) -> None:
+def _check_place(path: Path, source: str, models: list[Path | None]) -> None:
+    from edge.settings.outputs import model_inputs, refuse_overwriting
     from edge.sinks.place import check_place
+    from edge.sources import source_files
 
+    read = [("the model", file) for file in model_inputs(filter(None, models), [path])]
+    read += [("the source", file) for file in source_files(source)]
     try:
         check_place(path)
-    except SinkError as exc:
+        refuse_overwriting([path], read)
+    except (SettingsError, SinkError) as exc:
         raise SettingsError(f"--json {exc}") from exc
 
 

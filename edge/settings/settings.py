@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +18,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 import engines
 from edge.settings.mistakes import mistakes
+from edge.settings.outputs import model_inputs, refuse_overwriting
 from edge.sinks.display import display_answers
+from edge.sources import source_files
 from edge.sources.options import Flip, Policy, RotateDeg
 from engines.errors import SettingsError
 
@@ -188,7 +190,7 @@ def load_settings(
         options = {key: OPTIONS.get(key, key) for key in given}
         lines = mistakes(exc, Settings, path=path, text=text, options=options)
         raise SettingsError("\n".join(lines)) from exc
-    _refuse_overwriting(settings, path)
+    _check_outputs(settings, path)
     if settings.output.sinks:
         return settings
     sinks = ("window",) if display_answers(environ) else ("null",)
@@ -271,32 +273,23 @@ def _anchor(raw: dict[str, Any], folder: Path) -> None:
             table[name] = how(table[name])
 
 
-def _refuse_overwriting(settings: Settings, path: Path | None) -> None:
+def _check_outputs(settings: Settings, path: Path | None) -> None:
     """Refuse outputs that would destroy an input, the settings at ``path`` or each other."""
-    taken = {_place(file): "the model" for file in settings.model.files}
-    if "://" not in settings.source.uri:
-        taken[_place(settings.source.uri)] = "the source"
-    if path is not None:
-        taken[_place(path)] = "the settings"
-    metrics = settings.output.metrics
+    metrics, sinks = settings.output.metrics, settings.output.sinks
     if metrics is not None and metrics.suffix.lower() != ".json":  # a picture of the source, say
         raise SettingsError(f'metrics: got "{metrics}", wanted a name that ends in .json')
-    outputs = list(settings.output.sinks)
-    if settings.output.metrics is not None:
-        outputs.append(str(settings.output.metrics))
-    for i, text in enumerate(outputs):
-        if text in ("window", "-", "null"):
-            if text in outputs[:i]:
-                raise SettingsError(f'--sink: got "{text}" twice, wanted it once')
-            continue
-        place = _place(text)
-        if place in taken:
-            raise SettingsError(
-                f"{text}: would be written over {taken[place]}; give each file a name of its own"
-            )
-        taken[place] = "another output"
+    for text in ("window", "-", "null"):
+        if sinks.count(text) > 1:
+            raise SettingsError(f'--sink: got "{text}" twice, wanted it once')
+    outputs: list[str | Path] = [text for text in sinks if text not in ("window", "-", "null")]
+    outputs += [] if metrics is None else [metrics]
+    if not outputs:
+        return
 
+    def inputs() -> Iterator[tuple[str, Path]]:
+        yield from (("the model", file) for file in model_inputs(settings.model.files, outputs))
+        yield from (("the source", file) for file in source_files(settings.source.uri))
+        if path is not None:
+            yield "the settings", path
 
-def _place(path: str | Path) -> Path:
-    """The file that is meant, by one name however it is written."""
-    return Path(os.path.realpath(os.path.expanduser(path)))
+    refuse_overwriting(outputs, inputs())

@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Protocol
 
 from edge.sources.base import Source
 from edge.sources.options import Policy, SourceOptions
-from engines.errors import SettingsError
+from engines.errors import SettingsError, SourceError
 from engines.redact import redact
 
 __all__ = ["SOURCES", "Source", "SourceKind", "SourceOptions", "kind_of", "open_source", "redact"]
@@ -32,11 +33,12 @@ class Opener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SourceKind:
-    """One kind of source: which texts mean it, an example of one, and how it is opened."""
+    """One kind of source: which texts mean it, an example, its opener, the files that it reads."""
 
     matches: Callable[[str], bool]
     example: str
     open: Opener
+    files: Callable[[str], Iterable[Path]] = lambda _: ()
 
 
 def _synthetic(
@@ -83,6 +85,18 @@ def _video(text: str, *, policy: Policy, stop: threading.Event, options: SourceO
     return open_video(text, policy=policy, stop=stop, options=options)
 
 
+def _image_files(text: str) -> list[Path]:
+    from edge.sources.images import find_images
+
+    return find_images(text)
+
+
+def _pipeline_files(text: str) -> list[Path]:
+    from edge.sources.gst.text import named_files
+
+    return named_files(text)
+
+
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Suffixes of the pictures taken from a folder, lower case."""
 
@@ -112,14 +126,16 @@ SOURCES: dict[str, SourceKind] = {
         lambda t: t.startswith(("camera:", "/dev/video", "/dev/v4l/")), "camera:0", _camera
     ),
     "csi": SourceKind(lambda t: t.startswith("csi:"), "csi:0", _csi),
-    "gst": SourceKind(lambda t: t.startswith("gst:"), "'gst:PIPELINE'", _gst),
+    "gst": SourceKind(lambda t: t.startswith("gst:"), "'gst:PIPELINE'", _gst, _pipeline_files),
     "stream": SourceKind(
         lambda t: re.match(r"(?i)(rtsps?|https?)://[^/\s]", t) is not None,
         "rtsp://HOST/PATH",
         _stream,
     ),
-    "images": SourceKind(_is_images, "FOLDER", _images),
-    "video": SourceKind(_is_file, "VIDEO.mp4", _video),
+    "images": SourceKind(_is_images, "FOLDER", _images, _image_files),
+    "video": SourceKind(
+        _is_file, "VIDEO.mp4", _video, lambda text: [Path(os.path.expanduser(text))]
+    ),
 }
 """Kinds of source by name; the first that matches a text opens it."""
 
@@ -138,6 +154,14 @@ def kind_of(text: str) -> str:
         + ", ".join(kind.example for kind in SOURCES.values())
         + ", or a glob such as 'frames/*.png'"
     )
+
+
+def source_files(text: str) -> list[Path]:
+    """The files that a source reads; of one that cannot be opened, those that can be told."""
+    try:
+        return list(SOURCES[kind_of(text)].files(text))
+    except (SettingsError, SourceError):
+        return []
 
 
 def open_source(

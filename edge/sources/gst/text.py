@@ -5,15 +5,18 @@ An appsink is never part of the text: the source adds its own.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 from engines.errors import SettingsError
 from engines.redact import HIDDEN, redact, secret_properties
 
 _CSI = re.compile(r"csi:(?P<id>\d+)(?::(?P<w>\d+)x(?P<h>\d+)@(?P<fps>\d+(?:\.\d+)?))?")
 _OWN_SINK = re.compile(r"!\s*appsink\b[^!]*$")
+_VALUE = re.compile(r'=\s*(?:"([^"]*)"|([^\s"]+))')
 _LINE_END = re.compile(r"\s*[\r\n]\s*")
 
 TO_BGRX = "nvvidconv ! video/x-raw,format=BGRx"
@@ -94,3 +97,10 @@ def parse_gst(text: str) -> PipelineText:
         )
     secrets = tuple(value for value in secret_properties(pipeline) if len(value) >= 3)
     return PipelineText(redact(f"gst:{pipeline}"), pipeline, secrets)
+
+
+def named_files(text: str) -> list[Path]:
+    """The files that a pipeline reads: every value of a property that names one."""
+    values = (quoted or bare for quoted, bare in _VALUE.findall(text))
+    paths = [Path(value.removeprefix("file://")) for value in values]
+    return [path for path in paths if os.path.isfile(path)]
