@@ -17,6 +17,8 @@ from engines.errors import ModelError
 
 METADATA_KEY = "outrider"
 """Key of the spec's JSON in an ONNX file's ``metadata_props``."""
+LARGEST_SIDE = 8192
+"""Longest side of an input, in pixels."""
 
 Resize = Literal["letterbox_center", "letterbox_topleft", "stretch"]
 Interpolation = Literal["linear", "area", "nearest"]
@@ -186,8 +188,9 @@ class ModelSpec:
         outputs = {t.name: t for t in self.outputs}
         # They end up on terminals and pages, where some characters are commands.
         problems = [f"name {n!r} cannot be printed" for n in self._names() if not n.isprintable()]
-        if not (0 < self.input.height <= 8192 and 0 < self.input.width <= 8192):
-            problems.append(f"input size {self.input.height}x{self.input.width}, wanted 1 to 8192")
+        size = self.input.height, self.input.width
+        if not all(0 < side <= LARGEST_SIDE for side in size):
+            problems.append(f"input size {size[0]}x{size[1]}, wanted 1 to {LARGEST_SIDE}")
         if not 0 <= self.input.pad_value <= 255:
             problems.append(f"pad_value {self.input.pad_value}, wanted 0 to 255")
         if self.detection is None and not self.masks:

@@ -61,22 +61,25 @@ commands = ExportGroup(
             "export.data.camvid_boxes:camvid_boxes",
             "Make boxes for a copy of CamVid out of its label maps.",
         ),
-        "adopt": ("export.adopt.adopt:adopt", "Turn a foreign ONNX into a file that the app runs."),
-        "fp16": ("export.fp16.convert:fp16", "Convert an FP32 model file to FP16, and prove it."),
+        "adopt": (
+            "export.commands.adopt:adopt",
+            "Turn a foreign ONNX into a file that the app runs.",
+        ),
+        "fp16": ("export.commands.fp16:fp16", "Convert an FP32 model file to FP16, and prove it."),
         "verify": (
             "export.compare.verify:verify",
             "Compare two models, whatever they are made of.",
         ),
         "check-tensorrt": (
-            "export.tensorrt.check.check:check_tensorrt",
+            "export.commands.check_tensorrt:check_tensorrt",
             "Say whether TensorRT will take an ONNX file, without TensorRT.",
         ),
         "build": (
-            "export.tensorrt.build.build:build",
+            "export.commands.build:build",
             "Build a TensorRT engine of a model here, and prove it.",
         ),
         "inspect": (
-            "export.tensorrt.inspect_engine:inspect_engine",
+            "export.commands.inspect:inspect",
             "Say what a built engine is, and show its layers.",
         ),
     },

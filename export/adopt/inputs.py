@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.errors import ExportError, SettingsError
+from engines.spec import LARGEST_SIDE
 
 if TYPE_CHECKING:
     import onnx
 
 Size = tuple[int, int]
 """(height, width) in input pixels, in the order of ``--size HxW`` and of ONNX shapes."""
-LARGEST = 8192
-"""Longest side of an input, as in ``ModelSpec.check``."""
 
 
 def image_and_sizes(
@@ -100,10 +99,10 @@ def static_size(
             f"{path}: the input's height and width are open and its metadata has no imgsz. "
             "Say the size to run at: --size HxW, for example --size 384x640."
         )
-    if max(height, width) > LARGEST:
+    if max(height, width) > LARGEST_SIDE:
         raise ExportError(
-            f"{path}: its input is {height}x{width} (height x width), wanted at most {LARGEST} a "
-            "side. Export the model at another size."
+            f"{path}: its input is {height}x{width} (height x width), wanted at most "
+            f"{LARGEST_SIDE} a side. Export the model at another size."
         )
     return height, width
 

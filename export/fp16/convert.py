@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import click
 import onnx
 
 from edge.vision.types import Image
@@ -162,41 +161,3 @@ def _check_names(keep: Sequence[str], model: onnx.ModelProto) -> None:
 def _write_kept(model: onnx.ModelProto, kept: dict[str, str]) -> None:
     entry = model.metadata_props.add()
     entry.key, entry.value = KEPT_KEY, json.dumps(kept)
-
-
-@click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="File to write; NAME.fp16.onnx beside MODEL where it is left out.",
-)
-@click.option(
-    "--frames",
-    metavar="SOURCE",
-    help="Frames to measure and prove on: anything that 'edge run --source' takes; else the "
-    "synthetic street.",
-)
-@click.option("--keep", multiple=True, metavar="NODE", help="Leave this node in FP32; repeatable.")
-@click.option(
-    "--iou",
-    type=click.FloatRange(0, 1),
-    default=SAME.iou,
-    show_default=True,
-    help="Least IoU of every box with its partner in FP32.",
-)
-def fp16(
-    model: Path, output: Path | None, frames: str | None, keep: Sequence[str], iou: float
-) -> None:
-    """Convert an FP32 model file to a strongly typed FP16 one.
-
-    The uint8 image, FP32 boxes and uint8 masks stay as they are. Nodes whose weights or values on
-    real frames half cannot hold stay in FP32 and are named, here and in the file. The file is
-    written only if it agrees with MODEL when every float16 tensor is rounded to real half.
-    Refusals exit with 4 and write nothing.
-    """
-    convert_file(
-        model, output, frames=frames, keep=keep, limits=replace(SAME, iou=iou),
-        say=lambda line: click.echo(line, err=True),
-    )  # fmt: skip

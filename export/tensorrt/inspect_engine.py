@@ -1,6 +1,6 @@
-"""``edge-export inspect``: what a built engine is, and its layers with their precisions; runs none.
+"""What a built engine is, and its layers with their precisions; it runs none.
 
-Without TensorRT, or on another machine than it was built for, what the sidecar holds is all.
+Without TensorRT, or on another machine than it was built for, only the sidecar tells.
 """
 
 from __future__ import annotations
@@ -9,19 +9,16 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from engines.cuda.context import cuda_errors, open_device
 from engines.errors import EngineError, EngineMismatch, SettingsError
 from engines.model_file import sha256_of
 from engines.tensorrt import log as tensorrt_log
 from engines.tensorrt.identity import Sidecar, check_identity, read_sidecar
-from export.outputs import check_output, write_output
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -48,13 +45,35 @@ class EngineLayer:
     """Of its outputs: 'fp16', or several joined by '+'."""
 
 
-def layers_of(engine: Path, sidecar: Sidecar, *, plan_sha256: str) -> list[EngineLayer]:
-    """What TensorRT's inspector says of the layers, once it is known that the plan is for here.
+def inspect_engine(engine: Path) -> tuple[Sidecar, list[EngineLayer] | None, str]:
+    """The sidecar of a built engine, its layers, or None and why TensorRT does not tell them here.
 
     Raises:
-        EngineError: there is no TensorRT or no device here, or it refuses the plan.
-        EngineMismatch: the plan is for another machine.
+        SettingsError: the file is no engine.
+        EngineMismatch: the sidecar or the plan is missing or damaged.
+        ModelError: the plan cannot be read.
     """
+    if engine.suffix != ".engine":
+        raise SettingsError(
+            f"{engine}: wanted a built engine, NAME.engine, got '{engine.suffix}'. Make one with "
+            "'edge-export build MODEL.onnx', which says where it lies."
+        )
+    digest = sha256_of(engine)
+    sidecar = read_sidecar(engine)
+    if digest != sidecar.identity.plan_sha256:
+        raise EngineMismatch(
+            f"{engine}: the plan is truncated or another one: SHA-256 {digest[:12]}…, its sidecar "
+            f"wants {sidecar.identity.plan_sha256[:12]}…. Copy both again, or build it again: "
+            f"edge-export build {sidecar.identity.onnx_name or 'MODEL.onnx'}"
+        )
+    try:
+        return sidecar, _layers_of(engine, sidecar, plan_sha256=digest), ""
+    except EngineError as exc:
+        return sidecar, None, str(exc)
+
+
+def _layers_of(engine: Path, sidecar: Sidecar, *, plan_sha256: str) -> list[EngineLayer]:
+    """What TensorRT's inspector says of the layers, once it is known that the plan is for here."""
     version = tensorrt_log.import_tensorrt()
     device = open_device()
     try:
@@ -178,54 +197,3 @@ def layer_lines(layers: list[EngineLayer]) -> list[str]:
         kind = f" ({layer.kind})" if layer.kind else ""
         told.append(f"  {layer.precision:<11}{layer.name}{kind}")
     return told
-
-
-@click.command("inspect")
-@click.argument("engine", type=click.Path(path_type=Path))
-@click.option(
-    "--json",
-    "json_path",
-    type=click.Path(path_type=Path, allow_dash=True),
-    help="Write all of it here; '-' is stdout.",
-)
-def inspect_engine(engine: Path, json_path: Path | None) -> None:
-    """Say what a built engine is: identity, spec, proof, and its layers with their precisions.
-
-    The layers are TensorRT's to tell, so they are shown where the engine was built for, and left
-    out, saying why, elsewhere. Exits with 4 where the sidecar or the plan is missing or damaged.
-    """
-    if engine.suffix != ".engine":
-        raise SettingsError(
-            f"{engine}: wanted a built engine, NAME.engine, got '{engine.suffix}'. Make one with "
-            "'edge-export build MODEL.onnx', which says where it lies."
-        )
-    if json_path is not None and str(json_path) != "-":
-        check_output(json_path, "--json")
-    digest = sha256_of(engine)
-    sidecar = read_sidecar(engine)
-    if digest != sidecar.identity.plan_sha256:
-        raise EngineMismatch(
-            f"{engine}: the plan is truncated or another one: SHA-256 {digest[:12]}…, its sidecar "
-            f"wants {sidecar.identity.plan_sha256[:12]}…. Copy both again, or build it again: "
-            f"edge-export build {sidecar.identity.onnx_name or 'MODEL.onnx'}"
-        )
-    layers, why = None, ""
-    try:
-        layers = layers_of(engine, sidecar, plan_sha256=digest)
-    except EngineError as exc:
-        why = str(exc)
-    if str(json_path) == "-":
-        click.echo(_json(engine, sidecar, layers, why), nl=False)
-        return
-    for line in sidecar_lines(engine, sidecar):
-        click.echo(line)
-    for line in layer_lines(layers) if layers is not None else [f"layers       not shown: {why}"]:
-        click.echo(line)
-    if json_path is not None:
-        write_output(json_path, _json(engine, sidecar, layers, why), "--json")
-
-
-def _json(engine: Path, sidecar: Sidecar, layers: list[EngineLayer] | None, why: str) -> str:
-    found = None if layers is None else [asdict(layer) for layer in layers]
-    told = {"engine": str(engine), **asdict(sidecar), "layers": found, "layers_not_shown": why}
-    return json.dumps(told, indent=2) + "\n"

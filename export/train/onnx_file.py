@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from engines.errors import ExportError, SettingsError
 from engines.model_file import save_model, sha256_of, write_spec
-from engines.spec import DetectionHead, InputSpec, MaskHead, ModelSpec, TensorSpec
-from export.adopt.inputs import LARGEST
+from engines.spec import LARGEST_SIDE, DetectionHead, InputSpec, MaskHead, ModelSpec, TensorSpec
 from export.outputs import check_model_target
 from export.train.checkpoint import load_checkpoint, network_from
 from export.train.model import STRIDES, StreetNet, upsample
@@ -125,9 +124,9 @@ def export_onnx(
         ModelError: the file cannot be written.
     """
     for side, n in (("height", height), ("width", width)):
-        if n % max(STRIDES) or not 0 < n <= LARGEST:
+        if n % max(STRIDES) or not 0 < n <= LARGEST_SIDE:
             raise SettingsError(
-                f"--size: {side} {n}, wanted a multiple of {max(STRIDES)} up to {LARGEST}."
+                f"--size: {side} {n}, wanted a multiple of {max(STRIDES)} up to {LARGEST_SIDE}."
             )
     check_model_target(out, checkpoint)
     state = load_checkpoint(checkpoint)

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from engines import open_engine
 from engines.base import Array
 from engines.errors import OutriderError
-from export.adopt.adopt import adopt
+from export.commands.adopt import adopt
 from tests.foreign_models import FOREIGN, colour_frame, options_for
 
 

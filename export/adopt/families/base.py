@@ -10,7 +10,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -56,7 +56,7 @@ class Hints:
     family: str | None = None
     names: tuple[str, ...] | None = None
     masks: tuple[MaskHint, ...] = ()
-    anchors: Mapping[int, Anchors] = field(default_factory=dict)
+    anchors: Mapping[int, Anchors] | None = None
     """stride → (width, height) of each anchor in input pixels."""
     centre_scale: Mapping[int, float] | float | None = None
     """darknet's scale_x_y, by stride or for all of them."""

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import click
 import onnx
 
 from engines.cuda.context import Device
@@ -33,7 +32,6 @@ from export.onnx.graph import uses_float16
 from export.score.scores import check_ap
 from export.tensorrt.build.builder import (
     BuildOptions,
-    Verbosity,
     build_plan,
     tensorrt_version,
     timings_file,
@@ -217,87 +215,3 @@ def _kept(model: onnx.ModelProto) -> list[str]:
         if entry.key == KEPT_KEY:
             return list(json.loads(entry.value))
     return []
-
-
-@click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Engine to write; else NAME-HASH.engine in engines/built/, where the app looks for it.",
-)
-@click.option(
-    "--reference",
-    type=click.Path(path_type=Path),
-    help="The FP32 file to prove against, where MODEL is FP16 already.",
-)
-@click.option(
-    "--frames",
-    metavar="SOURCE",
-    help="Frames to convert and prove on: anything that 'edge run --source' takes; else the "
-    "synthetic street.",
-)
-@click.option("--keep", multiple=True, metavar="NODE", help="Leave this node in FP32; repeatable.")
-@click.option(
-    "--iou",
-    type=click.FloatRange(0, 1),
-    default=GATE.iou,
-    show_default=True,
-    help="Least IoU of every box of the engine with its partner in FP32.",
-)
-@click.option(
-    "--workspace",
-    type=click.IntRange(min=1),
-    default=BuildOptions().workspace_mb,
-    show_default=True,
-    metavar="MB",
-    help="Device memory that a layer may use to work in.",
-)
-@click.option(
-    "--optimization-level",
-    type=click.IntRange(0, 5),
-    default=BuildOptions().optimization_level,
-    show_default=True,
-    help="How long TensorRT looks for faster kernels.",
-)
-@click.option(
-    "--timing-cache/--no-timing-cache",
-    default=True,
-    show_default=True,
-    help="Use and keep how fast kernels were in earlier builds, by TensorRT and device.",
-)
-@click.option(
-    "--profiling-verbosity",
-    type=click.Choice(["none", "layer_names_only", "detailed"]),
-    default=BuildOptions().verbosity,
-    show_default=True,
-    help="What the engine can tell of its layers; 'edge-export inspect' wants 'detailed'.",
-)
-@click.option(
-    "--dla-core",
-    type=click.IntRange(min=0),
-    help="Run on this DLA core of a Jetson Orin, what it cannot on the GPU. Untested on hardware.",
-)
-def build(
-    model: Path,
-    output: Path | None,
-    reference: Path | None,
-    frames: str | None,
-    keep: Sequence[str],
-    iou: float,
-    workspace: int,
-    optimization_level: int,
-    timing_cache: bool,
-    profiling_verbosity: Verbosity,
-    dla_core: int | None,
-) -> None:
-    """Build a TensorRT engine from an FP32 model file, and prove it against that file.
-
-    Checks the graph, converts it to FP16 (as 'edge-export fp16' does), builds on this machine's
-    GPU, runs the engine on frames and publishes it only if it agrees with FP32. An engine that was
-    there stays until then. Refusals exit with 4, a device without memory with 6, Ctrl-C with 130.
-    """
-    options = BuildOptions(workspace, optimization_level, profiling_verbosity, dla_core)
-    request = Request(reference, frames, keep, replace(GATE, iou=iou), options, timing_cache)
-    build_file(model, output, request=request, say=lambda line: click.echo(line, err=True))

@@ -6,18 +6,15 @@ known to refuse is an error, each with its node and the way out.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import click
 import onnx
 
-from engines.errors import ExportError
-from engines.model_file import is_quantized, sha256_of
+from engines.model_file import is_quantized
 from export.onnx.graph import load_whole
 from export.tensorrt.check.dla import RULES as DLA_RULES
 from export.tensorrt.check.dla import Layer, check_dla, layers
@@ -32,12 +29,10 @@ from export.tensorrt.check.operators import (
 )
 from export.tensorrt.check.rules import check_restrictions
 from export.tensorrt.check.shapes import (
-    FORM,
     Profile,
     check_inputs,
     check_shapes,
     fixed_shapes,
-    parse_profiles,
 )
 from export.tensorrt.check.strong_types import (
     check_agreement,
@@ -189,59 +184,3 @@ def _dla_lines(found: Sequence[Layer], *, half: bool) -> list[str]:
     told += [f"{'':<13}{count} × {reason}" for reason, count in reasons.most_common()]
     told.append(f"{'':<13}by {DLA_RULES}")
     return told
-
-
-@click.command("check-tensorrt")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--trt",
-    type=click.Choice(list(RELEASES)),
-    default=next(iter(RELEASES)),
-    show_default=True,
-    help="Release of TensorRT to check against.",
-)
-@click.option(
-    "--profile",
-    "profiles",
-    multiple=True,
-    metavar="NAME=SHAPES",
-    help=f"Sizes of an input whose shape is open: {FORM}; repeatable.",
-)
-@click.option("--dla", is_flag=True, help="Say by layer what a Jetson's DLA could run.")
-@click.option(
-    "--json",
-    "json_path",
-    type=click.Path(path_type=Path, allow_dash=True),
-    help="Write the report here, every node named; '-' is stdout.",
-)
-def check_tensorrt(
-    model: Path, trt: str, profiles: Sequence[str], dla: bool, json_path: Path | None
-) -> None:
-    """Say whether TensorRT will take an ONNX file, on a machine that has no TensorRT.
-
-    Operators, types, restrictions and opset; uint8 at the edge alone; types that a strongly typed
-    network needs; shapes; 64-bit constants. Exits with 4 where TensorRT would refuse the file. What
-    the tables do not know is a warning. No check stands for a build: only that proves an engine.
-    """
-    report = check_file(model, trt, profiles=parse_profiles(profiles), dla=dla)
-    for line in lines(report):
-        click.echo(line, err=True)
-    if json_path is not None:
-        _write(json_path, {"model": str(model), "sha256": sha256_of(model), **report.to_dict()})
-    if not report.taken:
-        count = len(report.errors)
-        raise ExportError(
-            f"{model}: TensorRT {trt} will not take it: {count} "
-            f"{'error' if count == 1 else 'errors'}, told above with the way out of each."
-        )
-
-
-def _write(path: Path, report: Mapping[str, Any]) -> None:
-    text = json.dumps(report, indent=2) + "\n"
-    if str(path) == "-":
-        click.echo(text, nl=False)
-        return
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as exc:
-        raise ExportError(f"{path}: cannot be written ({exc.strerror}).") from exc

@@ -22,7 +22,8 @@ from engines import open_engine
 from engines.errors import ExportError, ModelError, OutriderError, SettingsError
 from engines.model_file import read_spec, save_model, sha256_of
 from engines.spec import InputSpec
-from export.fp16.convert import KEPT_KEY, convert_file, default_target, fp16
+from export.commands.fp16 import fp16
+from export.fp16.convert import KEPT_KEY, convert_file, default_target
 from export.fp16.ranges import sensitive_nodes
 from export.fp16.typed import check_typed, to_float16
 from export.onnx.graph import fold_constants, name_nodes, tensor_types

@@ -18,10 +18,11 @@ from onnx import helper, numpy_helper
 from edge.settings.settings import SHIPPED_MODEL
 from engines.errors import ExportError, ModelError, OutriderError, SettingsError
 from engines.model_file import sha256_of
+from export.commands.check_tensorrt import check_tensorrt
 from export.fp16.convert import KEPT_KEY, convert_file
 from export.fp16.typed import to_float16
 from export.onnx.graph import fold_constants, name_nodes
-from export.tensorrt.check.check import check_file, check_model, check_tensorrt, lines
+from export.tensorrt.check.check import check_file, check_model, lines
 from export.tensorrt.check.net import shape_of
 from export.tensorrt.check.operators import RELEASES, release
 from export.tensorrt.check.shapes import Profile, inputs_of

@@ -12,7 +12,8 @@ import pytest
 
 from engines.errors import SettingsError
 from engines.model_file import find_spec, read_spec
-from export.adopt.adopt import default_target, parse_anchors, parse_size, parse_triple
+from export.adopt.adopt import default_target
+from export.commands.adopt import parse_anchors, parse_size, parse_triple
 from tests.edge.door import edge
 from tests.edge.media_files import unprivileged
 from tests.export.adopting import adopt_file, adopt_net, refusal, write_frames

@@ -1,0 +1,56 @@
+"""Options that several commands share, and ``say``, which prints a line of a report on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+PATH = click.Path(path_type=Path)
+PATH_OR_DASH = click.Path(path_type=Path, allow_dash=True)
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def say(line: str) -> None:
+    """Print one line on stderr."""
+    click.echo(line, err=True)
+
+
+def output(help: str) -> Callable[[_Command], _Command]:
+    """``-o``: the file to write."""
+    return click.option("-o", "--output", type=PATH, help=help)
+
+
+def frames(use: str) -> Callable[[_Command], _Command]:
+    """``--frames``: a source of frames; ``use`` says in the help what they are for."""
+    text = f"{use}: anything that 'edge run --source' takes; else the synthetic street."
+    return click.option("--frames", metavar="SOURCE", help=text)
+
+
+def fp16_proof(*, use: str, iou: float, box: str) -> Callable[[_Command], _Command]:
+    """``--frames``, ``--keep`` and ``--iou`` of what converts to FP16 and proves it.
+
+    ``iou`` is the default, ``box`` says in the help which boxes it is asked of.
+    """
+    options = (
+        frames(use),
+        click.option(
+            "--keep", multiple=True, metavar="NODE", help="Leave this node in FP32; repeatable."
+        ),
+        click.option(
+            "--iou",
+            type=click.FloatRange(0, 1),
+            default=iou,
+            show_default=True,
+            help=f"Least IoU of {box} with its partner in FP32.",
+        ),
+    )
+
+    def add(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
