@@ -1,16 +1,18 @@
-"""Fixtures shared by all tests; those that need the data beside the project or a CUDA toolkit skip.
+"""Fixtures for all tests, and the rule that only tests marked ``shared`` find the folder ../shared.
 
-Both are counted aloud, and where CI has the data a skip is a failure.
+Tests that lack that folder or a CUDA toolkit skip. Both are counted aloud, and where CI has the
+folder a skip is a failure.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,20 +23,65 @@ ROOT = Path(__file__).resolve().parent.parent
 
 NEEDS_SHARED = "needs ../shared or OUTRIDER_SHARED"
 NEEDS_CUDA_TOOLKIT = "needs a CUDA toolkit: CUDA_HOME, nvcc on PATH or /usr/local/cuda"
-SKIPPED = pytest.StashKey[dict[str, list[str]]]()
-"""Tests that skipped, by the need that they named."""
 
 
-def shared_root() -> Path | None:
-    """The folder with data and foreign models, or None where this machine lacks it."""
-    path = Path(os.environ.get("OUTRIDER_SHARED", ROOT.parent / "shared"))
-    return path if path.is_dir() else None
+class SharedFolder:
+    """The folder with data and foreign models, hidden except from tests marked ``shared``.
+
+    Where it is hidden, ``OUTRIDER_SHARED`` names a folder that does not exist, for this process and
+    those it starts, and the test ends when Python opens or lists a file below the real one or hands
+    its name to a program. Native code is not watched, but it has to be told where the folder is.
+    """
+
+    NOWHERE = "/nowhere/shared"
+    WATCHED = frozenset(("open", "os.listdir", "os.scandir", "os.chdir", "subprocess.Popen"))
+
+    def __init__(self) -> None:
+        named = Path(os.environ.get("OUTRIDER_SHARED", ROOT.parent / "shared"))
+        self.path = named if named.is_dir() else None
+        self._names = {str(named.absolute()), str(named.resolve())} if self.path else set()
+        self._hidden = False
+
+    def hide(self) -> None:
+        """Hide it from now on."""
+        os.environ.pop("OUTRIDER_CAMVID", None)
+        os.environ["OUTRIDER_SHARED"] = self.NOWHERE
+        self._hidden = True
+        sys.addaudithook(self._watch)
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show it for the length of the block."""
+        os.environ["OUTRIDER_SHARED"] = str(self.path or self.NOWHERE)
+        self._hidden = False
+        yield
+        os.environ["OUTRIDER_SHARED"] = self.NOWHERE
+        self._hidden = True
+
+    def _watch(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self._hidden or event not in self.WATCHED:
+            return
+        if event == "subprocess.Popen":
+            words = [arguments[1]] if isinstance(arguments[1], (str, bytes)) else arguments[1]
+            told = " ".join(os.fsdecode(word) for word in words)
+            looked = any(f"{name}/" in f"{told}/" for name in self._names)
+        else:
+            file = arguments[0]
+            if not isinstance(file, (str, bytes, os.PathLike)):
+                return  # an open file's number, or the working folder
+            told = os.path.abspath(os.fsdecode(file))
+            looked = any(f"{told}/".startswith(f"{name}/") for name in self._names)
+        if looked:
+            pytest.fail(f"{told}: only tests marked 'shared' may read the shared folder")
+
+
+FOLDER = pytest.StashKey[SharedFolder]()
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
+def shared(pytestconfig: pytest.Config) -> Path:
     """The shared data folder; the test skips, saying so, where it is absent."""
-    path = shared_root()
+    path = pytestconfig.stash[FOLDER].path
     if path is None:
         pytest.skip(NEEDS_SHARED)
     return path
@@ -42,14 +89,14 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def host_cuda() -> HostCuda:
-    """A CUDA driver on host memory and the real PyCUDA built against it (a minute, once)."""
+    """A CUDA driver on host memory and the real PyCUDA on it, built once a machine (2 minutes)."""
     from tests.cuda_host import build as host
 
     cuda = host.toolkit()
     assert host.NEEDS_CUDA_TOOLKIT == NEEDS_CUDA_TOOLKIT
     if cuda is None:
         pytest.skip(NEEDS_CUDA_TOOLKIT)
-    return host.build(cuda, Path(sys.prefix) / "cuda-host")
+    return host.build(cuda)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -62,41 +109,58 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    counted: dict[str, list[str]] = {NEEDS_SHARED: [], NEEDS_CUDA_TOOLKIT: []}
-    config.stash[SKIPPED] = counted
+    folder = config.stash[FOLDER] = SharedFolder()
+    if config.getoption("dist", "no") == "no":  # not the one that hands the tests to its workers
+        folder.hide()
     # A shell that starts the tests in the background has them ignore Ctrl-C, and every program
     # that they start inherits it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    if report.skipped and isinstance(report.longrepr, tuple):
-        for need, skipped in item.config.stash[SKIPPED].items():
-            if need in report.longrepr[2]:
-                skipped.append(item.nodeid)
-    return report
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that asks for the folder, itself or through a fixture, is marked."""
+    for item in items:
+        if "shared" in getattr(item, "fixturenames", ()):
+            item.add_marker("shared")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    marked = item.get_closest_marker("shared") is not None
+    with item.config.stash[FOLDER].shown() if marked else contextlib.nullcontext():
+        return (yield)
+
+
+def _skipped(config: pytest.Config) -> dict[str, list[str]]:
+    """The tests that skipped, whichever worker ran them, by the need that they named."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")  # a worker has none
+    reports = reporter.stats.get("skipped", []) if reporter else []
+    return {
+        need: [report.nodeid for report in reports if need in str(report.longrepr)]
+        for need in (NEEDS_SHARED, NEEDS_CUDA_TOOLKIT)
+    }
+
+
+def _is_failure(config: pytest.Config) -> bool:
+    """Where CI has the shared folder, a test that skips for want of anything hides something."""
+    return bool(os.environ.get("CI")) and config.stash[FOLDER].path is not None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Where CI finds the shared folder, a test that skips for want of anything hides something."""
-    skipped = any(session.config.stash[SKIPPED].values())
-    if skipped and os.environ.get("CI") and shared_root():
+    if any(_skipped(session.config).values()) and _is_failure(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    for need, skipped in config.stash[SKIPPED].items():
+    for need, skipped in _skipped(config).items():
         if not skipped:
             continue
         terminalreporter.write_line(f"{len(skipped)} tests skipped: {need}")
-        if os.environ.get("CI") and shared_root():
+        if _is_failure(config):
             terminalreporter.write_line("CI has the shared folder, so these skips are failures:")
             for nodeid in skipped:
                 terminalreporter.write_line(f"    {nodeid}")

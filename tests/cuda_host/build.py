@@ -1,4 +1,4 @@
-"""Builds the driver for tests and the real PyCUDA against it, once for each Python and toolkit.
+"""Builds the driver for tests and the real PyCUDA against it, once a machine.
 
 Nothing is installed into the environment: both lie in a folder of their own, which a program sees
 only by the variables of ``HostCuda.environment``.
@@ -6,8 +6,6 @@ only by the variables of ``HostCuda.environment``.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -16,9 +14,13 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy
+
+from tests.kept import kept
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -80,41 +82,24 @@ def toolkit(environ: Mapping[str, str] = os.environ) -> Path | None:
     return None
 
 
-def build(cuda: Path, folder: Path) -> HostCuda:
-    """Both parts below ``folder``; what an earlier call built is used again.
+def build(cuda: Path) -> HostCuda:
+    """Both parts, out of the user's cache where an earlier run built them.
 
     Raises:
         subprocess.CalledProcessError: a compiler or pip refused; what it said is printed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     header = (cuda / "include" / "cuda.h").read_text(errors="replace")
     version = re.search(r"#define CUDA_VERSION (\d+)", header)
     assert version, f"{cuda}: cuda.h names no version"
-    key = f"{sysconfig.get_config_var('SOABI')}-cuda{version[1]}"
-    with open(folder / ".lock", "a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)  # two runs of pytest may start at once
-        site = _once(
-            folder, f"pycuda-{key}-{_sha256(REQUIREMENTS)}", lambda at: _build_pycuda(cuda, at)
-        )
-        driver = _once(
-            folder,
-            f"driver-{key}-{_sha256(HERE / 'driver.c')}",
-            lambda at: _build_driver(cuda, site, at),
-        )
+    decides: list[Path | str] = [
+        *(Path(__file__), REQUIREMENTS, version[1], str(sysconfig.get_config_var("SOABI"))),
+        numpy.__version__,  # PyCUDA is compiled against its headers
+    ]
+    site = kept("pycuda", decides, lambda at: _build_pycuda(cuda, at))
+    driver = kept(
+        "cuda-driver", [*decides, HERE / "driver.c"], lambda at: _build_driver(cuda, site, at)
+    )
     return HostCuda(driver, site)
-
-
-def _once(folder: Path, name: str, make: Callable[[Path], None]) -> Path:
-    """``folder/name``, made whole or not at all."""
-    made = folder / name
-    if not made.is_dir():
-        unfinished = Path(tempfile.mkdtemp(prefix=".building-", dir=folder))
-        try:
-            make(unfinished)
-            unfinished.rename(made)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    return made
 
 
 def _build_pycuda(cuda: Path, site: Path) -> None:
@@ -192,10 +177,6 @@ def _run(*command: str, cwd: Path | None = None, **environment: str) -> str:
         print(run.stdout, file=sys.stderr)
         run.check_returncode()
     return run.stdout
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def _joined(*paths: Path | str | None) -> str:

@@ -9,7 +9,6 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -678,45 +677,6 @@ def test_an_image_that_is_not_for_this_device_is_refused(run: Run, image: str, s
 
 
 # ---- building it ----
-
-
-def test_two_builds_at_once_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "include").mkdir()
-    (tmp_path / "include" / "cuda.h").write_text("#define CUDA_VERSION 12060\n")
-    second_begins, made = threading.Event(), list[str]()
-
-    def slow(_: Path, site: Path) -> None:
-        assert second_begins.wait(10)
-        made.append("pycuda")
-
-    monkeypatch.setattr(host, "_build_pycuda", slow)
-    monkeypatch.setattr(host, "_build_driver", lambda *_: made.append("driver"))
-
-    def second() -> None:
-        second_begins.set()
-        host.build(tmp_path, tmp_path / "cache")
-
-    other = threading.Thread(target=second)
-    other.start()
-    built = host.build(tmp_path, tmp_path / "cache")
-    other.join()
-    assert made == ["pycuda", "driver"]
-    assert built.site.is_dir()
-    assert built.driver.is_dir()
-
-
-def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "include").mkdir()
-    (tmp_path / "include" / "cuda.h").write_text("#define CUDA_VERSION 12060\n")
-
-    def broken(_: Path, site: Path) -> None:
-        (site / "half").touch()
-        raise subprocess.CalledProcessError(1, "g++")
-
-    monkeypatch.setattr(host, "_build_pycuda", broken)
-    with pytest.raises(subprocess.CalledProcessError):
-        host.build(tmp_path, tmp_path / "cache")
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
 def test_the_toolkit_is_found_by_its_headers(tmp_path: Path) -> None:

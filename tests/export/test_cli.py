@@ -88,7 +88,7 @@ def test_wrong_usage_exits_2(arguments: list[str]) -> None:
         (["train", "--splits", "test"], 2, "--splits test: wanted train, val or both"),
         (["train", "--root", "none", "--device", "cpu"], 4, "none: no CamVid split 'train' here"),
         (["onnx", "none.pt"], 4, "none.pt: no such checkpoint"),
-        (["evaluate", "none.onnx"], 4, "none.onnx: no such model file"),
+        (["evaluate", "none.onnx", "--data", "synthetic"], 4, "none.onnx: no such model file"),
         (["adopt", "none.onnx"], 4, "none.onnx: no such model file"),
     ],
 )

@@ -30,7 +30,7 @@ def environment() -> dict[str, str] | None:
     if cuda is None:
         return None
     print(f"PyCUDA of {cuda}, built once (a minute or two) …", flush=True)
-    site = build(cuda, Path(sys.prefix) / "cuda-host").site
+    site = build(cuda).site
     paths = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
