@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.vision.letterbox import Letterbox
 from engines.base import Image as Image
+
+if TYPE_CHECKING:  # it imports OpenCV
+    from edge.vision.letterbox import Letterbox
 
 Clock = Literal["driver", "stream", "read"]
 

@@ -43,7 +43,7 @@ def test_a_record_is_one_line_without_credentials() -> None:
     lines = _log(verbose=False).splitlines()
     assert len(lines) == 2
     assert re.fullmatch(
-        r"\d\d:\d\d:\d\d info edge\.sources\.video: opened rtsp://\*\*\*@cam/1\?token=\*\*\*",
+        r"\d\d:\d\d:\d\d info edge\.sources\.video\.video: opened rtsp://\*\*\*@cam/1\?token=\*\*\*",
         lines[0],
     )
     assert lines[1].endswith(" error edge.sources.video.video: two | lines")
