@@ -10,14 +10,13 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec as find_module
 from pathlib import Path
 
-from engines.base import Engine
+from engines.base import Engine, EngineOptions, Precision
 from engines.cuda.context import device_names
 from engines.errors import DeviceError, EngineError, ModelError, SettingsError
 from engines.model_file import load_model, op_types
 from engines.onnxruntime import open_onnxruntime
 from engines.openvino import open_openvino
 from engines.replay import open_replay
-from engines.seam import EngineOptions, Precision
 from engines.tensorrt.engine import open_tensorrt
 from engines.tensorrt.identity import find_built
 

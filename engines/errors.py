@@ -1,7 +1,7 @@
 """The tree of errors that Outrider raises on purpose; it holds no messages and catches nothing.
 
 A message says what was wrong, what was got, what was wanted, and the next step. Foreign exceptions
-are mapped at the seam where they arise, with ``raise ... from exc``.
+are mapped where they arise, with ``raise ... from exc``.
 
     OutriderError
     ├── SettingsError    settings or usage                      exit 2

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
-from engines.base import Array
+from engines.base import EngineBase, EngineOptions
 from engines.errors import EngineError
 from engines.model_file import is_quantized, load_model, no_spec, spec_of
-from engines.seam import EngineOptions, SlotStates, check_tensors, foreign_errors
+from engines.runtimes import check_tensors, foreign_errors
 from engines.spec import ModelSpec, TensorSpec
 
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-_NAME = "onnxruntime"
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -72,94 +71,37 @@ def open_onnxruntime(path: Path, options: EngineOptions) -> OnnxRuntimeEngine:
     return OnnxRuntimeEngine(session, spec, slots=options.slots, quantized=is_quantized(model))
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(EngineBase):
     """One session; each slot has NumPy buffers that are bound to inputs and outputs."""
 
     def __init__(
         self, session: ort.InferenceSession, spec: ModelSpec, *, slots: int, quantized: bool
     ) -> None:
-        self._session: ort.InferenceSession | None = session
-        self._spec = spec
-        self._states = SlotStates(slots, engine=_NAME)
-        self._slots = slots
         # ONNX Runtime's CPU kernels have no bf16 and compute float16 graphs in f32.
-        self._precision = "int8" if quantized else "f32"
-        self._inputs: list[dict[str, Array]] = []
-        self._outputs: list[dict[str, Array]] = []
+        precision = "int8" if quantized else "f32"
+        super().__init__("onnxruntime", spec, precision=precision, slots=slots)
+        self._session: ort.InferenceSession | None = session
         self._bindings: list[Any] = []
         with foreign_errors("ONNX Runtime cannot set up its buffers"):
-            for _ in range(slots):
-                image = np.zeros(spec.input.tensor.shape, spec.input.tensor.dtype)
-                outputs = {t.name: np.zeros(t.shape, t.dtype) for t in spec.outputs}
+            for inputs, outputs in zip(self._inputs, self._outputs, strict=True):
+                outputs.update({t.name: np.zeros(t.shape, t.dtype) for t in spec.outputs})
                 binding = session.io_binding()
-                binding.bind_input(
-                    spec.input.name, "cpu", 0, image.dtype, image.shape, image.ctypes.data
-                )
-                for name, array in outputs.items():
-                    binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-                    array.flags.writeable = False
+                for bind, arrays in (
+                    (binding.bind_input, inputs),
+                    (binding.bind_output, outputs),
+                ):
+                    for name, array in arrays.items():
+                        bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
                 self._bindings.append(binding)
-                self._inputs.append({spec.input.name: image})
-                self._outputs.append(outputs)
 
-    @property
-    def name(self) -> str:
-        """'onnxruntime'."""
-        return _NAME
+    def _start(self, slot: int) -> None:
+        """Do the whole run, without holding the GIL."""
+        assert self._session is not None
+        with foreign_errors("ONNX Runtime failed while running"):
+            self._session.run_with_iobinding(self._bindings[slot])
 
-    @property
-    def precision(self) -> str:
-        """'f32', or 'int8' for a quantised file."""
-        return self._precision
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The spec of the file."""
-        return self._spec
-
-    @property
-    def slots(self) -> int:
-        """Sets of buffers."""
-        return self._slots
-
-    def inputs(self, slot: int) -> dict[str, Array]:
-        """The slot's bound input buffer, to be filled in place.
-
-        Raises:
-            EngineError: no such slot, or closed.
-        """
-        self._states.check(slot)
-        return dict(self._inputs[slot])
-
-    def submit(self, slot: int) -> None:
-        """Run the model on this slot's buffers, without holding the GIL; returns when it is done.
-
-        Raises:
-            EngineError: not waited for since the last submit, no such slot, closed, or it failed.
-        """
-        self._states.begin(slot)
-        try:
-            with foreign_errors("ONNX Runtime failed while running"):
-                assert self._session is not None
-                self._session.run_with_iobinding(self._bindings[slot])
-        except EngineError:
-            self._states.forget(slot)
-            raise
-
-    def wait(self, slot: int) -> dict[str, Array]:
-        """The outputs of the run that ``submit`` did, as read-only views.
-
-        Raises:
-            EngineError: not submitted, no such slot, or closed.
-        """
-        self._states.end(slot)
-        return dict(self._outputs[slot])
-
-    def close(self) -> None:
-        """Release the session and the buffers; safe to call twice."""
-        if self._states.close():
-            self._bindings, self._inputs, self._outputs = [], [], []
-            self._session = None
+    def _release(self) -> None:
+        self._bindings, self._session = [], None
 
 
 def _physical_cores() -> int:

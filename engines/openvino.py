@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engines.base import Array
+from engines.base import EngineBase, EngineOptions
 from engines.errors import EngineError, ModelError
 from engines.model_file import is_quantized, load_model, no_spec, spec_of
-from engines.seam import EngineOptions, SlotStates, check_tensors, foreign_errors
+from engines.runtimes import check_tensors, foreign_errors
 from engines.spec import ModelSpec, TensorSpec
 
 if TYPE_CHECKING:
     import openvino as ov
-
-_NAME = "openvino"
 
 
 def import_openvino() -> Any:
@@ -92,98 +90,42 @@ def compile_apart(core: ov.Core, graph: Any, config: dict[str, Any]) -> ov.Compi
         return thread.submit(core.compile_model, graph, "CPU", config).result()
 
 
-class OpenVinoEngine:
-    """One compiled model, one infer request a slot."""
+class OpenVinoEngine(EngineBase):
+    """One compiled model, one infer request a slot; side by side as far as there are cores."""
 
     def __init__(
         self, compiled: ov.CompiledModel, spec: ModelSpec, *, slots: int, quantized: bool
     ) -> None:
-        self._spec = spec
-        self._states = SlotStates(slots, engine=_NAME)
-        self._inputs: list[dict[str, Array]] = []
-        self._outputs: list[dict[str, Array]] = []
         self._requests: list[ov.InferRequest] = []
         with foreign_errors("OpenVINO cannot set up its requests"):
             hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+            # Integer weights and activations stay integer whatever the hint says about the rest.
+            precision = "int8" if quantized else str(hint)
+            super().__init__("openvino", spec, precision=precision, slots=slots)
             self.streams = int(compiled.get_property("NUM_STREAMS"))
             """How many slots can run at the same time."""
-            for _ in range(slots):
+            for slot in range(slots):
                 request = compiled.create_infer_request()
-                image = request.get_tensor(spec.input.name).data
-                outputs = {t.name: request.get_tensor(t.name).data for t in spec.outputs}
-                for array in outputs.values():
-                    array.flags.writeable = False
                 self._requests.append(request)
-                self._inputs.append({spec.input.name: image})
-                self._outputs.append(outputs)
-        # Integer weights and activations stay integer whatever the hint says about the rest.
-        self._precision = "int8" if quantized else str(hint)
+                self._inputs[slot] = {spec.input.name: request.get_tensor(spec.input.name).data}
+                self._outputs[slot] = {
+                    t.name: request.get_tensor(t.name).data for t in spec.outputs
+                }
 
-    @property
-    def name(self) -> str:
-        """'openvino'."""
-        return _NAME
+    def _start(self, slot: int) -> None:
+        with foreign_errors("OpenVINO cannot start a run"):
+            self._requests[slot].start_async()
 
-    @property
-    def precision(self) -> str:
-        """What the device chose, read back after compiling: 'f32', 'bf16', 'f16', 'int8'."""
-        return self._precision
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The spec of the file."""
-        return self._spec
-
-    @property
-    def slots(self) -> int:
-        """Requests that can be in flight; side by side as far as there are cores."""
-        return len(self._requests)
-
-    def inputs(self, slot: int) -> dict[str, Array]:
-        """The request's own input tensor, to be filled in place.
-
-        Raises:
-            EngineError: no such slot, or closed.
-        """
-        self._states.check(slot)
-        return dict(self._inputs[slot])
-
-    def submit(self, slot: int) -> None:
-        """Start the request; returns at once.
-
-        Raises:
-            EngineError: already in flight, no such slot, closed, or OpenVINO failed.
-        """
-        self._states.begin(slot)
-        try:
-            with foreign_errors("OpenVINO cannot start a run"):
-                self._requests[slot].start_async()
-        except EngineError:
-            self._states.forget(slot)
-            raise
-
-    def wait(self, slot: int) -> dict[str, Array]:
-        """Block, without holding the GIL, until the run is done; read-only views of the outputs.
-
-        Raises:
-            EngineError: not submitted, no such slot, closed, or the run failed.
-        """
-        self._states.end(slot)
+    def _finish(self, slot: int) -> None:
         with foreign_errors("OpenVINO failed while running"):
             self._requests[slot].wait()
-        return dict(self._outputs[slot])
 
-    def close(self) -> None:
-        """Let runs in flight finish, then release the requests; safe to call twice."""
-        busy = self._states.in_flight()
-        if not self._states.close():
-            return
-        try:
-            with foreign_errors("OpenVINO failed while closing"):
-                for slot in busy:
-                    self._requests[slot].wait()
-        finally:
-            self._inputs, self._outputs, self._requests = [], [], []
+    def _release(self) -> None:
+        requests, self._requests = self._requests, []
+        with foreign_errors("OpenVINO failed while closing"):
+            for request, busy in zip(requests, self._in_flight, strict=True):
+                if busy:
+                    request.wait()
 
 
 def _tensor(port: Any) -> TensorSpec:

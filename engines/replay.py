@@ -15,13 +15,11 @@ from zlib import error as ZlibError
 
 import numpy as np
 
-from engines.base import Array, Engine
+from engines.base import Array, Engine, EngineBase, EngineOptions
 from engines.errors import EngineError, ModelError
 from engines.model_file import write_atomically
-from engines.seam import EngineOptions, SlotStates
 from engines.spec import ModelSpec
 
-_NAME = "replay"
 _BROKEN = (
     OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, NotImplementedError,
     zipfile.BadZipFile, ZlibError,
@@ -94,72 +92,23 @@ def record(engine: Engine, images: Iterable[Array], path: Path) -> int:
     return len(runs[0])
 
 
-class ReplayEngine:
-    """Recorded outputs, in order of submission, from the start again after the last."""
+class ReplayEngine(EngineBase):
+    """Recorded outputs, in order of submission, from the start again after the last.
+
+    ``precision`` is that of the engine that was recorded; inputs are never looked at.
+    """
 
     def __init__(self, spec: ModelSpec, runs: list[Array], *, precision: str, slots: int) -> None:
-        self._spec = spec
-        self._precision = precision
-        self._slots = slots
-        self._states = SlotStates(slots, engine=_NAME)
-        for array in runs:
-            array.flags.writeable = False
+        super().__init__("replay", spec, precision=precision, slots=slots)
         self._runs = runs
         self._submitted = 0
-        self._run_of_slot = [0] * slots
-        tensor = spec.input.tensor
-        self._images = [np.zeros(tensor.shape, tensor.dtype) for _ in range(slots)]
 
-    @property
-    def name(self) -> str:
-        """'replay'."""
-        return _NAME
-
-    @property
-    def precision(self) -> str:
-        """Precision of the engine that was recorded."""
-        return self._precision
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The spec of the model that was recorded."""
-        return self._spec
-
-    @property
-    def slots(self) -> int:
-        """Runs that can be in flight."""
-        return self._slots
-
-    def inputs(self, slot: int) -> dict[str, Array]:
-        """An input buffer that can be filled and is never looked at.
-
-        Raises:
-            EngineError: no such slot, or closed.
-        """
-        self._states.check(slot)
-        return {self._spec.input.name: self._images[slot]}
-
-    def submit(self, slot: int) -> None:
-        """Take the next recorded run.
-
-        Raises:
-            EngineError: already in flight, no such slot, or closed.
-        """
-        self._states.begin(slot)
-        self._run_of_slot[slot] = self._submitted % len(self._runs[0])
+    def _start(self, slot: int) -> None:
+        run = self._submitted % len(self._runs[0])
         self._submitted += 1
+        self._outputs[slot] = {
+            t.name: a[run] for t, a in zip(self.spec.outputs, self._runs, strict=True)
+        }
 
-    def wait(self, slot: int) -> dict[str, Array]:
-        """The recorded outputs, read-only.
-
-        Raises:
-            EngineError: not submitted, no such slot, or closed.
-        """
-        self._states.end(slot)
-        run = self._run_of_slot[slot]
-        return {t.name: a[run] for t, a in zip(self._spec.outputs, self._runs, strict=True)}
-
-    def close(self) -> None:
-        """Release the recording; safe to call twice."""
-        if self._states.close():
-            self._runs, self._images = [], []
+    def _release(self) -> None:
+        self._runs = []

@@ -14,15 +14,14 @@ from pathlib import Path
 from traceback import clear_frames
 from typing import TYPE_CHECKING
 
-from engines.base import Array, Image
+from engines.base import Array, EngineBase, EngineOptions, Image
 from engines.cuda.context import CudaDevice, cuda_errors, is_lost, open_device
 from engines.errors import DeviceError, EngineError
-from engines.seam import EngineOptions, SlotStates
 from engines.spec import ModelSpec
 from engines.tensorrt.identity import check_identity
 from engines.tensorrt.log import TensorRtLog, import_tensorrt, open_log
 from engines.tensorrt.plan import Plan, check_plan, read_plan
-from engines.tensorrt.slot import TensorRtSlot
+from engines.tensorrt.run import Run
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_NAME = "tensorrt"
 _TRIALS = 10
 """Runs behind the choice between copied and mapped memory; the median of ten is steady enough."""
 _PRECISIONS = {"fp32": "f32", "fp16": "f16", "int8": "int8"}
@@ -70,19 +68,16 @@ def open_tensorrt(path: Path, options: EngineOptions) -> TensorRtEngine:
     return engine
 
 
-class TensorRtEngine:
+class TensorRtEngine(EngineBase):
     """One plan on one device; each slot has its own context, stream and buffers.
 
-    Beside the ``Engine`` protocol it is a ``DeviceEngine``: it tells GPU times and can letterbox.
+    It is a ``DeviceEngine`` too: it tells GPU times and can letterbox.
     """
 
     def __init__(self, device: CudaDevice, spec: ModelSpec, *, slots: int) -> None:
+        super().__init__("tensorrt", spec, precision=_PRECISIONS[spec.precision], slots=slots)
         self._device = device
-        self._spec = spec
-        self._precision = _PRECISIONS[spec.precision]
-        self._states = SlotStates(slots, engine=_NAME)
-        self._count = slots
-        self._slots: list[TensorRtSlot] = []
+        self._runs: list[Run] = []
         self._runtime: trt.Runtime | None = None
         self._engine: trt.ICudaEngine | None = None
         self._letterbox: DeviceLetterbox | None = None
@@ -107,91 +102,50 @@ class TensorRtEngine:
                 "deserialize_cuda_engine", lambda: runtime.deserialize_cuda_engine(plan.data)
             )
             check_plan(self._engine, plan)
-            self._open_slot(log, mapped=False)
+            self._open_run(log, mapped=False)
             if self._device.integrated and self._device.maps_host_memory:
-                self._open_slot(log, mapped=True)
-                self._slots.remove(slower := _slower(*self._slots))
+                self._open_run(log, mapped=True)
+                self._runs.remove(slower := _slower(*self._runs))
                 slower.close()
-            while len(self._slots) < self._count:
-                self._open_slot(log, mapped=self._slots[0].mapped)
+            while len(self._runs) < self.slots:
+                self._open_run(log, mapped=self._runs[0].mapped)
+        self._inputs = [{self.spec.input.name: run.input.host} for run in self._runs]
+        self._outputs = [run.outputs for run in self._runs]
         _log.info(
             "%s: %d slots, %s memory, %s",
             plan.path,
-            self._count,
-            "mapped" if self._slots[0].mapped else "page-locked",
-            "captured runs" if self._slots[0].captured else "plain runs",
+            self.slots,
+            "mapped" if self._runs[0].mapped else "page-locked",
+            "captured runs" if self._runs[0].captured else "plain runs",
         )
 
-    def _open_slot(self, log: TensorRtLog, *, mapped: bool) -> None:
-        """Add a slot that has run once."""
+    def _open_run(self, log: TensorRtLog, *, mapped: bool) -> None:
+        """Add the buffers of one more run, and run them once."""
         engine = self._engine
         assert engine is not None
         context = log.checked("create_execution_context", lambda: engine.create_execution_context())
         # Known before it has anything: what it has when the device is lost is kept with the engine.
-        self._slots.append(TensorRtSlot(log, context, mapped=mapped))
-        self._slots[-1].open(self._spec)
-
-    @property
-    def name(self) -> str:
-        """'tensorrt'."""
-        return _NAME
-
-    @property
-    def precision(self) -> str:
-        """What the plan was built at."""
-        return self._precision
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The spec in the sidecar."""
-        return self._spec
-
-    @property
-    def slots(self) -> int:
-        """Runs that can be in flight, side by side."""
-        return self._count
+        self._runs.append(Run(log, context, mapped=mapped))
+        self._runs[-1].open(self.spec)
 
     def inputs(self, slot: int) -> dict[str, Array]:
-        """The slot's page-locked input, to be filled in place.
+        """See ``Engine``; the arrays are page-locked, and what ``letterbox`` made is forgotten."""
+        arrays = super().inputs(slot)
+        self._runs[slot].on_device = False
+        return arrays
 
-        Raises:
-            EngineError: no such slot, or closed.
-        """
-        self._states.check(slot)
-        held = self._slots[slot]
-        held.on_device = False
-        return {self._spec.input.name: held.input.host}
+    def _start(self, slot: int) -> None:
+        """Enqueue upload, run and download on the slot's stream."""
+        with self._working("TensorRT cannot start a run"):
+            self._runs[slot].submit()
 
-    def submit(self, slot: int) -> None:
-        """Enqueue upload, run and download on the slot's stream; returns at once.
-
-        Raises:
-            EngineError: already in flight, no such slot, closed, or TensorRT refused.
-            DeviceError: the device failed.
-        """
-        self._states.begin(slot)
-        try:
-            with self._working("TensorRT cannot start a run"):
-                self._slots[slot].submit()
-        except EngineError:
-            self._states.forget(slot)
-            raise
-
-    def wait(self, slot: int) -> dict[str, Array]:
-        """Block, without holding the GIL, until the run is done; read-only views of the outputs.
-
-        Raises:
-            EngineError: not submitted, no such slot, or closed.
-            DeviceError: the device failed.
-        """
-        self._states.end(slot)
+    def _finish(self, slot: int) -> None:
         with self._working("TensorRT failed while running"):
-            self._slots[slot].wait()
-        return dict(self._slots[slot].outputs)
+            self._runs[slot].wait()
 
     def gpu_ns(self, slot: int) -> Mapping[str, int]:
         """GPU time of each stage of the run that was last waited for, from events."""
-        return self._slots[slot].gpu_ns
+        return self._runs[slot].gpu_ns
 
     def load_letterbox(self) -> None:
         """Make the device's letterbox ready.
@@ -216,12 +170,12 @@ class TensorRtEngine:
             DeviceError: no memory.
         """
         self._check_free(slot)
-        held = self._slots[slot]
-        if held.frame is None or held.frame.host.shape != (height, width, 3):
+        run = self._runs[slot]
+        if run.frame is None or run.frame.host.shape != (height, width, 3):
             with self._working("no memory for a frame"):
-                held.make_frame(height, width)
-            assert held.frame is not None
-        return held.frame.host
+                run.make_frame(height, width)
+            assert run.frame is not None
+        return run.frame.host
 
     def letterbox(
         self, slot: int, *, size_wh: tuple[int, int], pad_xy: tuple[int, int], pad_value: int
@@ -236,10 +190,10 @@ class TensorRtEngine:
         """
         self._check_free(slot)
         if self._letterbox is None:
-            raise EngineError(f"{_NAME}: load_letterbox comes before letterbox.")
+            raise EngineError(f"{self.name}: load_letterbox comes before letterbox.")
         try:
             with self._working("the device cannot letterbox"):
-                self._slots[slot].letterbox(
+                self._runs[slot].letterbox(
                     self._letterbox, size_wh=size_wh, pad_xy=pad_xy, pad_value=pad_value
                 )
         except ValueError as exc:
@@ -256,23 +210,20 @@ class TensorRtEngine:
         start = time.perf_counter_ns()
         fill()
         with self._working("the device takes no input"):
-            self._slots[slot].settle_input()
+            self._runs[slot].settle_input()
         return time.perf_counter_ns() - start
 
-    def close(self) -> None:
-        """Let runs in flight finish, then release everything; safe to call twice."""
-        if not self._states.close():
-            return
+    def _release(self) -> None:
         if self._lost:
             _abandon(self)
             return
         try:
             with self._working("TensorRT failed while closing"):
-                for held in self._slots:
-                    held.close()
+                for run in self._runs:
+                    run.close()
                 if self._letterbox is not None:
                     self._letterbox.free()
-                self._slots, self._letterbox = [], None
+                self._runs, self._letterbox = [], None
                 self._engine = self._runtime = None  # in this order, and with the context current
         except DeviceError:
             self._lost = True
@@ -292,9 +243,9 @@ class TensorRtEngine:
 
     def _check_free(self, slot: int) -> None:
         """Refuse a slot whose input the device may be reading."""
-        self._states.check(slot)
-        if slot in self._states.in_flight():
-            raise EngineError(f"{_NAME}: slot {slot} is in flight; wait for it first.")
+        self._check(slot)
+        if self._in_flight[slot]:
+            raise EngineError(f"{self.name}: slot {slot} is in flight; wait for it first.")
 
     @contextmanager
     def _working(self, doing: str) -> Iterator[None]:
@@ -311,15 +262,15 @@ class TensorRtEngine:
             raise DeviceError(f"{exc}; {free} MB of the device's memory are free") from exc
 
 
-def _slower(copied: TensorRtSlot, mapped: TensorRtSlot) -> TensorRtSlot:
-    """The slot whose runs take more wall time, from input written to output there; run in turn."""
+def _slower(copied: Run, mapped: Run) -> Run:
+    """The one whose runs take more wall time, from input written to output there; run in turn."""
     times: dict[bool, list[int]] = {False: [], True: []}
     for _ in range(_TRIALS):
-        for held in (copied, mapped):
+        for run in (copied, mapped):
             start = time.perf_counter_ns()
-            held.submit()
-            held.wait()
-            times[held.mapped].append(time.perf_counter_ns() - start)
+            run.submit()
+            run.wait()
+            times[run.mapped].append(time.perf_counter_ns() - start)
     took = {key: statistics.median(values) / 1e6 for key, values in times.items()}
     _log.info("a run takes %.2f ms with copies, %.2f ms without", took[False], took[True])
     return copied if took[True] < took[False] else mapped

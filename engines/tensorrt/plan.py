@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from engines.errors import EngineMismatch, ModelError
 from engines.model_file import read_spec
-from engines.seam import check_tensors
+from engines.runtimes import check_tensors
 from engines.spec import ModelSpec, TensorSpec
 from engines.tensorrt.identity import Sidecar, built_folder, find_built, read_sidecar, sidecar_path
 

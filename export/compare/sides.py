@@ -16,10 +16,9 @@ from edge.vision.letterbox import Letterbox
 from edge.vision.perception import Perception
 from edge.vision.types import Detections, Image
 from engines import open_engine
-from engines.base import Array, Engine
+from engines.base import Array, Engine, EngineBase
 from engines.errors import ExportError
 from engines.model_file import load_model, sha256_of
-from engines.seam import SlotStates
 from engines.spec import ModelSpec
 from export.onnx.graph import uses_float16
 from export.onnx.half import HalfEngine, open_half
@@ -114,12 +113,8 @@ class _Tapped:
         return made
 
 
-class TorchEngine:
+class TorchEngine(EngineBase):
     """A checkpoint of 'edge-export train' as the exported file would be, run by PyTorch in f32."""
-
-    name = "torch"
-    precision = "f32"
-    slots = 1
 
     def __init__(self, checkpoint: Path, like: ModelSpec | None) -> None:
         """Build the network; ``like`` gives sizes that a checkpoint leaves open.
@@ -144,36 +139,20 @@ class TorchEngine:
         height, width = (like.input.height, like.input.width) if like else DEFAULT_SIZE
         masks = [t.shape for t in like.outputs if t.dtype == "uint8"] if like else []
         stride = height // masks[0][1] if masks else net.shape.mask_stride
-        self.spec = spec_for(
+        spec = spec_for(
             net, name=checkpoint.stem, height=height, width=width, mask_stride=stride,
             source_sha256=sha256_of(checkpoint),
         )  # fmt: skip
+        super().__init__("torch", spec, precision="f32")
         self._net = Deployed(net, mask_stride=stride).eval()
-        self._states = SlotStates(1, engine=self.name)
-        self._image = np.zeros(self.spec.input.tensor.shape, np.uint8)
-        self._outputs: dict[str, Array] = {}
 
-    def inputs(self, slot: int) -> dict[str, Array]:
-        """The slot's input array, to be filled in place."""
-        self._states.check(slot)
-        return {self.spec.input.name: self._image}
-
-    def submit(self, slot: int) -> None:
-        """Run on what lies in ``inputs(slot)``."""
+    def _start(self, slot: int) -> None:
         import torch
 
-        self._states.begin(slot)
         with torch.no_grad():
-            made = self._net(torch.from_numpy(self._image))
+            made = self._net(torch.from_numpy(self._inputs[slot][self.spec.input.name]))
         names = (t.name for t in self.spec.outputs)
-        self._outputs = {n: t.numpy() for n, t in zip(names, made, strict=True)}
+        self._outputs[slot] = {n: t.numpy() for n, t in zip(names, made, strict=True)}
 
-    def wait(self, slot: int) -> dict[str, Array]:
-        """The outputs of the last run."""
-        self._states.end(slot)
-        return dict(self._outputs)
-
-    def close(self) -> None:
-        """Forget the outputs; safe to call twice."""
-        self._states.close()
-        self._outputs = {}
+    def _release(self) -> None:
+        del self._net

@@ -18,10 +18,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.base import Array
+from engines.base import Array, EngineBase
 from engines.errors import EngineError, ExportError
 from engines.model_file import no_spec, spec_of
-from engines.seam import SlotStates, check_tensors
+from engines.runtimes import check_tensors
 from engines.spec import ModelSpec, TensorSpec
 from export.adopt.foreign import first_line, run_session
 from export.onnx.graph import (
@@ -171,66 +171,28 @@ def _check_that_it_rounds() -> None:
         )
 
 
-class HalfEngine:
+class HalfEngine(EngineBase):
     """``HalfNet`` behind the interface of all engines, with one slot; ``submit`` runs at once.
 
     ``overflowed`` holds the names of ``HalfRun`` for the last run.
     """
 
-    name = "half"
-    precision = "f16"
-    slots = 1
-
     def __init__(self, net: HalfNet, spec: ModelSpec) -> None:
-        self.spec = spec
+        super().__init__("half", spec, precision="f16")
         self.overflowed: tuple[str, ...] = ()
         self._net: HalfNet | None = net
-        self._states = SlotStates(1, engine=self.name)
-        self._inputs: dict[str, Array] = {
-            spec.input.name: np.zeros(spec.input.tensor.shape, spec.input.dtype)
-        }
-        self._outputs: dict[str, Array] = {}
 
-    def inputs(self, slot: int) -> dict[str, Array]:
-        """The slot's input array, to be filled in place.
-
-        Raises:
-            EngineError: no such slot, or closed.
-        """
-        self._states.check(slot)
-        return dict(self._inputs)
-
-    def submit(self, slot: int) -> None:
-        """Run on what lies in ``inputs(slot)``.
-
-        Raises:
-            EngineError: not waited for since the last submit, no such slot, closed, or it failed.
-        """
-        self._states.begin(slot)
+    def _start(self, slot: int) -> None:
         assert self._net is not None
         try:
-            run = self._net.run(self._inputs)
+            run = self._net.run(self._inputs[slot])
         except ExportError as exc:
-            self._states.forget(slot)
             raise EngineError(str(exc)) from exc
         self.overflowed = run.overflowed
-        self._outputs = run.outputs
-        for array in self._outputs.values():
-            array.flags.writeable = False
+        self._outputs[slot] = run.outputs
 
-    def wait(self, slot: int) -> dict[str, Array]:
-        """The outputs of the last run.
-
-        Raises:
-            EngineError: not submitted, no such slot, or closed.
-        """
-        self._states.end(slot)
-        return dict(self._outputs)
-
-    def close(self) -> None:
-        """Release the session; safe to call twice."""
-        self._states.close()
-        self._net, self._outputs = None, {}
+    def _release(self) -> None:
+        self._net = None
 
 
 def open_half(path: Path) -> HalfEngine:

@@ -15,11 +15,10 @@ import pytest
 from numpy.typing import NDArray
 
 from engines import ENGINES, open_engine
-from engines.base import Engine
+from engines.base import Engine, EngineOptions
 from engines.errors import EngineError, ModelError, SettingsError
 from engines.openvino import open_openvino
 from engines.replay import SUFFIX, record
-from engines.seam import EngineOptions
 from engines.spec import ModelSpec
 from tests.tiny_models import TINY_MODELS, grey, paint, tiny_street, tiny_yolov8
 

@@ -1,11 +1,11 @@
-"""The seam to foreign runtimes: their exceptions become the project's, with the reason kept."""
+"""The exceptions of foreign runtimes become the project's, with the reason kept."""
 
 from __future__ import annotations
 
 import pytest
 
 from engines.errors import DeviceError, EngineError, ModelError
-from engines.seam import foreign_errors
+from engines.runtimes import foreign_errors
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ _BEGUN, _UPLOADED, _READY, _INFERRED, _DONE = range(5)
 """Marks of a run: input asked for, host memory read, input complete, outputs made, outputs here."""
 
 
-class TensorRtSlot:
+class Run:
     """Input and output buffers of one execution context, and its runs."""
 
     def __init__(self, log: TensorRtLog, context: trt.IExecutionContext, *, mapped: bool) -> None:
@@ -58,7 +58,6 @@ class TensorRtSlot:
             result = self._bind(tensor.name, tensor.shape, tensor.dtype)
             self._results.append(result)
             self.outputs[tensor.name] = result.host
-            result.host.flags.writeable = False
         self.submit()
         self.wait()
         self._graph = capture(self._stream.handle, self._enqueue)
