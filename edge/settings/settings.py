@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ import engines
 from edge.settings.mistakes import mistakes
 from edge.settings.outputs import model_inputs, refuse_overwriting
 from edge.sinks.display import display_answers
-from edge.sources import source_files
+from edge.sources import placed, source_files
 from edge.sources.options import Flip, Policy, RotateDeg
 from engines.errors import SettingsError
 
@@ -248,14 +247,7 @@ def _anchor(raw: dict[str, Any], folder: Path) -> None:
         return str(folder / os.path.expanduser(value))
 
     def place_source(value: Any) -> Any:
-        # what is no path stays as it is, mistyped URLs and camera numbers too, to be told so
-        named = isinstance(value, str) and (
-            "://" in value
-            or value.partition(":")[0] in ("synthetic", "camera", "csi", "gst")
-            or re.match(r"(?i)(rtsps?|https?):", value) is not None
-            or (value.isdigit() and not os.path.exists(folder / value))
-        )
-        return value if named else place(value)
+        return placed(value, folder) if isinstance(value, str) and value else value
 
     def place_sinks(value: Any) -> Any:
         if not isinstance(value, list):

@@ -1,6 +1,7 @@
 """Where frames come from: the grammar of ``--source`` and the table of its kinds.
 
-A new kind is one file and one entry in ``SOURCES``. Nothing heavy is imported before it is used.
+A new kind is one file that declares a ``SourceKind``, and one line in ``SOURCES``. Nothing is
+imported before a text is looked at, and nothing heavy before a source is opened.
 """
 
 from __future__ import annotations
@@ -8,136 +9,45 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, cast
 
-from edge.sources.base import Source
 from edge.sources.options import Policy, SourceOptions
 from engines.errors import SettingsError, SourceError
 from engines.redact import redact
 
-__all__ = ["SOURCES", "Source", "SourceKind", "SourceOptions", "kind_of", "open_source", "redact"]
+if TYPE_CHECKING:
+    from edge.sources.base import Source, SourceKind
 
+__all__ = [
+    "SOURCES",
+    "SourceOptions",
+    "kind_of",
+    "open_source",
+    "placed",
+    "source_files",
+    "source_kind",
+]
 
-class Opener(Protocol):
-    """Opens one kind of source."""
-
-    def __call__(
-        self, text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions
-    ) -> Source:
-        """Open ``text``; raises SourceError where that cannot be done."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceKind:
-    """One kind of source: which texts mean it, an example, its opener, the files that it reads."""
-
-    matches: Callable[[str], bool]
-    example: str
-    open: Opener
-    files: Callable[[str], Iterable[Path]] = lambda _: ()
-
-
-def _synthetic(
-    text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions
-) -> Source:
-    from edge.sources.synthetic import open_synthetic
-
-    return open_synthetic(text, policy=policy, stop=stop, seed=options.seed)
-
-
-def _camera(text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions) -> Source:
-    from edge.sources.camera import open_camera
-
-    return open_camera(text, policy=policy, stop=stop, options=options)
-
-
-def _csi(text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions) -> Source:
-    from edge.sources.gst.source import open_csi
-
-    return open_csi(text, policy=policy, stop=stop, options=options)
-
-
-def _gst(text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions) -> Source:
-    from edge.sources.gst.source import open_gst
-
-    return open_gst(text, policy=policy, stop=stop, options=options)
-
-
-def _stream(text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions) -> Source:
-    from edge.sources.video.video import open_stream
-
-    return open_stream(text, policy=policy, stop=stop, options=options)
-
-
-def _images(text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions) -> Source:
-    from edge.sources.images import open_images
-
-    return open_images(text, policy=policy, stop=stop, options=options)
-
-
-def _video(text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions) -> Source:
-    from edge.sources.video.video import open_video
-
-    return open_video(text, policy=policy, stop=stop, options=options)
-
-
-def _image_files(text: str) -> list[Path]:
-    from edge.sources.images import find_images
-
-    return find_images(text)
-
-
-def _pipeline_files(text: str) -> list[Path]:
-    from edge.sources.gst.text import named_files
-
-    return named_files(text)
-
-
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Suffixes of the pictures taken from a folder, lower case."""
-
-
-def _is_images(text: str) -> bool:
-    if "://" in text:
-        return False
-    path = os.path.expanduser(text)
-    if os.path.exists(path):  # unlike Path.exists it does not raise where a folder is closed to us
-        return os.path.isdir(path) or path.lower().endswith(IMAGE_SUFFIXES)
-    return text.endswith("/") or bool(re.search(r"[*?\[]", text))
-
-
-def _is_file(text: str) -> bool:
-    """Whether the text is a path: it exists, or looks like one that should."""
-    if "://" in text or "\0" in text or re.match(r"(?i)(rtsps?|https?):", text):
-        return False
-    suffix = re.search(r"\.[A-Za-z0-9]{2,5}$", text)
-    return "/" in text or suffix is not None or os.path.exists(text)
-
-
-SOURCES: dict[str, SourceKind] = {
-    "synthetic": SourceKind(
-        lambda t: t.partition(":")[0] == "synthetic", "synthetic:960x540@30", _synthetic
-    ),
-    "camera": SourceKind(
-        lambda t: t.startswith(("camera:", "/dev/video", "/dev/v4l/")), "camera:0", _camera
-    ),
-    "csi": SourceKind(lambda t: t.startswith("csi:"), "csi:0", _csi),
-    "gst": SourceKind(lambda t: t.startswith("gst:"), "'gst:PIPELINE'", _gst, _pipeline_files),
-    "stream": SourceKind(
-        lambda t: re.match(r"(?i)(rtsps?|https?)://[^/\s]", t) is not None,
-        "rtsp://HOST/PATH",
-        _stream,
-    ),
-    "images": SourceKind(_is_images, "FOLDER", _images, _image_files),
-    "video": SourceKind(
-        _is_file, "VIDEO.mp4", _video, lambda text: [Path(os.path.expanduser(text))]
-    ),
+SOURCES = {
+    "synthetic": "edge.sources.synthetic:SYNTHETIC",
+    "camera": "edge.sources.camera:CAMERA",
+    "csi": "edge.sources.gst.source:CSI",
+    "gst": "edge.sources.gst.source:GST",
+    "stream": "edge.sources.video.stream:STREAM",
+    "images": "edge.sources.images:IMAGES",
+    "video": "edge.sources.video.file:VIDEO",
 }
-"""Kinds of source by name; the first that matches a text opens it."""
+"""Where each kind is declared; the first that matches a text opens it."""
+
+
+def source_kind(name: str) -> SourceKind:
+    """The declaration of a kind in ``SOURCES``."""
+    module, _, attribute = SOURCES[name].partition(":")
+    return cast("SourceKind", getattr(import_module(module), attribute))
 
 
 def kind_of(text: str) -> str:
@@ -146,22 +56,14 @@ def kind_of(text: str) -> str:
     Raises:
         SettingsError: it means none of them.
     """
-    for name, kind in SOURCES.items():
-        if kind.matches(text):
+    for name in SOURCES:
+        if source_kind(name).matches(text):
             return name
     raise SettingsError(
         f"source {redact(text)!r}: not a source{_suggestion(text)}; wanted "
-        + ", ".join(kind.example for kind in SOURCES.values())
+        + ", ".join(kind.example for kind in _kinds())
         + ", or a glob such as 'frames/*.png'"
     )
-
-
-def source_files(text: str) -> list[Path]:
-    """The files that a source reads; of one that cannot be opened, those that can be told."""
-    try:
-        return list(SOURCES[kind_of(text)].files(text))
-    except (SettingsError, SourceError):
-        return []
 
 
 def open_source(
@@ -186,7 +88,7 @@ def open_source(
         SourceError: it cannot be opened.
     """
     options = options or SourceOptions()
-    source = SOURCES[kind_of(text)].open(text, policy=policy, stop=stop, options=options)
+    source = source_kind(kind_of(text)).open(text, policy=policy, stop=stop, options=options)
     if options.rotate_deg == 0 and options.flip == "none":
         return source
     from edge.sources.orient import Oriented
@@ -194,22 +96,44 @@ def open_source(
     return Oriented(source, options)
 
 
+def source_files(text: str) -> list[Path]:
+    """The files that a source reads; of one that cannot be opened, those that can be told."""
+    try:
+        return list(source_kind(kind_of(text)).files(text))
+    except (SettingsError, SourceError):
+        return []
+
+
+def placed(text: str, folder: Path) -> str:
+    """A source as a settings file in ``folder`` names it: a path starts there.
+
+    What is no path stays as it is, mistyped URLs and camera numbers too, to be told so.
+    """
+    for kind in _kinds():
+        begun = any(text.lower().startswith(p.partition(":")[0] + ":") for p in kind.prefixes)
+        nearly = any(re.fullmatch(pattern, text) for pattern, _ in kind.corrections)
+        there = os.path.exists(folder / text)
+        if begun or (not kind.is_path and kind.matches(text)) or (nearly and not there):
+            return text
+    return text if "://" in text else str(folder / os.path.expanduser(text))
+
+
+def _kinds() -> Iterator[SourceKind]:
+    return (source_kind(name) for name in SOURCES)
+
+
 def _suggestion(text: str) -> str:
     """What a text that is no source was probably meant to be."""
-    if text.isdigit():
-        return f", did you mean camera:{text}?"
-    if text.startswith("file://"):
-        return f", did you mean {text.removeprefix('file://')}?"
-    if re.fullmatch(r"video\d+", text):
-        return f", did you mean /dev/{text}?"
+    for kind in _kinds():
+        for pattern, meant in kind.corrections:
+            if match := re.fullmatch(pattern, text):
+                return f", did you mean {match.expand(meant)}?"
+    prefixes = {p.partition(":")[0]: p for kind in _kinds() for p in kind.prefixes}
     head, _, tail = text.partition(":")
-    close = get_close_matches(
-        head.lower(), ["synthetic", "camera", "csi", "gst", "rtsp", "rtsps", "http", "https"], n=1
-    )
+    close = get_close_matches(head.lower(), prefixes, n=1)
     if not close:
         return ""
-    if close[0] in ("synthetic", "camera", "csi", "gst"):
-        meant = close[0] + (":" + tail if tail else "")
-    else:
-        meant = f"{close[0]}://{tail.lstrip('/') or 'HOST/PATH'}"
-    return f", did you mean {redact(meant)}?"
+    prefix = prefixes[close[0]]
+    if prefix.endswith("//"):
+        return f", did you mean {redact(prefix + (tail.lstrip('/') or 'HOST/PATH'))}?"
+    return f", did you mean {redact(prefix + tail if tail else close[0])}?"

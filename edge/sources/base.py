@@ -1,30 +1,34 @@
-"""The interface of a source of frames; it knows nothing of threads, drops or inference."""
+"""What a source of frames and a kind of source are; it knows nothing of threads or inference."""
 
 from __future__ import annotations
 
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from edge.vision.types import Frame
+from edge.sources.options import Policy, SourceOptions
+from edge.sources.timing.gate import ReadGate
+from edge.vision.types import Clock, Frame, Image
 
 
 class Source(Protocol):
-    """Frames one after another. Opened by ``open_source``, used by the capture thread."""
+    """Frames one after another. Opened by ``open_source``, used by the capture thread.
 
-    @property
-    def name(self) -> str:
-        """What it reads, with credentials removed: safe for logs, metrics and files."""
+    Attributes:
+        name: what it reads, without credentials: safe for logs, metrics and files.
+        live: whether frames arrive on their own (camera, rtsp, synthetic): 'auto' then drops.
+        fps: nominal frames per second, None where the source does not say.
+        gaps: frames that the driver or the decoder lost so far.
+    """
 
-    @property
-    def live(self) -> bool:
-        """Whether frames arrive on their own (camera, rtsp, synthetic): 'auto' then drops."""
-
-    @property
-    def fps(self) -> float | None:
-        """Nominal frames per second, None where the source does not say."""
-
-    @property
-    def gaps(self) -> int:
-        """Frames that the driver or the decoder lost so far."""
+    name: str
+    live: bool
+    fps: float | None
+    gaps: int
 
     def read(self) -> Frame | None:
         """The next frame, None at the orderly end.
@@ -36,4 +40,84 @@ class Source(Protocol):
         """
 
     def close(self) -> None:
-        """Release the source; safe to call twice."""
+        """Release the source; safe to call twice and while another thread reads."""
+
+
+class SourceBase(ABC):
+    """The part that all sources share: their facts, counted frames, and closing beside a read."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        live: bool,
+        stop: threading.Event,
+        fps: float | None = None,
+        release: Callable[[], None] = lambda: None,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.name = name
+        self.live = live
+        self.fps = fps
+        self.gaps = 0
+        self._stop = stop
+        self._clock_ns = clock_ns
+        self._gate = ReadGate(release)
+        self._next_id = 0
+
+    def read(self) -> Frame | None:
+        """The next frame; None at the end, or when stopped or closed.
+
+        Raises:
+            SourceError: the source broke.
+        """
+        with self._gate as is_open:
+            return self._read() if is_open and not self._stop.is_set() else None
+
+    def close(self) -> None:
+        """Release the source, after the read that another thread may be in."""
+        self._gate.close()
+
+    @abstractmethod
+    def _read(self) -> Frame | None:
+        """The next frame of a source that is open."""
+
+    def _frame(
+        self, image: Image, capture_ns: int, read_ns: int, clock: Clock, media_ns: int | None = None
+    ) -> Frame:
+        """The frame of the next id around an image in memory of its own."""
+        image.flags.writeable = False
+        frame_id, self._next_id = self._next_id, self._next_id + 1
+        return Frame(image, frame_id, capture_ns, read_ns, clock, self.name, media_ns)
+
+
+class Opener(Protocol):
+    """Opens one kind of source."""
+
+    def __call__(
+        self, text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions
+    ) -> Source:
+        """Open ``text``; raises SourceError where that cannot be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceKind:
+    """One kind of source, as its file declares it.
+
+    Attributes:
+        matches: whether a text means it.
+        open: opens it; what is heavy is imported there.
+        example: a text of it.
+        prefixes: what its texts begin with, to find the one that was meant.
+        corrections: patterns of texts that are nearly of this kind, and what was meant.
+        is_path: whether its text is a path: in a settings file it starts at the file's folder.
+        files: the files that a text reads, which no output may be.
+    """
+
+    matches: Callable[[str], bool]
+    open: Opener
+    example: str
+    prefixes: tuple[str, ...] = ()
+    corrections: tuple[tuple[str, str], ...] = ()
+    is_path: bool = False
+    files: Callable[[str], Iterable[Path]] = lambda _: ()

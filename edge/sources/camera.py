@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from edge.sources.base import SourceBase, SourceKind
 from edge.sources.options import Policy, SourceOptions
-from edge.sources.timing.gate import ReadGate
 from edge.sources.timing.pacing import SECOND_NS, LostFrames
 from edge.vision.types import Clock, Frame, Image
 from engines.errors import SettingsError, SourceError
@@ -178,8 +178,8 @@ def open_camera(
     return CameraSource(capture, name=f"camera:{request.id}", stop=stop, root=root)
 
 
-class CameraSource:
-    """An opened V4L2 camera."""
+class CameraSource(SourceBase):
+    """An opened V4L2 camera; ``gaps`` are frames missing from the rhythm of its timestamps."""
 
     def __init__(
         self,
@@ -192,67 +192,30 @@ class CameraSource:
     ) -> None:
         import cv2
 
+        fps = rate_of(float(capture.get(cv2.CAP_PROP_FPS)))
+        super().__init__(
+            name, live=True, stop=stop, fps=fps, release=capture.release, clock_ns=clock_ns
+        )
         self._capture = capture
-        self._gate = ReadGate(capture.release)
-        self._name = name
-        self._stop = stop
         self._root = root
-        self._clock_ns = clock_ns
         self._position_msec = cv2.CAP_PROP_POS_MSEC
-        self._fps = rate_of(float(capture.get(cv2.CAP_PROP_FPS)))
         self._lost = LostFrames()
-        self._gaps = 0
-        self._next_id = 0
 
-    @property
-    def name(self) -> str:
-        """``camera:`` and the ID that was given."""
-        return self._name
-
-    @property
-    def live(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def fps(self) -> float | None:
-        """The rate that the driver agreed to."""
-        return self._fps
-
-    @property
-    def gaps(self) -> int:
-        """Frames missing from the rhythm of the driver's timestamps."""
-        return self._gaps
-
-    def read(self) -> Frame | None:
-        """Wait for the next frame; None when stopped or closed.
-
-        Raises:
-            SourceError: the camera is gone or stopped delivering.
-        """
-        with self._gate as is_open:
-            if not is_open or self._stop.is_set():
-                return None
-            arrived, image = self._capture.read()
-            read_ns = self._clock_ns()
-            driver_ns = round(self._capture.get(self._position_msec) * 1e6) if arrived else 0
+    def _read(self) -> Frame | None:
+        arrived, image = self._capture.read()
+        read_ns = self._clock_ns()
         if not arrived:
             if self._stop.is_set():
                 return None
             raise SourceError(
-                f"{self._name}: no more pictures after frame {self._next_id}: unplugged, or "
+                f"{self.name}: no more pictures after frame {self._next_id}: unplugged, or "
                 f"taken by another program; {_choices(self._root)}"
             )
+        driver_ns = round(self._capture.get(self._position_msec) * 1e6)
         capture_ns, clock = dated(driver_ns, read_ns)
         if clock == "driver":
-            self._gaps += self._lost.add(capture_ns)
-        image.flags.writeable = False
-        frame_id, self._next_id = self._next_id, self._next_id + 1
-        return Frame(cast(Image, image), frame_id, capture_ns, read_ns, clock, self._name)
-
-    def close(self) -> None:
-        """Release the camera, after the read that another thread may be in."""
-        self._gate.close()
+            self.gaps += self._lost.add(capture_ns)
+        return self._frame(cast(Image, image), capture_ns, read_ns, clock)
 
 
 def rate_of(fps: float) -> float | None:
@@ -311,3 +274,12 @@ def _line(path: Path) -> str:
 def _number(name: str) -> int:
     digits = re.sub(r"\D", "", name)
     return int(digits) if digits else -1
+
+
+CAMERA = SourceKind(
+    lambda text: text.startswith(("camera:", "/dev/video", "/dev/v4l/")),
+    open_camera,
+    example="camera:0",
+    prefixes=("camera:",),
+    corrections=((r"(\d+)", r"camera:\1"), (r"(video\d+)", r"/dev/\1")),
+)

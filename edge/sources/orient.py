@@ -36,30 +36,15 @@ class Oriented:
     def __init__(self, source: Source, options: SourceOptions) -> None:
         self._source = source
         self._options = options
-
-    @property
-    def name(self) -> str:
-        """The name of the source within."""
-        return self._source.name
-
-    @property
-    def live(self) -> bool:
-        """Whether the source within is live."""
-        return self._source.live
-
-    @property
-    def fps(self) -> float | None:
-        """Nominal frames per second of the source within."""
-        return self._source.fps
-
-    @property
-    def gaps(self) -> int:
-        """Frames that the source within lost."""
-        return self._source.gaps
+        self.name, self.live = source.name, source.live
+        self.fps, self.gaps = source.fps, source.gaps
 
     def read(self) -> Frame | None:
         """The next frame, turned and mirrored; its times stay those of the reading."""
-        frame = self._source.read()
+        try:
+            frame = self._source.read()
+        finally:
+            self.fps, self.gaps = self._source.fps, self._source.gaps
         if frame is None:
             return None
         image = flipped(rotated(frame.image, self._options.rotate_deg), self._options.flip)

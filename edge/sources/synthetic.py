@@ -6,12 +6,16 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from edge.sources.options import Policy
-from edge.street import StreetScene
-from edge.vision.types import Frame, Image
+from edge.sources.base import SourceBase, SourceKind
+from edge.sources.options import Policy, SourceOptions
+from edge.sources.timing.pacing import SECOND_NS
+from edge.vision.types import Frame
 from engines.errors import SettingsError
+
+if TYPE_CHECKING:
+    from edge.street import StreetScene
 
 SIZE_DEFAULT: Final = (960, 540)
 FPS_DEFAULT: Final = 30.0
@@ -43,17 +47,17 @@ def parse_spec(text: str) -> tuple[int, int, float]:
     return width, height, fps
 
 
-class SyntheticSource:
+class SyntheticSource(SourceBase):
     """The street, paced like a camera or drawn on demand.
 
-    Frame ``id`` always shows the scene at ``id / fps`` seconds. Paced, frame ``id`` is due at
-    start + ``id / fps``, that is its ``t_capture_ns``; a reader that comes late gets the newest due
-    frame, and the ids between count as ``gaps``: they were never drawn. On demand ('wait'), frames
-    follow without a gap and are stamped when they are handed over.
+    Frame ``id`` always shows the scene at ``id / fps`` seconds. Paced, it is due at start +
+    ``id / fps``, which is its ``t_capture_ns``; a reader that comes late gets the newest due frame,
+    and the ids between count as ``gaps``: they were never drawn. On demand ('wait'), no frame is
+    left out and each is stamped when it is handed over.
 
     Args:
         now_ns: CLOCK_MONOTONIC.
-        wait: Blocks for the given seconds, returns True at once when the source shall stop.
+        wait: blocks for the given seconds, returns True at once when the source shall stop.
     """
 
     def __init__(
@@ -66,83 +70,57 @@ class SyntheticSource:
         now_ns: Callable[[], int] = time.monotonic_ns,
         wait: Callable[[float], bool] | None = None,
     ) -> None:
+        name = f"synthetic:{scene.width}x{scene.height}@{fps:g}"
+        super().__init__(name, live=True, stop=stop, fps=fps, clock_ns=now_ns)
         self._scene = scene
-        self._fps = fps
+        self._rate = fps
         self._paced = paced
-        self._stop = stop
-        self._now_ns = now_ns
         self._wait = wait or stop.wait
         self._start_ns: int | None = None
-        self._next = 0
-        self._gaps = 0
-        self._closed = False
 
-    @property
-    def name(self) -> str:
-        """The source as one would write it."""
-        return f"synthetic:{self._scene.width}x{self._scene.height}@{self._fps:g}"
-
-    @property
-    def live(self) -> bool:
-        """It goes on by itself, like a camera."""
-        return True
-
-    @property
-    def fps(self) -> float:
-        """Frames per second."""
-        return self._fps
-
-    @property
-    def gaps(self) -> int:
-        """Frames that were due and never drawn because the reader came late."""
-        return self._gaps
-
-    def read(self) -> Frame | None:
-        """The next frame; None once the stop event is set or the source is closed."""
-        if self._closed or self._stop.is_set():
-            return None
+    def _read(self) -> Frame | None:
         if not self._paced:
-            number = self._take(self._next)
-            image = self._draw(number)
-            now = self._now_ns()
-            media_ns = round(number * 1_000_000_000 / self._fps)
-            return Frame(image, number, now, now, "read", self.name, media_ns)
-        now = self._now_ns()
+            media_ns = self._since_start_ns()
+            image = self._scene.render(self._next_id / self._rate)
+            now = self._clock_ns()
+            return self._frame(image, now, now, "read", media_ns)
+        now = self._clock_ns()
         if self._start_ns is None:
             self._start_ns = now
-        newest = int((now - self._start_ns) * self._fps // 1_000_000_000)
-        number = self._take(max(self._next, newest))
-        due = self._start_ns + round(number * 1_000_000_000 / self._fps)
+        newest = max(self._next_id, int((now - self._start_ns) * self._rate // SECOND_NS))
+        self.gaps += newest - self._next_id
+        self._next_id = newest
+        due = self._start_ns + self._since_start_ns()
         # Drawn before it is due, like an exposure that ends at the due time: age starts at zero.
-        image = self._draw(number)
-        while (left := due - self._now_ns()) > 0:
-            if self._wait(left / 1e9):
+        image = self._scene.render(self._next_id / self._rate)
+        while (left := due - self._clock_ns()) > 0:
+            if self._wait(left / SECOND_NS):
                 return None
-        return Frame(image, number, due, self._now_ns(), "read", self.name)
+        return self._frame(image, due, self._clock_ns(), "read")
 
-    def close(self) -> None:
-        """End it."""
-        self._closed = True
-
-    def _take(self, number: int) -> int:
-        self._gaps += number - self._next
-        self._next = number + 1
-        return number
-
-    def _draw(self, number: int) -> Image:
-        image = self._scene.render(number / self._fps)
-        image.setflags(write=False)
-        return image
+    def _since_start_ns(self) -> int:
+        """When the next frame is due, seen from the first."""
+        return round(self._next_id * SECOND_NS / self._rate)
 
 
 def open_synthetic(
-    text: str, *, policy: Policy, stop: threading.Event, seed: int = 0
+    text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions
 ) -> SyntheticSource:
     """Open ``synthetic[:WxH[@FPS]]``; drawn on demand under the policy 'wait', else paced.
 
     Raises:
         SettingsError: the text is not of that form, or out of range.
     """
+    from edge.street import StreetScene
+
     width, height, fps = parse_spec(text)
-    scene = StreetScene(width, height, seed=seed)
+    scene = StreetScene(width, height, seed=options.seed)
     return SyntheticSource(scene, fps=fps, paced=policy != "wait", stop=stop)
+
+
+SYNTHETIC = SourceKind(
+    lambda text: text.partition(":")[0] == "synthetic",
+    open_synthetic,
+    example="synthetic:960x540@30",
+    prefixes=("synthetic:",),
+)

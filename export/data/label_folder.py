@@ -11,7 +11,7 @@ from os.path import exists, isdir, isfile
 from pathlib import Path
 from typing import Any
 
-from edge.sources import IMAGE_SUFFIXES
+from edge.sources.images import IMAGE_SUFFIXES
 from edge.vision.types import Image
 from engines.errors import ExportError
 from export.data.coco import check_size, read_coco

@@ -9,7 +9,7 @@ from zlib import crc32
 import cv2
 import numpy as np
 
-from edge.sources.images import read_image
+from edge.sources.picture import read_image
 from edge.vision.types import Image
 from engines.errors import ExportError, SourceError
 

@@ -18,7 +18,7 @@ import click
 from click.core import ParameterSource
 
 from edge.run.adopt_cache import runnable
-from edge.sources import IMAGE_SUFFIXES
+from edge.sources.images import IMAGE_SUFFIXES
 from engines import open_engine
 from engines.errors import ExportError, SettingsError
 from engines.model_file import any_sha256

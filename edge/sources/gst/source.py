@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from edge.sources.base import SourceBase, SourceKind
 from edge.sources.gst.errors import without_argus
 from edge.sources.gst.library import import_gst
 from edge.sources.gst.run import GstRun, start_pipeline
-from edge.sources.gst.text import PipelineText, parse_csi, parse_gst
+from edge.sources.gst.text import PipelineText, named_files, parse_csi, parse_gst
 from edge.sources.options import Policy, SourceOptions
-from edge.sources.timing.gate import ReadGate
 from edge.sources.timing.opening import POLL_S
 from edge.sources.timing.pacing import SECOND_NS, Pacer, StreamClock, longest_step_ns
 from edge.vision.types import Clock, Frame, Image
@@ -63,8 +63,11 @@ def _opened(
     return GstSource(run, policy=policy, stop=stop, read_timeout_s=options.read_timeout_s)
 
 
-class GstSource:
-    """A running pipeline."""
+class GstSource(SourceBase):
+    """A running pipeline; live as GStreamer calls it: its pictures come at their own pace.
+
+    ``gaps`` are pictures of a live one that nobody took in time or that its camera skipped.
+    """
 
     def __init__(
         self,
@@ -75,77 +78,45 @@ class GstSource:
         read_timeout_s: float,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        name, live = run.meant.name, run.live
+        super().__init__(name, live=live, stop=stop, release=run.release, clock_ns=clock_ns)
         self._run = run
-        self._stop = stop
         self._read_timeout_s = read_timeout_s
-        self._clock_ns = clock_ns
-        self._gate = ReadGate(run.release)
         self._closed = False
-        self._pacer = Pacer(stop) if policy == "drop" and not run.live else None
+        self._pacer = Pacer(stop) if policy == "drop" and not live else None
         self._stream_clock = StreamClock()
         kind = run.gst.Gst.SystemClock.obtain().get_property("clock-type")
         self._stamped = kind == run.gst.Gst.ClockType.MONOTONIC and run.stamps_pictures()
         self._caps: Any = None
         self._info: Any = None
-        self._fps: float | None = None
         self._first_number: int | None = None
-        self._gaps = 0
-        self._next_id = 0
         self._media_ns = 0
         caps = run.sink.get_static_pad("sink").get_current_caps()
         if caps is not None:
             self._take_caps(caps)
 
-    @property
-    def name(self) -> str:
-        """The text that it was opened by, without credentials."""
-        return self._run.meant.name
-
-    @property
-    def live(self) -> bool:
-        """Whether GStreamer calls the pipeline live: its pictures come at their own pace."""
-        return self._run.live
-
-    @property
-    def fps(self) -> float | None:
-        """The rate that the elements agreed on; None where it varies."""
-        return self._fps
-
-    @property
-    def gaps(self) -> int:
-        """Pictures of a live pipeline that nobody took in time or that its camera skipped."""
-        return self._gaps
-
-    def read(self) -> Frame | None:
-        """The next picture; None at the end of a file, or when stopped or closed.
-
-        Raises:
-            SourceError: an element failed, nothing came within the read deadline, or a live
-                pipeline ended.
-        """
-        with self._gate as is_open:
-            sample = self._next_sample() if is_open else None
-            if sample is None:
-                return None
-            arrival_ns = self._clock_ns()
-            buffer = sample.get_buffer()
-            image = self._image(sample, buffer)
-            if self.live:
-                self._count_gaps(buffer.offset)
-            else:
-                self._media_ns = self._media_time_ns(sample, buffer.pts)
-                if self._pacer is not None and not self._pacer.hold(self._media_ns):
-                    return None
-            read_ns = self._clock_ns()
-            capture_ns, clock = self._dated(sample, buffer.pts, arrival_ns, read_ns)
-        frame_id, self._next_id = self._next_id, self._next_id + 1
-        media_ns = None if self.live else self._media_ns
-        return Frame(image, frame_id, capture_ns, read_ns, clock, self.name, media_ns)
-
     def close(self) -> None:
         """Stop the pipeline, after the read that another thread may be in."""
         self._closed = True
-        self._gate.close()
+        super().close()
+
+    def _read(self) -> Frame | None:
+        sample = self._next_sample()
+        if sample is None:
+            return None
+        arrival_ns = self._clock_ns()
+        buffer = sample.get_buffer()
+        image = self._image(sample, buffer)
+        if self.live:
+            self._count_gaps(buffer.offset)
+        else:
+            self._media_ns = self._media_time_ns(sample, buffer.pts)
+            if self._pacer is not None and not self._pacer.hold(self._media_ns):
+                return None
+        read_ns = self._clock_ns()
+        capture_ns, clock = self._dated(sample, buffer.pts, arrival_ns, read_ns)
+        media_ns = None if self.live else self._media_ns
+        return self._frame(image, capture_ns, read_ns, clock, media_ns)
 
     def _next_sample(self) -> Any:
         """The next picture, None at the end; a failure is raised after the picture before it."""
@@ -212,10 +183,10 @@ class GstSource:
     def _take_caps(self, caps: Any) -> None:
         self._caps = caps
         self._info = info = self._run.gst.GstVideo.VideoInfo.new_from_caps(caps)
-        self._fps = info.fps_n / info.fps_d if info.fps_n > 0 and info.fps_d > 0 else None
+        self.fps = info.fps_n / info.fps_d if info.fps_n > 0 and info.fps_d > 0 else None
         if self._pacer is not None:
-            self._pacer.longest_step_ns = longest_step_ns(self._fps)
-        _log.info("%s: %dx%d at %g fps", self.name, info.width, info.height, self._fps or 0)
+            self._pacer.longest_step_ns = longest_step_ns(self.fps)
+        _log.info("%s: %dx%d at %g fps", self.name, info.width, info.height, self.fps or 0)
 
     def _media_time_ns(self, sample: Any, pts: int) -> int:
         """The picture's time in the file; where it has none, one period after the last."""
@@ -225,7 +196,7 @@ class GstSource:
             if media_ns != gst.CLOCK_TIME_NONE:
                 return int(media_ns)
         first = self._next_id == 0
-        return 0 if first else self._media_ns + round(SECOND_NS / (self._fps or 25.0))
+        return 0 if first else self._media_ns + round(SECOND_NS / (self.fps or 25.0))
 
     def _dated(self, sample: Any, pts: int, arrival_ns: int, read_ns: int) -> tuple[int, Clock]:
         """When the picture was taken, on CLOCK_MONOTONIC.
@@ -255,4 +226,16 @@ class GstSource:
             if self._first_number is None or number < self._first_number:
                 self._first_number = number - self._next_id
             missed = max(missed, number - self._first_number - self._next_id)
-        self._gaps = max(self._gaps, missed)
+        self.gaps = max(self.gaps, missed)
+
+
+CSI = SourceKind(
+    lambda text: text.startswith("csi:"), open_csi, example="csi:0", prefixes=("csi:",)
+)
+GST = SourceKind(
+    lambda text: text.startswith("gst:"),
+    open_gst,
+    example="'gst:PIPELINE'",
+    prefixes=("gst:",),
+    files=named_files,
+)

@@ -10,13 +10,14 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from urllib.parse import unquote
 
 from engines.errors import SettingsError
 from engines.redact import HIDDEN, redact, secret_properties
 
 _CSI = re.compile(r"csi:(?P<id>\d+)(?::(?P<w>\d+)x(?P<h>\d+)@(?P<fps>\d+(?:\.\d+)?))?")
 _OWN_SINK = re.compile(r"!\s*appsink\b[^!]*$")
-_VALUE = re.compile(r'=\s*(?:"([^"]*)"|([^\s"]+))')
+_VALUE = re.compile(r"""=\s*("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(?:\\.|[^\s"'])+)""")
 _LINE_END = re.compile(r"\s*[\r\n]\s*")
 
 TO_BGRX = "nvvidconv ! video/x-raw,format=BGRx"
@@ -101,6 +102,6 @@ def parse_gst(text: str) -> PipelineText:
 
 def named_files(text: str) -> list[Path]:
     """The files that a pipeline reads: every value of a property that names one."""
-    values = (quoted or bare for quoted, bare in _VALUE.findall(text))
-    paths = [Path(value.removeprefix("file://")) for value in values]
-    return [path for path in paths if os.path.isfile(path)]
+    values = [re.sub(r"\\(.)", r"\1", value.strip("\"'")) for value in _VALUE.findall(text)]
+    paths = [unquote(v[7:]) if v.startswith("file://") else v for v in values]
+    return [Path(path) for path in paths if os.path.isfile(path)]

@@ -6,26 +6,22 @@ It decodes one frame a ``read()`` and drops none; what is too many is the pipeli
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from edge.sources.options import Policy, SourceOptions
+from edge.sources.base import SourceBase
+from edge.sources.options import SourceOptions
 from edge.sources.orient import rotated
-from edge.sources.timing.gate import ReadGate
 from edge.sources.timing.pacing import SECOND_NS, LostFrames, Pacer, StreamClock, longest_step_ns
-from edge.sources.video.container import open_file, open_url, video_stream
 from edge.sources.video.ending import EndCheck
-from edge.sources.video.media import av
+from edge.sources.video.media import av, reason
 from edge.vision.types import Clock, Frame, Image
 from engines.errors import SourceError
-from engines.redact import redact
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -42,34 +38,7 @@ _MADE_UP_TIMES = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "obu", "jp
 """Formats without timestamps: FFmpeg numbers their frames at 25 fps whatever their real rate."""
 
 
-def open_video(
-    text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions
-) -> VideoSource:
-    """Open a video file. Under 'drop' it plays at its own timestamps, else frames come on demand.
-
-    Raises:
-        SourceError: missing, unreadable, empty or not a video.
-    """
-    container = open_file(Path(os.path.expanduser(text)))
-    paced = policy == "drop"
-    return _opened(container, text, live=False, paced=paced, stop=stop, options=options)
-
-
-def open_stream(
-    text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions
-) -> VideoSource:
-    """Open an rtsp or http URL; it is live unless it is http with a duration.
-
-    Raises:
-        SourceError: refused, no answer in time, or not a video stream.
-    """
-    container = open_url(text, stop=stop, options=options)
-    live = text.lower().startswith("rtsp") or container.duration is None
-    paced = policy == "drop" and not live
-    return _opened(container, redact(text), live=live, paced=paced, stop=stop, options=options)
-
-
-def _opened(
+def decoding(
     container: InputContainer,
     name: str,
     *,
@@ -78,6 +47,11 @@ def _opened(
     stop: threading.Event,
     options: SourceOptions,
 ) -> VideoSource:
+    """The source over an open container, which is closed where it holds no video.
+
+    Raises:
+        SourceError: there is no video in it, or no decoder for it.
+    """
     try:
         stream = video_stream(container, name=name)
     except SourceError:
@@ -92,8 +66,12 @@ def _opened(
     )
 
 
-class VideoSource:
-    """One video stream of an open container. ``pacer`` holds a file's frames until they are due."""
+class VideoSource(SourceBase):
+    """One video stream of an open container. ``pacer`` holds a file's frames until they are due.
+
+    ``gaps`` are damaged packets that gave no picture, and frames missing from a live stream's
+    rhythm.
+    """
 
     def __init__(
         self,
@@ -107,16 +85,12 @@ class VideoSource:
         options: SourceOptions,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        super().__init__(name, live=live, stop=stop, release=container.close, clock_ns=clock_ns)
         # Frame threads decode a file faster but hold back one frame each: latency for a stream.
         stream.thread_type = "SLICE" if live else "AUTO"
         self._stream = stream
-        self._name = name
-        self._live = live
         self._pacer = pacer
-        self._stop = stop
         self._read_timeout_s = options.read_timeout_s
-        self._clock_ns = clock_ns
-        self._gate = ReadGate(container.close)
         # All streams: the deadline is on the picture, sound alone must not hold it off.
         self._packets = container.demux()
         self._timed = container.format.name not in _MADE_UP_TIMES
@@ -127,71 +101,35 @@ class VideoSource:
         self._end_check = EndCheck(container, stream)
         self._stream_clock = StreamClock()
         self._lost = LostFrames()
-        self._next_id = 0
-        self._gaps = 0
         self._start_ns = round((stream.start_time or 0) * (stream.time_base or 0) * SECOND_NS)
         self._media_ns = self._start_ns
         self._arrival_ns = 0
-        self._fps = _nominal_fps(stream) if self._timed else None
+        self.fps = _nominal_fps(stream) if self._timed else None
 
-    @property
-    def name(self) -> str:
-        """The path or the URL without credentials."""
-        return self._name
-
-    @property
-    def live(self) -> bool:
-        """Whether it is a network stream without an end of its own."""
-        return self._live
-
-    @property
-    def fps(self) -> float | None:
-        """The average rate that the file or stream states."""
-        return self._fps
-
-    @property
-    def gaps(self) -> int:
-        """Damaged packets that gave no picture, and frames missing from a live stream's rhythm."""
-        return self._gaps
-
-    def read(self) -> Frame | None:
-        """Decode the next frame; None at the end of a file, or when stopped or closed.
-
-        Raises:
-            SourceError: it broke in the middle, nothing came within the read deadline, or a live
-                stream ended.
-        """
-        with self._gate as is_open:
-            if not is_open or self._stop.is_set():
-                return None
-            decoded = self._next_decoded()
-            if decoded is None:
-                return None
-            image = self._to_bgr(decoded)
-            self._media_ns = self._media_time_ns(decoded)
-            if self._pacer is not None and not self._pacer.hold(self._media_ns):
-                return None
+    def _read(self) -> Frame | None:
+        decoded = self._next_decoded()
+        if decoded is None:
+            return None
+        image = self._to_bgr(decoded)
+        self._media_ns = self._media_time_ns(decoded)
+        if self._pacer is not None and not self._pacer.hold(self._media_ns):
+            return None
         read_ns = self._clock_ns()
         capture_ns, clock = self._dated(decoded, read_ns)
-        frame_id, self._next_id = self._next_id, self._next_id + 1
-        media_ns = None if self._live else self._media_ns
-        return Frame(image, frame_id, capture_ns, read_ns, clock, self._name, media_ns)
-
-    def close(self) -> None:
-        """Release the container, after the read that another thread may be in."""
-        self._gate.close()
+        media_ns = None if self.live else self._media_ns
+        return self._frame(image, capture_ns, read_ns, clock, media_ns)
 
     def _dated(self, decoded: VideoFrame, read_ns: int) -> tuple[int, Clock]:
-        if not self._live or not self._timed or decoded.pts is None:
+        if not self.live or not self._timed or decoded.pts is None:
             return read_ns, "read"
-        self._gaps += self._lost.add(self._media_ns)
+        self.gaps += self._lost.add(self._media_ns)
         return self._stream_clock.capture_ns(self._media_ns, self._arrival_ns), "stream"
 
     def _media_time_ns(self, decoded: VideoFrame) -> int:
         """The frame's own timestamp; where it has none, one period after the last frame."""
         if decoded.pts is None or decoded.time_base is None:
             first = self._next_id == 0
-            return 0 if first else self._media_ns + round(SECOND_NS / (self._fps or 25.0))
+            return 0 if first else self._media_ns + round(SECOND_NS / (self.fps or 25.0))
         base = decoded.time_base
         return decoded.pts * base.numerator * SECOND_NS // base.denominator
 
@@ -215,11 +153,11 @@ class VideoSource:
             if packet.stream is self._stream:
                 heard_ns = self._arrival_ns = now_ns
                 self._decode(cast("Packet[VideoStream]", packet))
-            elif self._live and now_ns - heard_ns >= self._read_timeout_s * SECOND_NS:
+            elif self.live and now_ns - heard_ns >= self._read_timeout_s * SECOND_NS:
                 self._failure = self._silent()
-            if self._live and now_ns - waiting_since_ns >= _NO_PICTURE_S * SECOND_NS:
+            if self.live and now_ns - waiting_since_ns >= _NO_PICTURE_S * SECOND_NS:
                 self._failure = SourceError(
-                    f"{self._name}: data arrives but no picture could be decoded for "
+                    f"{self.name}: data arrives but no picture could be decoded for "
                     f"{_NO_PICTURE_S:g} s; restart the sender or choose H.264 in its settings"
                 )
         return self._ready.popleft()
@@ -228,13 +166,13 @@ class VideoSource:
         try:
             pictures = packet.decode()
         except av.error.FFmpegError:
-            self._gaps += 1  # a damaged packet; the decoder goes on with the next
+            self.gaps += 1  # a damaged packet; the decoder goes on with the next
             pictures = []
         self._end_check.saw(packet, pictures)
         for picture in pictures:
             # Half a picture is a loss in a file; on a live stream it is the newest that there is.
-            if picture.is_corrupt and not self._live:
-                self._gaps += 1
+            if picture.is_corrupt and not self.live:
+                self.gaps += 1
             else:
                 self._ready.append(picture)
 
@@ -243,11 +181,11 @@ class VideoSource:
         self._ended = True
         count = self._next_id + len(self._ready)
         broken = self._end_check.cut_short()
-        if self._live:
+        if self.live:
             self._failure = self._broken("its sender closed it")
         elif count == 0:
             self._failure = SourceError(
-                f"{self._name}: no frame could be decoded ({self._gaps} damaged packets), wanted a "
+                f"{self.name}: no frame could be decoded ({self.gaps} damaged packets), wanted a "
                 "video; record or convert it again"
             )
         elif broken:
@@ -255,35 +193,34 @@ class VideoSource:
 
     def _break(self, exc: Exception, *, waited_s: float) -> None:
         """Reading failed; keep what the decoder still holds, then tell."""
-        if waited_s >= self._read_timeout_s and "://" in self._name:
+        if waited_s >= self._read_timeout_s and "://" in self.name:
             self._failure = self._silent()
         else:
-            reason = getattr(exc, "strerror", None) or type(exc).__name__
             try:
                 self._ready.extend(self._stream.decode(None))
             except av.error.FFmpegError:
-                self._gaps += 1
-            self._failure = self._broken(str(reason))
+                self.gaps += 1
+            self._failure = self._broken(reason(exc))
         self._failure.__cause__ = exc
 
     def _silent(self) -> SourceError:
         return SourceError(
-            f"{self._name}: nothing came for {self._read_timeout_s:g} s (read_timeout_s) after "
+            f"{self.name}: nothing came for {self._read_timeout_s:g} s (read_timeout_s) after "
             f"frame {self._next_id}, wanted a steady stream; check the sender and the network"
         )
 
     def _broken(self, reason: str) -> SourceError:
         count = self._next_id + len(self._ready)
-        if self._live:
+        if self.live:
             return SourceError(
-                f"{self._name}: the live stream ended after frame {count} ({reason}), wanted no "
+                f"{self.name}: the live stream ended after frame {count} ({reason}), wanted no "
                 "end; check the sender and the network, then start again"
             )
         last = self._ready[-1] if self._ready else None
         end_ns = self._media_time_ns(last) if last is not None else self._media_ns
         end_s = (end_ns - self._start_ns) / SECOND_NS
         return SourceError(
-            f"{self._name}: breaks off after frame {count} at {end_s:.2f} s ({reason}); "
+            f"{self.name}: breaks off after frame {count} at {end_s:.2f} s ({reason}); "
             "the frames before are good. Copy or record the video again"
         )
 
@@ -302,9 +239,35 @@ class _BgrConverter:
     def __call__(self, decoded: VideoFrame) -> Image:
         rgb = self._reformatter.reformat(decoded, format="bgr24", threads=1)
         # Phones film upright by a note in the file; it counts counter-clockwise.
-        image: Image = rotated(np.asarray(rgb.to_ndarray()), -round(decoded.rotation / 90) * 90)
-        image.flags.writeable = False
-        return image
+        return rotated(np.asarray(rgb.to_ndarray()), -round(decoded.rotation / 90) * 90)
+
+
+def video_stream(container: InputContainer, *, name: str) -> VideoStream:
+    """The first moving picture in the container; cover art of a song is none.
+
+    Raises:
+        SourceError: there is none, or no decoder for it.
+    """
+    pictures = [
+        s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic
+    ]
+    if not pictures:
+        kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+        raise SourceError(
+            f"{name}: no video in it (it holds {kinds}), wanted a video stream; "
+            "check that it is the right one"
+        )
+    stream = pictures[0]
+    try:
+        known = stream.codec_context is not None and stream.codec_context.width > 0
+    except (AttributeError, ValueError):
+        known = False
+    if not known:
+        raise SourceError(
+            f"{name}: its video cannot be decoded (codec or picture size unknown); convert it to "
+            "H.264, for example: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4"
+        )
+    return stream
 
 
 def _nominal_fps(stream: VideoStream) -> float | None:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from edge.sources import SourceOptions, open_source
 from edge.sources.base import Source
-from edge.sources.images import find_images, read_image
+from edge.sources.images import find_images
 from edge.sources.options import Policy
+from edge.sources.picture import read_image
 from edge.vision.types import Image
 from engines.errors import SourceError
 

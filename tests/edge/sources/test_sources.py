@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.sources import SOURCES, SourceOptions, kind_of, open_source
+from edge.sources import SOURCES, SourceOptions, kind_of, open_source, placed, source_kind
 from edge.sources.base import Source
 from edge.sources.options import Flip, RotateDeg
 from edge.sources.orient import flipped, rotated
@@ -129,6 +129,42 @@ def test_every_kind_is_under_contract() -> None:
     assert set(MAKERS) | set(NOT_HERE) == set(SOURCES)
 
 
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_kind_declares_texts_that_mean_it(name: str) -> None:
+    kind = source_kind(name)
+    assert kind.is_path != any(kind.example.strip("'").startswith(p) for p in kind.prefixes)
+    if not kind.is_path:
+        assert kind_of(kind.example.strip("'")) == name
+    for prefix in kind.prefixes:
+        assert kind.matches(f"{prefix}x")
+        assert placed(f"{prefix}x", Path("/car")) == f"{prefix}x"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("clips/a.mp4", "/car/clips/a.mp4"),
+        ("clips", "/car/clips"),
+        ("/a.mp4", "/a.mp4"),
+        ("camera", "/car/camera"),  # a folder's name, as it is on the command line
+        ("synthetic", "synthetic"),
+        ("/dev/video0", "/dev/video0"),
+        ("camera:", "camera:"),
+        ("Rtsp:/u:p@a/b", "Rtsp:/u:p@a/b"),
+        ("ftp://a/b", "ftp://a/b"),
+        ("0", "0"),
+        ("video0", "video0"),
+    ],
+)
+def test_a_path_in_a_settings_file_starts_at_its_folder(text: str, wanted: str) -> None:
+    assert placed(text, Path("/car")) == wanted
+
+
+def test_a_file_whose_name_is_a_number_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "0").touch()
+    assert placed("0", tmp_path) == str(tmp_path / "0")
+
+
 @pytest.fixture(params=MAKERS)
 def text(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     yield from MAKERS[request.param](tmp_path)
@@ -198,8 +234,10 @@ def test_every_kind_can_be_turned_and_mirrored(
 def test_only_videos_and_streams_import_pyav(tmp_path: Path) -> None:
     code = (
         "import sys, threading\n"
-        "from edge.sources import open_source\n"
-        "assert not {'av', 'cv2'} & set(sys.modules), 'heavy at import'\n"
+        "from edge.sources import SOURCES, kind_of, open_source, source_kind\n"
+        "assert kind_of('a/b.mp4') == 'video'\n"
+        "assert all(source_kind(name).example for name in SOURCES)\n"
+        "assert not {'av', 'cv2'} & set(sys.modules), 'heavy before a source is opened'\n"
         "open_source('synthetic:96x64@10', policy='wait', stop=threading.Event()).read()\n"
         "assert 'av' not in sys.modules\n"
     )

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from edge.sources.options import Policy, SourceOptions
 from edge.sources.synthetic import SyntheticSource, open_synthetic, parse_spec
 from edge.street import StreetScene
 from engines.errors import SettingsError
@@ -172,8 +173,9 @@ def test_a_stop_during_the_wait_ends_the_stream_without_a_gap() -> None:
 
 def test_the_wait_is_on_the_stop_event_so_that_setting_it_wakes_the_reader() -> None:
     stop = threading.Event()
-    street = open_synthetic("synthetic:64x64@0.1", policy="auto", stop=stop)  # 10 s a frame
-    assert street.read() is not None
+    options = SourceOptions()
+    street = open_synthetic("synthetic:64x64@0.1", policy="auto", stop=stop, options=options)
+    assert street.read() is not None  # the next is due in 10 s
     got: list[object] = []
     reader = threading.Thread(target=lambda: got.append(street.read()))
     reader.start()
@@ -191,9 +193,9 @@ def test_a_closed_source_gives_no_more_frames() -> None:
 
 
 @pytest.mark.parametrize(("policy", "paced"), [("auto", True), ("drop", True), ("wait", False)])
-def test_the_policy_decides_the_pace_and_the_seed_the_street(policy: str, paced: bool) -> None:
-    stop = threading.Event()
-    street = open_synthetic("synthetic:64x64@10", policy=policy, stop=stop, seed=7)  # type: ignore[arg-type]
+def test_the_policy_decides_the_pace_and_the_seed_the_street(policy: Policy, paced: bool) -> None:
+    stop, options = threading.Event(), SourceOptions(seed=7)
+    street = open_synthetic("synthetic:64x64@10", policy=policy, stop=stop, options=options)
     assert street.live
     assert street.fps == 10.0
     first = street.read()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from edge.sources import kind_of
-from edge.sources.gst.text import JETSON_PRESETS, parse_csi, parse_gst
+from edge.sources.gst.text import JETSON_PRESETS, named_files, parse_csi, parse_gst
 from engines.errors import SettingsError
 from engines.redact import redact
 
@@ -109,3 +111,18 @@ def test_every_preset_is_a_source_of_its_kind() -> None:
         kind = kind_of(text)
         assert kind == text.partition(":")[0]
         assert (parse_csi if kind == "csi" else parse_gst)(text).pipeline.count("nvvidconv") <= 1
+
+
+@pytest.mark.parametrize(
+    "name", ["a.avi", '"a b.avi"', "'a b.avi'", r"a\ b.avi", "file://{}/a%20b.avi"]
+)
+def test_the_files_of_a_pipeline_are_found_however_they_are_written(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in ("a.avi", "a b.avi", "other.avi"):
+        (tmp_path / file).touch()
+    found = named_files(f"gst:filesrc location = {name.format(tmp_path)} ! avidemux name=other ! x")
+    assert len(found) == 1
+    assert found[0].name == ("a.avi" if name == "a.avi" else "a b.avi")
+    assert named_files("gst:videotestsrc pattern=ball ! decodebin") == []

@@ -15,9 +15,9 @@ from edge.sources import SourceOptions, open_source
 from edge.sources.base import Source
 from edge.sources.options import Policy
 from edge.sources.timing.pacing import SECOND_NS, Pacer
-from edge.sources.video.container import open_file, video_stream
+from edge.sources.video.file import open_file
 from edge.sources.video.media import av
-from edge.sources.video.video import VideoSource
+from edge.sources.video.video import VideoSource, video_stream
 from edge.vision.types import Frame
 from engines.errors import SourceError
 from tests.edge.media_files import number_of, unprivileged, write_sound, write_video

@@ -1,0 +1,81 @@
+"""Network streams as a source: which texts mean one, and connecting in time; it decodes nothing."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+from edge.sources.base import Source, SourceKind
+from edge.sources.options import Policy, SourceOptions
+from edge.sources.timing.opening import opened_in_time
+from engines.errors import SourceError
+from engines.redact import redact
+
+
+def open_stream(
+    text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions
+) -> Source:
+    """Open an rtsp or http URL; it is live unless it is http with a duration.
+
+    Name resolution cannot be interrupted, FFmpeg counts connecting and probing as two deadlines,
+    and Ctrl-C must be heard meanwhile: it opens on a thread that its own deadline ends.
+
+    Raises:
+        SourceError: refused, no answer in time, not a video stream, or ``stop`` was set.
+    """
+    from edge.sources.video.media import av, reason
+    from edge.sources.video.video import decoding
+
+    name, deadline_s = redact(text), options.open_timeout_s
+    try:
+        container = opened_in_time(
+            lambda: av.open(
+                text,
+                options=_url_options(text, deadline_s),
+                timeout=(deadline_s, options.read_timeout_s),
+                metadata_errors="replace",
+            ),
+            discard=lambda container: container.close(),
+            name=name,
+            stop=stop,
+            deadline_s=deadline_s,
+        )
+    except SourceError:
+        raise
+    except Exception as exc:
+        raise SourceError(
+            redact(f"{name}: cannot be opened: {reason(exc)}; {_url_advice(exc)}")
+        ) from exc
+    live = text.lower().startswith("rtsp") or container.duration is None
+    paced = policy == "drop" and not live
+    return decoding(container, name, live=live, paced=paced, stop=stop, options=options)
+
+
+def _url_options(url: str, deadline_s: float) -> dict[str, str]:
+    """FFmpeg's options for one URL."""
+    # Probing may take a quarter of the deadline, FFmpeg's own 5 s at most.
+    wanted = {"analyzeduration": str(int(min(5.0, deadline_s / 4) * 1e6))}
+    if url.lower().startswith("rtsp"):
+        # UDP loses packets without a trace; TCP delays instead, and the stream clock shows that.
+        wanted["rtsp_transport"] = "tcp"
+    return wanted
+
+
+def _url_advice(exc: Exception) -> str:
+    from edge.sources.video.media import av
+
+    if isinstance(exc, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
+        return "wanted a login that it accepts; write it as SCHEME://USER:PASSWORD@HOST/..."
+    if isinstance(exc, av.error.HTTPNotFoundError):
+        return "wanted an existing path; check the part after the host"
+    if isinstance(exc, ConnectionRefusedError):
+        return "wanted a server that listens there; check host, port and that the device is on"
+    return "wanted a video stream; check the address, for example with ffprobe"
+
+
+STREAM = SourceKind(
+    lambda text: re.match(r"(?i)(rtsps?|https?)://[^/\s]", text) is not None,
+    open_stream,
+    example="rtsp://HOST/PATH",
+    prefixes=("rtsp://", "rtsps://", "http://", "https://"),
+)
