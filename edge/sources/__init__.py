@@ -15,22 +15,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from edge.sources.options import Policy, SourceOptions
+from edge.sources.options import Policy
+from edge.sources.options import SourceOptions as SourceOptions
 from engines.errors import SettingsError, SourceError
 from engines.redact import redact
 
 if TYPE_CHECKING:
     from edge.sources.base import Source, SourceKind
-
-__all__ = [
-    "SOURCES",
-    "SourceOptions",
-    "kind_of",
-    "open_source",
-    "placed",
-    "source_files",
-    "source_kind",
-]
 
 SOURCES = {
     "synthetic": "edge.sources.synthetic:SYNTHETIC",
