@@ -1,39 +1,25 @@
-"""``edge-export adopt``: a foreign ONNX file becomes one that the app runs, or is refused.
+"""A foreign ONNX file becomes one that the app runs, or is refused.
 
-Recognise, bake, prove, publish: the file under the final name appears only after the proof, whole.
+Recognise, bake, prove, publish: the file gets its final name only after the proof.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from engines.errors import ExportError
 from engines.model_file import write_spec
-from engines.spec import ModelSpec
 from export.adopt.bake import bake
 from export.adopt.families import FAMILIES, recognise
 from export.adopt.families.base import Hints, Plan
 from export.adopt.foreign import ForeignNet, open_foreign
 from export.adopt.inputs import Size
-from export.adopt.proof import Proof, prove
+from export.adopt.proof import prove
 from export.data.frames import Frames, read_frames
 from export.outputs import check_model_target, published_after
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Adoption:
-    """What to adopt and where to; ``target`` None means ``default_target(path)``."""
-
-    path: Path
-    target: Path | None = None
-    size: Size | None = None
-    hints: Hints = field(default_factory=Hints)
-    frames: str | None = None
-    """Source text of the proof's frames; the synthetic street where it is None."""
 
 
 def default_target(path: Path) -> Path:
@@ -41,38 +27,46 @@ def default_target(path: Path) -> Path:
     return path.with_name(f"{path.stem}.outrider.onnx")
 
 
-def adopt_model(wanted: Adoption, *, say: Say) -> tuple[Path, ModelSpec, Proof]:
+def adopt_model(
+    path: Path,
+    target: Path | None = None,
+    *,
+    hints: Hints,
+    size: Size | None = None,
+    frames: str | None = None,
+    say: Say,
+) -> None:
     """Adopt one file; ``say`` takes the report line by line.
+
+    ``target`` None means ``default_target(path)``, ``frames`` None the synthetic street.
 
     Raises:
         ModelError: the foreign file cannot be read, or the target not written.
         ExportError: it cannot be adopted, or the proof failed.
-        SettingsError: something must be said on the command line.
+        SettingsError: an option must say something, or contradicts the file.
         SourceError: the frames cannot be read.
     """
-    path = wanted.path
-    net = open_foreign(path, size=wanted.size)
-    target = wanted.target or default_target(path)
+    net = open_foreign(path, size=size)
+    target = target or default_target(path)
     check_model_target(target, path)
-    say(
-        f"read         {path}: opset {_opset(net)}, input {net.height}x{net.width} (height x width)"
-    )
+    opsets = (o.version for o in net.model.opset_import if o.domain in ("", "ai.onnx"))
+    opset = max(opsets, default=0)
+    say(f"read         {path}: opset {opset}, input {net.height}x{net.width} (height x width)")
     say(f"outputs      {net.shapes()}")
-    plan = recognise(net, wanted.hints)
-    for line in told(plan):
+    plan = recognise(net, hints)
+    for line in _plan_lines(plan):
         say(line)
     model, spec = bake(net, plan)
     spec.check(origin=str(path))
     write_spec(model, spec)
-    frames = read_frames(wanted.frames)
-    say(f"frames       {frames.told}")
+    read = read_frames(frames)
+    say(f"frames       {read.told}")
     with published_after(model, target) as unproven:
-        proof = _proven(net, plan, unproven, frames, say)
+        _prove(net, plan, unproven, read, say)
     say(f"written      {target}")
-    return target, spec, proof
 
 
-def _proven(net: ForeignNet, plan: Plan, unproven: Path, frames: Frames, say: Say) -> Proof:
+def _prove(net: ForeignNet, plan: Plan, unproven: Path, frames: Frames, say: Say) -> None:
     proof = prove(net, FAMILIES[plan.family], plan, unproven, frames.images)
     for line in proof.lines():
         say(f"proof        {line}")
@@ -87,27 +81,15 @@ def _proven(net: ForeignNet, plan: Plan, unproven: Path, frames: Frames, say: Sa
             f"warning      not proven: {'; '.join(proof.doubts)}. "
             "Give frames that show what the net detects: --frames SOURCE"
         )
-    return proof
 
 
-def told(plan: Plan) -> list[str]:
-    """The decisions in a plan, line by line."""
+def _plan_lines(plan: Plan) -> Iterator[str]:
+    yield f"family       {plan.family}: {FAMILIES[plan.family].summary}"
+    yield from plan.lines
     p = plan.preprocess
-    plain = not any(p.mean) and len(set(p.std)) == 1
-    scaled = f"/ {p.std[0]:g}" if plain else f"- {list(p.mean)}, / {list(p.std)}"
-    lines = [f"family       {plan.family}: {FAMILIES[plan.family].summary}", *plan.said]
-    lines.append(
-        f"image        {p.colour}, 0..255"
-        if plain and p.std[0] == 1
-        else f"image        {p.colour} {scaled}"
-    )
-    lines[-1] += f", {p.resize.replace('_', ' ')}" + (
-        "" if p.resize == "stretch" else f", padded with {p.pad_value}"
-    )
-    return lines
-
-
-def _opset(net: ForeignNet) -> int:
-    return max(
-        (o.version for o in net.model.opset_import if o.domain in ("", "ai.onnx")), default=0
-    )
+    if any(p.mean) or len(set(p.std)) > 1:
+        scaled = f" - {list(p.mean)}, / {list(p.std)}"
+    else:
+        scaled = f" / {p.std[0]:g}" if p.std[0] != 1 else ", 0..255"
+    padded = "" if p.resize == "stretch" else f", padded with {p.pad_value}"
+    yield f"image        {p.colour}{scaled}, {p.resize.replace('_', ' ')}{padded}"

@@ -1,8 +1,8 @@
-"""Graph surgery: puts a net's preprocessing and the making of its masks into it; decides nothing.
+"""Puts a net's preprocessing and the making of its masks into its graph; decides nothing.
 
 The baked graph takes the letterboxed camera image, uint8 (1, H, W, 3) BGR. TensorRT converts uint8
-at the network's edge only and only from and to float, so the first node casts to float and the
-last casts from it.
+at the network's edge only, from and to float, so the first node casts to float and the last casts
+from it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engines.base import Array
 from engines.errors import ExportError
 from engines.spec import ModelSpec, TensorSpec
 from export.adopt.families.base import MaskPlan, Plan, Preprocess, RowsPlan
@@ -33,23 +34,19 @@ def bake(net: ForeignNet, plan: Plan) -> tuple[onnx.ModelProto, ModelSpec]:
     model.CopyFrom(net.model)
     graph = model.graph
     image = plan.input_spec(net)
-    before, constants = _preprocessing(image.name, net.input, plan.preprocess)
-    after: list[onnx.NodeProto] = []
+    before, after = _Steps(), _Steps()
+    _add_preprocessing(before, image.name, net.input, plan.preprocess)
     for mask in plan.masks:
-        nodes, more = _labels(mask)
-        after += nodes
-        constants += more
+        _add_labels(after, mask)
     if plan.rows is not None:
-        nodes, more = _rows(net, plan.rows)
-        after += nodes
-        constants += more
-    if net.sizes is not None:
-        size = np.array([(net.width, net.height)], net.sizes.dtype)
-        constants.append(numpy_helper.from_array(size, net.sizes.name))
+        _add_rows(after, plan.rows, net.width, net.height)
     foreign = list(graph.node)
     del graph.node[:]
-    graph.node.extend([*before, *foreign, *after])
-    graph.initializer.extend(constants)
+    graph.node.extend([*before.nodes, *foreign, *after.nodes])
+    graph.initializer.extend([*before.constants, *after.constants])
+    if net.sizes is not None:
+        size = np.array([(net.width, net.height)], net.sizes.dtype)
+        graph.initializer.append(numpy_helper.from_array(size, net.sizes.name))
     outputs = _outputs(net, plan)
     kinds = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8}
     del graph.input[:], graph.output[:]
@@ -79,6 +76,29 @@ def bake(net: ForeignNet, plan: Plan) -> tuple[onnx.ModelProto, ModelSpec]:
     return model, spec
 
 
+class _Steps:
+    """Nodes to add to a graph, in order, and their constants; all names begin with outrider/."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, name: str, value: Array) -> str:
+        """Add a constant; returns its name in the graph."""
+        from onnx import numpy_helper
+
+        self.constants.append(numpy_helper.from_array(value, f"outrider/{name}"))
+        return self.constants[-1].name
+
+    def node(self, op: str, inputs: list[str], name: str, *outputs: str, **attributes: Any) -> str:
+        """Add a node; its output is called as the node where ``outputs`` name no others."""
+        from onnx import helper
+
+        made = outputs or (f"outrider/{name}",)
+        self.nodes.append(helper.make_node(op, inputs, made, f"outrider/{name}", **attributes))
+        return made[0]
+
+
 def _outputs(net: ForeignNet, plan: Plan) -> tuple[TensorSpec, ...]:
     """The tensors that the heads name; other outputs of the foreign net are left out."""
     shapes = {t.name: t.shape for t in net.outputs}
@@ -92,107 +112,71 @@ def _outputs(net: ForeignNet, plan: Plan) -> tuple[TensorSpec, ...]:
     )
 
 
-def _preprocessing(
-    image: str, blob: str, wanted: Preprocess
-) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """Nodes from the camera image to the net's input: cast, planes, channel order, mean, std."""
-    from onnx import TensorProto, helper, numpy_helper
+def _add_preprocessing(steps: _Steps, image: str, blob: str, wanted: Preprocess) -> None:
+    """From the camera image to the net's input: cast, planes, channel order, mean, std."""
+    from onnx import TensorProto
 
-    steps: list[tuple[str, str, dict[str, Any]]] = [
-        ("Cast", "", {"to": TensorProto.FLOAT}),  # (1, H, W, 3) float
-        ("Transpose", "", {"perm": [0, 3, 1, 2]}),  # (1, 3, H, W)
+    plan: list[tuple[str, Array | None, dict[str, Any]]] = [
+        ("Cast", None, {"to": TensorProto.FLOAT}),  # (1, H, W, 3) float
+        ("Transpose", None, {"perm": [0, 3, 1, 2]}),  # (1, 3, H, W)
     ]
-    constants: list[onnx.TensorProto] = []
-
-    def step(op: str, value: np.ndarray[tuple[int, ...], np.dtype[np.generic]], **how: Any) -> None:
-        name = f"outrider/{op.lower()}_value"
-        constants.append(numpy_helper.from_array(value, name))
-        steps.append((op, name, how))
-
     if wanted.colour == "RGB":
-        step("Gather", np.array([2, 1, 0], np.int64), axis=1)
+        plan.append(("Gather", np.array([2, 1, 0], np.int64), {"axis": 1}))
     if any(wanted.mean):
-        step("Sub", np.asarray(wanted.mean, np.float32).reshape(1, 3, 1, 1))
+        plan.append(("Sub", np.asarray(wanted.mean, np.float32).reshape(1, 3, 1, 1), {}))
     if any(s != 1 for s in wanted.std):
         # Divided, not multiplied by 1 / std: the same bits as the exporters' own preprocessing.
-        step("Div", np.asarray(wanted.std, np.float32).reshape(1, 3, 1, 1))
-    nodes = []
+        plan.append(("Div", np.asarray(wanted.std, np.float32).reshape(1, 3, 1, 1), {}))
     value = image
-    for i, (op, constant, attributes) in enumerate(steps):
-        made = blob if i == len(steps) - 1 else f"outrider/{op.lower()}"
-        inputs = [value, constant] if constant else [value]
-        nodes.append(helper.make_node(op, inputs, [made], f"outrider/{op}", **attributes))
-        value = made
-    return nodes, constants
+    for op, constant, attributes in plan:
+        inputs = [value]
+        if constant is not None:
+            inputs.append(steps.constant(f"{op.lower()}_value", constant))
+        made = blob if op == plan[-1][0] else f"outrider/{op.lower()}"
+        value = steps.node(op, inputs, op, made, **attributes)
 
 
-def _labels(mask: MaskPlan) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+def _add_labels(steps: _Steps, mask: MaskPlan) -> None:
     """From a semantic head to labels uint8 (1, h, w), by way of float."""
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto
 
-    output = mask.head.output
-    real, constants = f"outrider/{output}_float", []
-    value = mask.raw
-    nodes = []
+    output, value = mask.head.output, mask.raw
     if mask.form == "scores":
-        best = f"outrider/{output}_argmax"
-        nodes.append(helper.make_node("ArgMax", [value], [best], best, axis=1, keepdims=0))
-        value = best
+        value = steps.node("ArgMax", [value], f"{output}_argmax", axis=1, keepdims=0)
     elif mask.form == "switch":
-        limit = np.array(mask.threshold, np.float32)
-        constants.append(numpy_helper.from_array(limit, f"outrider/{output}_threshold"))
-        above = f"outrider/{output}_above"
-        nodes.append(helper.make_node("Greater", [value, constants[-1].name], [above], above))
-        value = above
-    nodes.append(helper.make_node("Cast", [value], [real], real, to=TensorProto.FLOAT))
+        limit = steps.constant(f"{output}_threshold", np.array(mask.threshold, np.float32))
+        value = steps.node("Greater", [value, limit], f"{output}_above")
+    value = steps.node("Cast", [value], f"{output}_float", to=TensorProto.FLOAT)
     if mask.form != "scores":  # (1, 1, h, w) may be
-        shape = numpy_helper.from_array(np.array(mask.shape, np.int64), f"outrider/{output}_shape")
-        constants.append(shape)
-        flat = f"outrider/{output}_flat"
-        nodes.append(helper.make_node("Reshape", [real, shape.name], [flat], flat))
-        real = flat
-    last = helper.make_node("Cast", [real], [output], f"outrider/{output}", to=TensorProto.UINT8)
-    return [*nodes, last], constants
+        shape = steps.constant(f"{output}_shape", np.array(mask.shape, np.int64))
+        value = steps.node("Reshape", [value, shape], f"{output}_flat")
+    steps.node("Cast", [value], output, output, to=TensorProto.UINT8)
 
 
-def _rows(net: ForeignNet, rows: RowsPlan) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """From the parts of a DETR's answer to (1, K, 6): corners in input pixels, score, class."""
-    from onnx import TensorProto, helper, numpy_helper
+def _add_rows(steps: _Steps, rows: RowsPlan, width: int, height: int) -> None:
+    """From the outputs of a DETR to (1, K, 6): corners in input pixels, score, class."""
+    from onnx import TensorProto
 
-    constants: list[onnx.TensorProto] = []
-    nodes: list[onnx.NodeProto] = []
-
-    def constant(name: str, value: np.ndarray[Any, Any]) -> str:
-        constants.append(numpy_helper.from_array(value, f"outrider/{name}"))
-        return constants[-1].name
-
-    def node(op: str, inputs: list[str], name: str, *more: str, **attributes: Any) -> str:
-        made = f"outrider/{name}"
-        nodes.append(helper.make_node(op, inputs, [made, *more], made, **attributes))
-        return made
-
-    w, h = float(net.width), float(net.height)
+    w, h = float(width), float(height)
     # cx, cy, w, h in shares → x0, y0, x1, y1 in pixels, as one product.
     corners = [[w, 0, w, 0], [0, h, 0, h], [-w / 2, 0, w / 2, 0], [0, -h / 2, 0, h / 2]]
     boxes, scores, labels = rows.boxes, rows.scores, rows.labels
     if rows.form == "shares":
         whole = np.eye(6, dtype=np.float32)  # score and class stay
         whole[:4, :4] = corners
-        last = helper.make_node(
-            "MatMul", [boxes, constant("corners", whole)], [rows.output], "outrider/rows"
-        )
-        return [last], constants
+        steps.node("MatMul", [boxes, steps.constant("corners", whole)], "rows", rows.output)
+        return
     if rows.form == "logits":
+        placing = steps.constant("corners", np.array(corners, np.float32))
+        boxes = steps.node("MatMul", [boxes, placing], "boxes")
         # TopK of one gives the best class and its logit in every opset from 10 on; sigmoid keeps
         # the order.
-        boxes = node("MatMul", [boxes, constant("corners", np.array(corners, np.float32))], "boxes")
-        labels = "outrider/labels"
-        one = constant("one", np.ones(1, np.int64))
-        scores = node("Sigmoid", [node("TopK", [scores, one], "best", labels, axis=2)], "scores")
+        one, labels = steps.constant("one", np.ones(1, np.int64)), "outrider/labels"
+        best = steps.node("TopK", [scores, one], "best", "outrider/best", labels, axis=2)
+        scores = steps.node("Sigmoid", [best], "scores")
     else:
-        column = constant("column", np.array([1, -1, 1], np.int64))
-        scores = node("Reshape", [scores, column], "scores")
-        labels = node("Reshape", [labels, column], "labels")
-    real = node("Cast", [labels], "classes", to=TensorProto.FLOAT)
-    join = helper.make_node("Concat", [boxes, scores, real], [rows.output], "outrider/rows", axis=2)
-    return [*nodes, join], constants
+        column = steps.constant("column", np.array([1, -1, 1], np.int64))
+        scores = steps.node("Reshape", [scores, column], "scores")
+        labels = steps.node("Reshape", [labels, column], "labels")
+    real = steps.node("Cast", [labels], "classes", to=TensorProto.FLOAT)
+    steps.node("Concat", [boxes, scores, real], "rows", rows.output, axis=2)

@@ -12,9 +12,10 @@ import click
 
 from engines.errors import SettingsError
 from engines.spec import LARGEST_SIDE, printable
-from export.adopt.adopt import Adoption, adopt_model
+from export.adopt.adopt import adopt_model
 from export.adopt.families import FAMILIES
-from export.adopt.families.base import Anchors, Hints, MaskHint, Triple, good_anchors
+from export.adopt.families.base import Anchors, Hints, MaskHint, Triple
+from export.adopt.families.darknet import good_anchors
 from export.adopt.inputs import Size
 from export.commands import options
 
@@ -171,7 +172,7 @@ def adopt(
     into the graph, and proves on frames that the new file gives the boxes and masks of MODEL.
     Refusals exit with 4 and write nothing.
     """
-    adopt_model(Adoption(model, output, size, Hints(**hints), frames), say=_say)
+    adopt_model(model, output, hints=Hints(**hints), size=size, frames=frames, say=_say)
 
 
 def _say(line: str) -> None:

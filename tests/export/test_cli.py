@@ -141,10 +141,10 @@ def test_sigterm_leaves_nothing_half_made(tmp_path: Path) -> None:
     before = """
 import os, signal
 import export.adopt.adopt
-def proven(*_):
+def prove(*_):
     print(os.listdir("."))
     os.kill(os.getpid(), signal.SIGTERM)
-export.adopt.adopt._proven = proven
+export.adopt.adopt._prove = prove
 """
     done = edge_export("adopt", "net.onnx", before=before, cwd=tmp_path)
     assert done.stdout.count(".onnx'") == 2

@@ -29,7 +29,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def recognise(net: ForeignNet, hints: Hints) -> Plan:
-    """Find the one family that ``net`` belongs to.
+    """Find the family that ``net`` belongs to.
 
     Raises:
         ExportError: none or several, or the net contradicts itself.
@@ -56,12 +56,11 @@ def _refuse_what_is_not_used(net: ForeignNet, hints: Hints, plan: Plan) -> None:
             f"{net.sizes.dtype}{list(net.sizes.shape)}, but is a net of the family {plan.family}, "
             "which takes the image alone. Export it so."
         )
-    said = {
-        "--mask": (hints.masks, "semantic"),
-        "--anchors": (hints.anchors, "darknet"),
-        "--scale-xy": (hints.centre_scale, "darknet"),
-    }
-    for option, (value, family) in said.items():
+    for option, value, family in (
+        ("--mask", hints.masks, "semantic"),
+        ("--anchors", hints.anchors, "darknet"),
+        ("--scale-xy", hints.centre_scale, "darknet"),
+    ):
         if value and plan.family != family:
             raise SettingsError(
                 f"{net.path}: {option} is for nets of the family {family}, but this is one of "

@@ -1,22 +1,18 @@
-"""What a family of foreign models says about one of its own: preprocessing, heads, their origin.
+"""What a family of foreign models says about a net of its own, and the names of its classes.
 
-Adding a family is one file with a ``Family`` in it and one line in the folder's
-``__init__.py``.
+A new family is one file with a ``Family`` in it and one line in the folder's ``__init__.py``.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from engines.errors import ExportError, SettingsError
-from engines.spec import DetectionHead, InputSpec, MaskHead, Resize, TensorSpec, printable
+from engines.spec import DetectionHead, InputSpec, MaskHead, Resize, printable
 from export.adopt.foreign import Float, ForeignNet, Outputs
 from export.data.coco_names import COCO_NAMES
 
@@ -51,7 +47,7 @@ class MaskHint:
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What the user said on the command line; None or empty where nothing was said."""
+    """The options of the command; None or empty where one is not given."""
 
     family: str | None = None
     names: tuple[str, ...] | None = None
@@ -59,14 +55,14 @@ class Hints:
     anchors: Mapping[int, Anchors] | None = None
     """stride → (width, height) of each anchor in input pixels."""
     centre_scale: Mapping[int, float] | float | None = None
-    """darknet's scale_x_y, by stride or for all of them."""
+    """Darknet's scale_x_y, by stride or for all of them."""
     colour: Colour | None = None
     mean: Triple | None = None
     std: Triple | None = None
     resize: Resize | None = None
 
     def apply(self, default: Preprocess) -> Preprocess:
-        """The family's preprocessing with what the user said in its place."""
+        """The family's preprocessing, but for what an option says."""
         return Preprocess(
             self.colour or default.colour,
             self.mean or default.mean,
@@ -78,10 +74,10 @@ class Hints:
 
 @dataclass(frozen=True, slots=True)
 class MaskPlan:
-    """One semantic head: the foreign tensor ``raw`` and the mask ``head`` that is made of it.
+    """One semantic head: the foreign tensor ``raw`` and the mask ``head`` made of it.
 
     Forms: 'scores' (1, C, h, w), the highest is the class; 'switch' (1, 1, h, w), class 1 above
-    ``threshold`` and 0 elsewhere; 'labels' (1, h, w) or (1, 1, h, w), integers, the classes.
+    ``threshold``, else 0; 'labels' (1, h, w) or (1, 1, h, w), the classes as integers.
     """
 
     raw: str
@@ -94,7 +90,7 @@ class MaskPlan:
 
 @dataclass(frozen=True, slots=True)
 class RowsPlan:
-    """Boxes that a DETR gives in its way; the adopted file makes one ``end2end`` output of them.
+    """The outputs of a DETR, of which the adopted file makes one ``end2end`` output.
 
     Forms: 'labels', corners ``boxes`` (1, K, 4) in input pixels, ``scores`` (1, K) 0..1, ``labels``
     (1, K). 'logits', ``boxes`` (1, K, 4) as cx, cy, w, h in shares of the input, ``scores``
@@ -111,19 +107,25 @@ class RowsPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that adoption decided about one file; ``said`` are lines for the user."""
+    """What adoption decided about one file; ``lines`` tell it to the user."""
 
     family: str
     preprocess: Preprocess
     detection: DetectionHead | None = None
     masks: tuple[MaskPlan, ...] = ()
-    said: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
     notice: str = ""
     rows: RowsPlan | None = None
 
     @property
+    def boxes(self) -> DetectionHead:
+        """The detection head of a plan that has one."""
+        assert self.detection is not None
+        return self.detection
+
+    @property
     def heads(self) -> tuple[str, ...]:
-        """The foreign outputs whose numbers matter; a class alone may well never change."""
+        """The foreign outputs to compare; classes alone are none, as they may never change."""
         boxes = self.detection.outputs if self.detection else ()
         if self.rows is not None:
             boxes = tuple(filter(None, (self.rows.boxes, self.rows.scores)))
@@ -141,11 +143,11 @@ class Plan:
 class Family:
     """One family of foreign models.
 
-    ``recognise`` returns None for a net of another family and raises where a net of this one
-    contradicts itself or lacks something (then naming the option that says it).
-    ``doubt`` looks at the numbers of a real run and returns why they cannot be this family's, or
-    None: shapes and names alone are never trusted.
-    ``decode`` is the reference for the proof, independent of the app's decoders: every candidate as
+    ``recognise`` returns None for a net of another family, and raises ExportError where a net of
+    this one contradicts itself, SettingsError where an option must say what is missing.
+    ``doubt`` returns why the numbers of a real run cannot be this family's, or None: shapes and
+    names alone are never trusted.
+    ``decode`` is the proof's reference, independent of the app's decoders: every candidate as
     (boxes (N, 4) x0, y0, x1, y1 in input pixels, scores (N, C)); None for nets without boxes.
     """
 
@@ -156,13 +158,13 @@ class Family:
 
 
 def class_names(net: ForeignNet, hints: Hints, channels: int | None) -> tuple[tuple[str, ...], str]:
-    """Names of the net's ``channels`` classes and, in words, where they come from.
+    """Names of the net's classes and where they come from.
 
-    ``channels`` is None where the graph gives labels and no shape says how many there are.
+    ``channels`` is how many there are, None where no shape says it.
 
     Raises:
-        ExportError: the names given, or those in the metadata, are more or fewer than the channels.
-        SettingsError: nobody says the names.
+        ExportError: there are more or fewer names than channels.
+        SettingsError: neither the file nor an option has names.
     """
     if hints.names is not None:
         names, origin = hints.names, "--names"
@@ -181,60 +183,23 @@ def class_names(net: ForeignNet, hints: Hints, channels: int | None) -> tuple[tu
             f"{net.path}: {origin} has {len(names)} class names, but the graph has {channels} "
             "class channels. Give the names that belong to this net: --names FILE."
         )
-    return apart(tuple(map(printable, names))), origin
+    return distinct(tuple(map(printable, names))), origin
 
 
-def classes_in_graph(
-    net: ForeignNet, output: str, operators: tuple[str, ...] = ("Div", "Mod")
-) -> int | None:
-    """How many classes the graph of ``output`` tells apart, where it says so.
-
-    The best of all boxes and classes are taken with one TopK; what lies between it and the labels
-    divides the place in that list by the number of classes, and the labels are the remainder.
-    """
-    from onnx import numpy_helper
-
-    graph = net.model.graph
-    makers = {name: node for node in graph.node for name in node.output}
-    known = {t.name: t for t in graph.initializer}
-    for node in graph.node:
-        for a in node.attribute if node.op_type == "Constant" else ():
-            if a.name == "value":
-                known[node.output[0]] = a.t
-            elif a.name in ("value_int", "value_ints"):
-                ints = [a.i] if a.name == "value_int" else list(a.ints)
-                known[node.output[0]] = numpy_helper.from_array(np.array(ints, np.int64))
-    found = set()
-    left = [output]
-    seen = set(left)
-    while left:
-        node = makers.get(left.pop())
-        if node is None or node.op_type == "TopK":
-            continue
-        if node.op_type in operators and node.input[1] in known:
-            value = numpy_helper.to_array(known[node.input[1]])
-            if value.size == 1 and value.dtype.kind == "i":
-                found.add(int(value.ravel()[0]))
-        fresh = [name for name in node.input if name not in seen]
-        left += fresh
-        seen.update(fresh)
-    return found.pop() if len(found) == 1 else None
-
-
-def apart(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names with a number behind those that come again: COCO's tables have 'N/A' ten times."""
+def distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names, those that come again with a number: COCO's tables have 'N/A' ten times."""
     made: list[str] = []
     for name in names:
-        again = (f"{name} {n}" for n in itertools.count(2))
-        new = name not in made
-        made.append(name if new else next(a for a in again if a not in (*names, *made)))
+        numbered = (f"{name} {n}" for n in itertools.count(2))
+        free = (n for n in numbered if n not in (*names, *made))
+        made.append(next(free) if name in made else name)
     return tuple(made)
 
 
 def _as_names(net: ForeignNet, found: object) -> tuple[str, ...]:
     values: list[object] = []
     if isinstance(found, dict):
-        # beyond a few digits int() itself refuses a text
+        # int() itself refuses a text of thousands of digits
         keys = sorted(int(k) for k in found if re.fullmatch(r"[0-9]{1,6}", str(k)))
         if len(keys) == len(found) and keys == list(range(len(keys))):
             by_id = {int(k): v for k, v in found.items()}
@@ -253,77 +218,3 @@ def _as_names(net: ForeignNet, found: object) -> tuple[str, ...]:
             "names with --names FILE."
         )
     return tuple(map(str, values))
-
-
-def good_anchors(anchors: Mapping[int, Anchors]) -> bool:
-    """Whether there are strides, each with anchors, of finite positive sizes."""
-    sizes = [side for boxes in anchors.values() for box in boxes for side in box]
-    return all(anchors.values()) and bool(sizes) and all(0 < s < math.inf for s in sizes)
-
-
-def grid_cells(net: ForeignNet, strides: tuple[int, ...]) -> int:
-    """How many cells the grids of ``strides`` have together; 0 where a side is no multiple."""
-    if any(net.height % s or net.width % s for s in strides):
-        return 0
-    return sum((net.height // s) * (net.width // s) for s in strides)
-
-
-@dataclass(frozen=True, slots=True)
-class BoxTable:
-    """The one output with a row or column a box, and what its numbers are followed by."""
-
-    tensor: TensorSpec
-    extra: int
-    """Mask coefficients of each box, as many as the net has prototypes."""
-    said: tuple[str, ...]
-
-
-def box_table(net: ForeignNet) -> BoxTable | None:
-    """The net's table of boxes, where all other outputs are known companions that can be left out.
-
-    Those are the prototypes (1, M, H/4, W/4) of a segmenter, and the raw grids
-    (1, anchors, h, w, 5 + C) that older YOLOv5 and YOLOv7 exports list behind their boxes.
-    """
-    tables = [t for t in net.outputs if len(t.shape) == 3 and t.shape[0] == 1]
-    if len(tables) != 1 or tables[0].dtype != "float32":
-        return None
-    extra = 0
-    said = []
-    for tensor in net.outputs:
-        if tensor is tables[0]:
-            continue
-        told = f"{tensor.name} {tensor.dtype}{list(tensor.shape)}"
-        quarter = (net.height // 4, net.width // 4)
-        if len(tensor.shape) == 4 and tensor.shape[2:] == quarter and not extra:
-            extra = tensor.shape[1]
-            said.append(f"left out     {told}: prototypes of object masks; boxes only")
-        elif len(tensor.shape) == 5:
-            said.append(f"left out     {told}: the same boxes, raw")
-        else:
-            return None
-    return BoxTable(tables[0], extra, tuple(said))
-
-
-def is_end_to_end(net: ForeignNet, table: BoxTable) -> bool:
-    """Whether the table is (1, K, 6): not a box a cell, as YOLOX and YOLOv5 of one class have."""
-    _, rows, columns = table.tensor.shape
-    grids = [grid_cells(net, s) for s in ((8, 16, 32), (8, 16, 32, 64))]
-    return columns == 6 + table.extra and rows not in (*grids, *(3 * n for n in grids))
-
-
-def one_hot(labels: Float, scores: Float, classes: int) -> Float:
-    """Scores (N, C) of boxes that have one class each; labels beyond the classes score nowhere."""
-    table = np.zeros((len(labels), classes), np.float32)
-    for i, (label, score) in enumerate(zip(labels, scores, strict=True)):
-        if 0 <= label < classes:
-            table[i, int(label)] = score
-    return table
-
-
-def only_output(net: ForeignNet, dimensions: int) -> TensorSpec | None:
-    """The net's output where it has one alone, of float32 and so many dimensions, batch 1."""
-    if len(net.outputs) != 1:
-        return None
-    (tensor,) = net.outputs
-    fits = len(tensor.shape) == dimensions and tensor.shape[0] == 1 and tensor.dtype == "float32"
-    return tensor if fits else None

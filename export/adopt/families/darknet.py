@@ -6,27 +6,27 @@ to their anchors by the stride that their own shape gives, never by their order 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import numpy as np
 
 from engines.errors import ExportError, SettingsError
 from engines.spec import DetectionHead
-from export.adopt.families.base import (
-    Anchors,
-    Family,
-    Hints,
-    Plan,
-    Preprocess,
-    class_names,
-    good_anchors,
-)
+from export.adopt.families.base import Anchors, Family, Hints, Plan, Preprocess, class_names
 from export.adopt.foreign import Float, ForeignNet, Outputs
 
 CONF, NMS_IOU = 0.25, 0.45
 """Defaults of darknet's ``detector test`` (src/detector.c: thresh 0.25, nms 0.45)."""
 
 
-def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
-    """See ``Family``."""
+def good_anchors(anchors: Mapping[int, Anchors]) -> bool:
+    """Whether there are strides, each with anchors, of finite positive sizes."""
+    sizes = [side for boxes in anchors.values() for box in boxes for side in box]
+    return all(anchors.values()) and bool(sizes) and all(0 < s < math.inf for s in sizes)
+
+
+def _recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     if hints.masks:
         return None
     heads = _heads_by_stride(net)
@@ -40,13 +40,9 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
             f"the heads have {sorted(heads)} ({net.shapes()} at {net.height}x{net.width})."
         )
     strides = tuple(sorted(heads))
-    channels = {net_channels for _, net_channels in heads.values()}
-    counts = {len(anchors[s]) for s in strides}
-    if (
-        len(channels) != 1
-        or len(counts) != 1
-        or (total := channels.pop()) % (count := counts.pop())
-    ):
+    total, count = heads[strides[0]][1], len(anchors[strides[0]])
+    alike = all(heads[s][1] == total and len(anchors[s]) == count for s in strides)
+    if not alike or total % count:
         raise ExportError(
             f"{net.path}: heads {net.shapes()} do not divide by "
             f"{[len(anchors[s]) for s in strides]} anchors; wanted anchors x (5 + classes)."
@@ -70,16 +66,12 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
         centre_scale=scale,
     )
     listed = ", ".join(f"{heads[s][0]} stride {s}" for s in strides)
-    return Plan(
-        family="darknet",
-        preprocess=hints.apply(Preprocess("RGB", resize="stretch")),
-        detection=head,
-        said=(
-            f"classes      {len(names)}, from {origin}",
-            f"heads        {listed}; {count} anchors a cell, from {anchors_from}",
-            f"centres      {scale_from}",
-        ),
+    lines = (
+        f"classes      {len(names)}, from {origin}",
+        f"heads        {listed}; {count} anchors a cell, from {anchors_from}",
+        f"centres      {scale_from}",
     )
+    return Plan("darknet", hints.apply(Preprocess("RGB", resize="stretch")), head, lines=lines)
 
 
 def _heads_by_stride(net: ForeignNet) -> dict[int, tuple[str, int]]:
@@ -90,9 +82,8 @@ def _heads_by_stride(net: ForeignNet) -> dict[int, tuple[str, int]]:
             return {}
         _, channels, rows, columns = tensor.shape
         stride = net.height // max(rows, 1)
-        if stride < 4 or (rows * stride, columns * stride) != (net.height, net.width):
-            return {}
-        if stride in heads:
+        whole = (rows * stride, columns * stride) == (net.height, net.width)
+        if stride < 4 or not whole or stride in heads:
             return {}
         heads[stride] = (tensor.name, channels)
     return heads
@@ -174,11 +165,9 @@ def _scale_in_metadata(net: ForeignNet, strides: tuple[int, ...]) -> dict[int, f
         ) from exc
 
 
-def doubt(plan: Plan, outputs: Outputs) -> str | None:
-    """See ``Family``."""
-    assert plan.detection is not None
-    size = 5 + len(plan.detection.classes)
-    for name in plan.detection.outputs:
+def _doubt(plan: Plan, outputs: Outputs) -> str | None:
+    size = 5 + len(plan.boxes.classes)
+    for name in plan.boxes.outputs:
         _, channels, rows, columns = outputs[name].shape
         logits = outputs[name].reshape(channels // size, size, rows, columns)[:, 4:]
         if logits.min() >= 0 and logits.max() <= 1:
@@ -189,10 +178,9 @@ def doubt(plan: Plan, outputs: Outputs) -> str | None:
     return None
 
 
-def decode(net: ForeignNet, plan: Plan, outputs: Outputs) -> tuple[Float, Float]:
-    """See ``Family``; formulas of YOLOv3 (arXiv 1804.02767, section 2.1), and YOLOv4's scale."""
-    assert plan.detection is not None
-    head = plan.detection
+def _decode(net: ForeignNet, plan: Plan, outputs: Outputs) -> tuple[Float, Float]:
+    """By the formulas of YOLOv3 (arXiv 1804.02767, section 2.1), and YOLOv4's scale."""
+    head = plan.boxes
     boxes, scores = [], []
     for name in head.outputs:
         _, _, rows, columns = outputs[name].shape
@@ -219,4 +207,4 @@ def _sigmoid(value: Float) -> Float:
         return np.float32(1) / (np.float32(1) + np.exp(-value))
 
 
-FAMILY = Family("Darknet anchors (YOLOv3, YOLOv4, YOLO-Fastest)", recognise, doubt, decode)
+FAMILY = Family("Darknet anchors (YOLOv3, YOLOv4, YOLO-Fastest)", _recognise, _doubt, _decode)

@@ -1,9 +1,9 @@
 """DETR-style nets: labels, boxes and scores (RT-DETR, D-FINE), or raw logits and boxes (RF-DETR).
 
-The first form takes the picture's size as a second input and gives boxes of that size; the size
-of the network's own input is put there for good, so boxes come in input pixels. Preprocessing as
-in configs/rtdetr/include/dataloader.yml of github.com/lyuwenyu/RT-DETR: RGB / 255, stretched.
-Ultralytics' RT-DETR has a form of its own: rows of cx, cy, w, h in shares, score, class.
+The first form takes the picture's size as a second input and gives boxes of that size; adoption
+puts the size of the net's input there, so boxes come in input pixels. Preprocessing as in
+configs/rtdetr/include/dataloader.yml of github.com/lyuwenyu/RT-DETR: RGB / 255, stretched.
+Ultralytics' RT-DETR gives rows of cx, cy, w, h in shares, score, class.
 """
 
 from __future__ import annotations
@@ -11,21 +11,17 @@ from __future__ import annotations
 import numpy as np
 
 from engines.errors import ExportError
-from engines.spec import DetectionHead, TensorSpec
-from export.adopt.families.base import (
-    Family,
-    Hints,
-    Plan,
-    Preprocess,
-    RowsPlan,
+from engines.spec import DetectionHead
+from export.adopt.families.base import Family, Hints, Plan, Preprocess, RowsPlan, class_names
+from export.adopt.families.boxes import (
     box_table,
-    class_names,
     classes_in_graph,
+    corners,
     is_end_to_end,
     one_hot,
 )
 from export.adopt.families.end_to_end import doubt_rows
-from export.adopt.families.ultralytics import is_rtdetr, notice, refuse_what_the_metadata_excludes
+from export.adopt.families.ultralytics import is_rtdetr, notice, refuse_other_tasks
 from export.adopt.foreign import Float, ForeignNet, Outputs
 
 CONF = 0.5
@@ -42,18 +38,18 @@ FORMS = {
 """``RowsPlan.form`` in words."""
 
 
-def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
-    """See ``Family``."""
+def _recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     rows = _with_labels(net) or _raw(net) or _of_ultralytics(net)
     if rows is None:
         return None
     if net.sizes is not None:
         _refuse_another_order(net, rows)
     shapes = {t.name: t.shape for t in net.outputs}
-    if rows.form == "logits":
-        channels: int | None = shapes[rows.scores][2]
-    else:
-        channels = classes_in_graph(net, rows.labels or rows.boxes)
+    channels = (
+        shapes[rows.scores][2]
+        if rows.form == "logits"
+        else classes_in_graph(net, rows.labels or rows.boxes)
+    )
     names, origin = class_names(net, hints, channels)
     default = Preprocess("RGB", resize="stretch")
     if set(shapes) == RF_DETR:
@@ -61,19 +57,12 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     head = DetectionHead(
         family="end2end", outputs=(rows.output,), classes=names, conf=CONF, nms_iou=None
     )
-    most = shapes[rows.boxes][1]
     given = f"; {net.sizes.name} is {net.width}, {net.height} for good" if net.sizes else ""
-    return Plan(
-        family="detr",
-        preprocess=hints.apply(default),
-        detection=head,
-        said=(
-            f"heads        {FORMS[rows.form]}, at most {most} boxes, no NMS{given}",
-            f"classes      {len(names)}, from {origin}",
-        ),
-        rows=rows,
-        notice=notice(net),
+    lines = (
+        f"heads        {FORMS[rows.form]}, at most {shapes[rows.boxes][1]} boxes, no NMS{given}",
+        f"classes      {len(names)}, from {origin}",
     )
+    return Plan("detr", hints.apply(default), head, lines=lines, rows=rows, notice=notice(net))
 
 
 def _with_labels(net: ForeignNet) -> RowsPlan | None:
@@ -100,7 +89,7 @@ def _raw(net: ForeignNet) -> RowsPlan | None:
         return None
     boxes = [t for t in (a, b) if t.shape[2] == 4]
     if len(boxes) == 2:
-        boxes = [t for t in (a, b) if _named_boxes(t)]
+        boxes = [t for t in boxes if any(word in t.name.lower() for word in ("box", "dets"))]
     if len(boxes) != 1:
         return None
     logits = b if boxes[0] is a else a
@@ -112,32 +101,26 @@ def _of_ultralytics(net: ForeignNet) -> RowsPlan | None:
     table = box_table(net)
     if not is_rtdetr(net) or table is None or not is_end_to_end(net, table) or table.extra:
         return None
-    refuse_what_the_metadata_excludes(net)
+    refuse_other_tasks(net)
     return RowsPlan(net.fresh("detections"), table.tensor.name, form="shares")
-
-
-def _named_boxes(tensor: TensorSpec) -> bool:
-    return any(word in tensor.name.lower() for word in ("box", "dets"))
 
 
 def _refuse_another_order(net: ForeignNet, rows: RowsPlan) -> None:
     """Give the second input (1000, 0): only x may then be anything but 0."""
-    boxes = net.run(net.noise(), sizes=PROBE)[rows.boxes]
-    if np.abs(boxes[..., 0::2]).max() > 0 and np.abs(boxes[..., 1::2]).max() == 0:
-        return
     assert net.sizes is not None
-    raise ExportError(
-        f"{net.path}: its second input {net.sizes.name} is not the width and height that boxes are "
-        f"scaled by: given {PROBE}, x reaches {np.abs(boxes[..., 0::2]).max():.3g} and y "
-        f"{np.abs(boxes[..., 1::2]).max():.3g}. Export the model with the image alone."
-    )
+    boxes = np.abs(net.run(net.noise(), sizes=PROBE)[rows.boxes])
+    x, y = boxes[..., 0::2].max(), boxes[..., 1::2].max()
+    if not (x > 0 and y == 0):
+        raise ExportError(
+            f"{net.path}: its second input {net.sizes.name} is not the width and height that boxes "
+            f"are scaled by: given {PROBE}, x reaches {x:.3g} and y {y:.3g}. Export the model with "
+            "the image alone."
+        )
 
 
-def doubt(plan: Plan, outputs: Outputs) -> str | None:
-    """See ``Family``."""
-    assert plan.detection is not None
+def _doubt(plan: Plan, outputs: Outputs) -> str | None:
     assert plan.rows is not None
-    rows, count = plan.rows, len(plan.detection.classes)
+    rows, count = plan.rows, len(plan.boxes.classes)
     boxes = outputs[rows.boxes][0]
     if rows.form == "labels":
         classes = outputs[rows.labels][0].astype(np.float32)
@@ -148,7 +131,7 @@ def doubt(plan: Plan, outputs: Outputs) -> str | None:
             "centre and size in shares of the input"
         )
     if rows.form == "shares":
-        return doubt_rows(_corners(boxes, 1000, 1000), boxes[:, 4], boxes[:, 5], count)
+        return doubt_rows(_in_pixels(boxes, 1000, 1000), boxes[:, 4], boxes[:, 5], count)
     scores = outputs[rows.scores][0]
     if scores.min() >= 0 and scores.max() <= 1:
         return (
@@ -164,25 +147,22 @@ def doubt(plan: Plan, outputs: Outputs) -> str | None:
     return None
 
 
-def decode(net: ForeignNet, plan: Plan, outputs: Outputs) -> tuple[Float, Float]:
-    """See ``Family``."""
-    assert plan.detection is not None
+def _decode(net: ForeignNet, plan: Plan, outputs: Outputs) -> tuple[Float, Float]:
     assert plan.rows is not None
-    rows, count = plan.rows, len(plan.detection.classes)
+    rows, count = plan.rows, len(plan.boxes.classes)
     boxes = outputs[rows.boxes][0]
     if rows.form == "labels":
         return boxes, one_hot(outputs[rows.labels][0], outputs[rows.scores][0], count)
-    corners = _corners(boxes, net.width, net.height)
+    placed = _in_pixels(boxes, net.width, net.height)
     if rows.form == "shares":
-        return corners, one_hot(boxes[:, 5], boxes[:, 4], count)
-    return corners, 1 / (1 + np.exp(-outputs[rows.scores][0]))
+        return placed, one_hot(boxes[:, 5], boxes[:, 4], count)
+    return placed, 1 / (1 + np.exp(-outputs[rows.scores][0]))
 
 
-def _corners(boxes: Float, width: int, height: int) -> Float:
+def _in_pixels(boxes: Float, width: int, height: int) -> Float:
     """x0, y0, x1, y1 in pixels of cx, cy, w, h in shares."""
     side = np.array([width, height], np.float32)
-    centre, size = boxes[:, :2] * side, boxes[:, 2:4] * side
-    return np.hstack([centre - size / 2, centre + size / 2])
+    return corners(boxes[:, :2] * side, boxes[:, 2:4] * side)
 
 
-FAMILY = Family("DETR-style (RT-DETR, D-FINE, RF-DETR)", recognise, doubt, decode)
+FAMILY = Family("DETR-style (RT-DETR, D-FINE, RF-DETR)", _recognise, _doubt, _decode)

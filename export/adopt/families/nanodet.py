@@ -11,18 +11,17 @@ import numpy as np
 from engines.errors import ExportError
 from engines.spec import DetectionHead, TensorSpec
 from export.adopt.families.base import Family, Hints, Plan, Preprocess, class_names
+from export.adopt.families.boxes import P5, grid_cells, no_shares
 from export.adopt.foreign import Float, ForeignNet, Outputs
 
-STRIDES = (8, 16, 32)
 CONF, NMS_IOU = 0.35, 0.6
 """Defaults of demo/demo.py (show_result) and of nanodet/model/head/nanodet_head.py."""
 IMAGENET_BGR = ((103.53, 116.28, 123.675), (57.375, 57.12, 58.395))
 
 
-def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
-    """See ``Family``."""
-    pairs = [_of_stride(net, s) for s in STRIDES]
-    if len(net.outputs) != 2 * len(STRIDES) or any(len(pair) != 2 for pair in pairs):
+def _recognise(net: ForeignNet, hints: Hints) -> Plan | None:
+    pairs = [_of_stride(net, s) for s in P5]
+    if len(net.outputs) != 2 * len(P5) or any(len(pair) != 2 for pair in pairs):
         return None
     heads = [_in_order(net, a, b) for a, b in pairs]
     widths = {(c.shape[2], d.shape[2]) for c, d in heads}
@@ -36,33 +35,24 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
         family="nanodet",
         outputs=(*(c.name for c, _ in heads), *(d.name for _, d in heads)),
         classes=names,
-        strides=STRIDES,
+        strides=P5,
         conf=CONF,
         nms_iou=NMS_IOU,
     )
-    mean, std = IMAGENET_BGR
     listed = ", ".join(f"{c.name} and {d.name}" for c, d in heads)
-    return Plan(
-        family="nanodet",
-        preprocess=hints.apply(Preprocess("BGR", mean, std, "letterbox_center", pad_value=0)),
-        detection=head,
-        said=(
-            f"classes      {len(names)}, from {origin}",
-            f"heads        {listed}; distances of 0 to {sides // 4 - 1} strides",
-        ),
+    lines = (
+        f"classes      {len(names)}, from {origin}",
+        f"heads        {listed}; distances of 0 to {sides // 4 - 1} strides",
     )
+    preprocess = hints.apply(Preprocess("BGR", *IMAGENET_BGR, pad_value=0))
+    return Plan("nanodet", preprocess, head, lines=lines)
 
 
 def _of_stride(net: ForeignNet, stride: int) -> list[TensorSpec]:
     """The outputs with a row for every cell of the stride's grid."""
-    if net.height % stride or net.width % stride:
-        return []
-    cells = (net.height // stride) * (net.width // stride)
-    return [
-        t
-        for t in net.outputs
-        if len(t.shape) == 3 and t.shape[:2] == (1, cells) and t.dtype == "float32"
-    ]
+    cells = grid_cells(net, (stride,))
+    rows = [t for t in net.outputs if len(t.shape) == 3 and t.dtype == "float32"]
+    return [t for t in rows if cells and t.shape[:2] == (1, cells)]
 
 
 def _in_order(net: ForeignNet, a: TensorSpec, b: TensorSpec) -> tuple[TensorSpec, TensorSpec]:
@@ -80,27 +70,22 @@ def _in_order(net: ForeignNet, a: TensorSpec, b: TensorSpec) -> tuple[TensorSpec
     )
 
 
-def doubt(plan: Plan, outputs: Outputs) -> str | None:
-    """See ``Family``."""
-    assert plan.detection is not None
-    for name in plan.detection.outputs[: len(STRIDES)]:
-        low, high = outputs[name].min(), outputs[name].max()
-        if low < 0 or high > 1:
-            return f"classes in {name} lie in {low:.3g} to {high:.3g}, wanted 0 to 1"
-    return None
+def _doubt(plan: Plan, outputs: Outputs) -> str | None:
+    classes = plan.boxes.outputs[: len(P5)]
+    doubts = (no_shares(f"classes in {name}", outputs[name]) for name in classes)
+    return next(filter(None, doubts), None)
 
 
-def decode(net: ForeignNet, plan: Plan, outputs: Outputs) -> tuple[Float, Float]:
-    """See ``Family``; nanodet/model/head/gfl_head.py, ``get_bboxes`` and ``Integral``."""
-    assert plan.detection is not None
-    names = plan.detection.outputs
+def _decode(net: ForeignNet, plan: Plan, outputs: Outputs) -> tuple[Float, Float]:
+    """By nanodet/model/head/gfl_head.py, ``get_bboxes`` and ``Integral``."""
+    names = plan.boxes.outputs
     boxes, scores = [], []
-    for i, stride in enumerate(STRIDES):
+    for i, stride in enumerate(P5):
         scores.append(outputs[names[i]][0])
         cell = 0
         for row in range(net.height // stride):
             for column in range(net.width // stride):
-                logits = outputs[names[i + len(STRIDES)]][0, cell].reshape(4, -1)
+                logits = outputs[names[i + len(P5)]][0, cell].reshape(4, -1)
                 left, top, right, bottom = (_expected(bins) * stride for bins in logits)
                 x, y = (column + 0.5) * stride, (row + 0.5) * stride
                 boxes.append((x - left, y - top, x + right, y + bottom))
@@ -114,4 +99,4 @@ def _expected(bins: Float) -> float:
     return float((weights / weights.sum() * np.arange(len(bins))).sum())
 
 
-FAMILY = Family("NanoDet, classes and distances apart", recognise, doubt, decode)
+FAMILY = Family("NanoDet, classes and distances apart", _recognise, _doubt, _decode)

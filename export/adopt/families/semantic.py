@@ -1,9 +1,7 @@
 """Semantic nets: one or several heads, each of which becomes a mask of its own.
 
-A head is scores (1, C, h, w), before or after softmax; or a single channel (1, 1, h, w), where a
-positive logit or a share above a half means class 1; or the classes themselves, integers (1, h, w).
-Nothing in such a graph says what its classes are or how its image was normalised, so both are
-asked for, unless the net is a known one: ``KNOWN`` has those by their outputs' names and channels.
+``MaskPlan`` lists the forms of a head. No such graph says what its classes are or how its image was
+normalised, so options must, unless ``KNOWN`` has the net, by the names and channels of its outputs.
 """
 
 from __future__ import annotations
@@ -22,8 +20,8 @@ from export.adopt.families.base import (
     MaskPlan,
     Plan,
     Preprocess,
-    apart,
     class_names,
+    distinct,
 )
 from export.adopt.foreign import ForeignNet, Outputs
 
@@ -60,23 +58,17 @@ KNOWN = (
 )
 
 
-def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
-    """See ``Family``."""
+def _recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     if not all(_form(net, t) for t in net.outputs):
         return None
     known = _known(net)
     heads, said = _heads(net, hints, known)
-    masks = tuple(_plan(net, head) for head in heads)
-    told = known.name if known else "unknown; classes and normalisation as given"
-    preprocess = _preprocess(net, hints, known)
+    name = known.name if known else "unknown; classes and normalisation as given"
     return Plan(
         family="semantic",
-        preprocess=preprocess,
-        masks=masks,
-        said=(
-            f"net          {told}",
-            *said,
-        ),
+        masks=tuple(_plan(net, head) for head in heads),
+        preprocess=_preprocess(net, hints, known),
+        lines=(f"net          {name}", *said),
         notice=known.notice if known else "",
     )
 
@@ -106,10 +98,8 @@ def _channels(net: ForeignNet, tensor: TensorSpec) -> int | None:
 
 def _known(net: ForeignNet) -> KnownNet | None:
     channels = {t.name: _channels(net, t) for t in net.outputs}
-    for known in KNOWN:
-        if channels == {h.output: len(h.classes) for h in known.heads}:
-            return known
-    return None
+    fits = (k for k in KNOWN if channels == {h.output: len(h.classes) for h in k.heads})
+    return next(fits, None)
 
 
 def _heads(
@@ -169,7 +159,7 @@ def _resolved(hint: MaskHint, net: ForeignNet) -> MaskHint:
             f"{net.path}: --mask names the output {said!r}, but the outputs are {net.shapes()}."
         )
     output = max(fits, key=len)
-    return MaskHint(output, said[len(output) + 1 :] or output, apart(hint.classes))
+    return MaskHint(output, said[len(output) + 1 :] or output, distinct(hint.classes))
 
 
 def _plan(net: ForeignNet, head: MaskHint) -> MaskPlan:
@@ -205,8 +195,7 @@ def _preprocess(net: ForeignNet, hints: Hints, known: KnownNet | None) -> Prepro
     return hints.apply(Preprocess("RGB", resize="stretch"))
 
 
-def doubt(plan: Plan, outputs: Outputs) -> str | None:
-    """See ``Family``."""
+def _doubt(plan: Plan, outputs: Outputs) -> str | None:
     for mask in plan.masks:
         raw = outputs[mask.raw][0]
         low, high = raw.min(), raw.max()
@@ -219,4 +208,4 @@ def doubt(plan: Plan, outputs: Outputs) -> str | None:
     return None
 
 
-FAMILY = Family("semantic scores or labels, one or several masks", recognise, doubt)
+FAMILY = Family("semantic scores or labels, one or several masks", _recognise, _doubt)

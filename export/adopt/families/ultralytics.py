@@ -1,39 +1,34 @@
 """Ultralytics nets without objectness (YOLOv8, YOLO11): one (1, 4 + C, N) of decoded boxes.
 
 Preprocessing as in ultralytics/data/augment.py (LetterBox, centred, padded with 114) and
-engine/predictor.py (BGR → RGB, / 255). Of a segmenter the boxes are taken. Other tasks and layouts
-are refused by name.
+engine/predictor.py (BGR → RGB, / 255). Of a segmenter the boxes are taken, other tasks are refused.
 """
 
 from __future__ import annotations
 
-import numpy as np
-
 from engines.errors import ExportError
 from engines.spec import DetectionHead, printable
-from export.adopt.families.base import (
-    Family,
-    Hints,
-    Plan,
-    Preprocess,
+from export.adopt.families.base import Family, Hints, Plan, Preprocess, class_names
+from export.adopt.families.boxes import (
+    P5,
+    P6,
     box_table,
-    class_names,
+    corners,
     grid_cells,
     is_end_to_end,
+    no_pixels,
+    no_shares,
 )
 from export.adopt.foreign import Float, ForeignNet, Outputs
 
-STRIDES = ((8, 16, 32), (8, 16, 32, 64))
-"""P5 and P6 nets (ultralytics/cfg/models)."""
 CONF, NMS_IOU = 0.25, 0.7
 """Defaults of ultralytics/cfg/default.yaml and of its predict mode."""
 
 
-def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
-    """See ``Family``."""
+def _recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     marked = is_marked(net)
     if marked:
-        refuse_what_the_metadata_excludes(net)
+        refuse_other_tasks(net)
     table = box_table(net)
     if table is None:
         if marked:
@@ -51,18 +46,18 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
         )
     tensor = table.tensor
     _, rows, boxes = tensor.shape
-    strides = next((s for s in STRIDES if grid_cells(net, s) == boxes), None)
+    strides = next((s for s in (P5, P6) if grid_cells(net, s) == boxes), None)
     if strides is None or rows < 5 + table.extra:
-        if marked and not grid_cells(net, STRIDES[0]):
+        if marked and not grid_cells(net, P5):
             raise ExportError(
                 f"{net.path}: an Ultralytics file at {net.height}x{net.width} (height x width), "
-                f"wanted multiples of {STRIDES[0][-1]}. Say another size with --size, or export it "
+                f"wanted multiples of {P5[-1]}. Say another size with --size, or export it "
                 "at one."
             )
         if marked:
             raise ExportError(
                 f"{net.path}: an Ultralytics file whose output {tensor.name} is "
-                f"{list(tensor.shape)}; wanted [1, 4 + classes, {grid_cells(net, STRIDES[0])}] for "
+                f"{list(tensor.shape)}; wanted [1, 4 + classes, {grid_cells(net, P5)}] for "
                 f"an input of {net.height}x{net.width} (YOLOv8 and YOLO11), or [1, boxes, 6] "
                 "(end-to-end)."
             )
@@ -78,17 +73,13 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
         extra=table.extra,
     )
     written = net.metadata.get("description") if marked else None
-    return Plan(
-        family="ultralytics",
-        preprocess=hints.apply(Preprocess("RGB", resize="letterbox_center")),
-        detection=head,
-        said=(
-            f"made by      {written or 'unknown: recognised by its output (1, 4 + C, N)'}",
-            f"classes      {len(names)}, from {origin}",
-            *table.said,
-        ),
-        notice=notice(net),
+    lines = (
+        f"made by      {written or 'unknown: recognised by its output (1, 4 + C, N)'}",
+        f"classes      {len(names)}, from {origin}",
+        *table.lines,
     )
+    preprocess = hints.apply(Preprocess("RGB"))
+    return Plan("ultralytics", preprocess, head, lines=lines, notice=notice(net))
 
 
 def is_marked(net: ForeignNet) -> bool:
@@ -109,8 +100,8 @@ def says_end_to_end(net: ForeignNet) -> bool | None:
     return {"True": True, "False": False}.get(net.metadata.get("end2end", ""))
 
 
-def refuse_what_the_metadata_excludes(net: ForeignNet) -> None:
-    """Raises ExportError where the metadata contradicts the graph, or is of another task."""
+def refuse_other_tasks(net: ForeignNet) -> None:
+    """Raises ExportError where the metadata is of another task."""
     task = net.metadata["task"]
     if task not in ("detect", "segment"):
         raise ExportError(
@@ -125,28 +116,16 @@ def notice(net: ForeignNet) -> str:
     return printable("; ".join(" ".join(p.split()) for p in parts if p))
 
 
-def doubt(plan: Plan, outputs: Outputs) -> str | None:
-    """See ``Family``."""
-    assert plan.detection is not None
-    values = outputs[plan.detection.outputs[0]][0]
-    scores = values[4 : 4 + len(plan.detection.classes)]
-    if scores.min() < 0 or scores.max() > 1:
-        return (
-            f"class scores lie in {scores.min():.3g} to {scores.max():.3g}, wanted 0 to 1 "
-            "(after sigmoid)"
-        )
-    if values[:4].max() <= 2:
-        return f"box coordinates end at {values[:4].max():.3g}, wanted input pixels"
-    return None
+def _doubt(plan: Plan, outputs: Outputs) -> str | None:
+    values = outputs[plan.boxes.outputs[0]][0]
+    scores = values[4 : 4 + len(plan.boxes.classes)]
+    return no_shares("class scores", scores, " (after sigmoid)") or no_pixels(values[:4])
 
 
-def decode(_net: ForeignNet, plan: Plan, outputs: Outputs) -> tuple[Float, Float]:
-    """See ``Family``."""
-    assert plan.detection is not None
-    table = outputs[plan.detection.outputs[0]][0].T  # (N, 4 + C)
-    centre, size = table[:, 0:2], table[:, 2:4]
-    boxes = np.hstack([centre - size / 2, centre + size / 2])
-    return boxes, table[:, 4 : 4 + len(plan.detection.classes)]
+def _decode(_net: ForeignNet, plan: Plan, outputs: Outputs) -> tuple[Float, Float]:
+    table = outputs[plan.boxes.outputs[0]][0].T  # (N, 4 + C)
+    scores = table[:, 4 : 4 + len(plan.boxes.classes)]
+    return corners(table[:, 0:2], table[:, 2:4]), scores
 
 
-FAMILY = Family("Ultralytics without objectness (YOLOv8, YOLO11)", recognise, doubt, decode)
+FAMILY = Family("Ultralytics without objectness (YOLOv8, YOLO11)", _recognise, _doubt, _decode)

@@ -6,34 +6,30 @@ detect.py (BGR → RGB, / 255). Three boxes a cell tell the table from YOLOX's, 
 
 from __future__ import annotations
 
-import numpy as np
-
 from engines.spec import DetectionHead
-from export.adopt.families.base import (
-    Family,
-    Hints,
-    Plan,
-    Preprocess,
+from export.adopt.families.base import Family, Hints, Plan, Preprocess, class_names
+from export.adopt.families.boxes import (
+    P5,
+    P6,
     box_table,
-    class_names,
+    corners,
     grid_cells,
+    no_pixels,
+    no_shares,
 )
 from export.adopt.foreign import Float, ForeignNet, Outputs
 
-STRIDES = ((8, 16, 32), (8, 16, 32, 64))
-"""P5 and P6 nets (yolov5/models and yolov5/models/hub)."""
 ANCHORS_A_CELL = 3
 CONF, NMS_IOU = 0.25, 0.45
 """Defaults of detect.py in both repositories."""
 
 
-def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
-    """See ``Family``."""
+def _recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     table = box_table(net)
     if table is None:
         return None
     _, boxes, columns = table.tensor.shape
-    cells = (ANCHORS_A_CELL * grid_cells(net, s) for s in STRIDES)
+    cells = (ANCHORS_A_CELL * grid_cells(net, strides) for strides in (P5, P6))
     if boxes not in [n for n in cells if n] or columns < 6 + table.extra:
         return None
     names, origin = class_names(net, hints, columns - 5 - table.extra)
@@ -45,36 +41,22 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan | None:
         nms_iou=NMS_IOU,
         extra=table.extra,
     )
-    return Plan(
-        family="yolov5",
-        preprocess=hints.apply(Preprocess("RGB", resize="letterbox_center")),
-        detection=head,
-        said=(f"classes      {len(names)}, from {origin}", *table.said),
+    lines = (f"classes      {len(names)}, from {origin}", *table.lines)
+    return Plan("yolov5", hints.apply(Preprocess("RGB")), head, lines=lines)
+
+
+def _doubt(plan: Plan, outputs: Outputs) -> str | None:
+    table = outputs[plan.boxes.outputs[0]][0]
+    scores = table[:, 4 : 5 + len(plan.boxes.classes)]
+    return no_shares("objectness and class scores", scores, " (after sigmoid)") or no_pixels(
+        table[:, :4]
     )
 
 
-def doubt(plan: Plan, outputs: Outputs) -> str | None:
-    """See ``Family``."""
-    assert plan.detection is not None
-    table = outputs[plan.detection.outputs[0]][0]
-    scores = table[:, 4 : 5 + len(plan.detection.classes)]
-    if scores.min() < 0 or scores.max() > 1:
-        return (
-            f"objectness and class scores lie in {scores.min():.3g} to {scores.max():.3g}, wanted "
-            "0 to 1 (after sigmoid)"
-        )
-    if table[:, :4].max() <= 2:
-        return f"box coordinates end at {table[:, :4].max():.3g}, wanted input pixels"
-    return None
+def _decode(_net: ForeignNet, plan: Plan, outputs: Outputs) -> tuple[Float, Float]:
+    table = outputs[plan.boxes.outputs[0]][0]  # (N, 5 + C)
+    scores = table[:, 4:5] * table[:, 5 : 5 + len(plan.boxes.classes)]
+    return corners(table[:, 0:2], table[:, 2:4]), scores
 
 
-def decode(_net: ForeignNet, plan: Plan, outputs: Outputs) -> tuple[Float, Float]:
-    """See ``Family``."""
-    assert plan.detection is not None
-    table = outputs[plan.detection.outputs[0]][0]  # (N, 5 + C)
-    centre, size = table[:, 0:2], table[:, 2:4]
-    boxes = np.hstack([centre - size / 2, centre + size / 2])
-    return boxes, table[:, 4:5] * table[:, 5 : 5 + len(plan.detection.classes)]
-
-
-FAMILY = Family("YOLOv5 and YOLOv7, decoded, with objectness", recognise, doubt, decode)
+FAMILY = Family("YOLOv5 and YOLOv7, decoded, with objectness", _recognise, _doubt, _decode)
