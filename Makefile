@@ -1,7 +1,8 @@
 # make run    the app on the built-in street, in a window or into out/street.mp4
-# make test   ruff, mypy --strict and pytest
+# make test   make lint, then the tests of a newcomer: neither slow ones nor those of ../shared
+# make test-all  make lint, then every test
 #
-# Both set themselves up in .venv from exact versions (constraints/) and ask for nothing but make and
+# All set themselves up in .venv from exact versions (constraints/) and ask for nothing but make and
 # Python 3.10 to 3.13; what apt has to bring is printed, never installed.
 
 PYTHON ?= python3
@@ -17,12 +18,12 @@ CONSTRAINTS = constraints/$$($(BIN)/python -c 'import sys; print("py310" if sys.
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check --only-binary=:all: \
 	$(PIP_FLAGS) -c $(CONSTRAINTS)
 
-.PHONY: help run test test-gpu lint hooks fatbin install-jetson rollback-jetson clean
+.PHONY: help run test test-all test-gpu lint hooks fatbin install-jetson rollback-jetson clean
 .DELETE_ON_ERROR:
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
-	@echo 'make lint   ruff and mypy alone'
+	@echo 'make lint   ruff, mypy and codespell alone'
 	@echo 'make test-gpu  the CUDA parts on a real GPU; ARGS=FILE keeps the table of their times'
 	@echo 'make hooks  the same checks at every git commit'
 	@echo 'make fatbin  engines/cuda/letterbox.fatbin anew, by nvcc'
@@ -41,8 +42,20 @@ run: $(VENV)/.run
 		exec $(BIN)/edge run --sink out/street.mp4 --frames 300 $(ARGS); \
 	fi
 
+# $(call tests,MARKERS): whole files side by side, then by themselves the tests that judge times.
+define tests
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile -m '$(1) and not timing'
+	$(BIN)/python -m pytest -m '$(1) and timing' $$(grep -rl 'mark\.timing' tests)
+endef
+
 test: lint
-	$(BIN)/python -m pytest
+	$(call tests,not shared and not slow)
+
+test-all: lint
+	@echo '== 1 of 2: the tests of a clone alone, ../shared hidden from them =='
+	$(call tests,not shared)
+	@echo '== 2 of 2: the tests that read ../shared =='
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile -m shared
 
 # Needs no TensorRT, but the CUDA toolkit: PyCUDA has no wheels and is built here once.
 test-gpu: $(VENV)/.run
@@ -53,6 +66,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 hooks: $(VENV)/.test
 	$(INSTALL) -e '.[dev]'

@@ -25,7 +25,7 @@ else:
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), ROOT / "tests/README.md"])
 
 ROOTS = ("outrider[dev]",)
 """What is pinned, with all it pulls in. TensorRT and PyCUDA come with the machine."""
@@ -130,7 +130,7 @@ def test_a_missing_and_a_contradicting_pin_are_found() -> None:
     assert reached == {"outrider", "a", "c"}
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 @pytest.mark.parametrize(("python", "machine"), TARGETS)
 def test_the_constraints_resolve_to_wheels(python: str, machine: str, tmp_path: Path) -> None:
     """pip finds a wheel for every pin on that machine, and the pins satisfy each other.

@@ -44,7 +44,7 @@ def test_its_card_names_the_file_that_is_shipped() -> None:
     assert sha256_of(SHIPPED_MODEL) in card
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_it_finds_the_cars_of_streets_it_has_not_seen() -> None:
     report = evaluate_model(SHIPPED_MODEL, data="synthetic")
     assert report.recall50 is not None
@@ -52,7 +52,6 @@ def test_it_finds_the_cars_of_streets_it_has_not_seen() -> None:
     assert report.recall50["car"] >= 0.8
 
 
-@pytest.mark.heavy
 def test_it_scores_on_camvid_what_the_project_promises(shared: Path, tmp_path: Path) -> None:
     report = evaluate_model(
         SHIPPED_MODEL,
@@ -88,7 +87,6 @@ def seen_on(clip: Path, model: Path) -> list[tuple[Detections, tuple[Mask, ...]]
     return seen
 
 
-@pytest.mark.heavy
 def test_on_the_highway_the_near_cars_are_boxed_and_the_road_is_road(shared: Path) -> None:
     clip = shared / "data" / "videos" / "highway.mp4"
     yolox = adopted(shared / "models" / "yolox_nano.onnx", str(clip))

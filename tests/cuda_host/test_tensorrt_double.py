@@ -101,7 +101,6 @@ print(json.dumps({name: {k: int(v) for k, v in getattr(trt, name).__members__.it
 """
 
 
-@pytest.mark.heavy
 def test_enumerations_have_the_real_values(double: ModuleType, real_bindings: Path) -> None:
     own = {n: v.__members__ for n, v in public(double) if hasattr(v, "__members__")}
     done = subprocess.run(

@@ -1,6 +1,6 @@
 """What tests of real hardware share: they run by ``make test-gpu`` alone, and say when they cannot.
 
-``OUTRIDER_TEST_GPU`` is 1 there. It is ``host`` where tests/engines/test_gpu_tests.py runs these
+``OUTRIDER_TEST_GPU`` is 1 there. It is ``host`` where tests/cuda_host/test_gpu_tests.py runs these
 very tests on the driver of tests/cuda_host, which proves them but no hardware.
 """
 

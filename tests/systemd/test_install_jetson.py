@@ -332,7 +332,7 @@ def test_an_upgrade_cut_off_between_its_two_links_leaves_nothing_to_roll_back_to
     assert (run.returncode, "no earlier version" in run.stderr) == (1, True)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_all_steps_run_on_the_driver_of_tests(
     host_cuda: HostCuda, modules: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ def _network(perception: ScriptedPerception) -> Network:
     return Network(perception, 1, "scripted", "f32", perception.close)
 
 
+@pytest.mark.timing
 def test_work_that_waits_costs_wall_time_and_work_that_computes_costs_cpu() -> None:
     wait = threading.Event()  # never set: waiting for it takes its timeout
 

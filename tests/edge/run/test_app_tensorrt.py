@@ -59,7 +59,6 @@ def settings(folder: Path, letterbox: str) -> Path:
     return path
 
 
-@pytest.mark.heavy
 def test_on_the_highway_an_engine_finds_the_boxes_of_the_onnx_run(
     jetson: Jetson, street: Path, kernels: Path, shared: Path, tmp_path: Path
 ) -> None:
@@ -197,7 +196,7 @@ engine.close()
 """
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["host", "device"])
 def test_ten_thousand_frames_leave_no_trace_in_host_or_device_memory(
     jetson: Jetson, tiny: Path, kernels: Path, tmp_path: Path, place: str

@@ -192,7 +192,7 @@ def test_the_far_part_is_shared_by_frames_and_never_by_those_of_another_tick(fps
     assert len({scene._tick(number / 30.0) for number in range(300)}) == 150
 
 
-@pytest.mark.heavy
+@pytest.mark.timing
 def test_a_frame_costs_at_most_so_many_copies_of_itself() -> None:
     # Alone on a machine a frame is about 2.4 ms and a copy 0.09: a ratio of 27. Other work slows
     # both; drawing everything without culling, batches and sprites gives well over 100.

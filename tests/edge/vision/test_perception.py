@@ -102,7 +102,7 @@ def test_classes_filter_by_name() -> None:
 
 def test_an_unknown_class_is_refused_with_the_nearest() -> None:
     with pytest.raises(SettingsError, match=r"'pedestrain'.*nearest is 'pedestrian'.*car"):
-        Perception(replay([]), classes=["car", "pedestrain"])
+        Perception(replay([]), classes=["car", "pedestrain"])  # codespell:ignore pedestrain
     with pytest.raises(SettingsError, match="no model"):
         Perception([])
 

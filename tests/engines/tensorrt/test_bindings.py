@@ -12,8 +12,6 @@ import pytest
 
 from tests.engines.binding_stubs import ROOT, VERSIONS, complaints, make_stubs
 
-pytestmark = pytest.mark.heavy
-
 Stubs = Callable[[str], Path]
 
 

@@ -211,7 +211,6 @@ def test_captured_runs_give_the_same(jetson: Jetson, engine: Path, tmp_path: Pat
     crimes(report)
 
 
-@pytest.mark.heavy
 def test_the_contract_of_all_engines_holds(jetson: Jetson) -> None:
     run = jetson.run(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/engines/test_engines.py",
@@ -471,7 +470,6 @@ def used(run: subprocess.CompletedProcess[str]) -> str:
     return named[1]
 
 
-@pytest.mark.heavy
 def test_auto_takes_a_built_engine_and_says_how_to_get_one(
     jetson: Jetson, engine: Path, tmp_path: Path
 ) -> None:

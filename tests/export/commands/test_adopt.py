@@ -28,7 +28,6 @@ def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("name", sorted(FOREIGN))
 def test_the_adopted_file_runs_in_the_app(tmp_path: Path, name: str) -> None:
     path = tmp_path / "net.onnx"
@@ -207,7 +206,6 @@ def test_every_real_model_is_tried(shared: Path) -> None:
     assert sorted(REAL) == sorted(p.stem for p in (shared / "models").glob("*.onnx"))
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("name", sorted(REAL))
 def test_real_models_pass_the_proof_on_real_frames(shared: Path, tmp_path: Path, name: str) -> None:
     family = REAL[name]

@@ -73,7 +73,6 @@ def run_half(model: onnx.ModelProto, level: int = 200) -> NDArray[np.float32]:
 # The command
 
 
-@pytest.mark.heavy
 def test_the_shipped_network_passes_on_the_synthetic_street(tmp_path: Path) -> None:
     said: list[str] = []
     made = convert_file(SHIPPED_MODEL, tmp_path / "street.onnx", say=said.append)

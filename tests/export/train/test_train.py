@@ -33,7 +33,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_camvid(tmp_path_factory.mktemp("camvid"))
 
 
-@pytest.mark.heavy
 def test_a_training_that_was_cut_off_ends_where_an_unbroken_one_does(
     root: Path, tmp_path: Path
 ) -> None:
@@ -51,7 +50,6 @@ def test_a_training_that_was_cut_off_ends_where_an_unbroken_one_does(
         torch.testing.assert_close(value, b["ema"][name], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.heavy
 def test_log_plot_and_scored_candidate_are_written(root: Path, tmp_path: Path) -> None:
     run_training(replace(TINY, epochs=1), out=tmp_path, root=root, device=CPU, eval_every=1)
     with (tmp_path / "log.csv").open() as file:
@@ -63,7 +61,6 @@ def test_log_plot_and_scored_candidate_are_written(root: Path, tmp_path: Path) -
     assert read_spec(tmp_path / "candidate.onnx").detection is not None
 
 
-@pytest.mark.heavy
 def test_a_training_that_was_cut_off_before_its_row_gets_it_and_its_scores(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

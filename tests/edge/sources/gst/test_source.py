@@ -258,7 +258,7 @@ def test_a_pipeline_without_a_picture_is_an_error(tmp_path: Path) -> None:
         ("h264pars", SourceError, "no element 'h264pars' here"),
         ("nvv4l2decoderx", SourceError, "comes with JetPack"),
         ("videotestsrc ! ! x=", SettingsError, "syntax error"),
-        ("videotestsrc patern=ball", SettingsError, "did you mean pattern?"),
+        ("videotestsrc patern=ball", SettingsError, "did you mean pattern?"),  # codespell:ignore
         ("videotestsrc pattern=balll", SettingsError, 'could not set property "pattern"'),
         ("videotestsrc ! fakesink", SettingsError, "without a sink"),
         ("audiotestsrc", SettingsError, "must end where raw video comes out"),

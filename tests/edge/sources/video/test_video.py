@@ -218,7 +218,7 @@ def test_a_phone_video_stands_upright(tmp_path: Path) -> None:
 
 def missing(folder: Path) -> Path:
     (folder / "highway.mp4").write_bytes(b"x")
-    return folder / "higway.mp4"
+    return folder / "higway.mp4"  # codespell:ignore higway
 
 
 def no_folder(folder: Path) -> Path:

@@ -65,7 +65,6 @@ def contents(workshop: Workshop) -> dict[str, bytes]:
 # What comes out
 
 
-@pytest.mark.heavy
 def test_the_shipped_model_is_built_proven_and_published(
     host_cuda: HostCuda, tmp_path: Path
 ) -> None:

@@ -52,7 +52,6 @@ def test_the_shipped_network_passes(trt: str) -> None:
     assert report.taken
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("trt", RELEASES)
 def test_its_fp16_form_passes(half_street: Path, trt: str) -> None:
     report = check_file(half_street, trt)

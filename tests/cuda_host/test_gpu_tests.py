@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from edge.vision.letterbox import Letterbox
 from tests.cuda_host.build import HostCuda
 from tests.cuda_host.host_kernel import build_host_kernel
@@ -33,7 +31,6 @@ def counts(output: str) -> dict[str, int]:
     return {what: int(n) for n, what in re.findall(r"(\d+) (passed|failed|skipped|errors?)", last)}
 
 
-@pytest.mark.heavy
 def test_they_pass_on_the_host_driver_and_leave_nothing_behind(
     host_cuda: HostCuda, tmp_path: Path
 ) -> None:
