@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.street.look import Look, tone
+from edge.street.look import AHEAD, UP, Bgr, Look, pick, tone
 from edge.street.pens import BICYCLIST, PEDESTRIAN, TREE, Pen
 from edge.street.sprites import Sheet, Shelf, Sprite
 
@@ -32,6 +33,13 @@ CLOTH: Final = (
     (40, 40, 90),
 )
 TROUSERS: Final = ((60, 48, 40), (96, 66, 44), (40, 38, 38), (110, 120, 132), (70, 74, 84))
+LEAVES: Final = (
+    (52.0, 104.0, 78.0),
+    (50.0, 92.0, 60.0),
+    (54.0, 112.0, 108.0),
+    (60.0, 120.0, 150.0),
+)
+LEAF_SHARES: Final = (0.4, 0.3, 0.2, 0.1)
 OCTAGON: Final = np.array([(0.36 * np.cos(a), 0.30 * np.sin(a)) for a in np.arange(8) * np.pi / 4])
 # The roughness of cloth and skin, for sheets up to the largest of PX_PER_M: drawn once for all.
 CLOTH_ROWS: Final = 512
@@ -42,8 +50,8 @@ Colour = list[float]
 Pair = tuple[float, float]
 
 
-def _pick(look: Look, rng: np.random.Generator, table: tuple[tuple[int, int, int], ...]) -> Colour:
-    base = np.asarray(table[int(rng.integers(len(table)))], float) * rng.uniform(0.85, 1.2)
+def _lit(look: Look, rng: np.random.Generator, table: Sequence[Bgr]) -> Colour:
+    base = pick(table, rng) * rng.uniform(0.85, 1.2)
     lit = look.lit(np.minimum(base, 245.0), np.array([0.0, 0.2, -0.98]))
     return [float(c) for c in lit * 1.12]
 
@@ -73,11 +81,11 @@ class Dress:
 def draw_dress(look: Look, rng: np.random.Generator) -> Dress:
     """Draw clothes."""
     return Dress(
-        skin=_pick(look, rng, SKIN),
-        hair=_pick(look, rng, HAIR),
-        top=_pick(look, rng, CLOTH),
-        legs=_pick(look, rng, TROUSERS),
-        shoes=_pick(look, rng, TROUSERS[:3]),
+        skin=_lit(look, rng, SKIN),
+        hair=_lit(look, rng, HAIR),
+        top=_lit(look, rng, CLOTH),
+        legs=_lit(look, rng, TROUSERS),
+        shoes=_lit(look, rng, TROUSERS[:3]),
         coat=bool(rng.random() < 0.3),
         bag=bool(rng.random() < 0.35),
         build=rng.uniform(0.88, 1.15),
@@ -246,9 +254,8 @@ class Figure:
         self._shelf, self._number = shelf, shelf.number()
         rng = np.random.default_rng(seed)
         self._dress = draw_dress(look, rng)
-        self._frame = _pick(look, rng, CLOTH)
-        ground = look.lit(np.full(3, 92.0), np.array([0.0, 1.0, 0.0]))
-        self._shadow = tone(ground * 0.66)
+        self._frame = _lit(look, rng, CLOTH)
+        self._shadow = tone(look.lit(np.full(3, 92.0), UP) * 0.66)
         self.label = BICYCLIST if rides else PEDESTRIAN
         self.height = (BIKE_M if rides else PERSON_M)[1] * rng.uniform(0.88, 1.04)
 
@@ -282,8 +289,7 @@ class Figure:
         """Draw it standing at (x, z), ``stride`` counted in full strides."""
         look = self._look
         view = look.view
-        scale = view.focal / z
-        u, v = view.centre + (x - view.x) * scale, view.horizon + view.y * scale
+        u, v, scale = view.foot(x, z)
         wide = (0.55 if self._rides else 0.34) * scale
         if not -3 * wide < u < view.width + 3 * wide:
             return
@@ -300,15 +306,9 @@ class Figure:
 def draw_tree(look: Look, rng: np.random.Generator, shelf: Shelf) -> Sprite:
     """A broad-leaved tree or a conifer, two shades of leaves over a trunk."""
     sheet = Sheet(6.0, 8.0, 44.0)
-    bark = look.lit(
-        np.array([52.0, 66.0, 84.0]) * rng.uniform(0.8, 1.2), np.array([0.0, 0.0, -1.0])
-    )
-    hue = np.array(
-        [(52.0, 104.0, 78.0), (50.0, 92.0, 60.0), (54.0, 112.0, 108.0), (60.0, 120.0, 150.0)][
-            int(rng.choice(4, p=(0.4, 0.3, 0.2, 0.1)))
-        ]
-    )
-    leaf = look.lit(hue, np.array([0.0, 0.5, -0.85]))
+    bark = look.lit(np.array([52.0, 66.0, 84.0]) * rng.uniform(0.8, 1.2), AHEAD)
+    hue = LEAVES[int(rng.choice(len(LEAVES), p=LEAF_SHARES))]
+    leaf = look.lit(np.array(hue), np.array([0.0, 0.5, -0.85]))
     sheet.limb([(0.0, 0.0), (rng.uniform(-0.1, 0.1), 3.6)], 0.30, bark.tolist())
     for s in (-1.0, 1.0):
         sheet.limb([(0.0, 2.2), (s * rng.uniform(0.6, 1.1), 3.8)], 0.14, bark.tolist())
@@ -348,8 +348,7 @@ class Tree:
     def paint(self, pen: Pen, z: float, t_s: float) -> None:
         """Draw it at ``z`` metres ahead."""
         view = self.look.view
-        scale = view.focal / z
-        u, v = view.centre + (self.x - view.x) * scale, view.horizon + view.y * scale
+        u, v, scale = view.foot(self.x, z)
         h = self.height * scale
         if not -h < u < view.width + h:
             return

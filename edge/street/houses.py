@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.street.look import Bgr, Floats, Look, tone
+from edge.street.look import AHEAD, Bgr, Floats, Look, pick, tone
 from edge.street.pens import BUILDING, Pen
 
 CUT_M: Final = 2.0  # long things are cut off here: nearer parts lie outside every frame
@@ -32,9 +32,6 @@ SHOPS: Final = (
     (90, 130, 180),
     (140, 110, 60),
 )
-AHEAD = np.array([0.0, 0.0, -1.0])
-UP = np.array([0.0, 1.0, 0.0])
-
 
 # A house's outline has so many corners, each at its near and at its far end; faces by index.
 CORNERS: Final = 9
@@ -174,12 +171,10 @@ def build_house(
     storeys = max(round(tall / 3.1), 2)
     height = storeys * 3.1 + 0.5
     shop = bool(rng.random() < 0.4)
-    base = np.asarray(WALLS[int(rng.integers(len(WALLS)))], float) * rng.uniform(0.8, 1.12)
+    base = pick(WALLS, rng) * rng.uniform(0.8, 1.12)
     facing = np.array([-side, 0.0, 0.0])
     wall, end = look.lit(base, facing), look.lit(base * 0.94, AHEAD)
-    roof = look.lit(
-        np.asarray(ROOFS[int(rng.integers(len(ROOFS)))], float), np.array([-side * 0.6, 0.8, 0.0])
-    )
+    roof = look.lit(pick(ROOFS, rng), np.array([-side * 0.6, 0.8, 0.0]))
     trim = look.lit(np.minimum(base * 1.25 + 24, 235), facing)
     wide, high = rng.uniform(1.0, 1.6), rng.uniform(1.3, 1.8)
     if rng.random() < 0.2:  # an office: bands of glass
@@ -202,7 +197,7 @@ def build_house(
     light = dark + (look.sky[0] - dark) * 0.45
     if look.mood in ("dusk", "evening"):
         light = np.array([120.0, 196.0, 236.0])
-    sign = look.lit(np.asarray(SHOPS[int(rng.integers(len(SHOPS)))], float), facing)
+    sign = look.lit(pick(SHOPS, rng), facing)
     ridge = float(rng.uniform(1.8, 3.2)) if pitched else 0.0
     out = x + side * float(rng.uniform(7.0, 11.0))
     ridge_x = (x + out) / 2

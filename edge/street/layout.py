@@ -8,8 +8,8 @@ from typing import Final, Protocol
 import numpy as np
 
 from edge.street.figures import Figure, Tree, draw_tree
-from edge.street.houses import AHEAD, UP, House, build_house
-from edge.street.look import GONE_M, Bgr, Floats, Look, tone
+from edge.street.houses import House, build_house
+from edge.street.look import AHEAD, GONE_M, UP, Bgr, Floats, Look, tone
 from edge.street.marks import Marks
 from edge.street.meshes import SHAPES, build_solid
 from edge.street.pens import Pen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp
 from typing import Final
@@ -19,6 +20,8 @@ FADES_M, GONE_M = 70.0, 145.0  # things fade out in between, so that none appear
 FAR_FROM_M: Final = 40.0  # what is further away is drawn less often
 NEAR_M: Final = 0.6  # nothing nearer is projected: the frame's edges lie beyond it
 ONE: Final = float(1 << SHIFT)
+AHEAD: Final = np.array([0.0, 0.0, -1.0])  # normals: of what faces the camera, and of the ground
+UP: Final = np.array([0.0, 1.0, 0.0])
 
 # Name, sky above, sky at the horizon, light on surfaces (BGR), ambient share, haze length in m.
 MOODS: Final = (
@@ -69,12 +72,21 @@ class View:
         """Metres from the camera's axis, (N, 2) right and down, of points (x, y)."""
         return np.array([(x - self.x, self.y - y) for x, y in points])
 
+    def foot(self, x: float, z: float) -> tuple[float, float, float]:
+        """Where (x, z) on the ground lies on the frame, px, and px per metre there."""
+        scale = self.focal / z
+        return self.centre + (x - self.x) * scale, self.horizon + self.y * scale, scale
+
     def flat(self, x0: float, x1: float, z0: float, z1: float) -> Points:
         """A rectangle lying on the ground, (4, 2)."""
-        return self.quad((x0, 0.0, z0), (x1, 0.0, z0), (x1, 0.0, z1), (x0, 0.0, z1))
+        return self._quad((x0, 0.0, z0), (x1, 0.0, z0), (x1, 0.0, z1), (x0, 0.0, z1))
 
-    def quad(self, *corners: tuple[float, float, float]) -> Points:
-        """A polygon by its corners (x, y, z): plain floats, cheaper than arrays for so few."""
+    def wall(self, x: float, y0: float, y1: float, z0: float, z1: float) -> Points:
+        """An upright rectangle along the street, (4, 2)."""
+        return self._quad((x, y0, z0), (x, y0, z1), (x, y1, z1), (x, y1, z0))
+
+    def _quad(self, *corners: tuple[float, float, float]) -> Points:
+        """Plain floats: cheaper than arrays for so few corners."""
         focal, centre, horizon = self.focal * ONE, self.centre * ONE, self.horizon * ONE
         out = []
         for x, y, z in corners:
@@ -136,6 +148,11 @@ def tone(colour: Floats) -> Bgr:
     return b, g, r
 
 
+def pick(table: Sequence[Bgr], rng: np.random.Generator) -> Floats:
+    """One of the colours."""
+    return np.asarray(table[int(rng.integers(len(table)))], float)
+
+
 def draw_look(width: int, height: int, rng: np.random.Generator) -> Look:
     """Draw a look."""
     mood, above, low, light, ambient, haze_m = MOODS[int(rng.integers(len(MOODS)))]
@@ -190,10 +207,9 @@ def backdrop(look: Look, rng: np.random.Generator) -> tuple[Image, Image]:
     v = look.view
     h, w = v.height, v.width
     horizon = int(np.clip(v.horizon, 1, h - 1))
-    rows = np.linspace(0.0, 1.0, horizon)[:, None, None]
-    sky = look.sky[0] * (1 - rows**0.8) + look.sky[1] * rows**0.8  # (horizon, 1, 3)
+    down = np.linspace(0.0, 1.0, horizon)[:, None, None] ** 0.8
     picture = np.empty((h, w, 3), np.float32)
-    picture[:horizon] = sky
+    picture[:horizon] = look.sky[0] * (1 - down) + look.sky[1] * down  # (horizon, 1, 3)
     clear = look.mood in ("clear", "bright", "evening", "dusk")
     cloud = np.clip((cloudy((horizon, w), rng, 5) - (0.52 if clear else 0.38)) * 4.0, 0, 1)
     white = np.minimum(look.sky[1] * 1.06 + 6, 252)
@@ -201,13 +217,12 @@ def backdrop(look: Look, rng: np.random.Generator) -> tuple[Image, Image]:
     picture[:horizon] += (white.astype(np.float32) - picture[:horizon]) * share
 
     labels = np.full((h, w), SKY, np.uint8)
-    up = np.array([0.0, 1.0, 0.0])
-    grass = look.lit(np.array([62.0, 112.0, 96.0]) * rng.uniform(0.8, 1.1), up)
-    road = look.lit(np.full(3, rng.uniform(92, 128)) + rng.normal(0, 1.5, 3), up)
-    slab = look.lit(np.array([150.0, 156.0, 160.0]) * rng.uniform(0.85, 1.1), up)
-    kerb = look.lit(np.array([176.0, 180.0, 182.0]), up)
-    line = look.lit(np.array([222.0, 226.0, 226.0]), up)
-    yellow = look.lit(np.array([70.0, 185.0, 225.0]), up)
+    grass = look.lit(np.array([62.0, 112.0, 96.0]) * rng.uniform(0.8, 1.1), UP)
+    road = look.lit(np.full(3, rng.uniform(92, 128)) + rng.normal(0, 1.5, 3), UP)
+    slab = look.lit(np.array([150.0, 156.0, 160.0]) * rng.uniform(0.85, 1.1), UP)
+    kerb = look.lit(np.array([176.0, 180.0, 182.0]), UP)
+    line = look.lit(np.array([222.0, 226.0, 226.0]), UP)
+    yellow = look.lit(np.array([70.0, 185.0, 225.0]), UP)
 
     depth = v.focal * v.y / np.maximum(np.arange(h) + 0.5 - v.horizon, 0.05)
     haze = 1 - np.exp(-np.maximum(depth - 8, 0) / look.haze_m)  # (h,)
@@ -249,18 +264,15 @@ def backdrop(look: Look, rng: np.random.Generator) -> tuple[Image, Image]:
     labels[horizon:] = ground[horizon:]
 
     # A far skyline: hills with woods, and a town before them.
-    span = np.arange(w)
-    for amplitude, tone, label, cells in ((0.055, 0.50, TREE, 9), (0.035, 0.62, BUILDING, 24)):
+    rows = np.arange(h)[:, None]
+    for amplitude, share, label, cells in ((0.055, 0.50, TREE, 9), (0.035, 0.62, BUILDING, 24)):
         ridge = cloudy((8, w), rng, cells)[4] * amplitude * h
         if label == BUILDING:
             block = max(w // 60, 2)
-            ridge = np.repeat(ridge[::block] * rng.uniform(0.3, 1.2, len(ridge[::block])), block)[
-                :w
-            ]
-        top = np.maximum(horizon - ridge.astype(int), 0)
-        base = look.lit(np.array([88.0, 100.0, 96.0]), np.array([0.0, 0.0, -1.0]))
-        colour = base + (far - base) * tone
-        below = (np.arange(h)[:, None] >= top[span][None]) & (np.arange(h)[:, None] < horizon)
-        picture[below] = colour
+            ridge = ridge[::block]
+            ridge = np.repeat(ridge * rng.uniform(0.3, 1.2, len(ridge)), block)[:w]
+        base = look.lit(np.array([88.0, 100.0, 96.0]), AHEAD)
+        below = (rows >= np.maximum(horizon - ridge.astype(int), 0)) & (rows < horizon)
+        picture[below] = base + (far - base) * share
         labels[below] = label
     return np.clip(picture, 0, 250).astype(np.uint8), labels

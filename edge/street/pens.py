@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import cv2
 import numpy as np
@@ -60,8 +60,8 @@ class SceneTruth:
     labels: Image
 
 
-class Pen(Protocol):
-    """Takes the shapes of a scene from far to near."""
+class Pen:
+    """Takes the shapes of a scene from far to near; this one draws nothing."""
 
     def begin(self, label: int) -> None:
         """Start an object of class ``LABELS[label]``."""
@@ -78,9 +78,11 @@ class Pen(Protocol):
         order: Sequence[int],
     ) -> None:
         """Convex polygons of the object: those of ``slices`` that ``order`` names."""
+        for i in order:
+            self.face(points[slices[i]], colours[i], smooth=smooth[i])
 
     def face(self, points: Points, colour: Colour, *, smooth: bool = True) -> None:
-        """A convex polygon of the object."""
+        """A convex polygon of the object; hard edges cost half."""
 
     def faces(self, polygons: Sequence[Points], colour: Colour) -> None:
         """Polygons that do not overlap, of one colour."""
@@ -92,18 +94,12 @@ class Pen(Protocol):
         """A sprite, its upper left corner at (left, top), ``height`` px tall."""
 
 
-class ColourPen:
+class ColourPen(Pen):
     """Draws the picture, with smooth edges."""
 
     def __init__(self, image: Image, haze_bgr: tuple[float, float, float]) -> None:
         self._image = image
         self._haze_bgr = haze_bgr
-
-    def begin(self, label: int) -> None:
-        """Nothing to do: the picture does not know objects."""
-
-    def end(self) -> None:
-        """Nothing to do."""
 
     def mesh(
         self,
@@ -113,13 +109,13 @@ class ColourPen:
         smooth: Sequence[bool],
         order: Sequence[int],
     ) -> None:
-        """Fill convex polygons."""
+        """Fill convex polygons, without a call of ``face`` for each."""
         image, fill, soft, hard = self._image, cv2.fillConvexPoly, cv2.LINE_AA, cv2.LINE_8
         for i in order:
             fill(image, points[slices[i]], colours[i], soft if smooth[i] else hard, SHIFT)
 
     def face(self, points: Points, colour: Colour, *, smooth: bool = True) -> None:
-        """Fill a convex polygon; hard edges cost half."""
+        """Fill a convex polygon."""
         line = cv2.LINE_AA if smooth else cv2.LINE_8
         cv2.fillConvexPoly(self._image, points, colour, line, SHIFT)
 
@@ -128,7 +124,7 @@ class ColourPen:
         cv2.fillPoly(self._image, polygons, colour, cv2.LINE_AA, SHIFT)
 
     def decal(self, polygons: Sequence[Points], colour: Colour, *, smooth: bool = True) -> None:
-        """Fill polygons; hard edges cost half."""
+        """Fill polygons."""
         line = cv2.LINE_AA if smooth else cv2.LINE_8
         cv2.fillPoly(self._image, polygons, colour, line, SHIFT)
 
@@ -143,8 +139,8 @@ class ColourPen:
         cv2.add(roi, colour, dst=roi)
 
 
-class TruthPen:
-    """Draws the same shapes with hard edges into a map of objects."""
+class TruthPen(Pen):
+    """Draws the same shapes with hard edges into a map of objects; decals are no objects."""
 
     def __init__(self, ground: Image) -> None:
         # A pixel holds an index into _labels: 0..10 are surfaces, from 11 on objects with a box.
@@ -166,18 +162,6 @@ class TruthPen:
         if self._code >= len(LABELS):
             self._whole[self._code] = int(np.count_nonzero(self._codes == self._code))
 
-    def mesh(
-        self,
-        points: Points,
-        slices: Sequence[slice],
-        colours: Sequence[Colour],
-        smooth: Sequence[bool],
-        order: Sequence[int],
-    ) -> None:
-        """Fill with the object's code."""
-        for i in order:
-            self.face(points[slices[i]], ())
-
     def face(self, points: Points, colour: Colour, *, smooth: bool = True) -> None:
         """Fill with the object's code."""
         cv2.fillConvexPoly(self._codes, points, (self._code,), cv2.LINE_8, SHIFT)
@@ -185,9 +169,6 @@ class TruthPen:
     def faces(self, polygons: Sequence[Points], colour: Colour) -> None:
         """Fill with the object's code."""
         cv2.fillPoly(self._codes, polygons, (self._code,), cv2.LINE_8, SHIFT)
-
-    def decal(self, polygons: Sequence[Points], colour: Colour, *, smooth: bool = True) -> None:
-        """Paint and shadows are no objects."""
 
     def sprite(self, sprite: Sprite, left: float, top: float, height: float, haze: float) -> None:
         """Mark the pixels that the sprite covers by half or more."""

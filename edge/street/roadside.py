@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from edge.street.houses import AHEAD, CUT_M
-from edge.street.look import Bgr, Floats, Look, tone
+from edge.street.houses import CUT_M
+from edge.street.look import AHEAD, Bgr, Floats, Look, tone
 from edge.street.pens import FENCE, POLE, SIGN, TREE, Pen, Points
 
 PLATE_GAP: Final = 1.08  # from plate to plate, in plate sizes
@@ -35,7 +35,7 @@ class Fence:
         colour = look.fade(self.colour, look.haze((near + z) / 2))
         if self.kind != "rails":
             pen.begin(TREE if self.kind == "hedge" else FENCE)
-            pen.face(view.quad((x, 0.0, near), (x, 0.0, z), (x, h, z), (x, h, near)), colour)
+            pen.face(view.wall(x, 0.0, h, near, z), colour)
             pen.end()
             dark = [c * 0.82 for c in colour]
             if z < 45:
@@ -45,24 +45,17 @@ class Fence:
                 if self.kind == "boards" and len(lines):
                     pen.decal(self._posts(lines[lines < z], 0.04), dark)
                 else:
-                    low = view.quad(
-                        (x, 0.0, near), (x, 0.0, z), (x, h * 0.4, z), (x, h * 0.4, near)
-                    )
-                    pen.decal([low], dark)
+                    pen.decal([view.wall(x, 0.0, h * 0.4, near, z)], dark)
             return
         pen.begin(FENCE)
-        bars = [
-            view.quad((x, y, near), (x, y, z), (x, y + 0.06, z), (x, y + 0.06, near))
-            for y in (0.15, h - 0.06)
-        ]
         step = 0.4 if z < 25 else 0.8 if z < 45 else 1.6
         first = max(near, 5.0)
         count = int((z - first) / step)
         if z < 70 and count > 0:
             posts: Floats = z - step * np.arange(count, 0, -1, dtype=np.float64)
             pen.faces(self._posts(posts, 0.05 if step < 0.5 else 0.09), colour)
-        for bar in bars:
-            pen.face(bar, colour)
+        for y in (0.15, h - 0.06):
+            pen.face(view.wall(x, y, y + 0.06, near, z), colour)
         pen.end()
 
     def _posts(self, z: Floats, wide: float) -> list[Points]:
@@ -96,8 +89,8 @@ class Post:
     def paint(self, pen: Pen, z: float, t_s: float) -> None:
         """Draw it at ``z`` metres ahead."""
         view, look = self.look.view, self.look
-        scale = view.focal / z
-        u, spread = view.centre + (self.x - view.x) * scale, self.reach * scale
+        u, _, scale = view.foot(self.x, z)
+        spread = self.reach * scale
         if not -spread < u < view.width + spread:
             return
         points, haze = view.upright(self.outline, z), look.haze(z)

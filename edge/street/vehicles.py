@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.street.look import NEAR_M, Bgr, Floats, Look, View, tone
+from edge.street.look import NEAR_M, UP, Bgr, Floats, Look, View, pick, tone
 from edge.street.meshes import SHARES, Solid
 from edge.street.pens import CAR, SHIFT, Pen, Points
 from edge.street.sprites import Shelf, Sprite
@@ -50,6 +50,7 @@ PARTS: Final[dict[str, tuple[float, float, float]]] = {
     "plate": (208, 216, 216),
     "under": (26, 25, 25),
 }
+LIT: Final = {"head": (225.0, 244.0, 250.0), "tail": (48.0, 44.0, 228.0)}  # where lamps are on
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +124,7 @@ class Vehicle:
         view = self.look.view
         # The sheet spans so many metres around the vehicle's foot at its own distance.
         reach_x, up, down = self._reach()
-        scale = view.focal / z
-        u, v = view.centre + (self.x - view.x) * scale, view.horizon + view.y * scale
+        u, v, scale = view.foot(self.x, z)
         height = (up + down) * scale
         tall, sides, steps = SPRITES[(height > SPRITES[0][0]) + (height > SPRITES[1][0] * 1.1)]
         turn, octave = round((self.x - view.x) / z * sides), round(steps * log2(z))
@@ -185,7 +185,7 @@ def build_vehicle(
 ) -> Vehicle:
     """A vehicle of a random make and paint."""
     solid = solids[int(rng.choice(len(solids), p=SHARES))]
-    paint = np.asarray(PAINTS[int(rng.integers(len(PAINTS)))], float) * rng.uniform(0.8, 1.15)
+    paint = pick(PAINTS, rng) * rng.uniform(0.8, 1.15)
     base = np.array([paint if p == "body" else PARTS[p] for p in solid.mesh.parts], float)
     turn = np.array([heading, 1.0, heading])
     normals = solid.normals * turn
@@ -198,12 +198,8 @@ def build_vehicle(
     colours = colours + (look.sky[0] * 1.05 - colours) * gloss[:, None]
     lamps = look.mood in ("dusk", "grey", "evening")
     for i, part in enumerate(solid.mesh.parts):
-        if part == "head" and lamps:
-            colours[i] = (225.0, 244.0, 250.0)
-        if part == "tail" and lamps:
-            colours[i] = (48.0, 44.0, 228.0)
-    up = np.array([0.0, 1.0, 0.0])
-    shadow = look.lit(np.full(3, 96.0), up)
+        if lamps and part in LIT:
+            colours[i] = LIT[part]
     return Vehicle(
         solid=solid,
         look=look,
@@ -213,6 +209,6 @@ def build_vehicle(
         heading=heading,
         vertices=np.ascontiguousarray((solid.vertices * turn).T),
         colours=np.clip(colours, 0, 250),
-        shadow=tone(shadow),
+        shadow=tone(look.lit(np.full(3, 96.0), UP)),
         steady=steady,
     )

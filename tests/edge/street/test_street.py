@@ -11,7 +11,7 @@ import pytest
 
 from edge.street import BOX_CLASSES, LABELS, StreetScene
 from edge.street.look import FAR_FROM_M, Bgr
-from edge.street.pens import BOX_OF_LABEL, ColourPen, Points
+from edge.street.pens import BOX_OF_LABEL, ColourPen, Pen, Points
 from edge.street.sprites import PAIR_BYTES, SPRITE_BYTES, Sprite
 from edge.vision.types import Image
 
@@ -80,7 +80,7 @@ def test_every_class_appears_on_a_few_streets() -> None:
     assert labels == set(range(len(LABELS)))
 
 
-class OwnerPen:
+class OwnerPen(Pen):
     """Finds who owns each pixel of the smooth picture: each object over black and over white.
 
     What differs less than half between the two is covered by at least half.
@@ -122,11 +122,6 @@ class OwnerPen:
     def faces(self, polygons: Sequence[Points], colour: Sequence[float]) -> None:
         for pen in self._pens:
             pen.faces(polygons, colour)
-
-    def decal(
-        self, polygons: Sequence[Points], colour: Sequence[float], *, smooth: bool = True
-    ) -> None:
-        pass
 
     def sprite(self, sprite: Sprite, left: float, top: float, height: float, haze: float) -> None:
         for pen in self._pens:
