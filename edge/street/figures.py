@@ -60,36 +60,28 @@ def _dark(colour: Colour, share: float = 0.72) -> Colour:
     return [c * share for c in colour]
 
 
+def _mirrored(right: list[Pair]) -> list[Pair]:
+    """An outline from its right half, top to bottom."""
+    left = [(-x, y) for x, y in right]
+    return [left[0], *right, *left[:0:-1]]
+
+
 def _bend(a: Pair, angle: float, length: float) -> Pair:
     return a[0] + length * float(np.sin(angle)), a[1] - length * float(np.cos(angle))
 
 
-@dataclass(frozen=True, slots=True)
 class Dress:
-    """What a person wears, lit."""
+    """What a person wears, lit, by chance."""
 
-    skin: Colour
-    hair: Colour
-    top: Colour
-    legs: Colour
-    shoes: Colour
-    coat: bool
-    bag: bool
-    build: float
-
-
-def draw_dress(look: Look, rng: np.random.Generator) -> Dress:
-    """Draw clothes."""
-    return Dress(
-        skin=_lit(look, rng, SKIN),
-        hair=_lit(look, rng, HAIR),
-        top=_lit(look, rng, CLOTH),
-        legs=_lit(look, rng, TROUSERS),
-        shoes=_lit(look, rng, TROUSERS[:3]),
-        coat=bool(rng.random() < 0.3),
-        bag=bool(rng.random() < 0.35),
-        build=rng.uniform(0.88, 1.15),
-    )
+    def __init__(self, look: Look, rng: np.random.Generator) -> None:
+        self.skin = _lit(look, rng, SKIN)
+        self.hair = _lit(look, rng, HAIR)
+        self.top = _lit(look, rng, CLOTH)
+        self.legs = _lit(look, rng, TROUSERS)
+        self.shoes = _lit(look, rng, TROUSERS[:3])
+        self.coat = bool(rng.random() < 0.3)
+        self.bag = bool(rng.random() < 0.35)
+        self.build = rng.uniform(0.88, 1.15)
 
 
 def _head(sheet: Sheet, d: Dress, x: float, y: float, *, view: str) -> None:
@@ -106,14 +98,14 @@ def _head(sheet: Sheet, d: Dress, x: float, y: float, *, view: str) -> None:
 
 def _walker(d: Dress, pose: int, view: str, px_per_m: float) -> Sheet:
     """A walking person; 'side' walks to the right."""
-    sheet = Sheet(*PERSON_M, px_per_m)
+    sheet, side = Sheet(*PERSON_M, px_per_m), view == "side"
     phase = 2 * np.pi * pose / POSES
     swing, b = float(np.sin(phase)), d.build
     bob = 0.02 * abs(float(np.cos(phase)))
     hip, neck = 0.90 + bob, 1.44 + bob
     for leg in (-1.0, 1.0):  # the far limb first
         shade = 0.78 if leg < 0 else 1.0
-        if view == "side":
+        if side:
             angle = 0.42 * swing * leg
             bend = 0.55 * max(-leg * float(np.cos(phase)), 0.0) + 0.06
             knee = _bend((0.0, hip), angle, 0.43)
@@ -124,56 +116,44 @@ def _walker(d: Dress, pose: int, view: str, px_per_m: float) -> Sheet:
             knee = (0.09 * leg * b, 0.47 + lift * 0.6)
             foot = (0.085 * leg * b, 0.07 + lift)
             toe = (foot[0] + 0.02 * leg, foot[1] - 0.03)
-        start = (0.0 if view == "side" else 0.075 * leg * b, hip)
+        start = (0.0 if side else 0.075 * leg * b, hip)
         sheet.limb([start, knee], 0.165 * b, _dark(d.legs, shade))
         sheet.limb([knee, foot], 0.12 * b, _dark(d.legs, shade * 0.94))
         sheet.limb([foot, toe], 0.085, _dark(d.shoes, shade))
-    half = (0.135 if view == "side" else 0.205) * b
+    half = (0.135 if side else 0.205) * b
     hem = 0.58 if d.coat else 0.86
 
-    def arm(side: float, shade: float) -> None:
-        if view == "side":
-            angle = -0.5 * swing * side
+    def arm(s: float, shade: float) -> None:
+        if side:
+            angle = -0.5 * swing * s
             elbow = _bend((0.0, neck - 0.04), angle, 0.29)
             hand = _bend(elbow, angle + 0.3, 0.26)
         else:
-            reach = 0.05 * swing * side
-            elbow = (side * (half + 0.055), neck - 0.30)
-            hand = (side * (half + 0.05 - 0.02 * abs(swing)), neck - 0.56 + reach)
-        start = (0.0 if view == "side" else side * (half - 0.01), neck - 0.05)
+            reach = 0.05 * swing * s
+            elbow = (s * (half + 0.055), neck - 0.30)
+            hand = (s * (half + 0.05 - 0.02 * abs(swing)), neck - 0.56 + reach)
+        start = (0.0 if side else s * (half - 0.01), neck - 0.05)
         sheet.limb([start, elbow], 0.11 * b, _dark(d.top, shade))
         sheet.limb([elbow, hand], 0.09 * b, _dark(d.top, shade * 0.95))
         sheet.oval(*hand, 0.045, 0.055, _dark(d.skin, shade))
 
-    arm(-1.0, 0.74 if view == "side" else 0.86)
-    waist = half * (0.92 if view != "side" else 1.0)
-    sheet.patch(
-        [
-            (-half * 0.72, neck + 0.02),
-            (half * 0.72, neck + 0.02),
-            (half, neck - 0.08),
-            (waist, 1.1),
-            (half * (1.12 if d.coat else 0.95), hem),
-            (-half * (1.12 if d.coat else 0.95), hem),
-            (-waist, 1.1),
-            (-half, neck - 0.08),
-        ],
-        d.top,
-    )
-    if view == "front" and d.coat:
-        sheet.limb([(0.0, neck - 0.05), (0.0, hem + 0.05)], 0.02, _dark(d.top, 0.6))
+    arm(-1.0, 0.74 if side else 0.86)
+    waist = half * (1.0 if side else 0.92)
+    hips = half * (1.12 if d.coat else 0.95)
+    torso = [(half * 0.72, neck + 0.02), (half, neck - 0.08), (waist, 1.1), (hips, hem)]
+    sheet.patch(_mirrored(torso), d.top)
     if view == "front":
-        sheet.patch(
-            [(-0.06, neck + 0.02), (0.06, neck + 0.02), (0.0, neck - 0.12)], _dark(d.skin, 0.9)
-        )
-    if d.bag and view == "back":
-        sheet.patch([(-0.14, 1.42), (0.14, 1.42), (0.15, 1.02), (-0.15, 1.02)], _dark(d.legs, 1.25))
-    if d.bag and view == "side":
-        sheet.patch(
-            [(-0.12, 1.40), (-0.25, 1.36), (-0.26, 1.06), (-0.12, 1.02)], _dark(d.legs, 1.25)
-        )
+        if d.coat:
+            sheet.limb([(0.0, neck - 0.05), (0.0, hem + 0.05)], 0.02, _dark(d.top, 0.6))
+        collar = [(-0.06, neck + 0.02), (0.06, neck + 0.02), (0.0, neck - 0.12)]
+        sheet.patch(collar, _dark(d.skin, 0.9))
+    elif d.bag:
+        bag = [(-0.12, 1.40), (-0.25, 1.36), (-0.26, 1.06), (-0.12, 1.02)]
+        if view == "back":
+            bag = _mirrored([(0.14, 1.42), (0.15, 1.02)])
+        sheet.patch(bag, _dark(d.legs, 1.25))
     arm(1.0, 0.9)
-    _head(sheet, d, 0.015 if view == "side" else 0.0, neck + 0.22, view=view)
+    _head(sheet, d, 0.015 if side else 0.0, neck + 0.22, view=view)
     return sheet
 
 
@@ -184,7 +164,6 @@ def _cyclist(d: Dress, pose: int, view: str, px_per_m: float, frame: Colour) -> 
     tyre, steel = [36.0, 34.0, 34.0], [150.0, 150.0, 148.0]
     crank = (-0.05, 0.30)
     if view != "side":
-        front = view == "front"
         sheet.oval(0.0, 0.34, 0.03, 0.34, tyre)
         for leg in (-1.0, 1.0):
             turn = 0.16 * float(np.sin(phase)) * leg
@@ -194,20 +173,16 @@ def _cyclist(d: Dress, pose: int, view: str, px_per_m: float, frame: Colour) -> 
             sheet.limb([knee, foot], 0.11, _dark(d.legs, 0.85))
             sheet.limb([foot, (foot[0], foot[1] - 0.05)], 0.09, d.shoes)
         sheet.limb([(-0.28, 1.02), (0.28, 1.02)], 0.035, tyre)
-        for arm in (-1.0, 1.0):
-            sheet.limb(
-                [(0.19 * arm, 1.38), (0.29 * arm, 1.20), (0.26 * arm, 1.03)],
-                0.09,
-                _dark(d.top, 0.88),
-            )
-        sheet.patch(
-            [(-0.17, 1.46), (0.17, 1.46), (0.20, 1.36), (0.16, 0.92), (-0.16, 0.92), (-0.20, 1.36)],
-            d.top,
-        )
+        for s in (-1.0, 1.0):
+            arm = [(0.19 * s, 1.38), (0.29 * s, 1.20), (0.26 * s, 1.03)]
+            sheet.limb(arm, 0.09, _dark(d.top, 0.88))
+        sheet.patch(_mirrored([(0.17, 1.46), (0.20, 1.36), (0.16, 0.92)]), d.top)
         _head(sheet, d, 0.0, 1.64, view=view)
         sheet.oval(0.0, 1.71, 0.11, 0.07, frame)
-        lamp = [230.0, 240.0, 245.0] if front else [50.0, 44.0, 210.0]
-        sheet.oval(0.0, 0.86 if front else 0.72, 0.035, 0.035, lamp)
+        if view == "front":
+            sheet.oval(0.0, 0.86, 0.035, 0.035, [230.0, 240.0, 245.0])
+        else:
+            sheet.oval(0.0, 0.72, 0.035, 0.035, [50.0, 44.0, 210.0])
         return sheet
 
     def pedalling(turn: float, shade: float) -> None:
@@ -253,7 +228,7 @@ class Figure:
         self._view, self._flip = view.removeprefix("-"), view.startswith("-")
         self._shelf, self._number = shelf, shelf.number()
         rng = np.random.default_rng(seed)
-        self._dress = draw_dress(look, rng)
+        self._dress = Dress(look, rng)
         self._frame = _lit(look, rng, CLOTH)
         self._shadow = tone(look.lit(np.full(3, 92.0), UP) * 0.66)
         self.label = BICYCLIST if rides else PEDESTRIAN
@@ -298,9 +273,7 @@ class Figure:
             flat = view.points(OCTAGON[:, 0] + x, np.zeros(8), OCTAGON[:, 1] + z)
             pen.decal([flat], look.fade(self._shadow, look.haze(z)))
         sprite = self.pose(int(stride * POSES) % POSES, scale)
-        pen.begin(self.label)
-        pen.sprite(sprite, u - height * sprite.aspect / 2, v - height, height, look.haze(z))
-        pen.end()
+        _stand(pen, self.label, sprite, u, v, height, look.haze(z))
 
 
 def draw_tree(look: Look, rng: np.random.Generator, shelf: Shelf) -> Sprite:
@@ -313,22 +286,21 @@ def draw_tree(look: Look, rng: np.random.Generator, shelf: Shelf) -> Sprite:
     for s in (-1.0, 1.0):
         sheet.limb([(0.0, 2.2), (s * rng.uniform(0.6, 1.1), 3.8)], 0.14, bark.tolist())
     slim = rng.random() < 0.25
-    middle = 4.9 if not slim else 4.4
+    middle, wide, tall = (4.4, 1.0, 3.0) if slim else (4.9, 2.2, 2.2)
     for layer in range(3):
         for _ in range(34 if layer else 60):
             a, r = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(0, 1))
-            x = r * np.cos(a) * (2.2 if not slim else 1.0)
-            y = middle + r * np.sin(a) * (2.2 if not slim else 3.0) + 0.25 * layer
+            x = r * np.cos(a) * wide
+            y = middle + r * np.sin(a) * tall + 0.25 * layer
             if slim:
                 x *= max(1.25 - (y - 1.5) / 5.5, 0.15) * 1.3
             x += 0.35 * layer * float(look.sun[0])
             size = rng.uniform(0.30, 0.62) * (1.0 - 0.22 * layer)
             high = (y - middle) / 3.0
-            tone = (0.62 + 0.22 * layer + 0.16 * high) * rng.uniform(0.88, 1.12)
-            x = float(np.clip(x, -2.6, 2.6))
-            sheet.oval(
-                x, min(float(y), 7.5), size, size * 0.85, np.clip(leaf * tone, 0, 250).tolist()
-            )
+            shade = (0.62 + 0.22 * layer + 0.16 * high) * rng.uniform(0.88, 1.12)
+            colour = np.clip(leaf * shade, 0, 250).tolist()
+            x, y = float(np.clip(x, -2.6, 2.6)), min(float(y), 7.5)
+            sheet.oval(x, y, size, size * 0.85, colour)
 
     def leaves(shape: tuple[int, ...]) -> NDArray[np.float32]:
         return np.float32(0.10) * rng.standard_normal(shape, np.float32)
@@ -352,6 +324,13 @@ class Tree:
         h = self.height * scale
         if not -h < u < view.width + h:
             return
-        pen.begin(TREE)
-        pen.sprite(self.sprite, u - h * self.sprite.aspect / 2, v - h, h, self.look.haze(z))
-        pen.end()
+        _stand(pen, TREE, self.sprite, u, v, h, self.look.haze(z))
+
+
+def _stand(
+    pen: Pen, label: int, sprite: Sprite, u: float, v: float, height: float, haze: float
+) -> None:
+    """Draw a sprite that stands on (u, v), ``height`` px tall."""
+    pen.begin(label)
+    pen.sprite(sprite, u - height * sprite.aspect / 2, v - height, height, haze)
+    pen.end()

@@ -14,6 +14,7 @@ from edge.street.look import Floats
 HARD: Final = ("under", "pane", "tyre")  # parts whose edges hardly show
 DETAIL_PX: Final = 12.0  # what a vehicle needs to be so tall for is a detail
 Point3 = tuple[float, float, float]
+Span = tuple[float, float]
 
 
 @dataclass(slots=True)
@@ -37,6 +38,11 @@ class Mesh:
         """Add a face and its mirror image."""
         self.add(part, corners, least=least)
         self.add(part, [(-x, y, s) for x, y, s in corners], least=least)
+
+
+def _quad(x: Span, y: Span, s: Span) -> list[Point3]:
+    """A rectangle from the first x and s to the second, between two heights."""
+    return [(x[0], y[0], s[0]), (x[1], y[0], s[1]), (x[1], y[1], s[1]), (x[0], y[1], s[0])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +99,9 @@ def build_mesh(shape: Shape) -> Mesh:
     axles = (f - 0.20 * shape.length, -f + 0.20 * shape.length)
 
     for s in (f - 0.25, -f + 0.25):  # what is seen under the bumper
-        mesh.add(
-            "under",
-            [(-w * 0.9, 0.12, s), (w * 0.9, 0.12, s), (w * 0.9, 0.4, s), (-w * 0.9, 0.4, s)],
-        )
+        mesh.add("under", _quad((-w * 0.9, w * 0.9), (0.12, 0.4), (s, s)))
     for s in (axles[0] + radius * 0.9, axles[1] - radius * 0.9):
-        foot = [(w * 0.66, 0.0, s), (w * 0.96, 0.0, s), (w * 0.96, 0.4, s), (w * 0.66, 0.4, s)]
-        mesh.both("tyre", foot)
+        mesh.both("tyre", _quad((w * 0.66, w * 0.96), (0.0, 0.4), (s, s)))
 
     def strip(i: int, part: str) -> None:
         (w0, y0, s0), (w1, y1, s1) = line[i], line[i + 1]
@@ -115,15 +117,11 @@ def build_mesh(shape: Shape) -> Mesh:
         mesh.add(part, [point(lo, -1), point(lo, 1), point(hi, 1), point(hi, -1)], least=least)
 
     # The corners are cut: a side begins a little behind the front and ends before the rear.
-    front = [
-        (w * 0.94, 0.26, f - 0.30),
-        (w * 0.98, nose * 0.8, f - 0.30),
-        (w * 0.96, nose, f - 0.34),
-    ]
+    front = [(w * 0.94, 0.26, f - 0.3), (w * 0.98, nose * 0.8, f - 0.3), (w * 0.96, nose, f - 0.34)]
     rear = [
         (w * 0.96, belt * 0.97, 0.22 - f),
-        (w * 0.98, belt * 0.55, 0.20 - f),
-        (w * 0.94, 0.28, 0.20 - f),
+        (w * 0.98, belt * 0.55, 0.2 - f),
+        (w * 0.94, 0.28, 0.2 - f),
     ]
     mesh.both("body", [*front, line[3], line[6], *rear])
     for corner in (
@@ -174,16 +172,12 @@ def _side_windows(mesh: Mesh, frame: list[Point3], count: int) -> None:
     for i in range(count):
         a = 0.06 + (stop - 0.06) * i / count + (0.012 if i else 0.0)
         b = 0.06 + (stop - 0.06) * (i + 1) / count - 0.012
-        mesh.both(
-            "glass", [point(a, 0.06), point(b, 0.06), point(b, 0.86), point(a, 0.86)], least=9
-        )
+        glass = [point(a, 0.06), point(b, 0.06), point(b, 0.86), point(a, 0.86)]
+        mesh.both("glass", glass, least=9)
         if b - a > 0.1:
             m = a + (b - a) * 0.45
-            mesh.both(
-                "pane",
-                [point(a, 0.5), point(m, 0.5), point(m + 0.02, 0.86), point(a, 0.86)],
-                least=70,
-            )
+            shine = [point(a, 0.5), point(m, 0.5), point(m + 0.02, 0.86), point(a, 0.86)]
+            mesh.both("pane", shine, least=70)
 
 
 def _wheel(mesh: Mesh, w: float, axle: float, radius: float) -> None:
@@ -205,14 +199,9 @@ def _lamps(mesh: Mesh, line: list[Point3], nose: float, belt: float) -> None:
     front, rear = f + 0.005, -f - 0.005
     y0, y1 = nose * 0.70, nose * 0.93
 
-    def plate(
-        part: str, x: tuple[float, float], y: tuple[float, float], s: float, least: float
-    ) -> None:
-        quad = [(x[0], y[0], s), (x[1], y[0], s), (x[1], y[1], s), (x[0], y[1], s)]
-        if x[0] < 0:
-            mesh.add(part, quad, least=least)
-        else:
-            mesh.both(part, quad, least=least)
+    def plate(part: str, x: Span, y: Span, s: float, least: float) -> None:
+        add = mesh.add if x[0] < 0 else mesh.both
+        add(part, _quad(x, y, (s, s)), least=least)
 
     plate("trim", (-w * 0.44, w * 0.44), (nose * 0.62, nose * 0.86), front, 18)
     plate("trim", (-w * 0.34, w * 0.34), (0.30, 0.42), front, 70)
@@ -224,30 +213,15 @@ def _lamps(mesh: Mesh, line: list[Point3], nose: float, belt: float) -> None:
     plate("plate", (-0.26, 0.26), (belt * 0.62, belt * 0.62 + 0.11), rear - 0.005, 14)
     plate("trim", (-w * 0.80, w * 0.80), (belt * 0.50, belt * 0.53), rear - 0.005, 40)
 
-    def corner(
-        part: str,
-        x: tuple[float, float],
-        y: tuple[float, float],
-        s: tuple[float, float],
-        least: float,
-    ) -> None:
-        quad = [
-            (w * x[0], y[0], s[0]),
-            (w * x[1], y[0], s[1]),
-            (w * x[1], y[1], s[1]),
-            (w * x[0], y[1], s[0]),
-        ]
-        mesh.both(part, quad, least=least)
+    def corner(part: str, x: Span, y: Span, s: Span, least: float) -> None:
+        mesh.both(part, _quad((w * x[0], w * x[1]), y, s), least=least)
 
     # Lamps and bumpers go round the cut corners.
+    bumper, rear_bumper = 0.27 + 0.34 * (nose * 0.8 - 0.26), 0.28 + 0.55 * (belt * 0.55 - 0.28)
     corner("head", (0.80, 0.91), (y0, y1), (front, front - 0.19), 12)
-    corner(
-        "trim", (0.78, 0.95), (0.27, 0.27 + 0.34 * (nose * 0.8 - 0.26)), (front, front - 0.30), 12
-    )
+    corner("trim", (0.78, 0.95), (0.27, bumper), (front, front - 0.30), 12)
     corner("tail", (0.85, 0.93), (belt * 0.66, belt * 0.92), (rear, rear + 0.12), 12)
-    corner(
-        "trim", (0.83, 0.96), (0.29, 0.28 + 0.55 * (belt * 0.55 - 0.28)), (rear, rear + 0.20), 12
-    )
+    corner("trim", (0.83, 0.96), (0.29, rear_bumper), (rear, rear + 0.20), 12)
     foot = line[3][2]
     for s in (foot - 0.25, foot - 0.32):
         quad = [

@@ -54,10 +54,10 @@ class StreetScene:
         tick = self._tick(t_s)
         if tick != self._drawn:
             np.copyto(self._distance, self._picture)
-            self._paint_far(ColourPen(self._distance, self._look.haze_bgr), tick)
+            self._paint(ColourPen(self._distance, self._look.haze_bgr), t_s, far=True)
             self._drawn = tick
         image = self._distance.copy()
-        self._paint_near(ColourPen(image, self._look.haze_bgr), tick, t_s)
+        self._paint(ColourPen(image, self._look.haze_bgr), t_s, far=False)
         first = int(t_s * 1000) * 5 % GRAINS
         grain = self._grain[first : first + GRAIN_ROWS]
         for row in range(0, self.height, GRAIN_ROWS):
@@ -68,31 +68,23 @@ class StreetScene:
     def truth(self, t_s: float) -> SceneTruth:
         """What is seen in ``render(t_s)``: boxes and labels."""
         pen = TruthPen(self._ground)
-        self._paint(pen, t_s)
+        self._paint(pen, t_s, far=True)
+        self._paint(pen, t_s, far=False)
         return pen.truth()
 
     def _tick(self, t_s: float) -> int:
         return int(t_s * FAR_HZ + 1e-6)  # a frame's time is rarely exact in binary
 
-    def _paint(self, pen: Pen, t_s: float) -> None:
-        """Draw everything in view, far to near."""
-        tick = self._tick(t_s)
-        self._paint_far(pen, tick)
-        self._paint_near(pen, tick, t_s)
+    def _paint(self, pen: Pen, t_s: float, *, far: bool) -> None:
+        """Draw what is far at the last tick, as it was then, or else the rest, as it is now.
 
-    def _paint_far(self, pen: Pen, tick: int) -> None:
-        """Draw what is far at a tick, as it is then; marks on the ground lie under all else."""
-        t_s = tick / FAR_HZ
-        camera_m = self._speed * t_s
-        self._marks.paint(pen, camera_m, camera_m, far=True)
-        for thing, z in self._things.ahead(t_s, t_s, self._speed, far=True):
-            thing.paint(pen, z, t_s)
-
-    def _paint_near(self, pen: Pen, tick: int, t_s: float) -> None:
-        """Draw what is not far at a tick, as it is at ``t_s``."""
-        then_s = tick / FAR_HZ
-        self._marks.paint(pen, self._speed * then_s, self._speed * t_s, far=False)
-        for thing, z in self._things.ahead(then_s, t_s, self._speed, far=False):
+        From far to near; marks on the ground lie under all else.
+        """
+        then_s = self._tick(t_s) / FAR_HZ
+        if far:
+            t_s = then_s
+        self._marks.paint(pen, self._speed * then_s, self._speed * t_s, far=far)
+        for thing, z in self._things.ahead(then_s, t_s, self._speed, far=far):
             thing.paint(pen, z, t_s)
 
 
@@ -115,10 +107,7 @@ class _Line:
         Either those that were far at ``then_s``, a little earlier, or the others.
         """
         z = self._at(then_s, camera_m_s)
-        if far:
-            seen = np.flatnonzero((z < self._far) & (z > FAR_FROM_M))
-        else:
-            seen = np.flatnonzero((z < self._far) & (z <= FAR_FROM_M))
+        seen = np.flatnonzero((z < self._far) & (z > FAR_FROM_M if far else z <= FAR_FROM_M))
         if t_s != then_s:
             z = self._at(t_s, camera_m_s)
         z = z[seen]

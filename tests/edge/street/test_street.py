@@ -132,7 +132,8 @@ class OwnerPen(Pen):
 def test_boxes_and_labels_are_those_of_the_pixels_that_the_picture_shows(seed: int) -> None:
     scene = StreetScene(480, 288, seed=seed)
     pen = OwnerPen(480, 288)
-    scene._paint(pen, 3.0)
+    scene._paint(pen, 3.0, far=True)
+    scene._paint(pen, 3.0, far=False)
     truth = scene.truth(3.0)
     shown = np.array([*pen.labels, 255], np.uint8)[pen.owner]
     drawn = pen.owner >= 0
