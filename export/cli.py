@@ -42,15 +42,15 @@ commands = ExportGroup(
     help="Outrider's models: train, export, adopt, evaluate, convert to FP16, verify, build.",
     table={
         "train": (
-            "export.train.train:train",
+            "export.commands.train:train",
             "Train the street network on CamVid and the synthetic street.",
         ),
         "average": (
-            "export.train.average:average",
+            "export.commands.average:average",
             "Average checkpoints that were trained on from the same one.",
         ),
         "onnx": (
-            "export.train.onnx_file:onnx_command",
+            "export.commands.onnx:onnx",
             "Export a checkpoint to an ONNX file that the app runs.",
         ),
         "evaluate": (
@@ -58,7 +58,7 @@ commands = ExportGroup(
             "Score a model through the app's own path.",
         ),
         "camvid-boxes": (
-            "export.data.camvid_boxes:camvid_boxes",
+            "export.commands.camvid_boxes:camvid_boxes",
             "Make boxes for a copy of CamVid out of its label maps.",
         ),
         "adopt": (

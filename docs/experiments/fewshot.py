@@ -19,16 +19,10 @@ import click
 
 from engines.errors import ExportError, OutriderError
 from engines.model_file import write_atomically
-from export.train.recipe import Recipe
+from export.train.recipe import OPTIONS, Recipe
 
 WAYS = ("from scratch", "heads only", "frozen backbone", "fine-tuned")
 SCORES = ("val_miou", "val_ap", "val_ap50")
-OPTIONS = (
-    "epochs", "batch", "lr", "lr_head", "warmup_epochs", "synthetic", "synthetic_share", "freeze",
-    "images", "box_classes", "mask_classes", "lovasz", "aux", "paste", "mosaic", "gamma",
-    "mask_gain", "min_cells", "seed",
-)  # fmt: skip
-"""Parts of a recipe that are options of the command by the same name."""
 
 
 @dataclass(frozen=True, slots=True)

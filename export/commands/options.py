@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 import click
 
+from engines.errors import SettingsError
+
 PATH = click.Path(path_type=Path)
 PATH_OR_DASH = click.Path(path_type=Path, allow_dash=True)
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def say(line: str) -> None:
@@ -18,18 +20,31 @@ def say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def output(help: str) -> Callable[[_Command], _Command]:
+def parse_size(text: str, *, example: str) -> tuple[int, int]:
+    """'384x640' → (384, 640), height first.
+
+    Raises:
+        SettingsError: the text of ``--size`` is no such pair.
+    """
+    try:
+        height, width = (int(n) for n in text.lower().split("x"))
+    except ValueError:
+        raise SettingsError(f"--size {text}: wanted HxW, such as {example}.") from None
+    return height, width
+
+
+def output(help: str) -> Callable[[Command], Command]:
     """``-o``: the file to write."""
     return click.option("-o", "--output", type=PATH, help=help)
 
 
-def frames(use: str) -> Callable[[_Command], _Command]:
+def frames(use: str) -> Callable[[Command], Command]:
     """``--frames``: a source of frames; ``use`` says in the help what they are for."""
     text = f"{use}: anything that 'edge run --source' takes; else the synthetic street."
     return click.option("--frames", metavar="SOURCE", help=text)
 
 
-def fp16_proof(*, use: str, iou: float, box: str) -> Callable[[_Command], _Command]:
+def fp16_proof(*, use: str, iou: float, box: str) -> Callable[[Command], Command]:
     """``--frames``, ``--keep`` and ``--iou`` of what converts to FP16 and proves it.
 
     ``iou`` is the default, ``box`` says in the help which boxes it is asked of.
@@ -48,7 +63,7 @@ def fp16_proof(*, use: str, iou: float, box: str) -> Callable[[_Command], _Comma
         ),
     )
 
-    def add(command: _Command) -> _Command:
+    def add(command: Command) -> Command:
         for option in reversed(options):
             command = option(command)
         return command

@@ -1,4 +1,4 @@
-"""``edge-export camvid-boxes``: boxes for a copy of CamVid out of its label maps, as COCO files.
+"""Boxes for a copy of CamVid out of its label maps, as COCO files.
 
 One box is one 8-connected region of a class with 40 pixels or more. Where several objects touch
 they come out as one: the maps do not part them, and no region is marked as a crowd, so scores are
@@ -8,11 +8,11 @@ not quite those of the model card.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from os.path import isfile
 from pathlib import Path
 from typing import Any
 
-import click
 import cv2
 
 from engines.errors import ExportError
@@ -101,18 +101,19 @@ def _listed(folder: Path) -> list[Path]:
         ) from exc
 
 
-@click.command("camvid-boxes")
-@click.argument("root", type=click.Path(path_type=Path))
-def camvid_boxes(root: Path) -> None:
-    """Write boxes_train.json, boxes_val.json and boxes_test.json where ROOT has none."""
+def write_boxes(root: Path, *, say: Callable[[str], None]) -> None:
+    """Write the boxes of each split where ``root`` has none; all are made before one is written.
+
+    Raises:
+        ExportError: see ``boxes_of``, or a file cannot be written.
+    """
     made: dict[Path, dict[str, Any]] = {}
-    for split in SPLITS:  # all of them before the first is written
+    for split in SPLITS:
         file = root / f"boxes_{split}.json"
         if isfile(file):  # never raises, as Path's does
-            click.echo(f"{file}: is there and stays; delete it to have it made anew", err=True)
+            say(f"{file}: is there and stays; delete it to have it made anew")
         else:
             made[file] = boxes_of(root / "images" / split, root / "labels" / split)
     for file, coco in made.items():
         write_output(file, json.dumps(coco), "another ROOT")
-        text = f"{file}: {len(coco['annotations'])} boxes in {len(coco['images'])} images"
-        click.echo(text, err=True)
+        say(f"{file}: {len(coco['annotations'])} boxes in {len(coco['images'])} images")

@@ -15,7 +15,6 @@ from os.path import exists, isdir, isfile, samefile
 from pathlib import Path
 from typing import Any
 
-import click
 import torch
 
 from engines.errors import ExportError, SettingsError
@@ -75,10 +74,8 @@ def _check_target(checkpoints: Sequence[Path], out: Path) -> None:
     if exists(out) and not (isfile(out) or isdir(out)):
         raise SettingsError(f"-o {out}: a device or a pipe, wanted the name of a file.")
     check_output(out, "-o FILE")
-    whole = Path(os.path.realpath(out))
-    for taken in (whole, whole.with_name(whole.name + ".part")):  # as save_checkpoint writes
-        if any(exists(path) and exists(taken) and samefile(path, taken) for path in checkpoints):
-            raise SettingsError(f"-o {out}: would replace {taken}, which is averaged.")
+    if exists(out) and any(exists(path) and samefile(path, out) for path in checkpoints):
+        raise SettingsError(f"-o {out}: would replace {os.path.realpath(out)}, which is averaged.")
 
 
 def _hashes(checkpoints: Sequence[Path]) -> list[str]:
@@ -129,17 +126,3 @@ def _class_weights(
         given.append(weights)
     columns = zip(*given, strict=True)
     return {"mask_weights": [math.exp(math.fsum(map(math.log, c)) / len(c)) for c in columns]}
-
-
-@click.command("average")
-@click.argument("checkpoints", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path))
-def average(checkpoints: tuple[Path, ...], out: Path) -> None:
-    """Average the weights of CHECKPOINTS that were trained on from the same one.
-
-    Runs of 'edge-export train' with one --init and different --seed or augmentation. The file is
-    for 'edge-export onnx', for 'verify' and for --init; it holds no training to resume.
-    """
-    for doubt in average_checkpoints(checkpoints, out):
-        click.echo(f"warning: {doubt}", err=True)
-    click.echo(f"{out}: the mean of {len(checkpoints)} checkpoints", err=True)

@@ -7,7 +7,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import click
 import onnx
 import torch
 from torch import Tensor, nn
@@ -162,34 +161,3 @@ def export_onnx(
     write_spec(model, spec)
     save_model(model, out)
     return spec
-
-
-@click.command("onnx")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), default=Path("street.onnx"), show_default=True
-)
-@click.option(
-    "--size",
-    default="384x640",
-    show_default=True,
-    metavar="HxW",
-    help="Input size; multiples of 32.",
-)
-@click.option(
-    "--mask-stride",
-    type=click.Choice(["2", "4"]),
-    help="Mask at half or a quarter of the input; default: what the checkpoint says.",
-)
-def onnx_command(checkpoint: Path, out: Path, size: str, mask_stride: str | None) -> None:
-    """Export CHECKPOINT (a .pt file of 'edge-export train') to an ONNX file."""
-    try:
-        height, width = (int(n) for n in size.lower().split("x"))
-    except ValueError:
-        raise SettingsError(f"--size {size}: wanted HxW, such as 384x640.") from None
-    spec = export_onnx(
-        checkpoint, out, height=height, width=width,
-        mask_stride=int(mask_stride) if mask_stride else None,
-    )  # fmt: skip
-    megabytes = out.stat().st_size / 1e6
-    click.echo(f"{out}: {megabytes:.1f} MB, input {spec.input.height}x{spec.input.width}", err=True)

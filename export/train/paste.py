@@ -15,11 +15,10 @@ from torch import Tensor
 from export.data.class_set import Classes
 from export.train.augment import Batch
 from export.train.dataset import TrainingSet
+from export.train.recipe import OBJECTS
 
 RARE = ("pole", "sign", "pedestrian", "bicyclist")
 """CamVid's classes with the fewest pixels among those that stand alone."""
-OBJECTS = 4
-"""Objects that may be pasted into one image."""
 MIN_AREA_PX = 80
 """Smaller things are specks by themselves."""
 HIDDEN = 0.5

@@ -3,9 +3,35 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from export.data.camvid import Split
+from export.data.class_set import Classes
+
+OBJECTS = 4
+"""Objects that ``paste`` may put into one image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """How the command asks for a field: its help and the values it takes.
+
+    ``above`` leaves out ``least`` itself; ``shown`` is whether the help tells the default.
+    """
+
+    help: str | None = None
+    least: int | None = None
+    most: int | None = None
+    above: bool = False
+    words: tuple[str, ...] = ()
+    metavar: str | None = None
+    shown: bool = True
+
+
+def option(default: Any, help: str | None = None, **taken: Any) -> Any:
+    """A field of Recipe that is an option of ``edge-export train`` by the same name."""
+    return field(default=default, metadata={"option": Option(help, **taken)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,51 +39,82 @@ class Recipe:
     """All that decides the outcome of a training; kept in the checkpoint and in the model card."""
 
     splits: tuple[Split, ...] = ("train",)
-    epochs: int = 100
-    batch: int = 4
-    lr: float = 1.5e-3
-    weight_decay: float = 0.02
-    warmup_epochs: int = 3
-    ema: float = 0.999
-    synthetic: int = 400
-    """Frames of the synthetic street in the set."""
-    synthetic_share: float = 0.25
-    """Synthetic frames an epoch, as a share of the photographs."""
-    seed: int = 0
+    images: int = option(
+        0, "Photographs to draw from the splits by the seed; 0 takes all.", least=0
+    )
+    box_classes: str = option(
+        "", "Learn these of CamVid's boxes, some merged: vehicle=car,person=pedestrian+bicyclist.",
+        metavar="A,B=C+D", shown=False,
+    )  # fmt: skip
+    mask_classes: str = option(
+        "", "Learn these of CamVid's mask classes; other=* takes the rest, else it is unlabelled.",
+        metavar="A,B=C+D", shown=False,
+    )  # fmt: skip
+    epochs: int = option(100, least=1)
+    batch: int = option(4, least=2)
+    lr: float = option(1.5e-3, least=0, most=1, above=True)
+    lr_head: float = option(
+        0.0, "Learning rate of the heads and of what --init did not give; default: --lr.",
+        least=0, most=1, above=True, shown=False,
+    )  # fmt: skip
+    freeze: str = option(
+        "", "Keep weights and batch-norm statistics as --init gave them: of the backbone, or of "
+        "all that the heads read from.", words=("backbone", "features"), shown=False,
+    )  # fmt: skip
+    lovasz: float = option(0.0, "Weight of a Lovász-softmax term on the mask.", least=0)
+    aux: float = option(
+        0.0, "Weight of a second mask, read at stride 16 in training only.", least=0
+    )
+    mask_gain: float = option(
+        1.0, "Weight of the mask's losses beside those of the boxes.", least=0, above=True
+    )
+    paste: float = option(
+        0.0, f"Chance of each of {OBJECTS} rare objects (pole, sign, people) pasted into an image.",
+        least=0, most=1,
+    )  # fmt: skip
+    mosaic: float = option(
+        0.0, "Chance of a view to be put together from quarters of four.", least=0, most=1
+    )
+    gamma: float = option(
+        0.0, "Raise the views to a random power of e^-G to e^G (0.7: a half to two); 0 is off.",
+        least=0, most=3,
+    )  # fmt: skip
+    min_cells: float = option(
+        0.0, "Leave objects whose root of the area is below so many cells of a grid to finer "
+        "grids.", least=0,
+    )  # fmt: skip
     height: int = 320
     width: int = 448
     """Size of the augmented views."""
+    warmup_epochs: int = option(
+        3, "Epochs in which the learning rate climbs to --lr before it falls; 0 for none.", least=0
+    )
+    synthetic: int = option(400, "Frames of the synthetic street to render into the set.", least=0)
+    synthetic_share: float = option(
+        0.25, "Synthetic frames in an epoch, drawn anew for each, as a share of the photographs.",
+        least=0,
+    )  # fmt: skip
     init_sha256: str = ""
     """Checkpoint whose averaged weights the training starts from; empty: from scratch."""
-    lr_head: float = 0.0
-    """Learning rate of the heads and of what ``init`` did not give; 0: ``lr``."""
-    freeze: str = ""
-    """'backbone', or 'features', which is all but the heads: what stays as ``init`` gave it."""
-    images: int = 0
-    """Photographs, drawn from the splits by the seed; 0: all."""
-    box_classes: str = ""
-    """As export.data.class_set reads them; empty: CamVid's."""
-    mask_classes: str = ""
-    lovasz: float = 0.0
-    """Weight of the Lovász-softmax term on the mask."""
-    aux: float = 0.0
-    """Weight of the mask read from stride 16 in training."""
-    mask_gain: float = 1.0
-    """Weight of all of the mask's terms beside those of the boxes."""
-    paste: float = 0.0
-    """Chance of each of a few rare objects to be pasted into a view."""
-    mosaic: float = 0.0
-    """Chance of a view to be put together from quarters of four."""
-    gamma: float = 0.0
-    """Views are raised to random powers of e^−gamma to e^gamma."""
-    min_cells: float = 0.0
-    """Root of an object's area, in cells of a grid, below which it is left to finer grids."""
+    seed: int = option(0, least=0, most=2**31 - 1)
+    weight_decay: float = 0.02
+    ema: float = 0.999
+
+    @property
+    def classes(self) -> Classes:
+        """The classes to learn."""
+        return Classes.parse(self.box_classes, self.mask_classes)
+
+
+OPTIONS: dict[str, Option] = {
+    f.name: f.metadata["option"] for f in fields(Recipe) if "option" in f.metadata
+}
 
 
 def learning_rate(recipe: Recipe, progress: float) -> float:
     """Linear warm-up, then a half cosine down to 1 %; ``progress`` counts epochs.
 
-    That of ``Recipe.lr``; the one of the heads goes in step with it.
+    That of ``Recipe.lr``; the heads' goes in step with it.
     """
     if progress < recipe.warmup_epochs:
         return recipe.lr * (progress + 0.05) / (recipe.warmup_epochs + 0.05)

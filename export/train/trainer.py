@@ -19,7 +19,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from engines.errors import ExportError
-from export.data.class_set import Classes
 from export.train.augment import Augment
 from export.train.checkpoint import network_from, network_state
 from export.train.dataset import TrainingSet
@@ -69,7 +68,7 @@ class Trainer:
                 f"--mosaic needs {QUARTERS} views a batch, got --batch {recipe.batch}. Ask for a "
                 "larger --batch, or leave --mosaic out."
             )
-        classes = Classes.parse(recipe.box_classes, recipe.mask_classes)
+        classes = recipe.classes
         net = StreetNet(box_classes=classes.boxes.names, mask_classes=classes.mask.names)
         self.net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = deepcopy(self.net).eval()

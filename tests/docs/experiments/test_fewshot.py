@@ -12,10 +12,10 @@ from click.testing import CliRunner
 
 from docs.experiments.fewshot import Run, main, read_run
 from engines.errors import ExportError
+from export.commands.train import recipe_of, train
 from export.train.checkpoint import network_state, save_checkpoint
 from export.train.model import StreetNet
 from export.train.recipe import Recipe
-from export.train.train import recipe_of, train
 
 SHOT = Recipe(
     splits=("train", "val"), epochs=4, batch=8, lr=5e-4, lr_head=2e-3, synthetic=0, images=50,
@@ -49,7 +49,7 @@ def test_the_command_of_a_run_makes_its_recipe(recipe: Recipe) -> None:
     assert (program, name) == ("edge-export", "train")
     params = train.make_context("train", arguments).params
     left = {"out", "root", "init", "device", "eval_every"}
-    made = recipe_of({k: v for k, v in params.items() if k not in left})
+    made = recipe_of(**{k: v for k, v in params.items() if k not in left})
     assert replace(made, init_sha256=recipe.init_sha256) == recipe
     assert params["init"] == (Path("i.pt") if recipe.init_sha256 else None)
     assert params["out"] == Path("out")

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
 from engines import open_engine
 from engines.errors import ExportError, ModelError, SettingsError
 from engines.model_file import read_spec
 from export.train.checkpoint import load_checkpoint, network_from, network_state, save_checkpoint
 from export.train.model import StreetNet, upsample
-from export.train.onnx_file import export_onnx, onnx_command
+from export.train.onnx_file import export_onnx
 
 
 @pytest.fixture(scope="module")
@@ -67,25 +66,6 @@ def test_the_first_node_casts_and_the_last_two_cast_back(checkpoint: Path, tmp_p
     # TensorRT converts uint8 only at the network's edge, and only from and to float
     assert nodes[0] == "Cast"
     assert nodes[-3:] == ["ArgMax", "Cast", "Cast"]
-
-
-def test_the_command_writes_a_file_with_its_spec(checkpoint: Path, tmp_path: Path) -> None:
-    out = tmp_path / "street.onnx"
-    result = CliRunner().invoke(onnx_command, [str(checkpoint), "-o", str(out), "--size", "64x96"])
-    assert result.exit_code == 0, result.exception
-    spec = read_spec(out)
-    assert (spec.input.height, spec.input.width) == (64, 96)
-    assert spec.detection is not None
-    assert spec.detection.classes == ("car", "pedestrian", "bicyclist", "sign")
-    assert "CamVid" in spec.notice
-
-
-@pytest.mark.parametrize("size", ["100x96", "0x32", "big", "8224x32"])
-def test_a_size_that_does_not_fit_is_refused(checkpoint: Path, tmp_path: Path, size: str) -> None:
-    out = tmp_path / "street.onnx"
-    result = CliRunner().invoke(onnx_command, [str(checkpoint), "-o", str(out), "--size", size])
-    assert isinstance(result.exception, SettingsError)
-    assert not out.exists()
 
 
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -8,10 +8,8 @@ import resource
 from dataclasses import replace
 from pathlib import Path
 
-import click
 import pytest
 import torch
-from click.testing import CliRunner
 
 from engines.errors import ExportError, SettingsError
 from engines.model_file import read_spec
@@ -19,7 +17,7 @@ from export.train.checkpoint import load_checkpoint, network_state, save_checkpo
 from export.train.dataset import Wanted, load_training_set
 from export.train.model import StreetNet
 from export.train.recipe import Recipe
-from export.train.train import recipe_of, run_training, train
+from export.train.train import run_training
 from export.train.trainer import Trainer
 from tests.export.street_data import make_camvid
 from tests.export.train.test_checkpoint import Hostile
@@ -104,23 +102,6 @@ def test_a_checkpoint_of_another_recipe_is_not_resumed(root: Path, tmp_path: Pat
     save_checkpoint(tmp_path / "last.pt", Trainer(TINY, data, device=CPU).state())
     with pytest.raises(ExportError, match="other lr"):
         run_training(replace(TINY, lr=0.1), out=tmp_path, root=root, device=CPU, eval_every=0)
-
-
-def test_the_warm_up_asked_for_is_the_one_of_the_recipe(root: Path, tmp_path: Path) -> None:
-    arguments = ["--root", str(root), "--out", str(tmp_path), "--epochs", "1", "--batch", "2"]
-    arguments += ["--synthetic", "0", "--eval-every", "0", "--device", "cpu"]
-    done = CliRunner().invoke(train, [*arguments, "--warmup-epochs", "7"])
-    assert done.exit_code == 0, done.exception
-    assert load_checkpoint(tmp_path / "last.pt")["recipe"]["warmup_epochs"] == 7
-    again = CliRunner().invoke(train, arguments)  # another recipe now: the default of 3
-    assert "other warmup_epochs" in str(again.exception)
-
-
-@pytest.mark.parametrize("splits", ["test", "train,test", ""])
-def test_the_test_split_cannot_be_trained_on(splits: str, tmp_path: Path) -> None:
-    result = CliRunner().invoke(train, ["--splits", splits, "--out", str(tmp_path)])
-    assert isinstance(result.exception, SettingsError)
-    assert "test is for scoring only" in str(result.exception)
 
 
 def test_a_full_disk_keeps_the_checkpoint_of_the_epoch_before(
@@ -215,45 +196,6 @@ def test_a_hostile_start_runs_no_code(
             TINY, out=tmp_path / "o", root=root, device=CPU, eval_every=0, init=tmp_path / "bad.pt"
         )
     assert not (tmp_path / "owned").exists()
-
-
-def options_of(*arguments: str) -> Recipe:
-    """The recipe that the command makes of its arguments."""
-    context = train.make_context("train", list(arguments))
-    left = {"out", "root", "init", "device", "eval_every"}
-    return recipe_of({k: v for k, v in context.params.items() if k not in left})
-
-
-def test_the_options_of_the_command_are_those_of_the_recipe() -> None:
-    assert options_of() == Recipe()
-    recipe = options_of(
-        "--splits", "val,train", "--images", "9", "--size", "96x160", "--lr-head", "0.01",
-        "--freeze", "backbone", "--box-classes", "car, person = pedestrian+bicyclist",
-        "--mask-classes", "road,other=*", "--lovasz", "0.5", "--aux", "0.4", "--paste", "0.3",
-        "--mask-gain", "3", "--mosaic", "0.5", "--gamma", "0.4", "--min-cells", "2",
-    )  # fmt: skip
-    assert recipe == Recipe(
-        splits=("train", "val"), images=9, height=96, width=160, lr_head=0.01, freeze="backbone",
-        box_classes="car,person=pedestrian+bicyclist", mask_classes="road,other=*", lovasz=0.5,
-        aux=0.4, paste=0.3, mask_gain=3, mosaic=0.5, gamma=0.4, min_cells=2,
-    )  # fmt: skip
-    assert options_of("--splits", "none").splits == ()
-    assert options_of("--synthetic-share", "0.1").synthetic_share == 0.1
-
-
-@pytest.mark.parametrize(
-    "wrong", [("--seed", "-1"), ("--seed", "9" * 20), ("--synthetic-share", "nan"),
-              ("--synthetic-share", "inf"), ("--lovasz", "nan"), ("--lr", "nan")],
-)  # fmt: skip
-def test_numbers_that_no_training_can_take_are_wrong_usage(wrong: tuple[str, str]) -> None:
-    with pytest.raises(click.UsageError):
-        options_of(*wrong)
-
-
-@pytest.mark.parametrize("size", ["320", "100x320", "32x32", "0x0", "axb", "-64x64"])
-def test_a_size_that_the_network_cannot_take_is_refused(size: str) -> None:
-    with pytest.raises(SettingsError, match=rf"--size {size}: wanted"):
-        options_of("--size", size)
 
 
 def test_a_training_that_will_be_scored_asks_for_val_before_it_begins(tmp_path: Path) -> None:

@@ -1,0 +1,144 @@
+"""``edge-export train``; most of its options are the fields of ``Recipe``."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from engines.errors import SettingsError
+from export.commands import options
+from export.data.camvid import Split, default_root
+from export.data.class_set import Classes
+from export.score.numbers import Finite
+from export.train.recipe import Option, Recipe
+from export.train.train import run_training
+
+SPLITS: tuple[Split, ...] = ("train", "val")
+"""What may be trained on."""
+MIN_SIDE = 64
+"""Smallest side of a view: two cells of the coarsest grid."""
+
+_SPECIAL = {
+    "splits": click.option(
+        "--splits",
+        default="train",
+        show_default=True,
+        help="Comma-separated: train, val; or none, for synthetic frames alone.",
+    ),
+    "height": click.option(
+        "--size",
+        default="320x448",
+        show_default=True,
+        metavar="HxW",
+        help="Size of the augmented views; multiples of 32.",
+    ),
+    "init_sha256": click.option(
+        "--init",
+        type=options.PATH,
+        help="Checkpoint to start from; of other classes or another shape, what fits is kept.",
+    ),
+}
+"""Options that are asked for in another form than the field of the recipe has."""
+
+
+def _of_recipe(command: options.Command) -> options.Command:
+    """The options of all fields of the recipe, in their order."""
+    for field in reversed(fields(Recipe)):
+        if field.name in _SPECIAL:
+            command = _SPECIAL[field.name](command)
+        elif "option" in field.metadata:
+            command = _option(field.name, field.default, field.metadata["option"])(command)
+    return command
+
+
+def _option(name: str, default: Any, asked: Option) -> Any:
+    kind: click.ParamType[Any] = click.STRING
+    if asked.words:
+        kind = click.Choice(asked.words)
+    elif isinstance(default, int):
+        kind = click.IntRange(asked.least, asked.most)
+    elif isinstance(default, float):
+        kind = Finite(asked.least, asked.most, min_open=asked.above)
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        type=kind,
+        default=default if asked.shown else None,
+        show_default=asked.shown,
+        metavar=asked.metavar,
+        help=asked.help,
+    )
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=options.PATH,
+    default=Path("runs/street"),
+    show_default=True,
+    help="Folder of checkpoint, log and plot; an unfinished training in it is resumed.",
+)
+@click.option("--root", type=options.PATH, help="CamVid's folder.")
+@_of_recipe
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+)
+@click.option(
+    "--eval-every",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="Score val every so many epochs; 0 never.",
+)
+def train(
+    *, out: Path, root: Path | None, init: Path | None, device: str, eval_every: int, **recipe: Any
+) -> None:
+    """Train the street network on CamVid and the synthetic street.
+
+    Writes OUT/last.pt (resumed when the same command is started again), OUT/log.csv and
+    OUT/plot.png. With --init it begins with weights learnt before, if need be for other classes;
+    --freeze and --lr-head say how much of them may change.
+    """
+    run_training(
+        recipe_of(**recipe), out=out, root=root or default_root(), device=choose_device(device),
+        eval_every=eval_every, init=init,
+    )  # fmt: skip
+
+
+def recipe_of(*, splits: str, size: str, **given: Any) -> Recipe:
+    """The recipe that the options of the command describe.
+
+    Raises:
+        SettingsError: splits, size or classes are wrong.
+    """
+    names = () if splits.strip() == "none" else tuple(s.strip() for s in splits.split(","))
+    chosen: tuple[Split, ...] = tuple(s for s in SPLITS if s in names)
+    if len(chosen) != len(names):
+        raise SettingsError(
+            f"--splits {splits}: wanted train, val or both (test is for scoring only), or none."
+        )
+    height, width = options.parse_size(size, example="320x448")
+    if min(height, width) < MIN_SIDE or height % 32 or width % 32:
+        raise SettingsError(
+            f"--size {size}: wanted multiples of 32, {MIN_SIDE} or more, such as 320x448."
+        )
+    given = {name: value for name, value in given.items() if value is not None}
+    classes = Classes.parse(given.get("box_classes", ""), given.get("mask_classes", ""))
+    given |= {"box_classes": classes.boxes.text, "mask_classes": classes.mask.text}
+    return Recipe(splits=chosen, height=height, width=width, **given)
+
+
+def choose_device(name: str) -> torch.device:
+    """'auto' takes CUDA where there is one.
+
+    Raises:
+        SettingsError: CUDA was asked for and there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("--device cuda: PyTorch sees no CUDA device here. Use --device cpu.")
+    return torch.device(name)
