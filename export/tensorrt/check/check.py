@@ -1,13 +1,13 @@
-"""``edge-export check-tensorrt``: will TensorRT take this file? It reads the graph, builds nothing.
+"""Whether TensorRT will take an ONNX file, from its graph alone: without TensorRT or a GPU.
 
-It needs neither TensorRT nor a GPU. What it does not know it calls a warning; what TensorRT is
-known to refuse is an error, each with its node and the way out.
+What TensorRT is known to refuse is an error, what the tables do not know a warning; each has its
+node and a way out.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,42 +16,22 @@ import onnx
 
 from engines.model_file import is_quantized
 from export.onnx.graph import load_whole
+from export.tensorrt.check import operators, rules, shapes, strong_types
 from export.tensorrt.check.dla import RULES as DLA_RULES
 from export.tensorrt.check.dla import Layer, check_dla, layers
-from export.tensorrt.check.net import Finding, read_net
-from export.tensorrt.check.operators import (
-    RELEASES,
-    check_doubles,
-    check_nodes,
-    check_operators,
-    check_opset,
-    release,
-)
-from export.tensorrt.check.rules import check_restrictions
-from export.tensorrt.check.shapes import (
-    Profile,
-    check_inputs,
-    check_shapes,
-    fixed_shapes,
-)
-from export.tensorrt.check.strong_types import (
-    check_agreement,
-    check_edges,
-    check_integers,
-    check_islands,
-    check_uint8,
-    is_half,
-    kept_nodes,
-)
+from export.tensorrt.check.net import Fault, Finding, Level, Net, Node, read_net
+from export.tensorrt.check.operators import RELEASES, Release
+from export.tensorrt.check.shapes import Profile
 
 _FP32 = "FP32 (edge-export fp16 makes the FP16 form)"
+_AGAIN = "export the model again"
 _NAMED = 3
-"""Nodes that are named of those with the same fault; ``--json`` names all."""
+"""Nodes with the same fault that the terminal names; ``--json`` names all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found in one file for one release. ``layers`` is None where none was asked for."""
+    """What was found in one file for one release; ``layers`` is None where not asked for."""
 
     release: str
     table: str
@@ -73,7 +53,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        dla = {"rules": DLA_RULES, "layers": [asdict(layer) for layer in self.layers or ()]}
+        judged = {"rules": DLA_RULES, "layers": [asdict(layer) for layer in self.layers or ()]}
         return {
             "tensorrt": self.release,
             "table": self.table,
@@ -82,8 +62,20 @@ class Report:
             "precision": self.precision,
             "taken": self.taken,
             "findings": [asdict(f) for f in self.findings],
-            "dla": None if self.layers is None else dla,
+            "dla": None if self.layers is None else judged,
         }
+
+
+def check_file(
+    path: Path, trt: str, *, profiles: Mapping[str, Profile] | None = None, dla: bool = False
+) -> Report:
+    """Check a model file.
+
+    Raises:
+        ModelError: the file cannot be read.
+        ExportError, SettingsError: as ``check_model``.
+    """
+    return check_model(load_whole(path), trt, profiles=profiles, dla=dla, origin=str(path))
 
 
 def check_model(
@@ -97,39 +89,31 @@ def check_model(
     """Check a whole model, external weights loaded, for a release: one of ``RELEASES``.
 
     Raises:
-        ExportError: its types cannot be known at all.
+        ExportError: its types cannot be inferred at all.
         SettingsError: a profile is for an input that it does not have.
     """
     profiles = profiles or {}
-    known = release(trt)
-    asked = list(check_inputs(model, profiles))
-    fixed = {} if asked else fixed_shapes(model, profiles)
+    release = operators.release(trt)
+    of_inputs = list(shapes.check_inputs(model, profiles))
+    fixed = {} if of_inputs else shapes.fixed_shapes(model, profiles)
     net = read_net(model, origin=origin, fixed=fixed)
-    faults = list(check_nodes(net))
-    net = replace(net, nodes=tuple(n for n in net.nodes if not n.fault))
     findings = [
-        *faults,
-        *check_opset(net, known),
-        *asked,
-        *check_operators(net, known),
-        *check_restrictions(net, known),
-        *check_edges(net),
-        *check_uint8(net),
-        *check_agreement(net, known),
-        *check_islands(net),
-        *check_integers(net),
-        *check_shapes(net, profiles),
-        *check_doubles(net),
-        *(check_dla(known) if dla else ()),
+        *(n.finding("error", "onnx", Fault(n.fault, _AGAIN)) for n in net.nodes if n.fault),
+        *operators.check_opset(net, release),
+        *of_inputs,
     ]
+    net = replace(net, nodes=tuple(n for n in net.nodes if not n.fault))
+    findings += _findings(net, release, profiles)
+    if dla:
+        findings += check_dla(release)
     refused = {f.node for f in findings if f.rule == "operator" and f.level == "error"}
-    kept = len(kept_nodes(net))
+    kept = len(strong_types.kept_nodes(net))
     precision = "int8 in parts" if is_quantized(model) else _FP32
-    if is_half(net):
+    if strong_types.is_half(net):
         precision = "FP16" + (f", {kept} named to stay in FP32" if kept else "")
     return Report(
         release=trt,
-        table=known.table,
+        table=release.table,
         opset=net.opset,
         nodes=len(net.nodes),
         precision=precision,
@@ -139,17 +123,22 @@ def check_model(
     )
 
 
-def check_file(
-    path: Path, trt: str, *, profiles: Mapping[str, Profile] | None = None, dla: bool = False
-) -> Report:
-    """Check a model file; as ``check_model``.
+def _findings(net: Net, release: Release, profiles: Mapping[str, Profile]) -> Iterator[Finding]:
+    def each(
+        rule: str, check: Callable[[Node], Iterator[Fault]], level: Level = "error"
+    ) -> Iterator[Finding]:
+        return (node.finding(level, rule, fault) for node in net.nodes for fault in check(node))
 
-    Raises:
-        ModelError: the file cannot be read.
-        ExportError: its types cannot be known at all.
-        SettingsError: a profile is for an input that it does not have.
-    """
-    return check_model(load_whole(path), trt, profiles=profiles, dla=dla, origin=str(path))
+    yield from operators.check_operators(net, release)
+    yield from rules.check_restrictions(net, release)
+    yield from strong_types.check_edges(net)
+    yield from each("uint8", lambda node: strong_types.check_uint8(node, net))
+    yield from each("typing", lambda node: strong_types.check_agreement(node, release))
+    yield from strong_types.check_islands(net)
+    yield from each("int64", strong_types.check_integers)
+    yield from each("shape", shapes.check_ranks)
+    yield from shapes.check_outputs(net, profiles)
+    yield from each("float64", operators.check_doubles, "warning")
 
 
 def lines(report: Report) -> list[str]:

@@ -1,20 +1,19 @@
 """An ONNX graph as the checks for TensorRT read it: nodes, types, shapes, constants; no verdict.
 
-It refuses nothing that parses: where types contradict each other, it goes on with the first one,
-so that every contradiction can be told and not the first alone. Branches and loop bodies are read
-too, each in its own scope; functions of the file's own are inlined.
+Where types contradict each other it goes on with the first one, so that all contradictions are
+found. Branches and loop bodies have scopes of their own; the file's functions are inlined.
 """
 
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from engines.base import Array
 from engines.errors import ExportError
@@ -23,49 +22,50 @@ from export.onnx.graph import check_weights, fold_constants, name_nodes, opset_o
 
 Shape = tuple[int | None, ...]
 """Sizes of a tensor; None where one is not known before the run."""
-TYPE_NAMES: dict[int, str] = {
-    TensorProto.FLOAT: "FP32",
-    TensorProto.FLOAT16: "FP16",
-    TensorProto.BFLOAT16: "BF16",
-    TensorProto.INT8: "INT8",
-    TensorProto.INT32: "INT32",
-    TensorProto.INT64: "INT64",
-    TensorProto.UINT8: "UINT8",
-    TensorProto.BOOL: "BOOL",
-    TensorProto.FLOAT8E4M3FN: "FP8",
-    TensorProto.INT4: "INT4",
-    TensorProto.DOUBLE: "FP64",
-}
-"""TensorRT's names of ONNX's element types; it has no others but quantised ones."""
-_OWN = ("", "ai.onnx")
-"""Names of ONNX's own domain."""
+_STANDARD_DOMAINS = ("", "ai.onnx")
+
+
+Level = Literal["error", "warning"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, or doubtful, with one node or one input."""
+    """What is wrong or doubtful with one node, input or output."""
 
-    level: Literal["error", "warning"]
+    level: Level
     rule: str
     node: str
-    """Its name; of an input ``input NAME``."""
+    """Its name, or ``input NAME``."""
     operator: str
     problem: str
     way_out: str
     tensors: tuple[str, ...] = ()
-    """Those that it is about, where the node alone does not tell."""
+    """Those that it is about, where the node does not tell."""
+
+
+class Fault(NamedTuple):
+    """What is wrong with a node, and the way out; see ``Finding``."""
+
+    problem: str
+    way_out: str
+    tensors: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class Scope:
-    """What is known of the tensors that a graph sees, those of the graphs around it too."""
+    """What is known of the tensors that a graph sees, those of the graphs around it included."""
 
-    types: MutableMapping[str, int]
-    shapes: MutableMapping[str, Shape]
-    constants: MutableMapping[str, onnx.TensorProto]
+    types: ChainMap[str, int] = field(default_factory=ChainMap)
+    shapes: ChainMap[str, Shape] = field(default_factory=ChainMap)
+    constants: ChainMap[str, onnx.TensorProto] = field(default_factory=ChainMap)
     """Initialisers, and what ``Constant`` nodes hold."""
-    made: MutableMapping[str, None]
-    """The tensors that there are so far, as the nodes run."""
+    made: ChainMap[str, None] = field(default_factory=ChainMap)
+    """Tensors that there are so far, as the nodes run."""
+
+    def inner(self) -> Scope:
+        """The scope of a graph inside this one."""
+        types, shapes = self.types.new_child(), self.shapes.new_child()
+        return Scope(types, shapes, self.constants.new_child(), self.made.new_child())
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,52 +79,46 @@ class Node:
     depth: int
     """0 in the graph itself, 1 in a branch or loop body of it, and so on."""
     fault: str = ""
-    """Why ONNX does not allow the node, of which nothing else can be said then; else empty."""
+    """Why ONNX does not allow the node; then no other check looks at it."""
 
     @property
     def operator(self) -> str:
-        """Operator type, with its domain where that is not ONNX's own."""
+        """Operator type, behind its domain where that is not ONNX's own."""
         domain = self.proto.domain
-        return self.proto.op_type if domain in _OWN else f"{domain}:{self.proto.op_type}"
+        return (
+            self.proto.op_type if domain in _STANDARD_DOMAINS else f"{domain}:{self.proto.op_type}"
+        )
 
     @property
     def schema(self) -> Any | None:
-        """ONNX's definition of the operator at the file's opset; None where it has none."""
-        if self.operator != self.proto.op_type:
-            return None
-        try:
-            return onnx.defs.get_schema(self.operator, self.opset, "")
-        except onnx.defs.SchemaError:
-            return None
+        """ONNX's definition of the operator at the file's opset, None where it has none."""
+        name = self.operator
+        known = name == self.proto.op_type and onnx.defs.has(name, self.opset, "")
+        return onnx.defs.get_schema(name, self.opset, "") if known else None
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """Value of an attribute, text decoded."""
         for a in self.proto.attribute:
             if a.name == name:
-                value = helper.get_attribute_value(a)
-                if isinstance(value, bytes):
-                    return value.decode("utf-8", "replace")
-                if isinstance(value, list) and value and isinstance(value[0], bytes):
-                    return [v.decode("utf-8", "replace") for v in value]
-                return value
+                return _decoded(helper.get_attribute_value(a))
         return default
 
     def input(self, i: int) -> str:
-        """Name of the i-th input; empty where it is left out."""
+        """Name of the i-th input, empty where it is left out."""
         return self.proto.input[i] if i < len(self.proto.input) else ""
 
-    def index_of(self, formal: str) -> int | None:
-        """Position of the input that ONNX calls ``formal``; None where this opset has none."""
+    def named(self, formal: str) -> str:
+        """Name of the input that ONNX calls ``formal``, empty where it is left out or unknown."""
         schema = self.schema
         names = [f.name for f in schema.inputs] if schema else []
-        return names.index(formal) if formal in names else None
+        return self.input(names.index(formal)) if formal in names else ""
 
     def type(self, name: str) -> int:
-        """Element type of a tensor; 0 where it is unknown."""
+        """Element type of a tensor, 0 where it is unknown."""
         return self.scope.types.get(name, 0)
 
     def shape(self, i: int = 0) -> Shape | None:
-        """Shape of the i-th input; None where not even its rank is known."""
+        """Shape of the i-th input, None where its rank is unknown."""
         return self.scope.shapes.get(self.input(i))
 
     def constant(self, i: int) -> Array | None:
@@ -142,22 +136,32 @@ class Node:
             (self.proto.output, schema.outputs, False),
         ):
             for i, name in enumerate(names):
-                if name and formals:
+                if name and formals:  # the last one may be variadic
                     yield name, formals[min(i, len(formals) - 1)], reads
+
+    def finding(self, level: Level, rule: str, fault: Fault) -> Finding:
+        """A fault of this node as a finding of a rule."""
+        return Finding(level, rule, self.name, self.operator, *fault)
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decoded(v) for v in value]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 @dataclass(frozen=True, slots=True)
 class Net:
-    """A whole graph. ``nodes`` run in order, those of branches behind the node that has them."""
+    """A whole graph; nodes of a branch stand behind the node that has it."""
 
     opset: int
     nodes: tuple[Node, ...]
     scope: Scope
     inputs: tuple[onnx.ValueInfoProto, ...]
-    """What the caller feeds; initialisers are none."""
+    """What the caller feeds: no initialisers."""
     outputs: tuple[onnx.ValueInfoProto, ...]
     folded: frozenset[str]
-    """Tensors that do not depend on the inputs, though nodes compute them."""
+    """Tensors that nodes compute from constants alone."""
     readers: Mapping[str, list[Node]] = field(repr=False)
     metadata: Mapping[str, str] = field(repr=False)
 
@@ -168,19 +172,21 @@ def read_net(
     """Read a model, which stays as it is; ``fixed`` are shapes to give to inputs.
 
     Raises:
-        ExportError: not even the beginning of its types can be known.
+        ExportError: its types cannot be inferred at all, or its weights are broken.
     """
-    model = _own(model, origin=origin)
-    constants = {t.name for t in model.graph.initializer}
-    inputs = [i for i in model.graph.input if i.name not in constants]
+    model = _copied(model, origin=origin)
+    inputs = inputs_of(model)
     for info in inputs:
         if fixed and info.name in fixed:
-            _set_shape(info, fixed[info.name])
+            dims = info.type.tensor_type.shape
+            dims.ClearField("dim")
+            for size in fixed[info.name]:
+                dims.dim.add().dim_value = size
     name_nodes(model)
     opset = opset_of(model)
     outputs = tuple(model.graph.output)
     check_weights(model, origin=origin)
-    scope = Scope(ChainMap(), ChainMap(), ChainMap(), ChainMap())
+    scope = Scope()
     nodes = tuple(_walk(_inferred(model, origin=origin), scope, opset, prefix="", depth=0))
     folded = _fold(model, scope, origin=origin)
     readers: dict[str, list[Node]] = {}
@@ -200,7 +206,13 @@ def read_net(
     )
 
 
-def _own(model: onnx.ModelProto, *, origin: str) -> onnx.ModelProto:
+def inputs_of(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """What the caller feeds: inputs that are no initialisers."""
+    constants = {t.name for t in model.graph.initializer}
+    return [i for i in model.graph.input if i.name not in constants]
+
+
+def _copied(model: onnx.ModelProto, *, origin: str) -> onnx.ModelProto:
     """A copy to work on, functions inlined."""
     if model.functions:
         from onnx import inliner
@@ -218,7 +230,7 @@ def _own(model: onnx.ModelProto, *, origin: str) -> onnx.ModelProto:
 
 
 def _inferred(model: onnx.ModelProto, *, origin: str) -> onnx.GraphProto:
-    """The graph with the types that follow from its inputs, and not what the file claims."""
+    """The graph with the types that follow from its inputs, not with those that the file claims."""
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
     del bare.graph.value_info[:], bare.graph.output[:]
@@ -235,10 +247,9 @@ def _walk(
     graph: onnx.GraphProto, scope: Scope, opset: int, *, prefix: str, depth: int
 ) -> Iterator[Node]:
     for info in (*graph.input, *graph.output, *graph.value_info):
-        kind = info.type.tensor_type
-        if kind.elem_type:
-            scope.types[info.name] = kind.elem_type
-        if kind.HasField("shape"):
+        if info.type.tensor_type.elem_type:
+            scope.types[info.name] = info.type.tensor_type.elem_type
+        if has_shape(info):
             scope.shapes[info.name] = shape_of(info)
     scope.made.update(dict.fromkeys(i.name for i in graph.input))
     for tensor in graph.initializer:
@@ -258,13 +269,7 @@ def _walk(
         yield node
         for attribute in proto.attribute:
             for inner in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
-                inside = Scope(
-                    ChainMap({}, scope.types),
-                    ChainMap({}, scope.shapes),
-                    ChainMap({}, scope.constants),
-                    ChainMap({}, scope.made),
-                )
-                yield from _walk(inner, inside, opset, prefix=f"{name}/", depth=depth + 1)
+                yield from _walk(inner, scope.inner(), opset, prefix=f"{name}/", depth=depth + 1)
 
 
 def _fault(proto: onnx.NodeProto, scope: Scope, opset: int) -> str:
@@ -273,7 +278,7 @@ def _fault(proto: onnx.NodeProto, scope: Scope, opset: int) -> str:
             return f"reads {name!r}, which nothing before it makes"
     if any(a.HasField("g") or a.graphs for a in proto.attribute):
         return ""  # the nodes inside are looked at themselves
-    if proto.domain not in _OWN or not onnx.defs.has(proto.op_type, opset, ""):
+    if proto.domain not in _STANDARD_DOMAINS or not onnx.defs.has(proto.op_type, opset, ""):
         return ""  # told as an unknown operator
     plain = onnx.NodeProto()
     plain.CopyFrom(proto)
@@ -288,7 +293,7 @@ def _fault(proto: onnx.NodeProto, scope: Scope, opset: int) -> str:
 
 
 def _bind(node: Node) -> None:
-    """Give outputs that inference left without a type the one of the input they share it with."""
+    """Give an output without a type that of an input of the same type variable."""
     bound: dict[str, int] = {}
     for name, formal, reads in node.ports():
         if reads and node.type(name):
@@ -298,7 +303,7 @@ def _bind(node: Node) -> None:
 
 
 def _held(node: Node) -> onnx.TensorProto | None:
-    """What a ``Constant`` holds, as a tensor; None for text and sparse ones."""
+    """What a ``Constant`` holds, None for text and sparse tensors."""
     for a in node.proto.attribute:
         if a.name == "value":
             value: onnx.TensorProto = a.t
@@ -311,18 +316,23 @@ def _held(node: Node) -> onnx.TensorProto | None:
 
 
 def _fold(model: onnx.ModelProto, scope: Scope, *, origin: str) -> frozenset[str]:
-    """What nodes compute from constants alone; shapes that follow from it go to ``scope``."""
+    """Tensors computed from constants alone; shapes that follow from them go to ``scope``."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
     try:
         fold_constants(made, origin=origin)
-    except ExportError:  # contradictions are findings, and told as such; nothing folds then
+    except ExportError:  # types contradict each other, which other checks find; nothing folds
         return frozenset()
     for info in _inferred(made, origin=origin).value_info:
-        if info.type.tensor_type.HasField("shape"):
+        if has_shape(info):
             scope.shapes[info.name] = shape_of(info)
     left = {name for node in made.graph.node for name in node.output}
     return frozenset(n for node in model.graph.node for n in node.output if n and n not in left)
+
+
+def has_shape(info: onnx.ValueInfoProto) -> bool:
+    """Whether at least the rank is known."""
+    return bool(info.type.tensor_type.HasField("shape"))
 
 
 def shape_of(info: onnx.ValueInfoProto) -> Shape:
@@ -331,10 +341,3 @@ def shape_of(info: onnx.ValueInfoProto) -> Shape:
         d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None
         for d in info.type.tensor_type.shape.dim
     )
-
-
-def _set_shape(info: onnx.ValueInfoProto, shape: tuple[int, ...]) -> None:
-    kind = info.type.tensor_type
-    kind.shape.ClearField("dim")
-    for size in shape:
-        kind.shape.dim.add().dim_value = size

@@ -1,8 +1,7 @@
-"""Which operators, types and opsets a release of TensorRT takes; the table is what it knows.
+"""Which operators, types and opsets a release of TensorRT takes.
 
-``operators.json`` holds onnx-tensorrt's table for release 10.1, restrictions as names of
-rules (``rules.py``), and what its change log says came later, up to 10.15. What neither
-names is unknown, and a warning.
+``operators.json`` holds onnx-tensorrt's table for release 10.1, restrictions as names of rules in
+``rules.py``, and what its change log adds up to 10.15. What neither names is a warning.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 
 from onnx import TensorProto
 
-from export.tensorrt.check.net import TYPE_NAMES, Finding, Net, Node
+from export.tensorrt.check.net import Fault, Finding, Net, Node
 
 TABLE = Path(__file__).with_name("operators.json")
 RELEASES = {
@@ -25,25 +24,38 @@ RELEASES = {
     "11.4": "desktop CUDA",
 }
 """The releases that the project builds engines with, and where they run."""
+TYPE_NAMES: dict[int, str] = {
+    TensorProto.FLOAT: "FP32",
+    TensorProto.FLOAT16: "FP16",
+    TensorProto.BFLOAT16: "BF16",
+    TensorProto.INT8: "INT8",
+    TensorProto.INT32: "INT32",
+    TensorProto.INT64: "INT64",
+    TensorProto.UINT8: "UINT8",
+    TensorProto.BOOL: "BOOL",
+    TensorProto.FLOAT8E4M3FN: "FP8",
+    TensorProto.INT4: "INT4",
+    TensorProto.DOUBLE: "FP64",
+}
+"""TensorRT's names of the element types that it has."""
 _QUANTISED = ("DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QLinearConv",
               "QLinearMatMul")  # fmt: skip
 _JUDGED_BY = {
     "Where": ("T",),
     "OneHot": ("T3",),
-    "Cast": ("T1", "T2"),
-    "CastLike": ("T1", "T2"),
+    **dict.fromkeys(("Cast", "CastLike"), ("T1", "T2")),
     **dict.fromkeys(("ConstantOfShape", "EyeLike"), ("T2",)),
     **dict.fromkeys(("RandomNormalLike", "RandomUniformLike"), ("T2",)),
     **dict.fromkeys(("BlackmanWindow", "HammingWindow", "HannWindow"), ("T2",)),
 }
-"""Type variables that the table's types are about, where it is not the one of the first input."""
-_CONTROL = ("If", "Loop", "Scan")
+"""Type variables that the table's types are about, where it is not that of the first input."""
+CONTROL = ("If", "Loop", "Scan")
 """Their inputs may each have a type of their own; the nodes inside are judged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a release takes of one operator."""
+    """What a release takes of one operator; ``rules`` are names in ``rules.py``."""
 
     supported: bool
     types: tuple[str, ...]
@@ -52,13 +64,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One release of TensorRT, by the table."""
+    """What the table knows of one release of TensorRT."""
 
     name: str
     table: str
     """The release that the table is of."""
     opsets: tuple[int, int]
-    """First and last, both taken."""
+    """First and last that it takes."""
     operators: Mapping[str, Entry]
 
     def at_least(self, release: str) -> bool:
@@ -77,18 +89,12 @@ def release(name: str) -> Release:
                 later = {k: v for k, v in change.items() if k != "release"}
                 entries[op] = {**entries.get(op, {}), **later}
                 entries[op].pop("supported", None)
+    operators = {
+        op: Entry(e.get("supported", True), tuple(e.get("types", ())), tuple(e.get("rules", ())))
+        for op, e in entries.items()
+    }
     first, last = held["opsets"][name]
-    return Release(
-        name=name,
-        table=held["release"],
-        opsets=(first, last),
-        operators={
-            op: Entry(
-                e.get("supported", True), tuple(e.get("types", ())), tuple(e.get("rules", ()))
-            )
-            for op, e in entries.items()
-        },
-    )
+    return Release(name, held["release"], (first, last), operators)
 
 
 def _order(name: str) -> tuple[int, ...]:
@@ -106,44 +112,39 @@ def check_opset(net: Net, trt: Release) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def check_nodes(net: Net) -> Iterator[Finding]:
-    """Nodes that ONNX itself does not allow."""
-    for node in net.nodes:
-        if node.fault:
-            yield Finding(
-                "error", "onnx", node.name, node.operator, node.fault, "export the model again"
-            )  # fmt: skip
-
-
 def check_operators(net: Net, trt: Release) -> Iterator[Finding]:
     """Each node's operator, and the types of the data that it computes with."""
     for node in net.nodes:
         op, entry = node.operator, trt.operators.get(node.operator)
         if op != node.proto.op_type:
-            yield Finding(
-                "error", "operator", node.name, op, "is of a domain that TensorRT does not know",
+            fault = Fault(
+                "is of a domain that TensorRT does not know",
                 "export the model with standard operators; the project loads no plugin",
-            )  # fmt: skip
+            )
         elif entry is None and node.schema is None:
-            yield Finding(
-                "error", "operator", node.name, op, f"is unknown to ONNX at opset {net.opset}",
+            fault = Fault(
+                f"is unknown to ONNX at opset {net.opset}",
                 "export the model again, with an opset that has it",
-            )  # fmt: skip
+            )
         elif entry is None:
-            yield Finding(
-                "warning", "operator", node.name, op,
+            fault = Fault(
                 f"is unknown for this version: the table, of release {trt.table}, does not name it",
                 "build an engine to know; else export the model without it",
-            )  # fmt: skip
+            )
+            yield node.finding("warning", "operator", fault)
+            continue
         elif not entry.supported:
-            yield Finding(
-                "error", "operator", node.name, op, f"is not taken by TensorRT {trt.name}",
+            fault = Fault(
+                f"is not taken by TensorRT {trt.name}",
                 "take the FP32 model that this one was quantised from, and edge-export fp16"
                 if op in _QUANTISED
                 else "export the model without it, or leave its part of the work to the host",
-            )  # fmt: skip
-        elif op not in _CONTROL:
-            yield from _types(node, entry, trt, net)
+            )
+        else:
+            if op not in CONTROL:
+                yield from _types(node, entry, trt, net)
+            continue
+        yield node.finding("error", "operator", fault)
 
 
 def _types(node: Node, entry: Entry, trt: Release, net: Net) -> Iterator[Finding]:
@@ -153,15 +154,15 @@ def _types(node: Node, entry: Entry, trt: Release, net: Net) -> Iterator[Finding
     for name in judged(node):
         kind = node.type(name)
         known = "FP32" if kind == TensorProto.DOUBLE else TYPE_NAMES.get(kind, "")
-        # uint8 has rules of its own, and tensors of unknown type stem from nodes told already
+        # uint8 has rules of its own; tensors of unknown type stem from nodes with findings
         if not kind or kind in told or kind == TensorProto.UINT8 or known in entry.types:
             continue
         told.add(kind)
-        yield Finding(
-            "error", "type", node.name, node.operator,
+        fault = Fault(
             f"computes with {type_name(kind)}; TensorRT {trt.name} takes {', '.join(entry.types)}",
             f"cast to {_NEAREST.get(kind, 'float32')} before it, or export it so",
-        )  # fmt: skip
+        )
+        yield node.finding("error", "type", fault)
 
 
 def _is_zero_point(node: Node, net: Net) -> bool:
@@ -195,15 +196,12 @@ def judged(node: Node) -> Iterator[str]:
             yield name
 
 
-def check_doubles(net: Net) -> Iterator[Finding]:
+def check_doubles(node: Node) -> Iterator[Fault]:
     """TensorRT has no float64: it takes it for float32, values cut to what that holds."""
-    for node in net.nodes:
-        if any(node.type(name) == TensorProto.DOUBLE for name in judged(node)):
-            yield Finding(
-                "warning", "float64", node.name, node.operator,
-                "computes with float64, for which TensorRT takes float32",
-                "export the model in float32",
-            )  # fmt: skip
+    if any(node.type(name) == TensorProto.DOUBLE for name in judged(node)):
+        yield Fault(
+            "computes with float64, for which TensorRT takes float32", "export the model in float32"
+        )
 
 
 def type_name(kind: int) -> str:

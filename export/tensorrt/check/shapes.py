@@ -1,8 +1,4 @@
-"""Shapes: every input is fixed or has a profile of least, usual and largest sizes; it fixes none.
-
-TensorRT tunes an engine to its shapes, so it refuses a network with open ones that no profile
-bounds.
-"""
+"""Shapes: TensorRT wants every input fixed, or bounded by a profile of sizes."""
 
 from __future__ import annotations
 
@@ -13,16 +9,16 @@ from dataclasses import dataclass
 import onnx
 
 from engines.errors import SettingsError
-from export.tensorrt.check.net import Finding, Net, shape_of
+from export.tensorrt.check.net import Fault, Finding, Net, Node, has_shape, inputs_of, shape_of
 
 _DIMENSIONS = 8
-"""``Dims.MAX_DIMS`` of all three bindings."""
+"""``Dims.MAX_DIMS`` of all releases."""
 FORM = "NAME=MIN,OPT,MAX with shapes like 1x3x384x640, or NAME=SHAPE"
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Shapes of one input between which an engine has to work, and the one it is tuned to."""
+    """Shapes of one input between which an engine works, and the one it is tuned to."""
 
     least: tuple[int, ...]
     usual: tuple[int, ...]
@@ -56,12 +52,6 @@ def parse_profiles(texts: Sequence[str]) -> dict[str, Profile]:
 _SHAPE = re.compile(r"[1-9]\d*(x[1-9]\d*)*")
 
 
-def inputs_of(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """What the caller feeds: inputs that are no initialisers."""
-    constants = {t.name for t in model.graph.initializer}
-    return [i for i in model.graph.input if i.name not in constants]
-
-
 def fixed_shapes(
     model: onnx.ModelProto, profiles: Mapping[str, Profile]
 ) -> dict[str, tuple[int, ...]]:
@@ -82,53 +72,57 @@ def fixed_shapes(
 def check_inputs(model: onnx.ModelProto, profiles: Mapping[str, Profile]) -> Iterator[Finding]:
     """Open shapes without a profile, and profiles that contradict the file or themselves."""
     for info in inputs_of(model):
-        if not info.type.HasField("tensor_type"):
-            continue  # a sequence or the like, told by its type
-        known = info.type.tensor_type.HasField("shape")
-        shape = shape_of(info) if known else None
-        profile = profiles.get(info.name)
-        if profile is None:
-            if shape is None or None in shape:
-                yield _finding(
-                    info, f"has an open shape, {_text(info)}, and no profile",
-                    f"fix it in the export, or give --profile {_example(info)}",
-                )  # fmt: skip
-            continue
-        three = (profile.least, profile.usual, profile.largest)
-        if len({len(s) for s in three} | ({len(shape)} if shape is not None else set())) > 1:
-            yield _finding(
-                info, f"is {_text(info)}, its profile of another number of dimensions",
-                f"give one like {_example(info)}",
-            )  # fmt: skip
-        elif any(not a <= b <= c for a, b, c in zip(*three, strict=True)):
-            yield _finding(
-                info, "has a profile that is not ordered: least, usual, largest",
-                "give the three shapes in that order",
-            )  # fmt: skip
-        elif shape is not None and any(
-            n is not None and n != size for s in three for n, size in zip(shape, s, strict=True)
-        ):
-            yield _finding(
-                info, f"is {_text(info)}, and its profile changes a size that is fixed",
-                "profile the open sizes alone, or export the model with open ones",
-            )  # fmt: skip
+        if info.type.HasField("tensor_type"):  # else a sequence or the like, refused by its type
+            for problem, way_out in _shape_faults(info, profiles.get(info.name)):
+                yield Finding("error", "shape", f"input {info.name}", "", problem, way_out)
 
 
-def check_shapes(net: Net, profiles: Mapping[str, Profile]) -> Iterator[Finding]:
-    """Too many dimensions, and outputs whose size depends on what the network sees."""
-    for node in net.nodes:
-        for name in node.proto.output:
-            shape = node.scope.shapes.get(name, ())
-            if len(shape) > _DIMENSIONS:
-                yield Finding(
-                    "error", "shape", node.name, node.operator,
-                    f"makes {name!r} of {len(shape)} dimensions; TensorRT has {_DIMENSIONS}",
-                    "merge some with a Reshape before it",
-                )  # fmt: skip
+def _shape_faults(info: onnx.ValueInfoProto, profile: Profile | None) -> Iterator[tuple[str, str]]:
+    shape = shape_of(info) if has_shape(info) else None
+    if profile is None:
+        if shape is None or None in shape:
+            yield (
+                f"has an open shape, {_text(info)}, and no profile",
+                f"fix it in the export, or give --profile {_example(info)}",
+            )
+        return
+    three = (profile.least, profile.usual, profile.largest)
+    if len({len(s) for s in (*three, *(() if shape is None else (shape,)))}) > 1:
+        yield (
+            f"is {_text(info)}, its profile of another number of dimensions",
+            f"give one like {_example(info)}",
+        )
+    elif any(not a <= b <= c for a, b, c in zip(*three, strict=True)):
+        yield (
+            "has a profile that is not ordered: least, usual, largest",
+            "give the three shapes in that order",
+        )
+    elif shape is not None and any(
+        n is not None and n != size for s in three for n, size in zip(shape, s, strict=True)
+    ):
+        yield (
+            f"is {_text(info)}, and its profile changes a size that is fixed",
+            "profile the open sizes alone, or export the model with open ones",
+        )
+
+
+def check_ranks(node: Node) -> Iterator[Fault]:
+    """TensorRT has a limit of dimensions."""
+    for name in node.proto.output:
+        shape = node.scope.shapes.get(name, ())
+        if len(shape) > _DIMENSIONS:
+            yield Fault(
+                f"makes {name!r} of {len(shape)} dimensions; TensorRT has {_DIMENSIONS}",
+                "merge some with a Reshape before it",
+            )
+
+
+def check_outputs(net: Net, profiles: Mapping[str, Profile]) -> Iterator[Finding]:
+    """Outputs whose size depends on what the network sees."""
     if any(not p.fixed for p in profiles.values()):
         return
     if any(None in shape_of(i) for i in net.inputs):
-        return  # told already
+        return  # check_inputs says it
     for info in net.outputs:
         shape = net.scope.shapes.get(info.name, ())
         if None in shape:
@@ -139,12 +133,8 @@ def check_shapes(net: Net, profiles: Mapping[str, Profile]) -> Iterator[Finding]
             )  # fmt: skip
 
 
-def _finding(info: onnx.ValueInfoProto, problem: str, way_out: str) -> Finding:
-    return Finding("error", "shape", f"input {info.name}", "", problem, way_out)
-
-
 def _text(info: onnx.ValueInfoProto) -> str:
-    if not info.type.tensor_type.HasField("shape"):
+    if not has_shape(info):
         return "of unknown rank"
     dims = info.type.tensor_type.shape.dim
     sizes = [d.dim_param or (str(d.dim_value) if d.dim_value > 0 else "?") for d in dims]
@@ -152,6 +142,5 @@ def _text(info: onnx.ValueInfoProto) -> str:
 
 
 def _example(info: onnx.ValueInfoProto) -> str:
-    known = info.type.tensor_type.HasField("shape")
-    shape = "x".join(str(n or "N") for n in shape_of(info)) if known else "1x3x384x640"
+    shape = "x".join(str(n or "N") for n in shape_of(info)) if has_shape(info) else "1x3x384x640"
     return f"{info.name}={shape}"

@@ -1,8 +1,7 @@
 """What a strongly typed network asks of a graph's types: uint8, agreement, FP32 islands, 64 bits.
 
-It compares with ONNX's own schemas: inputs that these bind to one type variable must agree, since
-TensorRT casts nothing by itself. What ONNX types apart (scales of a Resize, shapes, indices) is
-free of that.
+Inputs that ONNX's schemas bind to one type variable must agree, since TensorRT casts nothing by
+itself. What ONNX types apart (scales of a Resize, shapes, indices) is free of that.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ import json
 from collections.abc import Iterator
 
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from engines.base import Array
 from export.fp16.convert import KEPT_KEY
-from export.tensorrt.check.net import TYPE_NAMES, Finding, Net, Node
-from export.tensorrt.check.operators import Release, judged, type_name
+from export.tensorrt.check.net import Fault, Finding, Net, Node
+from export.tensorrt.check.operators import CONTROL, TYPE_NAMES, Release, judged, type_name
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 UINT8 = TensorProto.UINT8
@@ -44,73 +43,69 @@ def check_edges(net: Net) -> Iterator[Finding]:
                 )  # fmt: skip
 
 
-def check_uint8(net: Net) -> Iterator[Finding]:
+def check_uint8(node: Node, net: Net) -> Iterator[Fault]:
     """TensorRT has uint8 at the network's edge alone, cast from or to float32 or float16 there."""
     inputs, outputs = ({i.name for i in infos} for infos in (net.inputs, net.outputs))
-    for node in net.nodes:
-        read = [n for n in node.proto.input if n and node.type(n) == UINT8]
-        made = [n for n in node.proto.output if n and node.type(n) == UINT8]
-        if not read and not made:
-            continue
-        problem, way_out = "", ""
-        if node.operator not in _CASTS:
-            problem = f"{'reads' if read else 'makes'} uint8 inside the network"
-            way_out = (
-                "quantise to int8 with zero points of 0"
-                if "Quantize" in node.operator
-                else "cast the image to float32 before any other node, and to uint8 behind the last"
-            )
-        elif read and (node.depth or not set(read) <= inputs):
-            problem = "casts a uint8 that is no input of the network"
-            way_out = "stay in float32 or float16 until the output"
-        elif made and (made[0] not in outputs or made[0] in net.readers):
-            problem = "casts to a uint8 that is used inside the network"
-            way_out = "cast to uint8 for the output alone, as the last node"
-        else:
-            other = node.type(node.proto.output[0] if read else node.input(0))
-            if other and other not in FLOATS:
-                arrow = f"uint8 to {type_name(other)}" if read else f"{type_name(other)} to uint8"
-                problem = f"casts {arrow}; TensorRT casts uint8 from and to floats alone"
-                way_out = "cast in two steps, with float32 between"
-        if problem:
-            about = tuple((read or made)[:1])
-            yield Finding("error", "uint8", node.name, node.operator, problem, way_out, about)
+    read = [n for n in node.proto.input if n and node.type(n) == UINT8]
+    made = [n for n in node.proto.output if n and node.type(n) == UINT8]
+    if not read and not made:
+        return
+    about = tuple((read or made)[:1])
+    other = node.type(node.proto.output[0] if read else node.input(0))
+    if node.operator not in _CASTS:
+        yield Fault(
+            f"{'reads' if read else 'makes'} uint8 inside the network",
+            "quantise to int8 with zero points of 0"
+            if "Quantize" in node.operator
+            else "cast the image to float32 before any other node, and to uint8 behind the last",
+            about,
+        )
+    elif read and (node.depth or not set(read) <= inputs):
+        way_out = "stay in float32 or float16 until the output"
+        yield Fault("casts a uint8 that is no input of the network", way_out, about)
+    elif made and (made[0] not in outputs or made[0] in net.readers):
+        way_out = "cast to uint8 for the output alone, as the last node"
+        yield Fault("casts to a uint8 that is used inside the network", way_out, about)
+    elif other and other not in FLOATS:
+        arrow = f"uint8 to {type_name(other)}" if read else f"{type_name(other)} to uint8"
+        yield Fault(
+            f"casts {arrow}; TensorRT casts uint8 from and to floats alone",
+            "cast in two steps, with float32 between",
+            about,
+        )
 
 
-def check_agreement(net: Net, trt: Release) -> Iterator[Finding]:
+def check_agreement(node: Node, trt: Release) -> Iterator[Fault]:
     """Inputs of one type variable agree, and each has a type that ONNX allows there."""
-    for node in net.nodes:
-        schema = node.schema
-        if schema is None or node.operator in ("If", "Loop", "Scan"):
+    schema = node.schema
+    if schema is None or node.operator in CONTROL:
+        return
+    allowed = {c.type_param_str: set(c.allowed_type_strs) for c in schema.type_constraints}
+    bound: dict[str, str] = {}
+    for name, formal, reads in node.ports():
+        kind = node.type(name)
+        if not kind:
             continue
-        allowed = {c.type_param_str: set(c.allowed_type_strs) for c in schema.type_constraints}
-        bound: dict[str, str] = {}
-        for name, formal, reads in node.ports():
-            kind = node.type(name)
-            if not kind:
-                continue
-            text = f"tensor({TensorProto.DataType.Name(kind).lower()})"
-            if text not in allowed.get(formal.type_str, {formal.type_str}):
-                yield Finding(
-                    "error", "typing", node.name, node.operator,
-                    f"{formal.name!r} is {type_name(kind)}, which ONNX does not allow there",
-                    f"cast it where it is {'read' if reads else 'made'}", (name,),
-                )  # fmt: skip
-                continue
-            first = bound.setdefault(formal.type_str, name)
-            if node.type(first) != kind:
-                yield Finding(
-                    "error", "typing", node.name, node.operator,
-                    f"mixes {type_name(node.type(first))} and {type_name(kind)}",
-                    "cast one of them; edge-export fp16 writes such casts", (first, name),
-                )  # fmt: skip
-        if node.operator == "Pow" and not _pow(node, trt):
-            yield Finding(
-                "error", "typing", node.name, node.operator,
-                f"raises {type_name(node.type(node.input(0)))} to a power of "
-                f"{type_name(node.type(node.input(1)))}",
-                "cast the exponent to the type of the base",
-            )  # fmt: skip
+        text = f"tensor({TensorProto.DataType.Name(kind).lower()})"
+        if text not in allowed.get(formal.type_str, {formal.type_str}):
+            yield Fault(
+                f"{formal.name!r} is {type_name(kind)}, which ONNX does not allow there",
+                f"cast it where it is {'read' if reads else 'made'}",
+                (name,),
+            )
+            continue
+        first = bound.setdefault(formal.type_str, name)
+        if node.type(first) != kind:
+            yield Fault(
+                f"mixes {type_name(node.type(first))} and {type_name(kind)}",
+                "cast one of them; edge-export fp16 writes such casts",
+                (first, name),
+            )
+    if node.operator == "Pow" and not _pow(node, trt):
+        base, exponent = (type_name(node.type(node.input(i))) for i in (0, 1))
+        yield Fault(
+            f"raises {base} to a power of {exponent}", "cast the exponent to the type of the base"
+        )
 
 
 def _pow(node: Node, trt: Release) -> bool:
@@ -136,17 +131,17 @@ def check_islands(net: Net) -> Iterator[Finding]:
         return
     kept, free = kept_nodes(net), _free(net)
     for node in net.nodes:
-        if node.operator in (*_CASTS, "Constant", "If", "Loop", "Scan") or node.name in kept:
+        if node.operator in (*_CASTS, "Constant", *CONTROL) or node.name in kept:
             continue
         made = [n for n in node.proto.output if n and n not in free]
-        kinds = {node.type(n) for n in judged(node)} & set(FLOATS)  # both: told as mixed
+        kinds = {node.type(n) for n in judged(node)} & set(FLOATS)  # both: found as mixed
         if made and kinds == {TensorProto.FLOAT} and not _bound_to_float(node):
-            yield Finding(
-                "error", "island", node.name, node.operator,
+            fault = Fault(
                 "computes in FP32 in an FP16 network, and the file does not say that it should",
                 "convert the FP32 file with edge-export fp16; keep it in FP32, and named, with "
                 "--keep NODE",
-            )  # fmt: skip
+            )
+            yield node.finding("error", "island", fault)
 
 
 def is_half(net: Net) -> bool:
@@ -171,7 +166,7 @@ def _bound_to_float(node: Node) -> bool:
 
 
 def _free(net: Net) -> set[str]:
-    """Tensors that only serve as scales, shapes or indices, be it through further nodes."""
+    """Tensors that only serve as scales, shapes or indices, directly or through other nodes."""
     free: set[str] = set()
     outputs = {o.name for o in net.outputs}
     for node in reversed(net.nodes):
@@ -179,36 +174,33 @@ def _free(net: Net) -> set[str]:
             readers = net.readers.get(name, [])
             if name in outputs or not readers:
                 continue
-            if all(_serves(r, name) or set(filter(None, r.proto.output)) <= free for r in readers):
+            if all(
+                name not in judged(r)
+                or r.operator in ("Shape", "Size")
+                or set(filter(None, r.proto.output)) <= free
+                for r in readers
+            ):
                 free.add(name)
     return free
 
 
-def _serves(node: Node, name: str) -> bool:
-    data = set(judged(node))
-    if name not in data:
-        return True
-    return node.operator in ("Shape", "Size")
-
-
-def check_integers(net: Net) -> Iterator[Finding]:
+def check_integers(node: Node) -> Iterator[Fault]:
     """64-bit constants beyond 32 bits, but for bounds of a Slice that mean 'to the end'."""
-    for node in net.nodes:
-        for i, name in enumerate(node.proto.input):
-            held = node.scope.constants.get(name) if name else None
-            if held is None or held.data_type not in (TensorProto.INT64, TensorProto.UINT64):
-                continue
-            values = node.constant(i)
-            if values is None or not _beyond(values).any():
-                continue
-            if node.operator == "Slice" and i in (1, 2) and _to_the_end(node, values, ends=i == 2):
-                continue
-            worst = max(values[_beyond(values)].tolist(), key=abs)
-            yield Finding(
-                "error", "int64", node.name, node.operator,
-                f"reads a constant of {worst}: beyond 32 bits",
-                "export a smaller value; a Slice to the end may have any large bound", (name,),
-            )  # fmt: skip
+    for i, name in enumerate(node.proto.input):
+        held = node.scope.constants.get(name) if name else None
+        if held is None or held.data_type not in (TensorProto.INT64, TensorProto.UINT64):
+            continue
+        values = numpy_helper.to_array(held)
+        if not _beyond(values).any():
+            continue
+        if node.operator == "Slice" and i in (1, 2) and _to_the_end(node, values, ends=i == 2):
+            continue
+        worst = max(values[_beyond(values)].tolist(), key=abs)
+        yield Fault(
+            f"reads a constant of {worst}: beyond 32 bits",
+            "export a smaller value; a Slice to the end may have any large bound",
+            (name,),
+        )
 
 
 def _beyond(values: Array) -> Array:

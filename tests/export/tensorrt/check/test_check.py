@@ -23,9 +23,9 @@ from export.fp16.convert import KEPT_KEY, convert_file
 from export.fp16.typed import to_float16
 from export.onnx.graph import fold_constants, name_nodes
 from export.tensorrt.check.check import check_file, check_model, lines
-from export.tensorrt.check.net import shape_of
+from export.tensorrt.check.net import inputs_of, shape_of
 from export.tensorrt.check.operators import RELEASES, release
-from export.tensorrt.check.shapes import Profile, inputs_of
+from export.tensorrt.check.shapes import Profile
 from tests.export.planted import pictures
 from tests.export.test_cli import edge_export
 from tests.export.trt_graphs import F64, I32, I64, U8, F, H, Tensor, check, f32, i64, model, node
