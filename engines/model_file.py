@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from engines.errors import ModelError
 from engines.files import write_whole
+from engines.runtimes import first_line
 from engines.spec import METADATA_KEY, ModelSpec
 
 if TYPE_CHECKING:
@@ -48,6 +49,34 @@ def load_model(path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path}: holds no ONNX graph: {again}")
     _check_external_data(model, path)
     return model
+
+
+def load_whole(path: Path) -> onnx.ModelProto:
+    """Parse an ONNX file with its external weights.
+
+    Raises:
+        ModelError: as ``load_model``, or the weights cannot be read.
+    """
+    model = load_model(path)
+    load_weights(model, path)
+    return model
+
+
+def load_weights(model: onnx.ModelProto, path: Path) -> None:
+    """Read the weights that lie beside ``path`` into the model that ``load_model`` gave for it.
+
+    Raises:
+        ModelError: they are cut short, or lie where they must not.
+    """
+    from onnx import checker, external_data_helper
+
+    try:
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, checker.ValidationError) as exc:
+        raise ModelError(
+            f"{path}: its external weights cannot be read: {first_line(exc)}. Copy model and "
+            "weights again, as plain files in one folder, or export the model as one file."
+        ) from exc
 
 
 def find_spec(path: Path) -> ModelSpec | None:

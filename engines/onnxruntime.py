@@ -30,6 +30,51 @@ _DTYPES = {
 """ONNX Runtime's names that are not NumPy's; the others are 'tensor(uint8)' and the like."""
 
 
+def import_onnxruntime() -> Any:
+    """The ``onnxruntime`` module without its telemetry; everything here imports it through this.
+
+    Version 1.31 writes an id of the device and a database of events into the user's cache and, nine
+    seconds after its first session, looks up where to send them.
+
+    Raises:
+        EngineError: ONNX Runtime is not installed or does not load.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when it is imported
+    try:
+        import onnxruntime as ort
+    except ImportError as exc:
+        raise EngineError(
+            f"ONNX Runtime is not usable here ({exc}): pip install onnxruntime"
+        ) from exc
+    return ort
+
+
+def open_session(
+    model: Path | bytes, *, threads: int | None = None, optimise: bool = True
+) -> ort.InferenceSession:
+    """A session on the CPU; without ``optimise`` no node is fused or left out.
+
+    Raises:
+        EngineError: ONNX Runtime is not installed.
+        Exception: what ONNX Runtime raises over the model.
+    """
+    ort = import_onnxruntime()
+    settings = ort.SessionOptions()
+    settings.log_severity_level = 3  # errors only: its warnings are about its own optimiser
+    if not optimise:
+        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    # A count of its own also keeps ONNX Runtime from pinning threads, which fails in containers.
+    settings.intra_op_num_threads = threads or _physical_cores()
+    settings.inter_op_num_threads = 1
+    # Spinning within a run is worth a third of its time on a net of many small nodes (YOLOX-nano:
+    # 8.5 against 12.8 ms on two quiet cores), spinning after it only burns the other core (43
+    # against 18 ms of CPU a frame at 30 fps): spin, and stop with the run.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    settings.add_session_config_entry("session.force_spinning_stop", "1")
+    source = model if isinstance(model, bytes) else os.fspath(model)
+    return ort.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
+
+
 def open_onnxruntime(path: Path, options: EngineOptions) -> OnnxRuntimeEngine:
     """Load an ONNX file with a spec into a CPU session.
 
@@ -41,27 +86,8 @@ def open_onnxruntime(path: Path, options: EngineOptions) -> OnnxRuntimeEngine:
     spec = spec_of(model, origin=str(path))
     if spec is None:
         raise no_spec(path)
-    try:
-        import onnxruntime as ort
-    except ImportError as exc:
-        raise EngineError(
-            f"ONNX Runtime is not usable here ({exc}): pip install onnxruntime"
-        ) from exc
-
-    settings = ort.SessionOptions()
-    settings.log_severity_level = 3  # errors only: its warnings are about its own optimiser
-    # A count of its own also keeps ONNX Runtime from pinning threads, which fails in containers.
-    settings.intra_op_num_threads = options.threads or _physical_cores()
-    settings.inter_op_num_threads = 1
-    # Spinning within a run is worth a third of its time on a net of many small nodes (YOLOX-nano:
-    # 8.5 against 12.8 ms on two quiet cores), spinning after it only burns the other core (43
-    # against 18 ms of CPU a frame at 30 fps): spin, and stop with the run.
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "1")
-    settings.add_session_config_entry("session.force_spinning_stop", "1")
     with foreign_errors(f"{path}: ONNX Runtime cannot load it"):
-        session = ort.InferenceSession(
-            os.fspath(path), sess_options=settings, providers=["CPUExecutionProvider"]
-        )
+        session = open_session(path, threads=options.threads)
     check_tensors(
         spec,
         inputs=[_tensor(node) for node in session.get_inputs()],

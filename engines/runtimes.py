@@ -5,6 +5,7 @@ It imports no runtime.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -81,3 +82,14 @@ def foreign_errors(doing: str, *, kind: type[OutriderError] = EngineError) -> It
 
 _OUT_OF_MEMORY = ("bad_alloc", "failed to allocate", "bad allocation", "out of memory")
 """How pybind11, ONNX Runtime's arena and OpenVINO word it."""
+
+
+_PLACE = re.compile(r"/onnxruntime_src/\S+:\d+ [^()]*\((?:[^()]|\([^()]*\))*\)(?: const)? ?")
+"""Where in ONNX Runtime's source an error was raised, with the whole signature: it stands before
+the reason and is often longer."""
+
+
+def first_line(exc: BaseException) -> str:
+    """The first line of a foreign exception, short enough for a message."""
+    lines = _PLACE.sub("", str(exc)).strip().splitlines() or [type(exc).__name__]
+    return lines[0][:300].rstrip(".")

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Some tests import ONNX Runtime themselves; it would report to its makers.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 NEEDS_SHARED = "needs ../shared or OUTRIDER_SHARED"
 NEEDS_CUDA_TOOLKIT = "needs a CUDA toolkit: CUDA_HOME, nvcc on PATH or /usr/local/cuda"
 

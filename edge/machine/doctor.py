@@ -137,11 +137,11 @@ def _openvino() -> Iterator[Finding]:
 
 def _onnxruntime() -> Iterator[Finding]:
     if find_module("onnxruntime"):
-        import onnxruntime
+        from engines.onnxruntime import import_onnxruntime
 
         providers = [
             p.removesuffix("ExecutionProvider")
-            for p in onnxruntime.get_available_providers()
+            for p in import_onnxruntime().get_available_providers()
             if p != "AzureExecutionProvider"  # asks a service, runs nothing here
         ]
         text = f"default precision f32; has {', '.join(providers)}"

@@ -13,9 +13,10 @@ import numpy as np
 
 from engines.base import Array
 from engines.errors import ExportError
+from engines.runtimes import first_line
 from engines.spec import ModelSpec, TensorSpec
 from export.adopt.families.base import MaskPlan, Plan, Preprocess, RowsPlan
-from export.adopt.foreign import ForeignNet, first_line
+from export.adopt.foreign import ForeignNet
 
 if TYPE_CHECKING:
     import onnx

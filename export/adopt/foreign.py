@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import ast
 import json
-import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, count
@@ -22,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.base import Array
-from engines.errors import ExportError, ModelError
-from engines.model_file import is_quantized, load_model, model_sha256, spec_of
+from engines.errors import ExportError
+from engines.model_file import is_quantized, load_model, load_weights, model_sha256, spec_of
 from engines.spec import TensorSpec, printable
 from export.adopt.inputs import (
     Size,
@@ -33,6 +31,7 @@ from export.adopt.inputs import (
     make_static,
     static_size,
 )
+from export.onnx.session import open_session, run_session
 
 if TYPE_CHECKING:
     import onnx
@@ -139,7 +138,7 @@ def open_foreign(path: Path, *, size: Size | None = None) -> ForeignNet:
             f"{path}: has an Outrider spec already, there is nothing to adopt. "
             f"Run it: edge run --model {path}"
         )
-    _load_weights(path, model)
+    load_weights(model, path)
     metadata = {_text(p.key): _text(p.value) for p in model.metadata_props}
     helper.set_model_props(model, metadata)
     initialisers = {t.name for t in model.graph.initializer}
@@ -185,77 +184,6 @@ def _refuse_changing_shapes(net: ForeignNet) -> None:
                 f"{shapes[1]} for noise, wanted one shape that is not empty. Export the model with "
                 "a fixed number of boxes, or without NMS inside."
             )
-
-
-def open_session(model: bytes | str, *, origin: str) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session on the CPU at f32.
-
-    Raises:
-        ExportError: ONNX Runtime refuses the graph.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only: its warnings are about its own optimiser
-    # A count of its own keeps it from pinning threads, which fails in containers.
-    options.intra_op_num_threads = len(os.sched_getaffinity(0))
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as exc:  # its exception types have no common root but Exception
-        raise ExportError(f"{origin}: ONNX Runtime cannot open it: {first_line(exc)}") from exc
-
-
-def run_session(
-    session: onnxruntime.InferenceSession, feed: dict[str, Array], *, origin: str
-) -> dict[str, Array]:
-    """One run: {output name: array}.
-
-    Raises:
-        ExportError: the run failed, or an output is not a tensor.
-    """
-    try:
-        arrays = session.run(None, feed)
-    except Exception as exc:  # as above
-        shapes = ", ".join(f"{n} {list(a.shape)}" for n, a in feed.items())
-        raise ExportError(
-            f"{origin}: ONNX Runtime cannot run it with {shapes}: {first_line(exc)}. "
-            "If the graph fits another size only, give it with --size HxW."
-        ) from exc
-    names = [o.name for o in session.get_outputs()]
-    made = dict(zip(names, arrays, strict=True))
-    for name, array in made.items():
-        if not isinstance(array, np.ndarray):
-            raise ExportError(f"{origin}: output {name!r} is a {type(array).__name__}, no tensor.")
-    return made
-
-
-_PLACE = re.compile(r"/onnxruntime_src/\S+:\d+ [^()]*\((?:[^()]|\([^()]*\))*\)(?: const)? ?")
-"""Where in ONNX Runtime's source an error was raised, with the whole signature: before the reason,
-and often longer than it."""
-
-
-def first_line(exc: BaseException) -> str:
-    """The first line of a foreign exception, short enough for a message."""
-    return (_PLACE.sub("", str(exc)).strip().splitlines() or [type(exc).__name__])[0][:300].rstrip(
-        "."
-    )
-
-
-def _load_weights(path: Path, model: onnx.ModelProto) -> None:
-    """Read weights that lie in files beside the model into it.
-
-    Raises:
-        ModelError: they are cut short, or lie where they must not.
-    """
-    from onnx import checker, external_data_helper
-
-    try:
-        external_data_helper.load_external_data_for_model(model, str(path.parent))
-    except (OSError, ValueError, checker.ValidationError) as exc:
-        raise ModelError(
-            f"{path}: its external weights cannot be read: {first_line(exc)}. Copy model and "
-            "weights again, as plain files in one folder, or export the model as one file."
-        ) from exc
 
 
 def _text(value: str | bytes) -> str:

@@ -19,8 +19,9 @@ from edge.vision.types import Detections, Image
 from engines import open_engine
 from engines.base import Array
 from export.adopt.families.base import Family, Plan
-from export.adopt.foreign import Float, ForeignNet, Outputs, open_session, run_session
+from export.adopt.foreign import Float, ForeignNet, Outputs
 from export.adopt.reference import Box, iou, reference_blob, reference_boxes, reference_labels
+from export.onnx.session import open_session, run_session
 
 IOU_LIMIT = 0.99
 SCORE_LIMIT = 0.01
@@ -88,7 +89,7 @@ def prove(
         EngineError: the engine refuses the adopted file.
     """
     comparison = _Comparison(net, family, plan)
-    session = open_session(str(adopted), origin=str(adopted))
+    session = open_session(adopted, origin=str(adopted))
     engine = open_engine(adopted, engine="onnxruntime", precision="f32")
     try:
         perception = Perception(engine, conf=PROOF_CONF, max_detections=MAX_BOXES)

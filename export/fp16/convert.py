@@ -17,14 +17,14 @@ import onnx
 from edge.vision.types import Image
 from engines import open_engine
 from engines.errors import ExportError, SettingsError
-from engines.model_file import is_quantized, model_sha256, no_spec, spec_of, write_spec
+from engines.model_file import is_quantized, load_whole, model_sha256, no_spec, spec_of, write_spec
 from engines.spec import ModelSpec
 from export.compare.parity import SAME, Limits, Parity, compare
 from export.compare.verdict import lines
 from export.data.frames import COUNT, read_frames
 from export.fp16.ranges import sensitive_nodes
 from export.fp16.typed import to_float16
-from export.onnx.graph import check_weights, fold_constants, load_whole, name_nodes, uses_float16
+from export.onnx.graph import check_weights, fold_constants, name_nodes, uses_float16
 from export.onnx.half import open_half
 from export.outputs import check_model_target, published_after
 from export.score.scores import check_ap

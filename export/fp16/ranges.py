@@ -20,9 +20,9 @@ from edge.vision.types import Image
 from engines.base import Array
 from engines.errors import ExportError
 from engines.spec import InputSpec
-from export.adopt.foreign import run_session
 from export.onnx.graph import FLOAT, FLOAT16, float_types, tensor_types
-from export.onnx.half import HALF_MAX, plain_session
+from export.onnx.half import HALF_MAX
+from export.onnx.session import open_session, run_session
 
 HEADROOM = 8.0
 """A value may grow so much beyond the calibration frames before it overflows; scenes differ, and a
@@ -165,7 +165,8 @@ def measured(
         ExportError: the graph does not run, or a tensor is not finite.
     """
     names = [n for node in model.graph.node for n in node.output if types.get(n) == FLOAT]
-    session = plain_session(_with_statistics(model, names), origin=origin)
+    watched = _with_statistics(model, names).SerializeToString()
+    session = open_session(watched, origin=origin, optimise=False)
     ranges = {name: Range() for name in names}
     image = np.zeros(spec.tensor.shape, np.uint8)
     for frame in frames:

@@ -14,7 +14,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from engines.errors import ExportError
-from export.adopt.foreign import first_line
+from engines.runtimes import first_line
 from export.onnx.graph import FLOAT, FLOAT16, float16_attributes, float_types, tensor_types
 
 

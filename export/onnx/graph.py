@@ -6,7 +6,6 @@ It refuses graphs whose types cannot be known node by node: nested graphs, funct
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,33 +13,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.base import Array
-from engines.errors import ExportError, ModelError
-from engines.model_file import load_model
-from export.adopt.foreign import first_line
+from engines.errors import ExportError
+from engines.runtimes import first_line
 
 FLOAT, FLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16
 _LARGEST_FOLD = 1 << 24
 """Bytes: a constant beyond this is left to be computed, rather than make the file larger."""
 _RANDOM = ("Random", "Multinomial", "Bernoulli", "Dropout")
-
-
-def load_whole(path: Path) -> onnx.ModelProto:
-    """Parse an ONNX file with its external weights.
-
-    Raises:
-        ModelError: the file is refused by ``load_model``.
-    """
-    from onnx import external_data_helper
-
-    model = load_model(path)
-    try:
-        external_data_helper.load_external_data_for_model(model, str(path.parent))
-    except (OSError, ValueError, onnx.checker.ValidationError) as exc:
-        raise ModelError(
-            f"{path}: its external weights cannot be read: {first_line(exc)}. Copy the data file "
-            "beside the model again, or export the model as one file."
-        ) from exc
-    return model
 
 
 def check_weights(model: onnx.ModelProto, *, origin: str) -> None:

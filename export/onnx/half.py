@@ -9,7 +9,6 @@ where it fuses nodes; a kernel that sums in half is not covered.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,18 +19,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines.base import Array, EngineBase
 from engines.errors import EngineError, ExportError
-from engines.model_file import no_spec, spec_of
+from engines.model_file import load_whole, no_spec, spec_of
 from engines.runtimes import check_tensors
 from engines.spec import ModelSpec, TensorSpec
-from export.adopt.foreign import first_line, run_session
 from export.onnx.graph import (
     FLOAT,
     FLOAT16,
     check_weights,
     float16_attributes,
-    load_whole,
     tensor_types,
 )
+from export.onnx.session import open_session, run_session
 
 HALF_MAX = float(np.finfo(np.float16).max)
 """65504, the largest finite half."""
@@ -67,7 +65,8 @@ class HalfNet:
         self._origin = origin
         rewritten, self._watched = _rounded(model, origin=origin)
         self._names = [o.name for o in model.graph.output]
-        self._session = plain_session(rewritten, origin=origin)
+        data = rewritten.SerializeToString()
+        self._session = open_session(data, origin=origin, optimise=False)
         _check_that_it_rounds()
 
     def run(self, feed: Mapping[str, Array]) -> HalfRun:
@@ -76,30 +75,9 @@ class HalfNet:
         Raises:
             ExportError: the run failed.
         """
-        made = run_session(self._session, dict(feed), origin=self._origin)
+        made = run_session(self._session, feed, origin=self._origin)
         bad = [t for i, t in enumerate(self._watched) if not np.isfinite(made[_watch(i)])]
         return HalfRun({n: made[n] for n in self._names}, tuple(bad))
-
-
-def plain_session(model: onnx.ModelProto, *, origin: str):  # type: ignore[no-untyped-def]
-    """An ONNX Runtime session that runs the nodes as they stand, none fused and none left out.
-
-    Raises:
-        ExportError: ONNX Runtime refuses the graph.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    # A count of its own keeps it from pinning threads, which fails in containers.
-    options.intra_op_num_threads = len(os.sched_getaffinity(0))
-    try:
-        return onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as exc:  # its exception types have no common root but Exception
-        raise ExportError(f"{origin}: ONNX Runtime cannot open it: {first_line(exc)}") from exc
 
 
 def _watch(i: int) -> str:
@@ -163,7 +141,10 @@ def _check_that_it_rounds() -> None:
         opset_imports=[helper.make_opsetid("", 13)],
         ir_version=8,
     )
-    (y,) = plain_session(model, origin="a check of its rounding").run(None, {"x": x})
+    session = open_session(
+        model.SerializeToString(), origin="a check of its rounding", optimise=False
+    )
+    (y,) = session.run(None, {"x": x})
     if y.tolist() != [np.inf, -np.inf, 2.0, 0.0, 6.0]:
         raise ExportError(
             f"this ONNX Runtime does not round to half: got {y.tolist()} for twice {x.tolist()}. "

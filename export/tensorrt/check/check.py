@@ -14,8 +14,7 @@ from typing import Any
 
 import onnx
 
-from engines.model_file import is_quantized
-from export.onnx.graph import load_whole
+from engines.model_file import is_quantized, load_whole
 from export.tensorrt.check import operators, rules, shapes, strong_types
 from export.tensorrt.check.dla import RULES as DLA_RULES
 from export.tensorrt.check.dla import Layer, check_dla, layers

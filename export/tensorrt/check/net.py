@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 
 from engines.base import Array
 from engines.errors import ExportError
-from export.adopt.foreign import first_line
+from engines.runtimes import first_line
 from export.onnx.graph import check_weights, fold_constants, name_nodes, opset_of
 
 Shape = tuple[int | None, ...]

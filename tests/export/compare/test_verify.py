@@ -15,13 +15,13 @@ from onnx import helper, numpy_helper
 
 from engines import open_engine
 from engines.errors import ExportError, ModelError, OutriderError, SettingsError
-from engines.model_file import load_model, read_spec, save_model, write_spec
+from engines.model_file import load_model, load_whole, read_spec, save_model, write_spec
 from engines.spec import MaskHead, ModelSpec
 from export.compare.parity import SAME, Limits, compare
 from export.compare.verify import verify
 from export.fp16.convert import convert_file
 from export.fp16.typed import to_float16
-from export.onnx.graph import load_whole, name_nodes
+from export.onnx.graph import name_nodes
 from export.onnx.half import open_half
 from export.score.evaluate import evaluate_model
 from export.train.checkpoint import load_checkpoint, network_state, save_checkpoint

@@ -15,9 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines import open_engine
 from engines.errors import EngineError, ExportError, ModelError
-from engines.model_file import save_model
+from engines.model_file import load_whole, save_model
 from export.fp16.typed import to_float16
-from export.onnx.graph import load_whole, name_nodes
+from export.onnx.graph import name_nodes
 from export.onnx.half import HalfNet, open_half
 from tests.export.planted import gain, plant
 from tests.tiny_models import grey, paint, tiny_street
