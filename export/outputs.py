@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 
 from edge.stdout import check_stdout, print_whole
 from engines.errors import ExportError, ModelError, SettingsError, SinkError
-from engines.files import replacing
-from engines.model_file import write_atomically
+from engines.files import replacing, write_whole
 
 if TYPE_CHECKING:
     import onnx
 
 
 def check_output(path: Path, option: str) -> None:
-    """Refuse a place that cannot be written, before minutes of work; "-" is standard output.
+    """Refuse a place that cannot be written; "-" is standard output.
 
     Raises:
         SettingsError: there is no standard output.
@@ -31,18 +30,15 @@ def check_output(path: Path, option: str) -> None:
     try:
         if path.is_dir():
             raise IsADirectoryError(21, "Is a directory")
-        if _is_special(path):
-            return
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        if not _is_special(path):
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
     except OSError as exc:
-        raise _cannot(path, option, exc.strerror or str(exc)) from exc
+        raise _cannot(path, option, exc) from exc
 
 
 def write_output(path: Path, text: str, option: str) -> None:
-    """Write a text file, or to standard output for "-".
-
-    Under ``path`` there is the old file or the whole new one.
+    """Write a text file whole, or to standard output for "-".
 
     Raises:
         ExportError: says why, and which option names another.
@@ -58,19 +54,16 @@ def write_output(path: Path, text: str, option: str) -> None:
         if _is_special(path):
             path.write_bytes(data)
         else:
-            write_atomically(data, Path(os.path.realpath(path)))
-    except ModelError as exc:
-        reason = exc.__cause__.strerror if isinstance(exc.__cause__, OSError) else None
-        raise _cannot(path, option, reason or str(exc)) from exc
+            write_whole(Path(os.path.realpath(path)), data)
     except OSError as exc:
-        raise _cannot(path, option, exc.strerror or str(exc)) from exc
+        raise _cannot(path, option, exc) from exc
 
 
 @contextmanager
 def published_after(model: onnx.ModelProto, target: Path) -> Iterator[Path]:
-    """Write ``model`` to a file beside ``target``; it takes that name if the block ends well.
+    """Write ``model`` to a file beside ``target``, which takes that name if the block ends well.
 
-    So the very file that was proven in the block is the one that is published.
+    So the very file that was proven in the block is published.
 
     Raises:
         ModelError: it cannot be written.
@@ -87,7 +80,7 @@ def published_after(model: onnx.ModelProto, target: Path) -> Iterator[Path]:
 
 
 def check_model_target(target: Path, source: Path) -> None:
-    """Refuse a name that the app would not take for a model, and the model that is read.
+    """Refuse a name that the app would not take for a model, and the file that is read.
 
     Raises:
         SettingsError: names what is wrong with ``-o``.
@@ -103,5 +96,6 @@ def _is_special(path: Path) -> bool:
     return path.exists() and not path.is_file()
 
 
-def _cannot(path: Path, option: str, reason: str) -> ExportError:
+def _cannot(path: Path, option: str, exc: OSError) -> ExportError:
+    reason = exc.strerror or exc
     return ExportError(f"{path}: cannot be written ({reason}). Name a writable file with {option}.")
