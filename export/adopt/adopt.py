@@ -17,6 +17,7 @@ from export.adopt.foreign import ForeignNet, open_foreign
 from export.adopt.inputs import Size
 from export.adopt.proof import prove
 from export.data.frames import Frames, read_frames
+from export.onnx.graph import opset_of
 from export.outputs import check_model_target, published_after
 
 Say = Callable[[str], None]
@@ -49,8 +50,7 @@ def adopt_model(
     net = open_foreign(path, size=size)
     target = target or default_target(path)
     check_model_target(target, path)
-    opsets = (o.version for o in net.model.opset_import if o.domain in ("", "ai.onnx"))
-    opset = max(opsets, default=0)
+    opset = opset_of(net.model)
     say(f"read         {path}: opset {opset}, input {net.height}x{net.width} (height x width)")
     say(f"outputs      {net.shapes()}")
     plan = recognise(net, hints)

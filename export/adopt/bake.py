@@ -13,6 +13,7 @@ import numpy as np
 
 from engines.base import Array
 from engines.errors import ExportError
+from engines.model_file import is_quantized, model_sha256
 from engines.runtimes import first_line
 from engines.spec import ModelSpec, TensorSpec
 from export.adopt.families.base import MaskPlan, Plan, Preprocess, RowsPlan
@@ -63,8 +64,8 @@ def bake(net: ForeignNet, plan: Plan) -> tuple[onnx.ModelProto, ModelSpec]:
         outputs=outputs,
         detection=plan.detection,
         masks=tuple(m.head for m in plan.masks),
-        precision="int8" if net.int8 else "fp32",
-        source_sha256=net.sha256,
+        precision="int8" if is_quantized(net.model) else "fp32",
+        source_sha256=model_sha256(net.path),
         notice=plan.notice,
     )
     try:

@@ -1,9 +1,8 @@
 """A foreign ONNX file made plain: one float image input, static shapes, metadata, a way to run it.
 
-It decides nothing about what the net means; families do. It refuses files without exactly one
-(1, 3, H, W) float input, since there is no image to bake the preprocessing onto, and those whose
-outputs change their shapes. A second input is taken if it holds two numbers: the width and height
-that DETR exports scale their boxes by.
+What the net means is for families to say. Files are refused whose outputs change their shapes, or
+that have no (1, 3, H, W) float input to bake the preprocessing onto. A second input is taken if it
+holds two numbers: the width and height that DETR exports scale their boxes by.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,16 +20,9 @@ from numpy.typing import NDArray
 
 from engines.base import Array
 from engines.errors import ExportError
-from engines.model_file import is_quantized, load_model, load_weights, model_sha256, spec_of
+from engines.model_file import load_model, load_weights, spec_of
 from engines.spec import TensorSpec, printable
-from export.adopt.inputs import (
-    Size,
-    declared,
-    image_and_sizes,
-    kind_of,
-    make_static,
-    static_size,
-)
+from export.adopt.inputs import Size, image_and_sizes, kind_of, make_static, static_size
 from export.onnx.session import open_session, run_session
 
 if TYPE_CHECKING:
@@ -56,12 +48,8 @@ class ForeignNet:
     width: int
     outputs: tuple[TensorSpec, ...]
     metadata: Mapping[str, str] = field(repr=False)
-    sha256: str
-    int8: bool
     sizes: TensorSpec | None
     """The second input (1, 2), where the net has one."""
-    open_size: bool
-    """Whether the file leaves height or width open, so that it runs at other sizes too."""
     session: onnxruntime.InferenceSession = field(repr=False)
 
     @property
@@ -70,9 +58,9 @@ class ForeignNet:
         return printable(self.path.stem.encode(errors="replace").decode())
 
     def run(self, blob: Float, *, sizes: tuple[int, int] | None = None) -> dict[str, Array]:
-        """Run the net as its author made it, in ONNX Runtime at f32; ``blob`` (1, 3, H, W).
+        """Run the foreign net in ONNX Runtime at f32; ``blob`` (1, 3, H, W).
 
-        ``sizes`` are for the second input, (width, height) of the network's input where None.
+        ``sizes`` (width, height) are for the second input, those of the first where None.
 
         Raises:
             ExportError: ONNX Runtime cannot run it.
@@ -84,7 +72,7 @@ class ForeignNet:
         return run_session(self.session, feed, origin=str(self.path))
 
     def noise(self) -> Float:
-        """A blob of random numbers 0..1, the same at every call, that shows nothing."""
+        """A blob of random numbers 0..1, the same at every call."""
         rng = np.random.default_rng(0)
         return rng.random((1, 3, self.height, self.width), np.float32)
 
@@ -121,13 +109,12 @@ class ForeignNet:
 def open_foreign(path: Path, *, size: Size | None = None) -> ForeignNet:
     """Load a foreign model and fix its input at a static size.
 
-    ``size`` is for graphs whose height and width are open; without it the exporter's ``imgsz``
-    is taken.
+    ``size`` is for graphs whose height and width are open, else the exporter's ``imgsz`` is taken.
 
     Raises:
         ModelError: not a readable ONNX file.
         ExportError: the file is adopted already, has no single image input, contradicts ``size``,
-            or does not run.
+            does not run, or its outputs change their shapes.
         SettingsError: the size is open and nothing says it.
     """
     from onnx import helper
@@ -144,46 +131,30 @@ def open_foreign(path: Path, *, size: Size | None = None) -> ForeignNet:
     initialisers = {t.name for t in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in initialisers]
     image, second = image_and_sizes(path, inputs)
-    open_size = not all(declared(image))
     height, width = static_size(path, image, size, metadata)
     make_static(model, image, second, height, width)
-    session = open_session(model.SerializeToString(), origin=str(path))
-    feed: dict[str, Array] = {image.name: np.zeros((1, 3, height, width), np.float32)}
-    sizes = None
-    if second is not None:
-        sizes = TensorSpec(second.name, (1, 2), kind_of(second))
-        feed[sizes.name] = np.array([(width, height)], sizes.dtype)
-    made = run_session(session, feed, origin=str(path))
-    outputs = tuple(TensorSpec(n, tuple(a.shape), str(a.dtype)) for n, a in made.items())
     net = ForeignNet(
         path=path,
         model=model,
         input=image.name,
         height=height,
         width=width,
-        outputs=outputs,
+        outputs=(),
         metadata=metadata,
-        sha256=model_sha256(path),
-        int8=is_quantized(model),
-        sizes=sizes,
-        open_size=open_size,
-        session=session,
+        sizes=TensorSpec(second.name, (1, 2), kind_of(second)) if second is not None else None,
+        session=open_session(model.SerializeToString(), origin=str(path)),
     )
-    _refuse_changing_shapes(net)
-    return net
-
-
-def _refuse_changing_shapes(net: ForeignNet) -> None:
-    """Look at an image that is not black: some exports give as many rows as they found boxes."""
+    made = net.run(np.zeros((1, 3, height, width), np.float32))
     again = net.run(net.noise())
-    for tensor in net.outputs:
-        shapes = [list(tensor.shape), list(again[tensor.name].shape)]
-        if shapes[0] != shapes[1] or 0 in shapes[0]:
+    for name, array in made.items():  # some exports give as many rows as they found boxes
+        if array.shape != again[name].shape or 0 in array.shape:
             raise ExportError(
-                f"{net.path}: its output {tensor.name} is {shapes[0]} for a black image and "
-                f"{shapes[1]} for noise, wanted one shape that is not empty. Export the model with "
-                "a fixed number of boxes, or without NMS inside."
+                f"{path}: its output {name} is {list(array.shape)} for a black image and "
+                f"{list(again[name].shape)} for noise, wanted one shape that is not empty. Export "
+                "the model with a fixed number of boxes, or without NMS inside."
             )
+    outputs = tuple(TensorSpec(n, tuple(a.shape), str(a.dtype)) for n, a in made.items())
+    return replace(net, outputs=outputs)
 
 
 def _text(value: str | bytes) -> str:

@@ -1,7 +1,4 @@
-"""The inputs of a foreign graph: which is the image, at what size it runs, and that size for good.
-
-It refuses graphs whose inputs are no image, or an image and something that no family here has.
-"""
+"""The inputs of a foreign graph: which is the image, at what size it runs, and that size fixed."""
 
 from __future__ import annotations
 
@@ -26,22 +23,19 @@ def image_and_sizes(
     """The image and, where there is one, the pair of numbers for the original size.
 
     Raises:
-        ExportError: no image (1, 3, H, W) of float32, or inputs beside it that are no such pair.
+        ExportError: no image (1, 3, H, W) of float32, or other inputs than such a pair.
     """
 
-    def dims(value: onnx.ValueInfoProto) -> list[int | str]:
-        return [d.dim_value or d.dim_param or "?" for d in value.type.tensor_type.shape.dim]
+    def text(value: onnx.ValueInfoProto) -> str:
+        dims = value.type.tensor_type.shape.dim
+        return f"{value.name} {kind_of(value)}{[d.dim_value or d.dim_param or '?' for d in dims]}"
 
     def is_pair(value: onnx.ValueInfoProto) -> bool:
         shape = value.type.tensor_type.shape.dim
-        kind = kind_of(value)
         few = len(shape) == 2 and shape[0].dim_value in (-1, 0, 1) and shape[1].dim_value == 2
-        return few and kind in ("int64", "int32", "float32")
+        return few and kind_of(value) in ("int64", "int32", "float32")
 
-    def told(value: onnx.ValueInfoProto) -> str:
-        return f"{value.name} {kind_of(value)}{dims(value)}"
-
-    listed = ", ".join(map(told, inputs)) or "none"
+    listed = ", ".join(map(text, inputs)) or "none"
     pairs = [i for i in inputs if is_pair(i)]
     images = [i for i in inputs if i not in pairs]
     if len(images) != 1 or len(pairs) > 1:
@@ -67,13 +61,14 @@ def static_size(
     wanted: Size | None,
     metadata: Mapping[str, str],
 ) -> Size:
-    """The size to run at: what the user wants, what the graph has fixed, or the metadata's imgsz.
+    """The size to run at: ``wanted``, what the graph has fixed, or the metadata's imgsz.
 
     Raises:
         ExportError: ``wanted`` contradicts the graph, or the size is beyond all memory.
         SettingsError: the size is open and nothing says it.
     """
-    fixed = declared(image)
+    # 0 where a side is open; some exporters write -1 for that
+    fixed = [max(d.dim_value, 0) for d in image.type.tensor_type.shape.dim[2:]]
     if wanted is not None:
         if any(d not in (0, w) for d, w in zip(fixed, wanted, strict=True)):
             raise ExportError(
@@ -82,7 +77,7 @@ def static_size(
                 "Leave --size out, or export the model at that size."
             )
         return wanted
-    # 20 digits are enough to be too many; int() itself refuses a text of thousands
+    # int() refuses a text of thousands of digits; 20 are too many already
     found = re.findall(r"([0-9]+)(?:\.[0-9]*)?", metadata.get("imgsz", ""))
     numbers = [int(n[:20]) for n in found]
     said = (numbers * 2)[:2] if len(numbers) < 4 else numbers[-2:]  # [1, 3, height, width]
@@ -107,12 +102,6 @@ def static_size(
     return height, width
 
 
-def declared(image: onnx.ValueInfoProto) -> Size:
-    """Height and width in the graph, 0 where they are open; some exporters write -1 for that."""
-    height, width = (max(d.dim_value, 0) for d in image.type.tensor_type.shape.dim[2:])
-    return height, width
-
-
 def make_static(
     model: onnx.ModelProto,
     image: onnx.ValueInfoProto,
@@ -120,7 +109,7 @@ def make_static(
     height: int,
     width: int,
 ) -> None:
-    """Write the inputs' shapes, forget every shape derived from others, free the initialisers."""
+    """Write the inputs' shapes, forget all shapes derived from others, list no initialisers."""
     shapes: dict[str, tuple[int, ...]] = {image.name: (1, 3, height, width)}
     if second is not None:
         shapes[second.name] = (1, 2)
