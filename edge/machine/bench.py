@@ -1,13 +1,15 @@
 """Measures the app on this machine: parts alone, then the whole pipeline; it judges nothing.
 
-Every pipeline here is the app's own. Parts that are to cost nothing are replaced by ones that do:
-frames from memory for a source, recorded outputs for an engine. Times are medians; parts that are
-compared are run in turn, so that a machine that slows down slows both.
+Every pipeline here is the app's own; what must cost nothing is replaced: a source by frames from
+memory, an engine by recorded outputs. Times are medians; what is compared is run in turn, so that a
+machine that slows down slows both.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import signal
 import statistics
 import tempfile
@@ -16,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +27,8 @@ import cv2
 import numpy as np
 import psutil
 
-from edge.machine.bench_parts import AgeSink, Cost, MemorySource, OverlaySink, costs, run_pipeline
+from edge.machine.bench_parts import Cost, MemorySource, OverlaySink, costs, run_pipeline
+from edge.machine.finding import read
 from edge.run.parts import Network
 from edge.sinks.null import NullSink
 from edge.sinks.overlay.overlay import Overlay
@@ -35,11 +39,12 @@ from edge.vision.letterbox import Letterbox
 from edge.vision.perception import Perception
 from edge.vision.types import Frame, Image, Result
 from engines import open_engine
-from engines.base import Engine
+from engines.base import Array, Engine
 from engines.errors import ModelError, SourceError
 from engines.model_file import load_model
 from engines.openvino import compile_apart, import_openvino
 from engines.replay import record
+from engines.spec import InputSpec
 
 OWN_WORK_MS = 2.0
 """CPU that the bound on scheduling allows the app itself for a frame."""
@@ -47,16 +52,6 @@ FRAMES_KEPT = 60
 """Frames held in memory: enough to vary, few enough for 4K."""
 
 Figures = dict[str, float | int | str | None]
-
-
-def run_once(engine: Engine) -> Callable[[], object]:
-    """One bare run of ``engine`` on what lies in its input."""
-
-    def work() -> None:
-        engine.submit(0)
-        engine.wait(0)
-
-    return work
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +71,21 @@ class Bench:
             self.model, engine=self.engine, precision=precision, slots=slots, threads=self.threads
         )
 
+    def network(self) -> Network:
+        """The app's path over the model, to be opened on the infer thread."""
+        return _network(self.open(slots=self.slots))
+
+    def open_source(self, stop: threading.Event) -> Source:
+        """The source, every frame of it."""
+        return open_source(self.source, policy="wait", stop=stop, options=SourceOptions())
+
     def read_frames(self) -> tuple[list[Image], Cost]:
         """Frames of the source and what reading costs alone, a frame.
 
         Raises:
             SourceError: it cannot be read, or has too few frames for a frame rate.
         """
-        stop = threading.Event()
-        source = open_source(self.source, policy="wait", stop=stop, options=SourceOptions())
+        source = self.open_source(threading.Event())
         kept: list[Image] = []
         walls: list[float] = []
         try:
@@ -111,9 +113,11 @@ class Bench:
         """The engine alone at its default precision and at f32, and the peers', in turn."""
         engines = {"default": self.open(), "f32": self.open(precision="f32")}
         try:
-            for engine in engines.values():
-                _fill(engine, images[0])
-            works = {name: run_once(engine) for name, engine in engines.items()}
+            works: dict[str, Callable[[], object]] = {}
+            for name, engine in engines.items():
+                spec = engine.spec.input
+                _letterbox(images[0], spec, engine.inputs(0)[spec.name])
+                works[name] = partial(_run_once, engine)
             works |= {str(peer): _peer(peer, self.threads) for peer in peers}
             return costs(works, calls=40)
         finally:
@@ -155,15 +159,14 @@ class Bench:
             engine = self.open()
             try:
                 spec = engine.spec.input
-                inputs = []
-                for image in images:
-                    inputs.append(np.empty(spec.tensor.shape, np.uint8))
-                    Letterbox.fit((image.shape[1], image.shape[0]), spec).apply(image, inputs[-1])
+                inputs = [np.empty(spec.tensor.shape, np.uint8) for _ in images]
+                for image, out in zip(images, inputs, strict=True):
+                    _letterbox(image, spec, out)
                 record(engine, inputs, recording)
             finally:
                 engine.close()
             return run_pipeline(
-                lambda: _network(lambda: open_engine(recording, engine="replay")),
+                lambda: _network(open_engine(recording, engine="replay")),
                 lambda stop: MemorySource(images, stop, fps=None),
                 sink=OverlaySink(),
                 frames=max(self.frames, 300),
@@ -172,10 +175,8 @@ class Bench:
     def pipeline(self, *, overlay: bool) -> dict[str, Any]:
         """A whole run of the source as fast as possible, every frame."""
         return run_pipeline(
-            lambda: _network(lambda: self.open(slots=self.slots)),
-            lambda stop: open_source(
-                self.source, policy="wait", stop=stop, options=SourceOptions()
-            ),
+            self.network,
+            self.open_source,
             sink=OverlaySink() if overlay else NullSink(),
             frames=self.frames,
         )
@@ -184,38 +185,22 @@ class Bench:
         self, images: Sequence[Image], *, fps: float, frames: int
     ) -> tuple[dict[str, Any], list[float]]:
         """A whole run at camera pace, newest frame first, picture drawn; its metrics and ages."""
-        sink = AgeSink()
+        ages_ms: list[float] = []
         report = run_pipeline(
-            lambda: _network(lambda: self.open(slots=self.slots)),
+            self.network,
             lambda stop: MemorySource(images, stop, fps=fps),
-            sink=sink,
+            sink=OverlaySink(ages_ms.append),
             frames=frames,
         )
-        return report, sink.ages_ms
-
-
-class _MemorySink(OverlaySink):
-    """Keeps the resident memory after every 500 rendered frames, in bytes."""
-
-    def __init__(self) -> None:
-        self.rss: list[int] = []
-        self._rendered = 0
-        self._process = psutil.Process()
-
-    def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
-        """Look at the memory now and then."""
-        self._rendered += 1
-        if self._rendered % 500 == 0:
-            self.rss.append(self._process.memory_info().rss)
-        return True
+        return report, ages_ms
 
 
 def soak(bench: Bench, *, frames: int) -> Figures:
     """Resident memory over a long run: after the first 1,000 frames, and at the end.
 
-    It runs in a process of its own, as the app does: in this one, memory that earlier measurements
-    gave back is still resident and is taken up again by chance. The built-in street never ends; the
-    frames of any other source come round and round.
+    It runs in a process of its own: in this one, memory that earlier measurements gave back is
+    still resident and is taken up again by chance. The built-in street never ends; the frames of
+    any other source come round and round.
     """
     # Ctrl-C in the terminal reaches both processes; only this one has something to say about it.
     with ProcessPoolExecutor(
@@ -242,22 +227,19 @@ def soak(bench: Bench, *, frames: int) -> Figures:
 def _resident(bench: Bench, frames: int) -> list[int]:
     """Resident memory after every 500 frames of one run, in bytes."""
     cv2.setNumThreads(1)
-    sink = _MemorySink()
-    endless = kind_of(bench.source) == "synthetic"
-    images = [] if endless else bench.read_frames()[0]
+    process, rendered = psutil.Process(), itertools.count(1)
+    rss: list[int] = []
 
-    def open_frames(stop: threading.Event) -> Source:
-        if endless:
-            return open_source(bench.source, policy="wait", stop=stop, options=SourceOptions())
-        return MemorySource(images, stop, fps=None)
+    def watch(_: float) -> None:
+        if next(rendered) % 500 == 0:
+            rss.append(process.memory_info().rss)
 
-    run_pipeline(
-        lambda: _network(lambda: bench.open(slots=bench.slots)),
-        open_frames,
-        sink=sink,
-        frames=frames,
-    )
-    return sink.rss
+    open_frames: Callable[[threading.Event], Source] = bench.open_source
+    if kind_of(bench.source) != "synthetic":
+        images, _ = bench.read_frames()
+        open_frames = partial(MemorySource, images, fps=None)
+    run_pipeline(bench.network, open_frames, sink=OverlaySink(watch), frames=frames)
+    return rss
 
 
 def scheduling_bound_ms(bare: Cost, reading: Cost, *, cores: int | None = None) -> float:
@@ -269,8 +251,7 @@ def scheduling_bound_ms(bare: Cost, reading: Cost, *, cores: int | None = None) 
     return max(bare.wall_ms, (bare.cpu_ms + reading.cpu_ms + OWN_WORK_MS) / n)
 
 
-def _network(open_one: Callable[[], Engine]) -> Network:
-    engine = open_one()
+def _network(engine: Engine) -> Network:
     perception = Perception(engine)
     return Network(
         perception, perception.slots, engine.name, engine.precision, engine.close,
@@ -278,9 +259,13 @@ def _network(open_one: Callable[[], Engine]) -> Network:
     )  # fmt: skip
 
 
-def _fill(engine: Engine, image: Image) -> None:
-    spec = engine.spec.input
-    Letterbox.fit((image.shape[1], image.shape[0]), spec).apply(image, engine.inputs(0)[spec.name])
+def _letterbox(image: Image, spec: InputSpec, out: Array) -> None:
+    Letterbox.fit((image.shape[1], image.shape[0]), spec).apply(image, out)
+
+
+def _run_once(engine: Engine) -> None:
+    engine.submit(0)
+    engine.wait(0)
 
 
 def _peer(path: Path, threads: int | None) -> Callable[[], object]:
@@ -311,21 +296,14 @@ def _peer(path: Path, threads: int | None) -> Callable[[], object]:
         # The last line says what; those before it, where in OpenVINO's own code.
         reason = str(exc).strip().splitlines()[-1]
         raise ModelError(f"--peer {path}: OpenVINO cannot run it: {reason}") from exc
-
-    def work() -> None:
-        request.infer()
-
-    return work
+    return lambda: request.infer()
 
 
 def machine() -> str:
     """The machine and versions that figures belong to, in one line."""
     openvino = import_openvino()
-    name = "unknown CPU"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            name = line.partition(":")[2].strip()
-            break
+    found = re.search(r"^model name\s*:(.*)", read(Path("/proc/cpuinfo")), re.MULTILINE)
+    name = found.group(1).strip() if found else "unknown CPU"
     cores = len(os.sched_getaffinity(0))
     return (
         f"{name}, {cores} cores, OpenVINO {openvino.__version__.split('-')[0]}, "

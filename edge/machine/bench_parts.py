@@ -23,7 +23,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Medians over many calls: wall time, and CPU time of all threads."""
+    """Medians of a call: wall time, and CPU time of all threads."""
 
     wall_ms: float
     cpu_ms: float
@@ -44,9 +44,8 @@ class MemorySource:
         self._next = 0
 
     def read(self) -> Frame | None:
-        """The next frame; a camera's frame that nobody waited for is never late."""
-        now = time.monotonic_ns()
-        due = now
+        """The next frame, captured when it was due."""
+        due = now = time.monotonic_ns()
         if self.fps is not None:
             if self._start_ns is None:
                 self._start_ns = now
@@ -62,13 +61,17 @@ class MemorySource:
 
 
 class OverlaySink:
-    """Takes the drawn picture and drops it: makes the pipeline draw without writing."""
+    """Makes the pipeline draw and drops the picture; ``watch`` gets every frame's age in ms."""
 
     name = "overlay"
     wants_image = True
 
+    def __init__(self, watch: Callable[[float], object] = lambda _: None) -> None:
+        self._watch = watch
+
     def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
-        """Always goes on."""
+        """Pass the age on."""
+        self._watch(frame_age_ms)
         return True
 
     def close(self) -> None:
@@ -94,18 +97,6 @@ def costs(works: dict[str, Callable[[], object]], *, calls: int) -> dict[str, Co
                 walls[name].append((time.perf_counter_ns() - start) / 1e6)
             cpus[name].append((time.process_time_ns() - cpu) / 1e6 / calls)
     return {n: Cost(statistics.median(walls[n]), statistics.median(cpus[n])) for n in works}
-
-
-class AgeSink(OverlaySink):
-    """Keeps the age of every rendered frame, to see whether ages grow."""
-
-    def __init__(self) -> None:
-        self.ages_ms: list[float] = []
-
-    def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
-        """Note the age."""
-        self.ages_ms.append(frame_age_ms)
-        return True
 
 
 def run_pipeline(

@@ -16,18 +16,9 @@ from importlib.util import find_spec as find_module
 from pathlib import Path
 from typing import Literal
 
-from edge.machine.finding import Ask, Finding, ask
+from edge.machine.finding import Ask, Finding, ask, read
 from edge.machine.gstreamer import gstreamer
-from edge.machine.nvidia import (
-    built_engine,
-    cuda_devices,
-    gpu,
-    jetson,
-    l4t_of,
-    pycuda,
-    read,
-    tensorrt,
-)
+from edge.machine.nvidia import built_engine, cuda_devices, gpu, jetson, l4t_of, pycuda, tensorrt
 from edge.settings.settings import SHIPPED_MODEL
 from edge.sinks.display import display_answers
 
@@ -107,9 +98,8 @@ def _machine(root: Path) -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    yield Finding(
-        "versions", "Outrider", "ok", _version("outrider") or "not installed, run in place"
-    )
+    outrider = _version("outrider") or "not installed, run in place"
+    yield Finding("versions", "Outrider", "ok", outrider)
     yield Finding("versions", "Python", "ok", f"{platform.python_version()} ({sys.executable})")
     for module, distributions in PACKAGES.items():
         versions = [f"{v} ({d})" for d in distributions if (v := _version(d)) is not None]
@@ -129,10 +119,8 @@ def _openvino() -> Iterator[Finding]:
         core = import_openvino().Core()
         # The type's own name ('bf16'), as the app's metrics give it.
         hint = core.get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()
-        devices = ", ".join(core.available_devices)
-        yield Finding(
-            "engines", "openvino", "ok", f"default precision {hint} on CPU; has {devices}"
-        )
+        text = f"default precision {hint} on CPU; has {', '.join(core.available_devices)}"
+        yield Finding("engines", "openvino", "ok", text)
 
 
 def _onnxruntime() -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec as find_module
 from pathlib import Path
 
-from edge.machine.finding import Ask, Finding
+from edge.machine.finding import Ask, Finding, read
 from engines.errors import DeviceError, EngineError, EngineMismatch, ModelError
 
 CUDA_CAPABILITY = (75, 76)
@@ -78,14 +78,12 @@ def gpu(cuda: list[str] | None, ask: Ask, *, nodes: Path = Path("/dev")) -> Iter
     from engines.cuda.context import forbidden
 
     if cuda is None:
-        yield Finding(
-            "GPU", "CUDA", "none", "no NVIDIA driver (libcuda.so.1); inference is on the CPU"
-        )
+        text = "no NVIDIA driver (libcuda.so.1); inference is on the CPU"
+        yield Finding("GPU", "CUDA", "none", text)
         return
     if not cuda:
-        hint = (
-            forbidden(nodes) or "compare driver and kernel: nvidia-smi; in a container: --gpus all"
-        )
+        hint = "compare driver and kernel: nvidia-smi; in a container: --gpus all"
+        hint = forbidden(nodes) or hint
         yield Finding("GPU", "CUDA", "missing", "a driver is there, but it opens no device", hint)
     for device in cuda:
         yield Finding("GPU", "CUDA", "ok", device)
@@ -99,8 +97,7 @@ def tensorrt(cuda: list[str] | None) -> Iterator[Finding]:
     from engines.tensorrt.log import import_tensorrt
 
     if not cuda:
-        there = "installed" if find_module("tensorrt") else "not installed"
-        yield Finding("engines", "tensorrt", "none", f"{there}; needs an NVIDIA GPU")
+        yield _without_gpu("tensorrt")
         return
     try:
         version = import_tensorrt()
@@ -112,19 +109,16 @@ def tensorrt(cuda: list[str] | None) -> Iterator[Finding]:
     if TENSORRT[0] <= numbers < TENSORRT[1]:
         yield Finding("engines", "tensorrt", "ok", version)
     else:
-        hint = (
-            "JetPack 6 or later brings it; elsewhere, in the project's folder: "
-            "pip install -e '.[tensorrt]'"
-        )
         text = f"{version}, wanted 10.3 to 11.x"
+        hint = "JetPack 6 or later brings it; elsewhere, in the project's folder: "
+        hint += "pip install -e '.[tensorrt]'"
         yield Finding("engines", "tensorrt", "missing", text, hint)
 
 
 def pycuda(cuda: list[str] | None) -> Iterator[Finding]:
     """PyCUDA: there and fit for this driver."""
     if not cuda:
-        there = "installed" if find_module("pycuda") else "not installed"
-        yield Finding("engines", "pycuda", "none", f"{there}; needs an NVIDIA GPU")
+        yield _without_gpu("pycuda")
         return
     from engines.cuda.context import pycuda_version
 
@@ -134,6 +128,11 @@ def pycuda(cuda: list[str] | None) -> Iterator[Finding]:
         yield Finding("engines", "pycuda", "missing", f"cannot be used ({exc})", _PYCUDA_HINT)
         return
     yield Finding("engines", "pycuda", "ok", version)
+
+
+def _without_gpu(module: str) -> Finding:
+    there = "installed" if find_module(module) else "not installed"
+    return Finding("engines", module, "none", f"{there}; needs an NVIDIA GPU")
 
 
 def built_engine(cuda: list[str] | None, model: Path) -> Iterator[Finding]:
@@ -177,11 +176,3 @@ def _compared(engine: Path, model: Path) -> list[str]:
     finally:
         device.close()
     return check_identity(sidecar, engine, here, onnx=model)
-
-
-def read(path: Path) -> str:
-    """A file's text, empty where it cannot be read."""
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from edge.machine.bench_parts import ROUNDS, AgeSink, MemorySource, OverlaySink, costs, run_pipeline
+from edge.machine.bench_parts import ROUNDS, MemorySource, OverlaySink, costs, run_pipeline
 from edge.run.parts import Network
 from edge.vision.types import Image
 from engines.errors import SourceError
@@ -94,14 +94,14 @@ def test_a_stop_ends_the_wait_for_the_next_frame() -> None:
 
 @pytest.mark.parametrize("count", [1, 7])
 def test_a_run_renders_the_frames_that_were_asked_for_and_reports(count: int) -> None:
-    perception, sink = ScriptedPerception(), AgeSink()
+    perception, ages_ms = ScriptedPerception(), list[float]()
     report = run_pipeline(
         lambda: _network(perception),
         lambda stop: MemorySource([IMAGE], stop, fps=None),
-        sink=sink,
+        sink=OverlaySink(ages_ms.append),
         frames=count,
     )
-    assert report["frames"]["rendered"] == len(sink.ages_ms) == count
+    assert report["frames"]["rendered"] == len(ages_ms) == count
     assert report["frames"]["in_flight"] == 0
     assert report["stages"]["overlay"]["count"] == count
     assert perception.closed_on == "infer"
