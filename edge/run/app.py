@@ -1,7 +1,6 @@
 """One run of the app from its settings: assembles the parts, takes signals, reports how it ended.
 
-It imports nothing heavy before it listens to signals: one during start-up ends the run in order,
-too.
+It listens to signals before it imports anything heavy, so that one during start-up is orderly, too.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ FAILED_WHILE_RUNNING = 5
 def run_app(settings: Settings, *, leave: Callable[[int], Any] = os._exit) -> int:
     """Run until the end that the settings name, a signal or an error; returns the exit code.
 
-    SIGINT and SIGTERM have no effect after the return, so that a second one cannot turn an orderly
-    end into a crash: the process is expected to end. ``leave`` is called with the exit code instead
-    of returning when a thread had to be left behind; by then everything is closed and written.
+    SIGINT and SIGTERM have no effect after the return: a second one cannot crash an orderly end.
+    When a thread had to be left behind, ``leave`` is called with the exit code once everything is
+    closed and written.
 
     Raises:
         SettingsError: the metrics file cannot be written where it was asked for.

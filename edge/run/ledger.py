@@ -1,17 +1,17 @@
 """The account of every frame by its id: captured, and what became of it; it decides nothing.
 
-At every report and at exit: captured = rendered + dropped_overwritten + dropped_stale + failed +
-discarded_at_stop + in_flight. The outcomes and the set of open ids are kept apart, so a frame that
-goes missing stays open and is found, and one that is settled twice is refused.
+At every report and at exit: captured = the sum of all outcomes + in_flight. A frame that goes
+missing stays open and is found; one that is settled twice is refused.
 """
 
 from __future__ import annotations
 
 import threading
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 Outcome = Literal["rendered", "dropped_overwritten", "dropped_stale", "failed", "discarded_at_stop"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
 class LedgerError(RuntimeError):
@@ -34,29 +34,18 @@ class Counts:
     @property
     def settled(self) -> int:
         """Frames whose outcome is known."""
-        return (
-            self.rendered
-            + self.dropped_overwritten
-            + self.dropped_stale
-            + self.failed
-            + self.discarded_at_stop
-        )
+        return sum(getattr(self, outcome) for outcome in OUTCOMES)
 
     @property
     def dropped(self) -> int:
         """Frames that were overwritten or too old."""
         return self.dropped_overwritten + self.dropped_stale
 
-    def as_dict(self) -> dict[str, int]:
-        """Plain numbers by name."""
-        return asdict(self)
-
 
 class Ledger:
     """Thread-safe; keeps the ids of frames in flight only.
 
-    ``limit`` is how many frames fit into the pipeline at once, None while that is not known: more
-    in flight than fit means that some were lost.
+    ``limit`` is how many frames fit into the pipeline at once, None while that is not known.
     """
 
     def __init__(self, *, limit: int | None = None) -> None:
@@ -65,13 +54,7 @@ class Ledger:
         self._open: set[int] = set()
         self._last_id = -1
         self._captured = 0
-        self._settled: dict[Outcome, int] = {
-            "rendered": 0,
-            "dropped_overwritten": 0,
-            "dropped_stale": 0,
-            "failed": 0,
-            "discarded_at_stop": 0,
-        }
+        self._settled = dict.fromkeys(OUTCOMES, 0)
         self._sealed = False
 
     def capture(self, frame_id: int) -> None:

@@ -1,8 +1,7 @@
 """The two mailboxes between the threads; they move items and wake waiters, and count nothing.
 
 ``Inbox`` holds one frame between capture and inference. ``Outbox`` carries results to the main
-thread, bounded by permits taken before the work on a frame begins, so that results never queue up
-and age.
+thread; a permit is taken before the work on a frame begins, so that results never queue up and age.
 Nothing here polls: a wait ends because another thread acted.
 """
 

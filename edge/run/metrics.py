@@ -1,8 +1,7 @@
 """Frame times and rates of a run in bounded memory, and their report; it takes no time itself.
 
 Percentiles come from a histogram whose buckets grow by 1 %, so they are right to 0.5 %; counts,
-means and maxima are exact. One recording costs about a microsecond, so every frame of an endless
-run is counted. All calls come from one thread.
+means and maxima are exact. One recording costs about a microsecond. All calls come from one thread.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import os
 import resource
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from engines.files import write_whole
 
 STAGES = ("capture", "letterbox", "infer", "decode", "overlay", "sinks", "end_to_end")
 """Stages in the order of a frame's life. 'capture' is the call of ``read()``, waiting included."""
+TIMES = ("mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms")
 GPU_STAGE = "gpu_"
 """Begins the names of stages that a GPU's own events time, beside the wall times above."""
 
@@ -74,22 +74,14 @@ class Histogram:
         return float(self.max_ns)
 
     def summary(self) -> dict[str, float | int | None]:
-        """count, mean_ms, p50_ms, p90_ms, p99_ms, max_ms; times are None where count is 0."""
-        if self.count == 0:
-            names = ("mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms")
-            return {"count": 0, **dict.fromkeys(names)}
-        return {
-            "count": self.count,
-            "mean_ms": _ms(self.total_ns / self.count),
-            "p50_ms": _ms(self.quantile_ns(0.50)),
-            "p90_ms": _ms(self.quantile_ns(0.90)),
-            "p99_ms": _ms(self.quantile_ns(0.99)),
-            "max_ms": _ms(self.max_ns),
-        }
-
-
-def _ms(ns: float) -> float:
-    return round(ns / 1e6, 4)
+        """``count`` and TIMES, which are None where count is 0."""
+        ns = (
+            self.total_ns / max(self.count, 1),
+            *(self.quantile_ns(q) for q in (0.50, 0.90, 0.99)),
+            self.max_ns,
+        )
+        times = [round(t / 1e6, 4) if self.count else None for t in ns]
+        return {"count": self.count, **dict(zip(TIMES, times, strict=True))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +139,14 @@ class Metrics:
         frames finished in that span: one less than were rendered. ``gpu`` is there only where a GPU
         told its times.
         """
-        intervals = max(0, self._rendered - 1)
-        seconds = 0.0
-        cpu_ms: float | None = None
-        if self._first is not None and self._last is not None and intervals:
-            seconds = (self._last.at_ns - self._first.at_ns) / 1e9
-            cpu_ms = round((self._last.cpu_ns - self._first.cpu_ns) / 1e6 / intervals, 4)
+        first, last, intervals = self._first, self._last, max(0, self._rendered - 1)
+        seconds, cpu_ms = 0.0, None
+        if first is not None and last is not None and intervals:
+            seconds = (last.at_ns - first.at_ns) / 1e9
+            cpu_ms = round((last.cpu_ns - first.cpu_ns) / 1e6 / intervals, 4)
         gpu = {name: histogram.summary() for name, histogram in self._gpu.items()}
         return {
-            "frames": counts.as_dict(),
+            "frames": asdict(counts),
             "fps": round(intervals / seconds, 4) if seconds > 0 else None,
             "seconds": round(seconds, 6),
             "stages": {name: histogram.summary() for name, histogram in self._stages.items()},
@@ -173,8 +164,7 @@ class Metrics:
 def peak_rss_bytes() -> int:
     """Most memory that this process ever had resident.
 
-    From ``VmHWM``: ``ru_maxrss`` starts at the parent's size after a vfork, so a small app started
-    by a large program would report the program's.
+    From ``VmHWM``: after a vfork ``ru_maxrss`` starts at the parent's size.
     """
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -186,7 +176,7 @@ def peak_rss_bytes() -> int:
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a metrics path before the run rather than after it.
+    """Refuse a metrics path before the run.
 
     Raises:
         SettingsError: its folder is missing or cannot be written, or it is no regular file.

@@ -6,9 +6,8 @@
 
 The network is opened, used and closed on the infer thread, then the source on the capture thread,
 then the sinks on the main thread. Capturing starts when all are there, so no frame ages while
-something loads. Whatever ends the run (the source's end, a limit, a signal, an error anywhere) goes
-one way: close both mailboxes, finalise the sinks, join the threads until a deadline, balance the
-ledger.
+something loads. Every end (of the source, a limit, a signal, an error) goes one way: close both
+mailboxes, finalise the sinks, join the threads until a deadline, balance the ledger.
 """
 
 from __future__ import annotations
@@ -69,12 +68,11 @@ class Pipeline:
         self._readout_ns: int | None = None
         self._newest: Rendered | None = None
         self.writing_to: str | None = None
-        """Name of the sink that is being written to at this moment, for whoever sees it hang."""
+        """The sink that is being written to, in case it hangs."""
         infer = InferWorker(self._shared, parts.open_network, max_age_ms=limits.max_age_ms)
         capture = CaptureWorker(self._shared, parts.open_source)
         self._infer = threading.Thread(target=infer.run, name="infer")
-        # A blocking C call of a camera or a socket cannot be interrupted: such a reader may be
-        # left behind, and whether the source is one is known only after it opened.
+        # A blocking C call of a camera or a socket cannot be interrupted: its thread may be left.
         self._capture = threading.Thread(target=capture.run, name="capture", daemon=True)
 
     def run(self) -> Ending:
@@ -95,8 +93,7 @@ class Pipeline:
     def request_stop(self, reason: str) -> None:
         """Ask for an orderly end, from any thread.
 
-        A signal handler may, too, but Python runs it on the main thread, perhaps only when that has
-        waited for its next message: who must be sure fetches signals on a thread of their own.
+        Not from a signal handler: Python may run it only after the main thread's next message.
         """
         self._asked_to_stop = self._asked_to_stop or reason
         self._shared.outbox.post(Wake())
@@ -113,13 +110,10 @@ class Pipeline:
 
     def report(self, *, model: str) -> dict[str, Any]:
         """The metrics so far, as ``--metrics`` writes them."""
-        network = self._network
-        return self._metrics.report(
-            self.counts(),
-            engine=network.engine if network else None,
-            precision=network.precision if network else None,
-            model=model,
-        )
+        engine, precision = None, None
+        if self._network is not None:
+            engine, precision = self._network.engine, self._network.precision
+        return self._metrics.report(self.counts(), engine=engine, precision=precision, model=model)
 
     def _handle(self, message: Message | None) -> None:
         if isinstance(message, Result):
@@ -162,8 +156,8 @@ class Pipeline:
             self._drawer = self._parts.open_overlay()
         drops = self._limits.drops(source)
         self._shared.inbox.newest_wins = drops
-        # Dropping: a frame is taken only when its result will not have to wait for the main thread
-        # behind another. Waiting: one result may wait, which evens out uneven stages.
+        # Dropping: a frame is taken only when the main thread will be free for its result.
+        # Waiting: one result may wait, which evens out uneven stages.
         permits = self._network.slots + (0 if drops else 1)
         # Beside those: one being captured, one in the inbox, one being rendered.
         self._shared.ledger.limit = permits + 3
@@ -200,7 +194,6 @@ class Pipeline:
         self._newest = Rendered(
             stage_ns, age_ns, len(result.detections), t_done, time.process_time_ns()
         )
-        # A watchdog is to be fed here and nowhere else: by frames that really came out.
         self._metrics.record(self._newest)
         self._shared.ledger.settle(frame.id, "rendered")
         self._rendered += 1

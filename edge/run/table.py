@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edge.run.metrics import STAGES
-
-_COLUMNS = ("mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms")
+from edge.run.metrics import STAGES, TIMES
 
 
 def frame_time_table(report: Mapping[str, Any]) -> str:
     """Stages by count and milliseconds, then the ledger and the rates, one fact a line."""
-    head = f"{'stage':<14}{'count':>8}" + "".join(f"{name[:-3]:>10}" for name in _COLUMNS) + "  ms"
+    head = f"{'stage':<14}{'count':>8}" + "".join(f"{name[:-3]:>10}" for name in TIMES) + "  ms"
     rows = [_row(name, report["stages"][name]) for name in STAGES]
     rows += [_row(f"gpu {name}", times) for name, times in report.get("gpu", {}).items()]
     rows.append(_row("frame_age", report["frame_age_ms"]))
@@ -33,7 +31,7 @@ def frame_time_table(report: Mapping[str, Any]) -> str:
 
 
 def _row(name: str, times: Mapping[str, Any]) -> str:
-    values = "".join(f"{_number(times[column], 2):>10}" for column in _COLUMNS)
+    values = "".join(f"{_number(times[column], 2):>10}" for column in TIMES)
     return f"{name:<14}{times['count']:>8}{values}"
 
 

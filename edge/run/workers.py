@@ -1,7 +1,7 @@
 """The capture and the infer thread and what they share with the main thread; they render nothing.
 
-Whatever a worker has to tell goes through the outbox in order. A worker that fails says so first
-and then closes the mailboxes, so the main thread hears of the failure before it hears of an end.
+They tell the main thread everything through the outbox, in order. A worker that fails says so
+before it closes the mailboxes: the failure is heard before the end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from engines.errors import SourceError
 log = logging.getLogger(__name__)
 
 RECENT = 8
-"""Runs that the next one is expected to be like: a quarter of a second of a usual camera."""
+"""Runs from which the next one is foreseen: a quarter of a second of a usual camera."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Drained:
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """Says nothing; makes the main thread look at whether it was asked to stop."""
+    """Makes the main thread look whether it was asked to stop."""
 
 
 Message = Network | SourceReady | FirstCapture | Result | Broken | Drained | Wake
@@ -89,11 +89,11 @@ class Shared:
         self.source_error: SourceError | None = None
 
     def pause(self, ns: float) -> None:
-        """Let time pass, until the stop at the latest."""
+        """Wait so long, or until the stop."""
         self.stop.wait(ns / 1e9)
 
     def close(self) -> None:
-        """Wake every blocked call for good; the frame that lay in the inbox is accounted for."""
+        """Wake every blocked call for good; a frame left in the inbox is discarded."""
         self.stop.set()
         left = self.inbox.close()
         if left is not None:
@@ -108,7 +108,7 @@ class Shared:
 
 
 def release_quietly(what: str, close: Callable[[], None]) -> None:
-    """Close what the run no longer needs; its failure cannot spoil what was rendered."""
+    """Close what the run no longer needs; a failure is only logged: the frames are rendered."""
     try:
         close()
     except Exception as exc:
@@ -133,7 +133,7 @@ class CaptureWorker:
             shared.inbox.end()
         except SourceError as exc:
             if shared.go.is_set():
-                # Sources do break: what was read before is rendered, then the run fails.
+                # What was read before is rendered, then the run fails.
                 shared.source_error = exc
                 shared.inbox.end()
             else:
@@ -169,8 +169,7 @@ class CaptureWorker:
 class _Running:
     """A frame in one of the engine's slots."""
 
-    frame: Frame
-    number: int
+    captured: Captured
     slot: int
     stage_ns: dict[str, int]
     submitted_ns: int
@@ -210,8 +209,8 @@ class InferWorker:
     def _infer(self, network: Network) -> None:
         """Keep every slot busy: frame n+1 is prepared and submitted while n runs.
 
-        A device takes one frame after another, so there the newest frame of a live source is taken
-        as n is about to end: earlier it would only wait and age.
+        A device runs one frame after another: of a live source the next is taken just before n
+        ends, or it would only wait and age.
         """
         running: deque[_Running] = deque()
         slot, late = 0, self._shared.inbox.newest_wins and network.gpu_ns is not None
@@ -232,12 +231,12 @@ class InferWorker:
                 self._finish(network, running.popleft())
         finally:
             for left in running:
-                self._shared.ledger.settle(left.frame.id, "discarded_at_stop")
+                self._shared.ledger.settle(left.captured.frame.id, "discarded_at_stop")
 
     def _hold_back(self, running: _Running) -> bool:
         """Wait until there is just the time to prepare a frame before ``running`` is done.
 
-        By the shortest run of late, so that no result waits that is there. False before the first.
+        By the shortest of the recent runs, so that no result has to wait. False before the first.
         """
         if not self._run_ns:
             return False
@@ -277,11 +276,11 @@ class InferWorker:
             raise
         self._prepare_ns.append(clock() - t_start)
         stage_ns = {"capture": captured.capture_ns, "letterbox": t_ready - t_start}
-        return _Running(frame, captured.number, slot, stage_ns, t_ready)
+        return _Running(captured, slot, stage_ns, t_ready)
 
     def _finish(self, network: Network, running: _Running) -> None:
-        frame, stage_ns, clock = running.frame, running.stage_ns, self._shared.clock
-        perception = network.perception
+        frame, number = running.captured.frame, running.captured.number
+        stage_ns, clock, perception = running.stage_ns, self._shared.clock, network.perception
         try:
             self._stage = "infer"
             perception.wait(running.slot)
@@ -300,7 +299,7 @@ class InferWorker:
             for name, ns in network.gpu_ns(running.slot).items():
                 stage_ns[GPU_STAGE + name] = ns
         # Results keep the order of capture: a gap in the numbers is what was dropped between.
-        dropped = running.number - self._last_number - 1
-        self._last_number = running.number
+        dropped = number - self._last_number - 1
+        self._last_number = number
         names = perception.class_names
         self._shared.outbox.post(Result(frame, detections, names, masks, stage_ns, dropped))
