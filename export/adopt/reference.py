@@ -7,20 +7,16 @@ other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import cv2
 import numpy as np
 
 from edge.vision.decode.nms import CANDIDATES
-from edge.vision.types import Image
+from edge.vision.types import Detections, Image
 from engines.base import Array
 from engines.spec import Resize
 from export.adopt.families.base import MaskPlan, Plan, Preprocess
 from export.adopt.foreign import Float, ForeignNet
-
-Box: TypeAlias = tuple[int, float, list[float]]
-"""Class, score, [x0, y0, x1, y1] in frame pixels."""
 
 
 def reference_blob(frame: Image, wanted: Preprocess, height: int, width: int) -> Float:
@@ -45,7 +41,7 @@ def reference_boxes(
     *,
     conf: float,
     limit: int,
-) -> list[Box]:
+) -> Detections:
     """The best ``limit`` boxes after NMS per class, if the net needs it, by falling score.
 
     ``boxes_in`` (N, 4) x0, y0, x1, y1 in input pixels, ``scores`` (N, C).
@@ -62,7 +58,8 @@ def reference_boxes(
             kept.append(int(i))
     frame_h, frame_w = frame.shape[:2]
     x0, y0, w, h = _window(frame_w, frame_h, net.width, net.height, plan.preprocess.resize)
-    placed = []
+    shown: list[int] = []
+    placed: list[list[float]] = []
     for i in kept[:limit]:
         left, top, right, bottom = (float(v) for v in boxes_in[i])
         box = [
@@ -72,8 +69,14 @@ def reference_boxes(
             min(max((bottom - y0) * frame_h / h, 0.0), frame_h),
         ]
         if box[2] > box[0] and box[3] > box[1]:
-            placed.append((int(scores[i].argmax()), float(best[i]), box))
-    return placed
+            shown.append(i)
+            placed.append(box)
+    return Detections(
+        np.array(placed, np.float32).reshape(-1, 4),
+        best[shown].astype(np.float32),
+        scores[shown].argmax(axis=1).astype(np.int32),
+        np.full(len(shown), -1, np.int32),
+    )
 
 
 def reference_labels(mask: MaskPlan, raw: Array) -> Array:

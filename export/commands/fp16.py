@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from export.commands import options
-from export.compare.parity import SAME
+from export.compare.differences import SAME
 from export.fp16.convert import convert_file
 
 

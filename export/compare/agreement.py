@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from edge.vision.types import Image
-from export.score.frame_scorer import FrameScorer, Seen
+from export.score.frame_scorer import FrameScorer
+from export.score.predictor import MIN_SCORE, Prediction
 from export.score.scores import BoxScores, Confusion, box_scores, check_ap, coco_results, mean
 
 SHOWN = 1e-3
@@ -62,17 +63,18 @@ class AgainstFirst:
         if any(self.class_names):
             check_ap()
 
-    def add(self, image: Image, seen: Sequence[Seen]) -> None:
-        """Count one frame, seen by both models."""
+    def add(self, image: Image, predictions: Sequence[Prediction]) -> None:
+        """Count one frame, of which both models have said something."""
         frame = len(self._images)
         height, width = image.shape[:2]
         self._images.append({"id": frame, "width": width, "height": height, "file_name": ""})
         first = list(self.class_names[0])
-        for names, results, one in zip(self.class_names, self._results, seen, strict=True):
+        for names, results, one in zip(self.class_names, self._results, predictions, strict=True):
             of_class = {i: first.index(n) for i, n in enumerate(names) if n in first}
             results += coco_results(one.all, image_id=frame, category_of_class=of_class)
-        shown = seen[0].shown
-        for xyxy, class_id in zip(shown.xyxy, shown.class_ids, strict=True):
+        shown = predictions[0].shown
+        scored = shown.scores >= MIN_SCORE  # as in the results
+        for xyxy, class_id in zip(shown.xyxy[scored], shown.class_ids[scored], strict=True):
             x0, y0, x1, y1 = (float(v) for v in xyxy)
             self._truth.append(
                 {
@@ -84,13 +86,13 @@ class AgainstFirst:
                     "iscrowd": 0,
                 }
             )
-        for mask in seen[0].masks:
+        for mask in predictions[0].masks:
             # 255 is no class of any mask: nothing is ignored.
             pair = self._confusions.setdefault(
                 mask.name,
                 (Confusion(mask.classes, ignore=255), Confusion(mask.classes, ignore=255)),
             )
-            for confusion, one in zip(pair, seen, strict=True):
+            for confusion, one in zip(pair, predictions, strict=True):
                 other = next((m for m in one.masks if m.name == mask.name), None)
                 if other is not None and other.labels.shape == mask.labels.shape:
                     confusion.add(

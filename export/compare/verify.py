@@ -19,9 +19,9 @@ from engines.base import Engine
 from engines.errors import ExportError, SettingsError
 from engines.model_file import any_sha256
 from export.compare.agreement import Score
-from export.compare.parity import Limits, Parity, compare
-from export.compare.sides import open_sides
-from export.compare.verdict import lines
+from export.compare.differences import Limits
+from export.compare.models import open_models
+from export.compare.parity import Parity, compare
 from export.data.camvid import Split
 from export.data.class_map import parse_renames
 from export.data.frames import COUNT, read_frames
@@ -61,7 +61,7 @@ def verify_models(
     test = labelled is not None and labelled.split == "test"
     if test:
         check_log(test_log)
-    engines = open_sides(a, b)
+    engines = open_models(a, b)
     try:
         if labelled is None:
             read = read_frames(frames, count=count)
@@ -122,7 +122,7 @@ def table(report: Mapping[str, Any], parity: Parity, limits: Limits) -> str:
         f"{report[side]['engine']} {report[side]['precision']}"
         for side in "ab"
     ]
-    rows += [f"on           {report['data']}", *lines(parity, limits)]
+    rows += [f"on           {report['data']}", *parity.lines(limits)]
     one, two = parity.reference.boxes, parity.candidate.boxes
     if one is not None and two is not None:
         rows += _by_class("AP50", one.ap50, two.ap50)

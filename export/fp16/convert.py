@@ -19,8 +19,8 @@ from engines import open_engine
 from engines.errors import ExportError, SettingsError
 from engines.model_file import is_quantized, load_whole, model_sha256, no_spec, spec_of, write_spec
 from engines.spec import ModelSpec
-from export.compare.parity import SAME, Limits, Parity, compare
-from export.compare.verdict import lines
+from export.compare.differences import SAME, Limits
+from export.compare.parity import Parity, compare
 from export.data.frames import COUNT, read_frames
 from export.fp16.ranges import sensitive_nodes
 from export.fp16.typed import to_float16
@@ -129,7 +129,7 @@ def _proven(
             candidate.close()
     finally:
         reference.close()
-    for line in lines(parity, limits):
+    for line in parity.lines(limits):
         say(f"proof        {line}")
     if parity.failures:
         raise ExportError(

@@ -28,8 +28,9 @@ from export.data.coco import coco_data
 from export.data.label_folder import LAYOUT, folder_data
 from export.data.labelled import LabelledData, camvid_data, synthetic_data
 from export.outputs import check_output, write_output
-from export.score.frame_scorer import MIN_SCORE, Eye, FrameScorer
+from export.score.frame_scorer import FrameScorer
 from export.score.gallery import Gallery
+from export.score.predictor import MIN_SCORE, Predictor
 from export.score.report import TEST_LOG, EvaluationReport, check_log, log_test, table
 
 __all__ = ["MIN_SCORE", "Data", "evaluate", "evaluate_model"]
@@ -121,18 +122,21 @@ def score(
     opened = open_engine(runs, engine=engine, precision=precision)
     try:
         classes = class_map(opened.spec, data, renames, origin=str(path))
-        eye, scorer = Eye(opened), FrameScorer(data, classes)
+        predictor, scorer = Predictor(opened), FrameScorer(data, classes)
         count = min(limit or data.count, data.count)
         for i in _counted(range(count), progress):
             frame = data.load(i)
-            scorer.add(i, frame, eye.see(frame.image))
-        latency = eye.latency_ms()
+            predicted = predictor.predict(frame.image)
+            predictor.check_finite()
+            scorer.add(i, frame, predicted)
+        latency = predictor.latency_ms()
         worst = scorer.worst()
         if gallery is not None:
             for kind, scores in worst.items():
                 for of_frame in scores:
                     frame = data.load(of_frame.index)
-                    gallery.add(kind, of_frame, frame, eye.see(frame.image), data, classes)
+                    predicted = predictor.predict(frame.image)
+                    gallery.add(kind, of_frame, frame, predicted, data, classes)
         detection = opened.spec.detection
         return EvaluationReport(
             model=path.name,

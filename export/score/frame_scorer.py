@@ -1,32 +1,22 @@
-"""Runs a model on frames with truth and counts: masks, boxes, times; it reads no files.
-
-The model runs as in the app. Boxes are decoded twice from the same outputs: at the model's own
-threshold, which is what the app shows and what is timed, and at 0.01 for AP.
-"""
+"""Counts what a model got right on frames with truth, masks and boxes; it runs no model."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.vision.perception import Perception
-from edge.vision.types import Detections, Image, Mask
-from engines.base import Array, Engine
-from engines.errors import ExportError
+from edge.vision.types import Detections, Mask
 from export.data.class_map import ClassMap
 from export.data.labelled import LabelledData, LabelledFrame
 from export.score.matching import MISSED, BoxConfusion, Matching, match_boxes
+from export.score.predictor import Prediction
 from export.score.report import FrameScore, Table
 from export.score.scores import BoxScores, Confusion, box_scores, check_ap, coco_results, mean
 
-MIN_SCORE = 0.01
-"""Lowest score that counts for AP."""
 WORST = 6
 """Frames shown of each kind."""
 NEIGHBOURS = 20
@@ -34,102 +24,6 @@ NEIGHBOURS = 20
 NONE = "none of them"
 MISSED_NAME = "missed"
 NOTHING = "nothing there"
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a model says of one frame: ``shown`` as in the app, ``all`` from score 0.01 on."""
-
-    shown: Detections
-    all: Detections
-    masks: tuple[Mask, ...]
-
-
-class Eye:
-    """Runs one image after the other through the app's own path, and times the steps."""
-
-    def __init__(self, engine: Engine) -> None:
-        """Build the decoders of ``engine``, which stays the caller's to close."""
-        kept = self._kept = _Kept(engine)
-        self._shown = Perception(kept)
-        self._all = Perception(_Again(kept), conf=MIN_SCORE)
-        self._ns: dict[str, list[int]] = {"letterbox": [], "infer": [], "decode": []}
-
-    def see(self, image: Image) -> Seen:
-        """Boxes and masks of one frame (H, W, 3) BGR.
-
-        Raises:
-            ExportError: an output is not finite: no score would tell that nothing was computed.
-        """
-        marks = [time.perf_counter_ns()]
-        self._shown.prepare(image, 0)
-        marks.append(time.perf_counter_ns())
-        self._shown.submit(0)
-        self._shown.wait(0)
-        marks.append(time.perf_counter_ns())
-        shown, masks = self._shown.decode(0)
-        marks.append(time.perf_counter_ns())
-        for step, (start, end) in zip(self._ns.values(), pairwise(marks), strict=True):
-            step.append(end - start)
-        for name, values in self._kept.outputs.items():
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
-                raise ExportError(
-                    f"{self._kept.spec.name}: its output {name} is not finite, so there is nothing "
-                    f"to score at {self._kept.precision}. Export the model again, or try "
-                    "--precision f32 where it was another."
-                )
-        self._all.prepare(image, 0)
-        self._all.submit(0)
-        self._all.wait(0)
-        return Seen(shown, self._all.decode(0)[0], masks)
-
-    def latency_ms(self) -> dict[str, dict[str, float]]:
-        """p50 and p90 of each step; the first run, which warms up, counts only if it is alone."""
-        return {
-            name: {
-                f"p{q}": round(float(np.percentile(times[1:] or times, q)) / 1e6, 4)
-                for q in (50, 90)
-            }
-            for name, times in self._ns.items()
-        }
-
-
-class _Kept:
-    """An engine whose last outputs stay at hand."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.name, self.precision = engine.name, engine.precision
-        self.spec, self.slots = engine.spec, engine.slots
-        self.inputs, self.submit, self.close = engine.inputs, engine.submit, engine.close
-        self._engine = engine
-        self.outputs: dict[str, Array] = {}
-
-    def wait(self, slot: int) -> dict[str, Array]:
-        self.outputs = self._engine.wait(slot)
-        return self.outputs
-
-
-class _Again:
-    """An engine that gives the last outputs of another one more time, without a run."""
-
-    def __init__(self, kept: _Kept) -> None:
-        self.name, self.precision = kept.name, kept.precision
-        self.spec, self.slots = kept.spec, 1
-        self._kept = kept
-        tensor = kept.spec.input.tensor
-        self._unused = {tensor.name: np.empty(tensor.shape, np.uint8)}
-
-    def inputs(self, slot: int) -> dict[str, Array]:
-        return self._unused
-
-    def submit(self, slot: int) -> None:
-        pass
-
-    def wait(self, slot: int) -> dict[str, Array]:
-        return self._kept.outputs
-
-    def close(self) -> None:
-        pass
 
 
 class FrameScorer:
@@ -154,7 +48,7 @@ class FrameScorer:
         self._results: list[dict[str, Any]] = []
         self._frames: list[FrameScore] = []
 
-    def add(self, index: int, frame: LabelledFrame, seen: Seen) -> None:
+    def add(self, index: int, frame: LabelledFrame, predicted: Prediction) -> None:
         """Count one frame."""
         missed = false = 0
         if self._boxes is not None:
@@ -164,12 +58,14 @@ class FrameScorer:
             )
             self._truth += [{**a, "image_id": index} for a in frame.annotations]
             categories = {i: c + 1 for i, c in enumerate(self._classes.boxes) if c >= 0}
-            self._results += coco_results(seen.all, image_id=index, category_of_class=categories)
-            pairs = pair(frame, seen.shown, self._classes)
+            self._results += coco_results(
+                predicted.all, image_id=index, category_of_class=categories
+            )
+            pairs = pair(frame, predicted.shown, self._classes)
             self._boxes.add(pairs.truth_ids, pairs.found_ids, pairs.matching)
             missed, false = len(pairs.missed(self._known)), len(pairs.false())
         self._frames.append(
-            FrameScore(index, frame.name, self._add_mask(frame, seen.masks), missed, false)
+            FrameScore(index, frame.name, self._add_mask(frame, predicted.masks), missed, false)
         )
 
     def _add_mask(self, frame: LabelledFrame, masks: Sequence[Mask]) -> float | None:

@@ -15,8 +15,9 @@ from edge.vision.types import Image
 from engines.errors import ExportError
 from export.data.class_map import ClassMap
 from export.data.labelled import LabelledData, LabelledFrame
-from export.score.frame_scorer import Pairs, Seen, pair
+from export.score.frame_scorer import Pairs, pair
 from export.score.matching import MISSED, NOT_COUNTED
+from export.score.predictor import Prediction
 from export.score.report import FrameScore
 
 SIDE = 640
@@ -71,23 +72,27 @@ class Gallery:
         kind: str,
         score: FrameScore,
         frame: LabelledFrame,
-        seen: Seen,
+        predicted: Prediction,
         data: LabelledData,
         classes: ClassMap,
     ) -> None:
         """Draw one frame."""
         entry = (
-            _mask_entry(score, frame, seen, data, classes)
+            _mask_entry(score, frame, predicted, data, classes)
             if kind == "mask"
-            else _box_entry(score, frame, seen, data, classes)
+            else _box_entry(score, frame, predicted, data, classes)
         )
         self.entries[kind].append(entry)
 
 
 def _mask_entry(
-    score: FrameScore, frame: LabelledFrame, seen: Seen, data: LabelledData, classes: ClassMap
+    score: FrameScore,
+    frame: LabelledFrame,
+    predicted: Prediction,
+    data: LabelledData,
+    classes: ClassMap,
 ) -> Entry:
-    truth, said = frame.labels, classes.labels(seen.masks)
+    truth, said = frame.labels, classes.labels(predicted.masks)
     if truth is None or said is None:
         raise ValueError("a frame without a mask was to be drawn as one with a mask")
     names = data.mask_classes
@@ -109,9 +114,13 @@ def _mask_entry(
 
 
 def _box_entry(
-    score: FrameScore, frame: LabelledFrame, seen: Seen, data: LabelledData, classes: ClassMap
+    score: FrameScore,
+    frame: LabelledFrame,
+    predicted: Prediction,
+    data: LabelledData,
+    classes: ClassMap,
 ) -> Entry:
-    pairs = pair(frame, seen.shown, classes)
+    pairs = pair(frame, predicted.shown, classes)
     names = data.box_classes
     return Entry(
         score,

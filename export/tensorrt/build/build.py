@@ -26,7 +26,7 @@ from engines.tensorrt.identity import (
     sidecar_path,
     sidecar_text,
 )
-from export.compare.parity import Limits
+from export.compare.differences import Limits
 from export.fp16.convert import KEPT_KEY, convert_file
 from export.onnx.graph import uses_float16
 from export.score.scores import check_ap

@@ -9,8 +9,8 @@ from typing import Any
 
 from engines import open_engine
 from engines.errors import ExportError
-from export.compare.parity import SAME, Limits, compare
-from export.compare.verdict import lines
+from export.compare.differences import SAME, Limits
+from export.compare.parity import compare
 from export.data.frames import read_frames
 
 GATE = replace(SAME, iou=0.98, score=0.02, unmatched=0.01, mask=0.99)
@@ -47,7 +47,7 @@ def prove(
             built.close()
     finally:
         expected.close()
-    for line in lines(parity, limits):
+    for line in parity.lines(limits):
         say(f"gate         {line}")
     stays = f"{engine} is as it was." if engine.exists() else "Nothing was published."
     if parity.failures:

@@ -17,7 +17,8 @@ from engines import open_engine
 from engines.errors import ExportError, ModelError, OutriderError, SettingsError
 from engines.model_file import load_model, load_whole, read_spec, save_model, write_spec
 from engines.spec import MaskHead, ModelSpec
-from export.compare.parity import SAME, Limits, compare
+from export.compare.differences import SAME, Limits
+from export.compare.parity import compare
 from export.compare.verify import verify
 from export.fp16.convert import convert_file
 from export.fp16.typed import to_float16

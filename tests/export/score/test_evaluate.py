@@ -21,7 +21,7 @@ from edge.settings.settings import SHIPPED_MODEL
 from edge.vision.perception import Perception
 from engines.errors import ExportError, ModelError, SettingsError
 from engines.model_file import sha256_of
-from export.compare.parity import Limits
+from export.compare.differences import Limits
 from export.compare.verify import verify_models
 from export.fp16.convert import convert_file
 from export.score.evaluate import Data, evaluate, evaluate_model

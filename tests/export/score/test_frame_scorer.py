@@ -11,8 +11,9 @@ from edge.vision.types import Detections, Image
 from engines import open_engine
 from export.data.class_map import ClassMap, class_map
 from export.data.labelled import LabelledData, LabelledFrame, annotation
-from export.score.frame_scorer import Eye, FrameScorer, Seen
-from tests.tiny_models import grey, paint, tiny_street
+from export.score.frame_scorer import FrameScorer
+from export.score.predictor import Prediction, Predictor
+from tests.tiny_models import grey, tiny_street
 
 BOXES = ("car", "pedestrian")
 EVERY = ClassMap((0, 1), {}, {}, (), ())
@@ -28,7 +29,7 @@ def data(count: int, *, video: bool) -> LabelledData:
     return LabelledData("test", count, lambda i: frame(i, i), box_classes=BOXES, video=video)
 
 
-NOTHING = Seen(Detections.empty(), Detections.empty(), ())
+NOTHING = Prediction(Detections.empty(), Detections.empty(), ())
 
 
 def worst(missed: list[int], *, video: bool = False) -> list[int]:
@@ -59,26 +60,9 @@ def test_a_rider_boxed_as_a_pedestrian_is_missed_but_no_false_alarm() -> None:
     of = LabelledFrame("a", grey(75), None, [rider, ignored])
     for known, missed in ((EVERY, 1), (ClassMap((-1, 1), {}, {}, (), ()), 0)):
         scorer = FrameScorer(data(1, video=False), known)
-        scorer.add(0, of, Seen(shown, shown, ()))
+        scorer.add(0, of, Prediction(shown, shown, ()))
         assert [(f.missed, f.false) for f in scorer.worst()["boxes"]] == [(1, 0)] * missed
         assert scorer.scores()["precision50"]["pedestrian"] is None
-
-
-def test_an_eye_sees_as_the_app_and_down_to_the_lowest_score(tmp_path: Path) -> None:
-    model = tmp_path / "tiny.onnx"
-    tiny_street(model)
-    engine = open_engine(model, engine="onnxruntime", precision="f32")
-    image = paint(grey(75), (40, 16, 48, 24), 0)
-    image[40:48, 8:16] = (200, 100, 100)  # objectness 20·(100/255 − 0.5) = −2.2: score 0.1 · 0.99
-    eye = Eye(engine)
-    seen = eye.see(image)
-    assert seen.shown.xyxy.tolist() == [[40, 16, 48, 24]]
-    assert seen.all.xyxy[:2].tolist() == [[40, 16, 48, 24], [8, 40, 16, 48]]
-    assert 0.05 < seen.all.scores[1] < 0.15
-    assert len(seen.masks) == 1
-    again = eye.see(grey(75))
-    assert (len(again.shown), len(again.all)) == (0, 0)
-    engine.close()
 
 
 def test_frame_miou_is_over_the_classes_that_its_truth_shows(tmp_path: Path) -> None:
@@ -93,7 +77,7 @@ def test_frame_miou_is_over_the_classes_that_its_truth_shows(tmp_path: Path) -> 
     scorer = FrameScorer(made, classes)
     image = grey(75)
     image[48:, 48:] = 125  # tree, of which there is none in truth
-    scorer.add(0, LabelledFrame("a", image, labels), Eye(engine).see(image))
+    scorer.add(0, LabelledFrame("a", image, labels), Predictor(engine).predict(image))
     engine.close()
     (only,) = scorer.worst()["mask"]
     # Road: 32·96 − 16·48 right of all pixels, for each is road in truth, prediction or both.

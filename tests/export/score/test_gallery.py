@@ -15,8 +15,8 @@ from edge.vision.types import Detections, Image, Mask
 from engines.spec import InputSpec
 from export.data.class_map import ClassMap
 from export.data.labelled import LabelledData, LabelledFrame, annotation
-from export.score.frame_scorer import Seen
 from export.score.gallery import FALSE, MISSING, RIGHT, Gallery, Panel, css
+from export.score.predictor import Prediction
 from export.score.report import FrameScore
 
 SCORE = FrameScore(0, "frame", 0.5, 1, 1)
@@ -41,7 +41,7 @@ def near(image: Image, at: tuple[int, int], colour: tuple[int, int, int]) -> boo
 def boxes(frame: LabelledFrame, found: Detections) -> Gallery:
     gallery = Gallery()
     data = LabelledData("test", 1, lambda i: frame, box_classes=("car",))
-    seen = Seen(found, found, ())
+    seen = Prediction(found, found, ())
     gallery.add("boxes", SCORE, frame, seen, data, ClassMap((0,), {}, {}, (), ()))
     return gallery
 
@@ -99,7 +99,7 @@ def test_a_mask_is_shown_in_the_classes_colours_and_wrong_pixels_in_red() -> Non
     mask = Mask("m", ("road", "background"), (), said, box)
     table = np.arange(256).astype(np.uint8)
     gallery = Gallery()
-    seen = Seen(Detections.empty(), Detections.empty(), (mask,))
+    seen = Prediction(Detections.empty(), Detections.empty(), (mask,))
     gallery.add("mask", SCORE, frame, seen, data, ClassMap((), {"m": table}, {}, (), ()))
     (entry,) = gallery.entries["mask"]
     left, middle, right = (picture(panel) for panel in entry.panels)

@@ -1,35 +1,26 @@
 """Opens whatever can be compared: a checkpoint, FP32, FP16 or int8 ONNX, a built engine.
 
-Everything runs through the app's own path and is opened for proof, not for speed: ONNX at f32, FP16
-with every tensor rounded to half.
+For proof, not for speed: ONNX at f32, FP16 with every tensor rounded to half.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
-from edge.vision.decode import build_decoder
-from edge.vision.letterbox import Letterbox
-from edge.vision.perception import Perception
-from edge.vision.types import Detections, Image
 from engines import open_engine
-from engines.base import Array, Engine, EngineBase
+from engines.base import Engine, EngineBase
 from engines.errors import ExportError
 from engines.model_file import load_model, sha256_of
 from engines.spec import ModelSpec
 from export.onnx.graph import uses_float16
-from export.onnx.half import HalfEngine, open_half
-from export.score.frame_scorer import MIN_SCORE, Seen
+from export.onnx.half import open_half
 
 CHECKPOINTS = (".pt", ".pth")
 DEFAULT_SIZE = (384, 640)
 """Height and width that two checkpoints are compared at: those of the shipped network."""
 
 
-def open_sides(a: Path, b: Path) -> tuple[Engine, Engine]:
+def open_models(a: Path, b: Path) -> tuple[Engine, Engine]:
     """Open two models; a checkpoint takes the size of its input and mask from the other one.
 
     Raises:
@@ -56,61 +47,6 @@ def _open(path: Path, like: ModelSpec | None) -> Engine:
             return open_half(path)
         return open_engine(path, engine="onnxruntime", precision="f32")
     return open_engine(path)
-
-
-class Side:
-    """One engine in the app's own path, with its raw outputs and its boxes before NMS."""
-
-    def __init__(self, engine: Engine) -> None:
-        """Build the decoders of ``engine``, which stays the caller's to close."""
-        self.engine = engine
-        self.spec: ModelSpec = engine.spec
-        self._outputs: dict[str, Array] = {}
-        self._perception = Perception(_Tapped(engine, self._outputs), conf=MIN_SCORE)
-        head = self.spec.detection
-        self._decode = build_decoder(head, self.spec.input) if head else None
-        self.class_names = self._perception.class_names
-        self.overflowed: dict[str, None] = {}
-
-    def see(self, image: Image) -> tuple[dict[str, Array], Seen]:
-        """Raw outputs, boxes and masks of one frame (H, W, 3) BGR."""
-        self._perception.prepare(image, 0)
-        self._perception.submit(0)
-        self._perception.wait(0)
-        found, masks = self._perception.decode(0)
-        if isinstance(self.engine, HalfEngine):
-            self.overflowed.update(dict.fromkeys(self.engine.overflowed))
-        # What lies below the model's own threshold has no say in NMS over what lies above.
-        at = found.scores >= (self.spec.detection.conf if self.spec.detection else 0.0)
-        shown = Detections(
-            found.xyxy[at], found.scores[at], found.class_ids[at], found.track_ids[at]
-        )
-        return {n: a.copy() for n, a in self._outputs.items()}, Seen(shown, found, masks)
-
-    def candidates(self, image: Image, outputs: Mapping[str, Array], conf: float) -> Detections:
-        """Boxes from ``conf`` on before NMS, in frame px."""
-        if self._decode is None:
-            return Detections.empty()
-        xyxy_in, scores, class_ids = self._decode(outputs, conf)
-        letterbox = Letterbox.fit((image.shape[1], image.shape[0]), self.spec.input)
-        xyxy = letterbox.to_frame(xyxy_in)
-        return Detections(xyxy, scores, class_ids, np.full(len(scores), -1, np.int32))
-
-
-class _Tapped:
-    """An engine whose last outputs can be seen beside the path that uses them."""
-
-    def __init__(self, engine: Engine, outputs: dict[str, Array]) -> None:
-        self._engine, self._seen = engine, outputs
-        self.name, self.precision = engine.name, engine.precision
-        self.spec, self.slots = engine.spec, engine.slots
-        self.inputs, self.submit, self.close = engine.inputs, engine.submit, engine.close
-
-    def wait(self, slot: int) -> dict[str, Array]:
-        made = self._engine.wait(slot)
-        self._seen.clear()
-        self._seen.update(made)
-        return made
 
 
 class TorchEngine(EngineBase):
