@@ -1,56 +1,65 @@
-"""``edge run``: turns its arguments into settings and starts the app; it decides nothing else."""
+"""``edge run``: turns its arguments into settings and starts the app; it decides nothing else.
+
+Its options are made of the fields of the settings that they override.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 
+from edge.settings.options import Option, mark_of, sections_of
+from edge.settings.settings import Settings, load_settings
 
-@click.command()
+
+def options() -> list[click.Parameter]:
+    """The option of every field that has one; its name is the key with "__" for the dot."""
+    made = {}
+    for section, fields in sections_of(Settings).items():
+        for key, field in fields.items():
+            if option := mark_of(field, Option):
+                words = [option.flag, f"{section}__{key}"]
+                how = _parsing(option, _without_none(field.annotation))
+                made[option.place] = click.Option(words, help=option.help, **how)
+    return [made[place] for place in sorted(made)]
+
+
+def _without_none(annotation: Any) -> Any:
+    """``int`` of ``Annotated[int, ...] | None``."""
+    while get_origin(annotation) in (Annotated, Union, UnionType):
+        annotation = get_args(annotation)[0]
+    return annotation
+
+
+def _parsing(option: Option, kind: Any) -> dict[str, Any]:
+    """What click has to know to read a value; whether it is a valid one the settings say."""
+    if kind is bool:
+        return {"is_flag": True, "default": None}
+    if get_origin(kind) is Literal:
+        return {"metavar": "|".join(get_args(kind))}
+    if option.commas:
+        return {
+            "metavar": option.metavar,
+            "type": lambda s: [part.strip() for part in s.split(",")],
+        }
+    if get_origin(kind) is tuple:
+        return {"metavar": option.metavar, "multiple": True}
+    return {"metavar": option.metavar, "type": kind if kind in (int, float) else str}
+
+
+def overrides_of(given: dict[str, Any]) -> dict[str, Any]:
+    """Values by dotted key of what click has read; those not given are None."""
+    lists = {name: list(v) or None if isinstance(v, tuple) else v for name, v in given.items()}
+    return {name.replace("__", "."): value for name, value in lists.items()}
+
+
+@click.command(params=options())
 @click.argument("settings", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--source",
-    metavar="S",
-    help="synthetic[:WxH@FPS], a video file, a folder or glob of images, /dev/video0, "
-    "camera:ID[:WxH@FPS[:MJPG]], csi:N[:WxH@FPS] (a Jetson's), an rtsp:// or http(s):// URL, "
-    "'gst:PIPELINE' (GStreamer's elements up to raw video).",
-)
-@click.option(
-    "--model",
-    "models",
-    multiple=True,
-    metavar="M",
-    help="ONNX file or TensorRT engine; may be given several times.",
-)
-@click.option("--engine", metavar="auto|openvino|onnxruntime|tensorrt|replay")
-@click.option(
-    "--sink",
-    "sinks",
-    multiple=True,
-    metavar="window|FILE.mp4|FILE.jsonl|-|null",
-    help="May be given several times; - is JSON lines on stdout.",
-)
-@click.option("--frames", type=int, metavar="N", help="Stop after N rendered frames.")
-@click.option("--seconds", type=float, metavar="S", help="Stop S seconds after the first capture.")
-@click.option(
-    "--policy", metavar="auto|drop|wait", help="Drop frames that come too fast, or wait for each."
-)
-@click.option("--conf", type=float, metavar="C", help="Keep boxes with this score, 0 to 1.")
-@click.option("--classes", metavar="A,B", help="Keep boxes of these classes.")
-@click.option("--precision", metavar="default|f32", help="The device's own choice, or f32.")
-@click.option("--threads", type=int, metavar="N", help="Threads of the engine.")
-@click.option(
-    "--trust",
-    multiple=True,
-    metavar="SHA256",
-    help="Load the TensorRT plan with this hash without a sidecar.",
-)
-@click.option("--metrics", metavar="FILE.json", help="Write counts and times there at the end.")
-@click.option("--verbose", is_flag=True, default=None, help="Log more, tracebacks included.")
 @click.pass_context
-def run(context: click.Context, /, settings: Path | None, **options: Any) -> None:
+def run(context: click.Context, /, settings: Path | None, **given: Any) -> None:
     """Run the perception app.
 
     SETTINGS is a TOML file; options go before what it says. Without any, the network that comes
@@ -58,10 +67,10 @@ def run(context: click.Context, /, settings: Path | None, **options: Any) -> Non
     the window, Ctrl-C and SIGTERM end the run in order.
     """
     from edge.logs import set_up_logs
-    from edge.settings.settings import load_settings
 
-    set_up_logs(verbose=bool(options["verbose"]))  # the settings may ask for more
-    loaded = load_settings(settings, overrides_of(**options))
+    overrides = overrides_of(given)
+    set_up_logs(verbose=bool(overrides["log.verbose"]))  # the settings may ask for more
+    loaded = load_settings(settings, overrides)
 
     from edge.run.app import run_app
     from edge.sinks import sink_opener
@@ -70,39 +79,3 @@ def run(context: click.Context, /, settings: Path | None, **options: Any) -> Non
     for text in loaded.output.sinks:
         sink_opener(text)  # a mistake here shows before a model is loaded
     context.exit(run_app(loaded))
-
-
-def overrides_of(
-    *,
-    source: str | None,
-    models: tuple[str, ...],
-    engine: str | None,
-    sinks: tuple[str, ...],
-    frames: int | None,
-    seconds: float | None,
-    policy: str | None,
-    conf: float | None,
-    classes: str | None,
-    precision: str | None,
-    threads: int | None,
-    trust: tuple[str, ...],
-    metrics: str | None,
-    verbose: bool | None,
-) -> dict[str, Any]:
-    """The options as values by dotted settings key; those not given are None."""
-    return {
-        "source.uri": source,
-        "source.policy": policy,
-        "model.files": list(models) or None,
-        "model.engine": engine,
-        "model.precision": precision,
-        "model.threads": threads,
-        "model.trust": list(trust) or None,
-        "detect.conf": conf,
-        "detect.classes": None if classes is None else [c.strip() for c in classes.split(",")],
-        "pipeline.frames": frames,
-        "pipeline.seconds": seconds,
-        "output.sinks": list(sinks) or None,
-        "output.metrics": metrics,
-        "log.verbose": verbose,
-    }

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
-from annotated_types import Ge, Le
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from edge.settings.options import Option, mark_of, sections_of
 from engines.redact import redact
 
 Sections = Mapping[str, Mapping[str, FieldInfo]]
@@ -38,7 +38,7 @@ def mistakes(
     *,
     path: Path | None,
     text: str,
-    options: Mapping[str, str],
+    given: Collection[str],
 ) -> list[str]:
     """One line for each mistake: where, the key, what was got, what was wanted.
 
@@ -47,9 +47,9 @@ def mistakes(
         settings: the model of sections, each a model of keys.
         path: the settings file, None where there is none.
         text: what stands in it, to find lines.
-        options: the dotted keys that came from the command line, and the option of each.
+        given: the dotted keys that came from the command line.
     """
-    sections = {name: _keys(field) for name, field in settings.model_fields.items()}
+    sections = sections_of(settings)
     lines = []
     all_found = error.errors(include_url=False)
     deepest = {found["loc"][:-1] for found in all_found}
@@ -59,15 +59,12 @@ def mistakes(
         loc = [str(part) for part in found["loc"]]
         key = ".".join(loc[:2])
         line = _line_of(text, loc)
-        place = options.get(key) or f"{path}{f':{line}' if line else ''}: {key}"
+        place = f"{path}{f':{line}' if line else ''}: {key}"
+        if key in given:
+            option = mark_of(sections[loc[0]][loc[1]], Option)
+            place = option.flag if option else key
         lines.append(f"{place}: {_complaint(dict(found), loc, key, sections)}")
     return list(dict.fromkeys(lines))
-
-
-def _keys(section: FieldInfo) -> dict[str, FieldInfo]:
-    annotation: Any = section.annotation
-    fields: dict[str, FieldInfo] = annotation.model_fields
-    return fields
 
 
 def _complaint(error: dict[str, Any], loc: list[str], key: str, sections: Sections) -> str:
@@ -117,9 +114,8 @@ def _range(field: FieldInfo | None) -> tuple[Any, Any]:
         marks += getattr(part, "__metadata__", ())
     for inner in [mark for mark in marks if isinstance(mark, FieldInfo)]:
         marks += inner.metadata
-    low = next((mark.ge for mark in marks if isinstance(mark, Ge)), None)
-    high = next((mark.le for mark in marks if isinstance(mark, Le)), None)
-    return low, high
+    low, high = ([getattr(m, side) for m in marks if hasattr(m, side)] for side in ("ge", "le"))
+    return next(iter(low), None), next(iter(high), None)
 
 
 def _nearest(loc: list[str], sections: Sections) -> str:

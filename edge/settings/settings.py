@@ -9,17 +9,18 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+import edge.sinks
+import edge.sources
 import engines
 from edge.settings.mistakes import mistakes
+from edge.settings.options import FromFolder, Option, mark_of, sections_of
 from edge.settings.outputs import model_inputs, refuse_overwriting
-from edge.sinks.display import display_answers
-from edge.sources import placed, source_files
 from edge.sources.options import Flip, Policy, RotateDeg
 from engines.errors import SettingsError
 
@@ -57,8 +58,22 @@ class _Section(BaseModel):
 class SourceSettings(_Section):
     """Where frames come from. ``uri`` may hold credentials: print it only through ``redact``."""
 
-    uri: str = Field("synthetic", min_length=1, repr=False)
-    policy: Policy = "auto"
+    uri: Annotated[
+        str,
+        FromFolder(edge.sources.is_path),
+        Option(
+            1,
+            "--source",
+            "S",
+            "synthetic[:WxH@FPS], a video file, a folder or glob of images, /dev/video0, "
+            "camera:ID[:WxH@FPS[:MJPG]], csi:N[:WxH@FPS] (a Jetson's), an rtsp:// or http(s):// "
+            "URL, 'gst:PIPELINE' (GStreamer's elements up to raw video).",
+        ),
+    ] = Field("synthetic", min_length=1, repr=False)
+    policy: Annotated[
+        Policy,
+        Option(7, "--policy", help="Drop frames that come too fast, or wait for each."),
+    ] = "auto"
     open_timeout_s: _Positive = 10.0
     read_timeout_s: _Positive = 5.0
     rotate_deg: RotateDeg = 0
@@ -74,21 +89,36 @@ class ModelSettings(_Section):
     ``trust`` holds the SHA-256 of TensorRT plans that are loaded without a sidecar.
     """
 
-    files: _Files = (SHIPPED_MODEL,)
-    engine: EngineName = "auto"
-    precision: Precision = "default"
-    threads: int | None = Field(None, ge=1, le=1024)
+    files: Annotated[
+        _Files,
+        FromFolder(),
+        Option(2, "--model", "M", "ONNX file or TensorRT engine; may be given several times."),
+    ] = (SHIPPED_MODEL,)
+    engine: Annotated[EngineName, Option(3, "--engine")] = "auto"
+    precision: Annotated[
+        Precision, Option(10, "--precision", help="The device's own choice, or f32.")
+    ] = "default"
+    threads: Annotated[int | None, Option(11, "--threads", "N", "Threads of the engine.")] = Field(
+        None, ge=1, le=1024
+    )
     slots: int | None = Field(None, ge=1, le=4)
     letterbox: Literal["auto", "host", "device"] = "auto"
-    trust: _Hashes = ()
+    trust: Annotated[
+        _Hashes,
+        Option(12, "--trust", "SHA256", "Load the TensorRT plan with this hash without a sidecar."),
+    ] = ()
 
 
 class DetectSettings(_Section):
     """Which boxes are kept. None means what the model's spec recommends, or every class."""
 
-    conf: _Fraction | None = None
+    conf: Annotated[
+        _Fraction | None, Option(8, "--conf", "C", "Keep boxes with this score, 0 to 1.")
+    ] = None
     nms_iou: _Fraction | None = None
-    classes: _Names | None = Field(None, min_length=1)
+    classes: Annotated[
+        _Names | None, Option(9, "--classes", "A,B", "Keep boxes of these classes.", commas=True)
+    ] = Field(None, min_length=1)
     max_detections: int = Field(300, ge=1, le=10_000)
 
 
@@ -99,8 +129,12 @@ class PipelineSettings(_Section):
     """
 
     max_age_ms: _Positive | None = None
-    frames: _Count | None = None
-    seconds: _Positive | None = None
+    frames: Annotated[
+        _Count | None, Option(5, "--frames", "N", "Stop after N rendered frames.")
+    ] = None
+    seconds: Annotated[
+        _Positive | None, Option(6, "--seconds", "S", "Stop S seconds after the first capture.")
+    ] = None
 
 
 class OverlaySettings(_Section):
@@ -116,14 +150,27 @@ class OverlaySettings(_Section):
 class OutputSettings(_Section):
     """Where results go. ``sinks`` is never empty after ``load_settings``."""
 
-    sinks: _Names = ()
-    metrics: _File | None = None
+    sinks: Annotated[
+        _Names,
+        FromFolder(lambda text, _: edge.sinks.writes_file(text)),
+        Option(
+            4,
+            "--sink",
+            "|".join(edge.sinks.FORMS),
+            "May be given several times; - is JSON lines on stdout.",
+        ),
+    ] = ()
+    metrics: Annotated[
+        _File | None,
+        FromFolder(),
+        Option(13, "--metrics", "FILE.json", "Write counts and times there at the end."),
+    ] = None
 
 
 class LogSettings(_Section):
     """How much goes to stderr."""
 
-    verbose: bool = False
+    verbose: Annotated[bool, Option(14, "--verbose", help="Log more, tracebacks included.")] = False
 
 
 class Settings(_Section):
@@ -136,25 +183,6 @@ class Settings(_Section):
     overlay: OverlaySettings = OverlaySettings()
     output: OutputSettings = OutputSettings()
     log: LogSettings = LogSettings()
-
-
-OPTIONS: dict[str, str] = {
-    "source.uri": "--source",
-    "source.policy": "--policy",
-    "model.files": "--model",
-    "model.engine": "--engine",
-    "model.precision": "--precision",
-    "model.threads": "--threads",
-    "model.trust": "--trust",
-    "detect.conf": "--conf",
-    "detect.classes": "--classes",
-    "pipeline.frames": "--frames",
-    "pipeline.seconds": "--seconds",
-    "output.sinks": "--sink",
-    "output.metrics": "--metrics",
-    "log.verbose": "--verbose",
-}
-"""Keys that the command line can override, and the option that does it."""
 
 
 def load_settings(
@@ -186,19 +214,18 @@ def load_settings(
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as exc:
-        options = {key: OPTIONS.get(key, key) for key in given}
-        lines = mistakes(exc, Settings, path=path, text=text, options=options)
+        lines = mistakes(exc, Settings, path=path, text=text, given=given)
         raise SettingsError("\n".join(lines)) from exc
     _check_outputs(settings, path)
     if settings.output.sinks:
         return settings
-    sinks = ("window",) if display_answers(environ) else ("null",)
-    if sinks == ("null",):
+    sink = edge.sinks.usual_sink(environ)
+    if sink == "null":
         log.info(
             "no display answers, so no picture and no boxes are shown or kept; "
             "--sink out.mp4 or --sink out.jsonl keeps them"
         )
-    output = settings.output.model_copy(update={"sinks": sinks})
+    output = settings.output.model_copy(update={"sinks": (sink,)})
     return settings.model_copy(update={"output": output})
 
 
@@ -238,31 +265,20 @@ def _parse(text: str, path: Path | None) -> dict[str, Any]:
 
 def _anchor(raw: dict[str, Any], folder: Path) -> None:
     """Make the paths in a settings file absolute, seen from the file's folder."""
+    for section, fields in sections_of(Settings).items():
+        for name, field in fields.items():
+            table, mark = raw.get(section), mark_of(field, FromFolder)
+            kind = list if get_origin(field.annotation) is tuple else str
+            if mark and isinstance(table, dict) and isinstance(table.get(name), kind):
+                table[name] = _anchored(table[name], folder, mark.is_path)
 
-    def place(value: Any) -> Any:
-        if isinstance(value, list):
-            return [place(v) for v in value]
-        if not isinstance(value, str) or not value:
-            return value
-        return str(folder / os.path.expanduser(value))
 
-    def place_source(value: Any) -> Any:
-        return placed(value, folder) if isinstance(value, str) and value else value
-
-    def place_sinks(value: Any) -> Any:
-        if not isinstance(value, list):
-            return value
-        return [v if v in ("window", "-", "null") else place(v) for v in value]
-
-    for section, name, how in (
-        ("source", "uri", place_source),
-        ("model", "files", place),
-        ("output", "sinks", place_sinks),
-        ("output", "metrics", place),
-    ):
-        table = raw.get(section)
-        if isinstance(table, dict) and name in table:
-            table[name] = how(table[name])
+def _anchored(value: Any, folder: Path, is_path: Callable[[str, Path], bool]) -> Any:
+    if isinstance(value, list):
+        return [_anchored(entry, folder, is_path) for entry in value]
+    if not isinstance(value, str) or not value or not is_path(value, folder):
+        return value
+    return str(folder / os.path.expanduser(value))
 
 
 def _check_outputs(settings: Settings, path: Path | None) -> None:
@@ -270,17 +286,17 @@ def _check_outputs(settings: Settings, path: Path | None) -> None:
     metrics, sinks = settings.output.metrics, settings.output.sinks
     if metrics is not None and metrics.suffix.lower() != ".json":  # a picture of the source, say
         raise SettingsError(f'metrics: got "{metrics}", wanted a name that ends in .json')
-    for text in ("window", "-", "null"):
-        if sinks.count(text) > 1:
+    for text in sinks:
+        if sinks.count(text) > 1 and not edge.sinks.writes_file(text):
             raise SettingsError(f'--sink: got "{text}" twice, wanted it once')
-    outputs: list[str | Path] = [text for text in sinks if text not in ("window", "-", "null")]
+    outputs: list[str | Path] = [text for text in sinks if edge.sinks.writes_file(text)]
     outputs += [] if metrics is None else [metrics]
     if not outputs:
         return
 
     def inputs() -> Iterator[tuple[str, Path]]:
         yield from (("the model", file) for file in model_inputs(settings.model.files, outputs))
-        yield from (("the source", file) for file in source_files(settings.source.uri))
+        yield from (("the source", file) for file in edge.sources.source_files(settings.source.uri))
         if path is not None:
             yield "the settings", path
 

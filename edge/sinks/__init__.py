@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
-from edge.sinks.base import Sink
-from edge.sinks.jsonl import open_jsonl, open_stdout
-from edge.sinks.mp4 import open_mp4
-from edge.sinks.null import open_null
-from edge.sinks.window import open_window
+from edge.sinks.display import display_answers
 from engines.errors import SettingsError
+
+if TYPE_CHECKING:
+    from edge.sinks.base import Sink
+
+SINKS = {
+    "window": "edge.sinks.window:open_window",
+    ".mp4": "edge.sinks.mp4:open_mp4",
+    ".jsonl": "edge.sinks.jsonl:open_jsonl",
+    "-": "edge.sinks.jsonl:open_stdout",
+    "null": "edge.sinks.null:open_null",
+}
+"""Openers by the whole text, or by the suffix of a file's name; imported when they are used."""
+
+FORMS = [f"FILE{kind}" if kind.startswith(".") else kind for kind in SINKS]
+"""How each is written."""
 
 
 class Opener(Protocol):
@@ -20,26 +33,18 @@ class Opener(Protocol):
     def __call__(self, text: str, *, fps: float | None) -> Sink: ...  # noqa: D102
 
 
-SINKS: dict[str, Opener] = {
-    "window": open_window,
-    ".mp4": open_mp4,
-    ".jsonl": open_jsonl,
-    "-": open_stdout,
-    "null": open_null,
-}
-"""By the whole text, or by the suffix of a file's name."""
-
-
-def sink_opener(text: str) -> Callable[..., Sink]:
+def sink_opener(text: str) -> Opener:
     """The opener for a sink as the user wrote it.
 
     Raises:
         SettingsError: no sink is written so.
     """
-    opener = SINKS.get(text) or SINKS.get(Path(text).suffix.lower())
-    if opener is None:
-        raise SettingsError(f'sink: got "{text}", wanted window, FILE.mp4, FILE.jsonl, - or null')
-    return opener
+    entry = SINKS.get(text) or SINKS.get(Path(text).suffix.lower())
+    if entry is None:
+        wanted = f"{', '.join(FORMS[:-1])} or {FORMS[-1]}"
+        raise SettingsError(f'sink: got "{text}", wanted {wanted}')
+    module, _, attribute = entry.partition(":")
+    return cast(Opener, getattr(import_module(module), attribute))
 
 
 def open_sink(text: str, *, fps: float | None) -> Sink:
@@ -56,3 +61,13 @@ def open_sink(text: str, *, fps: float | None) -> Sink:
         SinkError: the sink cannot be opened.
     """
     return sink_opener(text)(text, fps=fps)
+
+
+def usual_sink(environ: Mapping[str, str] = os.environ) -> str:
+    """The sink where none is asked for: a window, or nothing where no display answers."""
+    return "window" if display_answers(environ) else "null"
+
+
+def writes_file(text: str) -> bool:
+    """Whether a sink writes to the file of that name."""
+    return text.startswith(".") or text not in SINKS

@@ -8,15 +8,15 @@ from edge.vision.types import Image, Result
 
 
 class Sink(Protocol):
-    """Takes every rendered frame, on the main thread."""
+    """Takes every rendered frame, on the main thread.
 
-    @property
-    def name(self) -> str:
-        """What it writes to, for logs: 'window', a path, 'stdout', 'null'."""
+    Attributes:
+        name: what it writes to, for logs: 'window', a path, 'stdout', 'null'.
+        wants_image: whether it uses the overlay; the pipeline draws none when no sink does.
+    """
 
-    @property
-    def wants_image(self) -> bool:
-        """Whether it uses the overlay; the pipeline draws none when no sink does."""
+    name: str
+    wants_image: bool
 
     def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
         """Take one frame; ``image`` is the overlay (H, W, 3) uint8 BGR, valid only during the call.

@@ -95,18 +95,19 @@ def source_files(text: str) -> list[Path]:
         return []
 
 
-def placed(text: str, folder: Path) -> str:
-    """A source as a settings file in ``folder`` names it: a path starts there.
+def is_path(text: str, folder: Path) -> bool:
+    """Whether a source in a settings file is a path, which starts at the file's ``folder``.
 
-    What is no path stays as it is, mistyped URLs and camera numbers too, to be told so.
+    Mistyped URLs and camera numbers are none, to be told as what they are.
     """
     for kind in _kinds():
         begun = any(text.lower().startswith(p.partition(":")[0] + ":") for p in kind.prefixes)
         nearly = any(re.fullmatch(pattern, text) for pattern, _ in kind.corrections)
-        there = os.path.exists(folder / text)
-        if begun or (not kind.is_path and kind.matches(text)) or (nearly and not there):
-            return text
-    return text if "://" in text else str(folder / os.path.expanduser(text))
+        if begun or (not kind.is_path and kind.matches(text)):
+            return False
+        if nearly and not os.path.exists(folder / text):
+            return False
+    return "://" not in text
 
 
 def _kinds() -> Iterator[SourceKind]:

@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge.commands.run import overrides_of, run
-from edge.settings.settings import OPTIONS, load_settings
+from edge.settings.settings import load_settings
 from tests.edge.door import DEADLINE_S, edge
 from tests.tiny_models import tiny_street
 
@@ -160,13 +161,50 @@ def test_a_signal_during_start_up_is_an_orderly_end(
     assert not metrics.exists() or json.loads(metrics.read_text())["frames"]["rendered"] <= 1
 
 
-def test_every_option_is_a_key_of_the_settings_and_has_help() -> None:
-    named = {option for p in run.params for option in p.opts if option.startswith("--")}
-    assert named == set(OPTIONS.values())
-    nothing = overrides_of(
-        source=None, models=(), engine=None, sinks=(), frames=None, seconds=None, policy=None,
-        conf=None, classes=None, precision=None, threads=None, trust=(), metrics=None,
-        verbose=None,
-    )  # fmt: skip
-    assert set(nothing) == set(OPTIONS)
-    assert load_settings(None, nothing, environ={}) == load_settings(None, environ={})
+OPTIONS: dict[str, tuple[str, str, Any]] = {
+    "--source": ("rtsp://h/1", "source.uri", "rtsp://h/1"),
+    "--model": ("a.onnx", "model.files", ["a.onnx"]),
+    "--engine": ("replay", "model.engine", "replay"),
+    "--sink": ("a.mp4", "output.sinks", ["a.mp4"]),
+    "--frames": ("3", "pipeline.frames", 3),
+    "--seconds": ("1.5", "pipeline.seconds", 1.5),
+    "--policy": ("drop", "source.policy", "drop"),
+    "--conf": ("0.25", "detect.conf", 0.25),
+    "--classes": ("car, person", "detect.classes", ["car", "person"]),
+    "--precision": ("f32", "model.precision", "f32"),
+    "--threads": ("2", "model.threads", 2),
+    "--trust": ("0" * 64, "model.trust", ["0" * 64]),
+    "--metrics": ("m.json", "output.metrics", "m.json"),
+    "--verbose": ("", "log.verbose", True),
+}
+"""Option, a value of it, and what becomes of that: in the order of the help."""
+
+
+def _overrides(*arguments: str) -> dict[str, Any]:
+    given = run.make_context("run", [*arguments]).params
+    del given["settings"]
+    return {key: value for key, value in overrides_of(given).items() if value is not None}
+
+
+@pytest.mark.parametrize("flag", OPTIONS)
+def test_an_option_sets_its_key_to_a_value_that_the_settings_take(flag: str) -> None:
+    text, key, wanted = OPTIONS[flag]
+    overrides = _overrides(flag, *([text] if text else []))
+    assert overrides == {key: wanted}
+    assert type(overrides[key]) is type(wanted)
+    settings = load_settings(None, overrides, environ={})
+    section, _, name = key.partition(".")
+    got = getattr(getattr(settings, section), name)
+    assert (
+        got == tuple(map(type(got[0]), wanted)) if isinstance(wanted, list) else type(got)(wanted)
+    )
+
+
+def test_an_option_may_be_given_several_times_where_a_key_takes_several() -> None:
+    assert _overrides("--sink", "-", "--sink", "a.mp4") == {"output.sinks": ["-", "a.mp4"]}
+
+
+def test_no_option_changes_nothing_and_none_is_untested() -> None:
+    assert _overrides() == {}
+    flags = [flag for p in run.params for flag in p.opts if flag.startswith("--")]
+    assert flags == list(OPTIONS)

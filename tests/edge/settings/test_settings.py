@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from edge.settings.settings import OPTIONS, SHIPPED_MODEL, Settings, load_settings
+from edge.settings.settings import SHIPPED_MODEL, Settings, load_settings
 from engines.errors import SettingsError
 from tests.conftest import ROOT
 
@@ -128,6 +128,7 @@ def test_a_source_that_is_no_file_is_left_as_it_is(uri: str, tmp_path: Path) -> 
         ('[model]\ntrust = ["ABC"]', ":2: model.trust: got 'ABC', wanted a SHA-256: 64 digits"),
         ('[model]\nletterbox = "gpu"', 'got \'gpu\', wanted "auto", "host" or "device"'),
         ("[log]\nverbose = 1", ":2: log.verbose: got 1, wanted true or false"),
+        ('[output]\nsinks = "a.mp4"', """:2: output.sinks: got 'a.mp4', wanted a list"""),
         ("[output]\nmetrics = 1", ":2: output.metrics: got 1, wanted a path in quotes"),
         ("detect = 1", ":1: detect: got 1, wanted a section: write [detect]"),
         ("[detect]\nconff = 1", ':2: detect.conff: unknown key, did you mean "conf"?'),
@@ -254,8 +255,7 @@ def test_the_example_file_names_every_key_and_its_commented_ones_are_valid(tmp_p
     assert named == set(_keys())
 
 
-def test_every_option_belongs_to_a_key_and_every_number_carries_its_unit() -> None:
-    assert set(OPTIONS) <= set(_keys())
+def test_every_number_carries_its_unit() -> None:
     for name, field in Settings.model_fields.items():
         assert isinstance(field.annotation, type), name
         assert issubclass(field.annotation, BaseModel), name

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.sources import SOURCES, SourceOptions, kind_of, open_source, placed, source_kind
+from edge.sources import SOURCES, SourceOptions, is_path, kind_of, open_source, source_kind
 from edge.sources.base import Source
 from edge.sources.options import Flip, RotateDeg
 from edge.sources.orient import flipped, rotated
@@ -137,32 +137,33 @@ def test_a_kind_declares_texts_that_mean_it(name: str) -> None:
         assert kind_of(kind.example.strip("'")) == name
     for prefix in kind.prefixes:
         assert kind.matches(f"{prefix}x")
-        assert placed(f"{prefix}x", Path("/car")) == f"{prefix}x"
+        assert not is_path(f"{prefix}x", Path("/car"))
 
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("clips/a.mp4", "/car/clips/a.mp4"),
-        ("clips", "/car/clips"),
-        ("/a.mp4", "/a.mp4"),
-        ("camera", "/car/camera"),  # a folder's name, as it is on the command line
-        ("synthetic", "synthetic"),
-        ("/dev/video0", "/dev/video0"),
-        ("camera:", "camera:"),
-        ("Rtsp:/u:p@a/b", "Rtsp:/u:p@a/b"),
-        ("ftp://a/b", "ftp://a/b"),
-        ("0", "0"),
-        ("video0", "video0"),
+        ("clips/a.mp4", True),
+        ("clips", True),
+        ("~/a.mp4", True),
+        ("/a.mp4", True),
+        ("camera", True),  # a folder's name, as it is on the command line
+        ("synthetic", False),
+        ("/dev/video0", False),
+        ("camera:", False),
+        ("Rtsp:/u:p@a/b", False),
+        ("ftp://a/b", False),
+        ("0", False),
+        ("video0", False),
     ],
 )
-def test_a_path_in_a_settings_file_starts_at_its_folder(text: str, wanted: str) -> None:
-    assert placed(text, Path("/car")) == wanted
+def test_a_source_in_a_settings_file_may_be_a_path(text: str, wanted: bool) -> None:
+    assert is_path(text, Path("/car")) == wanted
 
 
 def test_a_file_whose_name_is_a_number_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "0").touch()
-    assert placed("0", tmp_path) == str(tmp_path / "0")
+    assert is_path("0", tmp_path)
 
 
 @pytest.fixture(params=MAKERS)
