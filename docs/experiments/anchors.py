@@ -50,7 +50,7 @@ def k_means_anchors(wh: NDArray[np.float32], k: int, *, seed: int) -> NDArray[np
 
 def main() -> None:
     """Print the anchors of CamVid train, three for each of the strides 8, 16 and 32."""
-    items = load_index(default_root(), "train").items
+    items = load_index(default_root(), "train")
     boxes = np.concatenate([i.boxes[~i.crowd] for i in items])
     wh = (boxes[:, 2:] - boxes[:, :2]) * SCALE
     for row in k_means_anchors(wh[wh.min(1) >= 3], 9, seed=0).reshape(3, 3, 2).round():

@@ -24,8 +24,8 @@ from export.compare.models import open_models
 from export.compare.parity import Parity, compare
 from export.data.camvid import Split
 from export.data.class_map import parse_renames
+from export.data.folder import LAYOUT
 from export.data.frames import COUNT, read_frames
-from export.data.label_folder import LAYOUT
 from export.data.labelled import LabelledData
 from export.outputs import check_output, write_output
 from export.score.evaluate import DATA, Data, check_data, open_data

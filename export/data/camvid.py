@@ -1,7 +1,5 @@
 """The CamVid data set on disk: which image has which label map and which boxes.
 
-It decodes and checks files; it does not augment, batch or score.
-
 Layout: ``images/{train,val,test}/NAME.jpg``, ``labels/{train,val,test}/NAME.png`` (8-bit class
 indices) and ``boxes_{train,val,test}.json`` (COCO). Source: Brostow et al., "Semantic object
 classes in video", 2009, in the split of SegNet (arXiv 1511.00561).
@@ -9,22 +7,22 @@ classes in video", 2009, in the split of SegNet (arXiv 1511.00561).
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from dataclasses import dataclass
 from os.path import isdir, isfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.vision.types import Image
 from engines.errors import ExportError
-from export.data.label_map import read_frame, read_label_map
+from export.data.coco import match_images, read_coco
+from export.data.pairs import check_size, find_pairs, read_frame, read_label_map
 
 Split = Literal["train", "val", "test"]
-Image = NDArray[np.uint8]
 
 CLASSES: tuple[str, ...] = (
     "sky", "building", "pole", "road", "pavement", "tree",
@@ -46,7 +44,6 @@ class Item:
 
     image_path: Path
     label_path: Path
-    image_id: int
     wh: tuple[int, int]
     boxes: NDArray[np.float32]
     class_ids: NDArray[np.int32]
@@ -58,9 +55,7 @@ class Item:
         Raises:
             ExportError: the file cannot be decoded, is cut off, or has another size than ``wh``.
         """
-        image = read_frame(self.image_path)
-        self._check_size(self.image_path, image)
-        return image
+        return self._checked(self.image_path, read_frame(self.image_path))
 
     def labels(self) -> Image:
         """The label map, (H, W) uint8 of class indices 0..11.
@@ -68,31 +63,11 @@ class Item:
         Raises:
             ExportError: unreadable, of another size than ``wh``, or an index outside 0..11.
         """
-        labels = read_label_map(self.label_path)
-        self._check_size(self.label_path, labels)
-        if int(labels.max()) > IGNORE:
-            raise ExportError(
-                f"{self.label_path}: class index {int(labels.max())}, wanted 0 to {IGNORE} "
-                "(11 is unlabelled)."
-            )
-        return labels
+        return self._checked(self.label_path, read_camvid_labels(self.label_path))
 
-    def _check_size(self, path: Path, pixels: NDArray[Any]) -> None:
-        height, width = pixels.shape[:2]
-        if (width, height) != self.wh:
-            raise ExportError(
-                f"{path}: got {width}x{height}, wanted {self.wh[0]}x{self.wh[1]} as the boxes of "
-                f"{self.image_path.name} say. Restore it or remove it."
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class CamVidSplit:
-    """One split: its items in file order, and the COCO dictionary of its boxes as on disk."""
-
-    name: Split
-    items: tuple[Item, ...]
-    coco: dict[str, Any]
+    def _checked(self, path: Path, pixels: Image) -> Image:
+        check_size(path, pixels, self.wh, told=f"the boxes of {self.image_path.name} say")
+        return pixels
 
 
 def default_root() -> Path:
@@ -103,105 +78,60 @@ def default_root() -> Path:
     return Path(os.environ.get("OUTRIDER_SHARED", beside)) / "data" / "camvid"
 
 
-def load_index(root: Path, split: Split) -> CamVidSplit:
+def camvid_pairs(root: Path, split: Split) -> list[tuple[Path, Path]]:
+    """The images of a split with their label maps, by name.
+
+    Raises:
+        ExportError: see ``find_pairs``.
+    """
+    layout = "docs/DATA.md shows how CamVid is laid out."
+    return find_pairs(root / "images" / split, root / "labels" / split, layout=layout)
+
+
+def read_camvid_labels(path: Path) -> Image:
+    """The label map (H, W) of class indices 0..11.
+
+    Raises:
+        ExportError: see ``read_label_map``.
+    """
+    of = "CamVid in eleven classes (docs/DATA.md)"
+    return read_label_map(path, classes=len(CLASSES), unlabelled=IGNORE, of=of)
+
+
+def load_index(root: Path, split: Split) -> tuple[Item, ...]:
     """Pair the images of a split with labels and boxes, decoding none of them.
 
     Raises:
         ExportError: the folder or the boxes are missing, an image, a label map or an entry of the
             boxes stands alone, or a box is wrong.
     """
-    images, labels = root / "images" / split, root / "labels" / split
     boxes_file = root / f"boxes_{split}.json"
-    if isdir(images) and isdir(labels) and not isfile(boxes_file):  # these never raise
+    folders = isdir(root / "images" / split) and isdir(root / "labels" / split)
+    if folders and not isfile(boxes_file):  # these never raise
         raise ExportError(
             f"{boxes_file}: missing. Make it out of the label maps: "
             f"edge-export camvid-boxes {shlex.quote(str(root))}"
         )
-    if not isdir(images) or not isfile(boxes_file):
+    if not folders:
         raise ExportError(
             f"{root}: no CamVid split {split!r} here, wanted images/{split}/, labels/{split}/ and "
             f"boxes_{split}.json. Pass --root or set OUTRIDER_CAMVID; docs/DATA.md says "
             "where it is to be had."
         )
-    listed, coco = _read_boxes(boxes_file)
+    names, listed = read_coco(boxes_file, beyond_px=0)
+    for name in names:
+        if name not in BOX_CLASSES:
+            raise ExportError(
+                f"{boxes_file}: has boxes of {name}, wanted {', '.join(BOX_CLASSES)}. Restore it."
+            )
+    pairs = camvid_pairs(root, split)
+    hint = "; boxes made by 'edge-export camvid-boxes' are made anew once that file is deleted"
+    entries = match_images(listed, [path for path, _ in pairs], file=boxes_file, hint=hint)
     items = []
-    try:
-        pictures, maps = sorted(images.iterdir()), set(labels.glob("*.png"))
-    except OSError as exc:
-        raise ExportError(f"{exc.filename}: cannot be listed ({exc.strerror}).") from exc
-    for path in pictures:
-        label = labels / f"{path.stem}.png"
-        if label not in maps:
-            raise ExportError(
-                f"{path}: has no label map, wanted {label}. Add it or remove the image."
-            )
-        if path.name not in listed:
-            raise ExportError(
-                f"{path}: not listed in {boxes_file}. Remove the image or add it; boxes made by "
-                "'edge-export camvid-boxes' are made anew once that file is deleted."
-            )
-        found = listed[path.name]
-        items.append(
-            Item(path, label, found.image_id, found.wh, found.boxes, found.class_ids, found.crowd)
-        )
-    if not items:
-        raise ExportError(f"{images}: holds no images.")
-    alone = {p.name for p in maps} - {i.label_path.name for i in items}
-    if alone:
-        raise ExportError(
-            f"{labels / min(alone)}: has no image in {images}. Add it or remove the label map."
-        )
-    alone = set(listed) - {i.image_path.name for i in items}
-    if alone:
-        raise ExportError(
-            f"{boxes_file}: lists {min(alone)}, which is not in {images}. Add it or remove the "
-            "entry."
-        )
-    return CamVidSplit(split, tuple(items), coco)
-
-
-@dataclass(frozen=True, slots=True)
-class _Boxes:
-    """What the boxes file says of one image; the fields are those of Item."""
-
-    image_id: int
-    wh: tuple[int, int]
-    boxes: NDArray[np.float32]
-    class_ids: NDArray[np.int32]
-    crowd: NDArray[np.bool_]
-
-
-def _read_boxes(file: Path) -> tuple[dict[str, _Boxes], dict[str, Any]]:
-    """The boxes by the image's file name, and the COCO dictionary as on disk."""
-    try:
-        coco = json.loads(file.read_text())
-        category = {c["id"]: BOX_CLASSES.index(c["name"]) for c in coco["categories"]}
-        of_image: dict[int, list[dict[str, Any]]] = {e["id"]: [] for e in coco["images"]}
-        for annotation in coco["annotations"]:
-            int(annotation["id"])  # wanted by whoever scores
-            of_image[annotation["image_id"]].append(annotation)
-        listed = {}
-        for entry in coco["images"]:
-            mine = of_image[entry["id"]]
-            xywh = np.array([a["bbox"] for a in mine], np.float32).reshape(len(mine), 4)
-            wh = int(entry["width"]), int(entry["height"])
-            xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-            inside = (xywh[:, 2:] > 0).all() and (xyxy >= 0).all() and (xyxy <= [*wh, *wh]).all()
-            if not inside:  # this way round a NaN is outside, too
-                raise ExportError(
-                    f"{file}: a box of {entry['file_name']} is empty or leaves its {wh[0]}x{wh[1]} "
-                    "image. Mend the boxes."
-                )
-            ids = np.array([category[a["category_id"]] for a in mine], np.int32)
-            crowd = np.array([bool(a["iscrowd"]) for a in mine], np.bool_)
-            listed[str(entry["file_name"])] = _Boxes(int(entry["id"]), wh, xyxy, ids, crowd)
-    except OSError as exc:
-        raise ExportError(f"{file}: cannot be read ({exc.strerror}).") from exc
-    except (
-        ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError
-    ) as exc:  # fmt: skip
-        reason = f"{exc} is missing" if isinstance(exc, KeyError) else str(exc)
-        raise ExportError(
-            f"{file}: not a COCO file of {', '.join(BOX_CLASSES)}: {reason}. Mend it or restore it."
-        ) from exc
-    return listed, coco
+    for (image_path, label_path), entry in zip(pairs, entries, strict=True):
+        xywh = np.array([b["bbox"] for b in entry.boxes], np.float32).reshape(-1, 4)
+        boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+        ids = [BOX_CLASSES.index(names[b["category_id"] - 1]) for b in entry.boxes]
+        crowd = np.array([b["iscrowd"] for b in entry.boxes], np.bool_)
+        items.append(Item(image_path, label_path, entry.wh, boxes, np.array(ids, np.int32), crowd))
+    return tuple(items)

@@ -15,18 +15,17 @@ from typing import Any
 
 import cv2
 
-from engines.errors import ExportError
-from export.data.camvid import BOX_CLASSES, CLASSES, IGNORE
-from export.data.label_map import read_frame, read_label_map
+from export.data.camvid import BOX_CLASSES, CLASSES, Split, camvid_pairs, read_camvid_labels
+from export.data.pairs import check_size, read_frame
 from export.outputs import write_output
 
-SPLITS = ("train", "val", "test")
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 LEAST_PX = 40
 """Smaller regions are specks of the labelling rather than objects."""
 
 
-def boxes_of(images: Path, labels: Path) -> dict[str, Any]:
-    """A COCO dictionary of the boxes of the label maps of all ``images``.
+def boxes_of(root: Path, split: Split) -> dict[str, Any]:
+    """A COCO dictionary of the boxes of all label maps of a split.
 
     Raises:
         ExportError: a folder or a file cannot be read, an image or a label map stands alone, their
@@ -37,20 +36,10 @@ def boxes_of(images: Path, labels: Path) -> dict[str, Any]:
         "annotations": [],
         "categories": [{"id": i, "name": name} for i, name in enumerate(BOX_CLASSES, 1)],
     }
-    for image_id, (picture, path) in enumerate(_pairs(images, labels), 1):
-        label_map = read_label_map(path)
-        image = read_frame(picture)
-        height, width = label_map.shape
-        if image.shape[:2] != (height, width):
-            raise ExportError(
-                f"{path}: got {width}x{height}, wanted {image.shape[1]}x{image.shape[0]} as "
-                f"{picture.name} has. Restore one of them."
-            )
-        if int(label_map.max()) > IGNORE:
-            raise ExportError(
-                f"{path}: class index {int(label_map.max())}, wanted 0 to {IGNORE}. docs/DATA.md "
-                "says which copy of CamVid has these eleven classes."
-            )
+    for image_id, (picture, path) in enumerate(camvid_pairs(root, split), 1):
+        label_map = read_camvid_labels(path)
+        height, width = read_frame(picture).shape[:2]
+        check_size(path, label_map, (width, height), told=f"{picture.name} has")
         coco["images"].append(
             {"id": image_id, "file_name": picture.name, "width": width, "height": height}
         )
@@ -69,38 +58,6 @@ def boxes_of(images: Path, labels: Path) -> dict[str, Any]:
     return coco
 
 
-def _pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
-    """Every image with its label map, in the order of their names."""
-    maps = {path.stem: path for path in _listed(labels) if path.suffix == ".png"}
-    pictures: dict[str, Path] = {}
-    for path in _listed(images):
-        if path.stem not in maps:
-            raise ExportError(
-                f"{path}: has no label map {labels / path.stem}.png. Add it or remove the image."
-            )
-        twin = pictures.setdefault(path.stem, path)
-        if twin is not path:
-            raise ExportError(f"{path}: shares a label map with {twin.name}. Remove one of them.")
-    alone = maps.keys() - pictures.keys()
-    if alone:
-        raise ExportError(
-            f"{maps[min(alone)]}: has no image in {images}. Add it or remove the label map."
-        )
-    if not pictures:
-        raise ExportError(f"{images}: holds no images. docs/DATA.md shows where they belong.")
-    return [(path, maps[stem]) for stem, path in pictures.items()]
-
-
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError as exc:
-        raise ExportError(
-            f"{folder}: cannot be listed ({exc.strerror}). docs/DATA.md shows how CamVid is laid "
-            "out."
-        ) from exc
-
-
 def write_boxes(root: Path, *, say: Callable[[str], None]) -> None:
     """Write the boxes of each split where ``root`` has none; all are made before one is written.
 
@@ -113,7 +70,7 @@ def write_boxes(root: Path, *, say: Callable[[str], None]) -> None:
         if isfile(file):  # never raises, as Path's does
             say(f"{file}: is there and stays; delete it to have it made anew")
         else:
-            made[file] = boxes_of(root / "images" / split, root / "labels" / split)
+            made[file] = boxes_of(root, split)
     for file, coco in made.items():
         write_output(file, json.dumps(coco), "another ROOT")
         say(f"{file}: {len(coco['annotations'])} boxes in {len(coco['images'])} images")

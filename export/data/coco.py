@@ -1,4 +1,4 @@
-"""Any COCO detection file with its folder of images, read and checked as data to score against.
+"""COCO files of boxes: the one reader of them, and any such file as data to score against.
 
 It names the first mistake it finds and mends none.
 """
@@ -8,16 +8,26 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge.vision.types import Image
 from engines.errors import ExportError
-from export.data.label_map import read_frame
 from export.data.labelled import LabelledData, LabelledFrame
+from export.data.pairs import check_size, read_frame
 
 ROUNDING_PX = 1.0
 """How far a box may leave its image: tools that count the last pixel, or round, go one beyond."""
+
+
+@dataclass(frozen=True, slots=True)
+class CocoImage:
+    """One image of a file: its name, its size, and its boxes as ``LabelledFrame`` has them."""
+
+    file_name: str
+    wh: tuple[int, int]
+    boxes: list[dict[str, Any]] = field(default_factory=list)
 
 
 def coco_data(file: Path, images: Path | None = None) -> LabelledData:
@@ -27,47 +37,54 @@ def coco_data(file: Path, images: Path | None = None) -> LabelledData:
         ExportError: the file is no COCO file, contradicts itself, or an image is missing.
     """
     folder = file.parent if images is None else images
-    names, entries, boxes = read_coco(file)
-    for entry in entries:
-        if not os.path.isfile(folder / entry["file_name"]):  # unlike Path.is_file it never raises
+    names, listed = read_coco(file)
+    for image in listed:
+        if not os.path.isfile(folder / image.file_name):  # unlike Path.is_file it never raises
             raise ExportError(
-                f"{file}: lists {entry['file_name']}, which is not in {folder}. Name the folder of "
+                f"{file}: lists {image.file_name}, which is not in {folder}. Name the folder of "
                 "the images with --images."
             )
-    if not any(boxes.values()):
+    if not any(image.boxes for image in listed):
         raise ExportError(f"{file}: has no annotations; there is nothing to score.")
 
     def load(i: int) -> LabelledFrame:
-        entry = entries[i]
-        path = folder / entry["file_name"]
+        entry = listed[i]
+        path = folder / entry.file_name
         image = read_frame(path)
-        check_size(path, image, (entry["width"], entry["height"]), origin=str(file))
-        return LabelledFrame(entry["file_name"], image, None, boxes[entry["id"]])
+        check_size(path, image, entry.wh, told=f"{file} says")
+        return LabelledFrame(entry.file_name, image, None, entry.boxes)
 
     return LabelledData(
-        "coco-json",
-        len(entries),
-        load,
-        box_classes=names,
-        source=file.name,
-        frames=(folder / entries[0]["file_name"]).parent,
-    )
+        "coco-json", len(listed), load, box_classes=names, source=file.name,
+        frames=(folder / listed[0].file_name).parent,
+    )  # fmt: skip
 
 
-def check_size(path: Path, image: Image, wh: tuple[int, int], *, origin: str) -> None:
-    """Refuse an image whose size is not the one that ``origin`` states."""
-    height, width = image.shape[:2]
-    if (width, height) != wh:
+def match_images(
+    listed: Sequence[CocoImage], paths: Sequence[Path], *, file: Path, hint: str = ""
+) -> list[CocoImage]:
+    """The entry of each image of ``paths``, which lie in one folder.
+
+    Raises:
+        ExportError: an image is not listed in ``file``, or another is.
+    """
+    of_name = {image.file_name: image for image in listed}
+    for path in paths:
+        if path.name not in of_name:
+            raise ExportError(f"{path}: not listed in {file}. Add it or leave the image out{hint}.")
+    alone = of_name.keys() - {path.name for path in paths}
+    if alone:
         raise ExportError(
-            f"{path}: got {width}x{height}, wanted {wh[0]}x{wh[1]} as {origin} says. Restore it or "
-            "mend the annotations."
+            f"{file}: lists {min(alone)}, which is not in {paths[0].parent}. Add it or leave the "
+            "entry out."
         )
+    return [of_name[path.name] for path in paths]
 
 
 def read_coco(
-    file: Path,
-) -> tuple[tuple[str, ...], list[dict[str, Any]], dict[int, list[dict[str, Any]]]]:
-    """Class names, entries of the images, and annotations by image id, all checked.
+    file: Path, *, beyond_px: float = ROUNDING_PX
+) -> tuple[tuple[str, ...], list[CocoImage]]:
+    """Class names and images of a file, all checked; a box may go ``beyond_px`` over its image.
 
     Categories become 1, 2, … in the order of the names, crowds are marked, and areas filled in.
 
@@ -84,27 +101,26 @@ def read_coco(
         raise ExportError(f"{file}: not JSON ({exc}). Wanted a COCO file of boxes.") from exc
     try:
         names, number = _categories(coco["categories"])
-        entries = [_image(entry) for entry in coco["images"]]
-        boxes: dict[int, list[dict[str, Any]]] = {entry["id"]: [] for entry in entries}
-        if len(boxes) != len(entries) or len({e["file_name"] for e in entries}) != len(entries):
+        of_id = {entry["id"]: _image(entry) for entry in coco["images"]}
+        if len({image.file_name for image in of_id.values()}) != len(coco["images"]):
             raise _Wrong("two images have the same id or file name")
-        size = {entry["id"]: (entry["width"], entry["height"]) for entry in entries}
         for i, given in enumerate(coco["annotations"]):
             where = f"annotation {given.get('id', f'number {i + 1}')}"
-            if given["image_id"] not in boxes:
+            if given["image_id"] not in of_id:
                 raise _Wrong(f"{where} belongs to image {given['image_id']}, which is not listed")
             if given["category_id"] not in number:
                 raise _Wrong(f"{where} is of category {given['category_id']}, which is not listed")
-            made = _box(given, where, size[given["image_id"]])
-            boxes[given["image_id"]].append({**made, "category_id": number[given["category_id"]]})
+            image = of_id[given["image_id"]]
+            box = _box(given, where, image.wh, beyond_px)
+            image.boxes.append({**box, "category_id": number[given["category_id"]]})
     except _Wrong as exc:
         raise ExportError(f"{file}: {exc}. Mend the annotations.") from exc
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as exc:
         reason = f"{exc} is missing" if isinstance(exc, KeyError) else str(exc)
         raise ExportError(f"{file}: not a COCO file of boxes: {reason}.") from exc
-    if not entries:
-        raise ExportError(f"{file}: lists no images; there is nothing to score.")
-    return names, entries, boxes
+    if not of_id:
+        raise ExportError(f"{file}: lists no images.")
+    return names, list(of_id.values())
 
 
 class _Wrong(Exception):
@@ -126,24 +142,20 @@ def _name(given: object) -> str:
     return given
 
 
-def _image(given: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "id": given["id"],
-        "file_name": _name(given["file_name"]),
-        "width": int(given["width"]),
-        "height": int(given["height"]),
-    }
+def _image(given: dict[str, Any]) -> CocoImage:
+    return CocoImage(_name(given["file_name"]), (int(given["width"]), int(given["height"])))
 
 
-def _box(given: dict[str, Any], where: str, wh: tuple[int, int]) -> dict[str, Any]:
+def _box(
+    given: dict[str, Any], where: str, wh: tuple[int, int], beyond_px: float
+) -> dict[str, Any]:
     if not isinstance(given["bbox"], list) or len(given["bbox"]) != 4:  # a text has digits, too
         raise _Wrong(f"{where} has the box {given['bbox']!a:.60}, wanted [x, y, width, height]")
     x, y, w, h = (float(v) for v in given["bbox"])
     area = float(given.get("area") or w * h)
     if not (w > 0 and h > 0 and area > 0 and math.isfinite(x + y + w + h + area)):
         raise _Wrong(f"{where} has the box {given['bbox']}, wanted x, y, width, height of a box")
-    edge = ROUNDING_PX
-    if min(x, y) < -edge or x + w > wh[0] + edge or y + h > wh[1] + edge:
+    if min(x, y) < -beyond_px or x + w > wh[0] + beyond_px or y + h > wh[1] + beyond_px:
         raise _Wrong(f"{where}: its box {given['bbox']} leaves the {wh[0]}x{wh[1]} image")
     crowd = int(given.get("iscrowd") or 0)  # whoever writes numbers as text writes "0", too
     return {"bbox": [x, y, w, h], "area": area, "iscrowd": int(crowd != 0)}

@@ -25,8 +25,9 @@ from engines.model_file import any_sha256
 from export.data.camvid import Split, default_root
 from export.data.class_map import class_map, parse_renames
 from export.data.coco import coco_data
-from export.data.label_folder import LAYOUT, folder_data
-from export.data.labelled import LabelledData, camvid_data, synthetic_data
+from export.data.folder import LAYOUT, folder_data
+from export.data.labelled import LabelledData
+from export.data.streets import camvid_data, synthetic_data
 from export.outputs import check_output, write_output
 from export.score.frame_scorer import FrameScorer
 from export.score.gallery import Gallery

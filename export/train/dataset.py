@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edge.vision.types import Image
 from engines.errors import ExportError
-from export.data.camvid import BOX_CLASSES, Image, Item, Split, load_index
+from export.data.camvid import BOX_CLASSES, Item, Split, load_index
 from export.data.class_set import Classes
 from export.train.augment import MIN_VISIBLE, Batch
 
@@ -167,7 +168,7 @@ def _chosen(root: Path, wanted: Wanted) -> list[Item]:
 
     More images of the same seed hold the fewer ones.
     """
-    items = [item for split in wanted.splits for item in load_index(root, split).items]
+    items = [item for split in wanted.splits for item in load_index(root, split)]
     if wanted.images > len(items):
         raise ExportError(
             f"--images {wanted.images}: the splits {', '.join(wanted.splits) or 'none'} hold "

@@ -13,7 +13,7 @@ from engines.errors import ExportError, SettingsError
 from engines.model_file import sha256_of
 from export.data.camvid import Split, load_index
 from export.data.class_set import Classes
-from export.data.labelled import camvid_data
+from export.data.streets import camvid_data
 from export.score.evaluate import score
 from export.score.scores import mean
 from export.train.checkpoint import load_checkpoint, save_checkpoint

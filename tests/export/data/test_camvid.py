@@ -23,8 +23,8 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_split_pairs_images_with_labels_and_boxes(root: Path) -> None:
     split = load_index(root, "train")
-    assert [i.image_path.name for i in split.items] == ["f0.jpg", "f1.jpg"]
-    item = split.items[0]
+    assert [i.image_path.name for i in split] == ["f0.jpg", "f1.jpg"]
+    item = split[0]
     x1, y1, x2, y2 = item.boxes[0].astype(int)
     labels = item.labels()
     assert (x2 - x1, y2 - y1) == (80, 40)
@@ -58,25 +58,25 @@ def test_a_box_outside_its_image_is_refused(root: Path, bbox: list[int]) -> None
     coco = json.loads(path.read_text())
     coco["annotations"][0]["bbox"] = bbox
     path.write_text(json.dumps(coco))
-    with pytest.raises(ExportError, match=r"a box of f0\.jpg is empty or leaves its 480x360"):
+    with pytest.raises(ExportError, match=r"boxes_train\.json: annotation 0.* box \["):
         load_index(root, "train")
 
 
 def test_boxes_that_are_not_coco_are_refused(root: Path) -> None:
     (root / "boxes_train.json").write_text("{")
-    with pytest.raises(ExportError, match="not a COCO file"):
+    with pytest.raises(ExportError, match="not JSON"):
         load_index(root, "train")
 
 
 def test_a_class_index_outside_the_range_is_refused(root: Path) -> None:
-    item = load_index(root, "train").items[0]
+    item = load_index(root, "train")[0]
     cv2.imwrite(str(item.label_path), np.full((360, 480), 12, np.uint8))
-    with pytest.raises(ExportError, match="class index 12, wanted 0 to 11"):
+    with pytest.raises(ExportError, match=r"class index 12, wanted 0 to 10 .*, or 11 for"):
         item.labels()
 
 
 def test_corrupt_images_and_labels_are_refused(root: Path) -> None:
-    item = load_index(root, "train").items[0]
+    item = load_index(root, "train")[0]
     item.image_path.write_bytes(b"no jpeg")
     item.label_path.write_bytes(b"no png")
     with pytest.raises(ExportError, match=r"f0\.jpg: damaged or not an image"):
@@ -86,7 +86,7 @@ def test_corrupt_images_and_labels_are_refused(root: Path) -> None:
 
 
 def test_a_frame_that_was_cut_off_is_refused(root: Path) -> None:
-    item = load_index(root, "train").items[0]
+    item = load_index(root, "train")[0]
     data = item.image_path.read_bytes()
     item.image_path.write_bytes(data[: len(data) // 4])
     with pytest.raises(ExportError, match=r"f0\.jpg: the picture is cut off"):
@@ -105,7 +105,7 @@ def png_of(width: int, height: int) -> bytes:
 
 
 def test_a_header_that_says_billions_of_pixels_is_refused(root: Path) -> None:
-    item = load_index(root, "train").items[0]
+    item = load_index(root, "train")[0]
     for path, read in ((item.label_path, item.labels), (item.image_path, item.image)):
         path.write_bytes(png_of(60_000, 60_000))
         with pytest.raises(ExportError, match=f"{path.name}: damaged or"):
@@ -118,12 +118,12 @@ def test_boxes_nested_too_deep_or_too_large_are_refused(root: Path, content: str
     if content[0] == "{":
         content = boxes.read_text().replace('"width": 480', '"width": 1e999')
     boxes.write_text(content)
-    with pytest.raises(ExportError, match="not a COCO file of car"):
+    with pytest.raises(ExportError, match=r"not JSON|not a COCO file of boxes"):
         load_index(root, "train")
 
 
 def test_labels_in_colour_are_refused(root: Path) -> None:
-    item = load_index(root, "train").items[0]
+    item = load_index(root, "train")[0]
     cv2.imwrite(str(item.label_path), np.zeros((360, 480, 3), np.uint8))
     with pytest.raises(ExportError, match="wanted one 8-bit grey channel"):
         item.labels()
@@ -151,7 +151,7 @@ def test_a_split_without_images_is_refused(root: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["images", "labels"])
 def test_pixels_of_another_size_than_the_boxes_say_are_refused(root: Path, kind: str) -> None:
-    item = load_index(root, "train").items[0]
+    item = load_index(root, "train")[0]
     path, read = {
         "images": (item.image_path, item.image),
         "labels": (item.label_path, item.labels),
@@ -164,41 +164,40 @@ def test_pixels_of_another_size_than_the_boxes_say_are_refused(root: Path, kind:
 
 
 def test_images_cut_off_in_the_middle_of_the_header_are_refused(root: Path) -> None:
-    item = load_index(root, "train").items[0]
+    item = load_index(root, "train")[0]
     item.label_path.write_bytes(item.label_path.read_bytes()[:40])
     with pytest.raises(ExportError, match=r"f0\.png: damaged or no PNG"):
         item.labels()
 
 
 @pytest.mark.parametrize(
-    ("part", "key", "value"),
+    ("part", "key", "value", "says"),
     [
-        ("annotations", "bbox", [1, 2, 3]),
-        ("annotations", "bbox", "1 2 3 4"),
-        ("annotations", "bbox", [{}, 1, 2, 3]),
-        ("annotations", "category_id", 99),
-        ("annotations", "image_id", 99),
-        ("annotations", "id", None),
-        ("images", "width", "wide"),
-        ("images", "id", []),
-        ("categories", "name", "zebra"),
+        ("annotations", "bbox", [1, 2, 3], r"has the box \[1, 2, 3\]"),
+        ("annotations", "bbox", "1 2 3 4", "has the box '1 2 3 4'"),
+        ("annotations", "bbox", [{}, 1, 2, 3], "not a COCO file of boxes"),
+        ("annotations", "category_id", 99, "of category 99, which is not listed"),
+        ("annotations", "image_id", 99, "belongs to image 99, which is not listed"),
+        ("images", "width", "wide", "not a COCO file of boxes"),
+        ("images", "id", [], "not a COCO file of boxes"),
+        ("categories", "name", "zebra", "has boxes of zebra, wanted car, pedestrian, bicyclist, "),
     ],
 )
 def test_a_wrong_value_in_the_boxes_is_refused(
-    root: Path, part: str, key: str, value: object
+    root: Path, part: str, key: str, value: object, says: str
 ) -> None:
     path = root / "boxes_train.json"
     coco = json.loads(path.read_text())
     coco[part][0][key] = value
     path.write_text(json.dumps(coco))
-    with pytest.raises(ExportError, match=r"boxes_train\.json: not a COCO file of car, "):
+    with pytest.raises(ExportError, match=rf"boxes_train\.json: .*{says}"):
         load_index(root, "train")
 
 
 @pytest.mark.parametrize(
     ("part", "key"),
     [
-        ("annotations", "bbox"), ("annotations", "iscrowd"), ("annotations", "id"),
+        ("annotations", "bbox"), ("annotations", "image_id"), ("annotations", "category_id"),
         ("images", "file_name"), ("images", "height"), ("categories", "id"),
     ],
 )  # fmt: skip
@@ -214,27 +213,27 @@ def test_a_missing_key_of_the_boxes_is_named(root: Path, part: str, key: str) ->
 @pytest.mark.parametrize("text", ["[]", "7", "null", '{"images": 3}', "\udcff"])
 def test_json_of_another_shape_is_refused(root: Path, text: str) -> None:
     (root / "boxes_train.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(ExportError, match="not a COCO file"):
+    with pytest.raises(ExportError, match=r"boxes_train\.json: not (a COCO file|JSON)"):
         load_index(root, "train")
 
 
 def test_a_box_that_is_not_a_number_is_refused(root: Path) -> None:
     path = root / "boxes_train.json"
     path.write_text(path.read_text().replace('"bbox": [', '"bbox": [NaN, 1, 2, 3], "old": [', 1))
-    with pytest.raises(ExportError, match=r"a box of f0\.jpg is empty or leaves its 480x360"):
+    with pytest.raises(ExportError, match="annotation 0 has the box"):
         load_index(root, "train")
 
 
 def test_an_image_without_boxes_has_none(root: Path) -> None:
     path = root / "boxes_train.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "annotations": []}))
-    item = load_index(root, "train").items[0]
+    item = load_index(root, "train")[0]
     assert item.boxes.shape == (0, 4)
     assert len(item.class_ids) == len(item.crowd) == 0
 
 
 def test_a_label_map_that_was_cut_off_is_refused(root: Path) -> None:
-    item = load_index(root, "train").items[0]
+    item = load_index(root, "train")[0]
     whole = item.label_path.read_bytes()
     item.label_path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ExportError, match=r"f0\.png: damaged or no PNG"):

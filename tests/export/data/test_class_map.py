@@ -12,7 +12,8 @@ from edge.vision.types import Mask
 from engines.errors import ExportError, SettingsError
 from engines.spec import DetectionHead, InputSpec, MaskHead, ModelSpec
 from export.data.class_map import class_map, parse_renames
-from export.data.labelled import COCO_ALIASES, LabelledData, LabelledFrame
+from export.data.labelled import LabelledData, LabelledFrame
+from export.data.streets import COCO_ALIASES
 
 INPUT = InputSpec("image", 32, 32)
 

@@ -19,15 +19,15 @@ from tests.export.labelled_files import coco_dict, make_coco
 def test_categories_are_numbered_crowds_marked_and_areas_filled_in(tmp_path: Path) -> None:
     boxes: list[dict[str, Any]]
     boxes = [{"iscrowd": 1}, {"category_id": 20, "area": 40.5}, {"image_id": 2}]
-    names, entries, found = read_coco(make_coco(tmp_path, coco_dict(boxes)))
+    names, listed = read_coco(make_coco(tmp_path, coco_dict(boxes)))
     assert names == ("auto", "walker")
-    assert [e["file_name"] for e in entries] == ["1.png", "2.png"]
-    assert found == {
-        1: [
+    assert [image.wh for image in listed] == [(96, 64)] * 2
+    assert {image.file_name: image.boxes for image in listed} == {
+        "1.png": [
             {"bbox": [40, 16, 8, 8], "area": 64, "iscrowd": 1, "category_id": 1},
             {"bbox": [40, 16, 8, 8], "area": 40.5, "iscrowd": 0, "category_id": 2},
         ],
-        2: [{"bbox": [40, 16, 8, 8], "area": 64, "iscrowd": 0, "category_id": 1}],
+        "2.png": [{"bbox": [40, 16, 8, 8], "area": 64, "iscrowd": 0, "category_id": 1}],
     }
 
 
@@ -46,13 +46,16 @@ def test_images_lie_beside_the_file_or_in_the_named_folder(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("given", "crowd"), [("0", 0), ("1", 1), (None, 0), (True, 1)])
 def test_a_crowd_may_be_marked_in_text(tmp_path: Path, given: object, crowd: int) -> None:
-    _, _, boxes = read_coco(make_coco(tmp_path, coco_dict([{"iscrowd": given}])))
-    assert boxes[1][0]["iscrowd"] == crowd
+    _, (image, _) = read_coco(make_coco(tmp_path, coco_dict([{"iscrowd": given}])))
+    assert image.boxes[0]["iscrowd"] == crowd
 
 
 def test_a_box_may_round_over_the_edge_by_a_pixel(tmp_path: Path) -> None:
-    _, _, boxes = read_coco(make_coco(tmp_path, coco_dict([{"bbox": [88.5, -0.4, 8, 8]}])))
-    assert boxes[1][0]["bbox"] == [88.5, -0.4, 8, 8]
+    file = make_coco(tmp_path, coco_dict([{"bbox": [88.5, -0.4, 8, 8]}]))
+    _, (image, _) = read_coco(file)
+    assert image.boxes[0]["bbox"] == [88.5, -0.4, 8, 8]
+    with pytest.raises(ExportError, match="leaves the 96x64 image"):
+        read_coco(file, beyond_px=0.4)
 
 
 def broken(**changes: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
