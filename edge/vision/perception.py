@@ -36,16 +36,16 @@ class _Model:
     """One engine with its decoder, and what its slots hold."""
 
     engine: Engine
-    decoder: Decoder | None
-    conf: float
-    nms_iou: float | None
-    """None where the graph has chosen the boxes already."""
     offset: int
     """Where its class ids begin in the joint list."""
-    wanted: NDArray[np.bool_] | None
-    """(C,) whether a class is wanted; None where all are."""
     device: DeviceEngine | None
     """The engine where it can letterbox, None where the host does."""
+    decoder: Decoder | None = None
+    conf: float = 0.0
+    nms_iou: float | None = None
+    """None where the graph has chosen the boxes already."""
+    wanted: NDArray[np.bool_] | None = None
+    """(C,) whether a class is wanted; None where all are."""
     letterboxes: dict[tuple[int, int], tuple[Letterbox, bool]] = field(default_factory=dict)
     """By frame size: the letterbox, and whether the device applies it."""
     prepared: dict[int, Letterbox] = field(default_factory=dict)
@@ -118,19 +118,17 @@ class Perception:
         self._models: list[_Model] = []
         offset = 0
         for engine, head in zip(several, heads, strict=True):
-            model = _Model(
-                engine=engine,
-                decoder=build_decoder(head, engine.spec.input) if head is not None else None,
-                conf=conf if conf is not None else head.conf if head is not None else 0.0,
-                nms_iou=nms_iou if nms_iou is not None or head is None else head.nms_iou,
-                offset=offset,
-                wanted=None
-                if classes is None or head is None
-                else np.array([name in classes for name in head.classes]),
-                device=None if letterbox == "host" else _letterboxing(engine, letterbox),
-            )
-            offset += len(head.classes) if head is not None else 0
+            device = None if letterbox == "host" else _letterboxing(engine, letterbox)
+            model = _Model(engine, offset, device)
             self._models.append(model)
+            if head is None:
+                continue
+            offset += len(head.classes)
+            model.decoder = build_decoder(head, engine.spec.input)
+            model.conf = head.conf if conf is None else conf
+            model.nms_iou = head.nms_iou if nms_iou is None else nms_iou
+            if classes is not None:
+                model.wanted = np.array([name in classes for name in head.classes])
 
     def choose_letterbox(self, image: Image, slot: int) -> None:
         """Measure where frames of this size are letterboxed fastest, unless that is known.
@@ -150,7 +148,7 @@ class Perception:
             )
 
     def prepare(self, image: Image, slot: int) -> None:
-        """Letterbox ``image`` (H, W, 3) BGR into every engine's input buffer of ``slot``."""
+        """Letterbox ``image`` (H, W, 3) BGR into every engine's input of ``slot``."""
         self.choose_letterbox(image, slot)
         for model in self._models:
             box, on_device = model.letterboxes[image.shape[1], image.shape[0]]
@@ -252,7 +250,6 @@ class Perception:
 
 def _letterboxing(engine: Engine, place: LetterboxPlace) -> DeviceEngine | None:
     """The engine with its letterbox ready, None where the host's is to be used."""
-    reason = ""
     if not isinstance(engine, DeviceEngine):
         reason = f"{engine.name} runs on the host"
     elif engine.spec.input.interpolation != "linear":
@@ -298,12 +295,8 @@ def _fill_host(engine: Engine, box: Letterbox, image: Image, slot: int) -> None:
 
 def _fill_device(engine: DeviceEngine, box: Letterbox, image: Image, slot: int) -> None:
     engine.frame_input(slot, image.shape[0], image.shape[1])[...] = image
-    engine.letterbox(
-        slot,
-        size_wh=box.resized_wh,
-        pad_xy=(box.pad_x, box.pad_y),
-        pad_value=box.pad_value,
-    )
+    pad_xy = box.pad_x, box.pad_y
+    engine.letterbox(slot, size_wh=box.resized_wh, pad_xy=pad_xy, pad_value=box.pad_value)
 
 
 def _join(parts: Sequence[Detections], *, limit: int | None = None) -> Detections:

@@ -1,7 +1,7 @@
 """Blends semantic masks over a frame; it decides neither classes nor colours' meaning.
 
 All masks are merged into one image of joint labels at the masks' own resolution, so that the frame
-is touched once, however many masks there are: labels → colours → resize → blend.
+is touched once: labels → colours → resize → blend.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _Key = tuple[tuple[str, tuple[str, ...], tuple[str, ...], tuple[int, ...], Lette
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """All that depends on the masks' kinds and geometry, not on their labels."""
+    """What depends on the masks' kinds and geometry alone."""
 
     key: _Key
     luts: tuple[Image, ...]
@@ -72,7 +72,10 @@ class MaskPainter:
         if not masks:
             np.copyto(out, image)
             return {}
-        plan = self._planned(masks)
+        key = tuple((m.name, m.classes, m.background, m.labels.shape, m.letterbox) for m in masks)
+        if self._plan is None or self._plan.key != key:
+            self._plan = _plan(key, masks)
+        plan = self._plan
         labels = _join(masks, plan)  # (h, w), joint
         counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel()
         if counts[0] == labels.size:
@@ -87,7 +90,7 @@ class MaskPainter:
         }
 
     def _blend(self, image: Image, labels: Image, plan: _Plan, out: Image, *, bare: bool) -> None:
-        """``bare`` says that some labels are uncoloured."""
+        """``bare``: some labels are uncoloured."""
         height, width = image.shape[:2]
         top, left = plan.corner
         shown = np.s_[top : top + height, left : left + width]
@@ -110,12 +113,6 @@ class MaskPainter:
                 cv2.threshold(plan.cover, 127, 255, cv2.THRESH_BINARY, dst=plan.cover)
             cv2.copyTo(image, plan.cover[shown], out)
 
-    def _planned(self, masks: Sequence[Mask]) -> _Plan:
-        key = tuple((m.name, m.classes, m.background, m.labels.shape, m.letterbox) for m in masks)
-        if self._plan is None or self._plan.key != key:
-            self._plan = _plan(key, masks)
-        return self._plan
-
 
 def _plan(key: _Key, masks: Sequence[Mask]) -> _Plan:
     names: list[str] = []
@@ -132,8 +129,8 @@ def _plan(key: _Key, masks: Sequence[Mask]) -> _Plan:
     base = max(range(len(masks)), key=lambda i: (masks[i].labels.size, -i))
     letterbox, shape = masks[base].letterbox, masks[base].labels.shape
     x0, y0, x1, y1 = letterbox.mask_window(masks[base].labels)
-    # Where padding does not divide, the outer labels are kept whole, spread at the frame's scale,
-    # and the frame cut out of that: right to half a frame px.
+    # Where padding does not divide, the outer labels are kept whole and the frame is cut out of
+    # them at its own scale: right to half a frame px.
     rows = slice(int(y0 + 1e-6), min(shape[0], int(np.ceil(y1 - 1e-6))))
     columns = slice(int(x0 + 1e-6), min(shape[1], int(np.ceil(x1 - 1e-6))))
     frame_w, frame_h = letterbox.frame_wh

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -71,22 +72,21 @@ class _Style:
 
 @dataclass(frozen=True, slots=True)
 class _Panel:
-    """Text on black, rendered once; ``swatches`` are solid rectangles x0, y0, x1, y1 on it."""
+    """Text on black; ``swatches`` are solid rectangles x0, y0, x1, y1 on it."""
 
-    key: tuple[object, ...]
     image: Image
     swatches: tuple[tuple[int, int, int, int, Colour], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Chip:
-    """A box's label and where it goes."""
+    """A box's label and where it goes, px; right and bottom are exclusive."""
 
     text: str
     left: int
     top: int
-    width: int
-    height: int
+    right: int
+    bottom: int
     colour: Colour
 
 
@@ -111,7 +111,9 @@ class Overlay:
         self._classes: tuple[str, ...] = ()
         self._colours: list[Colour] = []
         self._lingering: dict[str, tuple[Colour, int]] = {}
-        self._legend = self._readout = _Panel((), np.empty((0, 0, 3), np.uint8))
+        # Each is rendered again only when it changes.
+        self._legend = lru_cache(maxsize=1)(_legend)
+        self._readout = lru_cache(maxsize=1)(_readout)
 
     def draw(self, result: Result, readout: Sequence[str]) -> Image:
         """The frame (H, W, 3) BGR with all that was found and the lines of ``readout``.
@@ -127,8 +129,8 @@ class Overlay:
             self._draw_boxes(result.detections, result.classes)
         if self._legend_on:
             self._draw_legend(present)
-        if self._readout_on:
-            self._draw_readout(tuple(readout))
+        if self._readout_on and readout:
+            self._lay(self._readout(tuple(readout), self._style), top=self._style.pad)
         return self._out
 
     def _draw_boxes(self, detections: Detections, classes: tuple[str, ...]) -> None:
@@ -153,49 +155,30 @@ class Overlay:
                 text += f" #{track_id}"
             chips.append(self._place_chip(text, box, colour, chips))
         # The best last: where labels meet all the same, its own can be read.
+        style = self._style
         for chip in reversed(chips):
-            self._draw_chip(chip)
+            # OpenCV fills a rectangle in 1.5 µs, a NumPy assignment of the colour takes 7.
+            corner = (chip.right - 1, chip.bottom - 1)
+            cv2.rectangle(self._out, (chip.left, chip.top), corner, chip.colour, cv2.FILLED)
+            x, baseline = chip.left + style.pad, chip.top + style.pad + style.cap
+            style.write(self._out, chip.text, x, baseline, text_on(chip.colour))
 
     def _place_chip(
         self, text: str, box: tuple[int, int, int, int], colour: Colour, others: list[_Chip]
     ) -> _Chip:
-        """Above the box, else below it, else inside at its top: where no better box's label is.
-
-        Always wholly in the frame.
-        """
+        """In the frame, above the box, below it or inside at its top: where no better label is."""
         style, (x0, y0, _, y1) = self._style, box
         frame_h, frame_w = self._out.shape[:2]
         width, height = style.width(text) + 2 * style.pad, style.cap + 2 * style.pad
         left = max(0, min(x0 - style.line // 2, frame_w - width))
         tops = [top for top in (y0 - height, y1, y0) if 0 <= top <= frame_h - height]
-        near = [o for o in others if o.left < left + width and left < o.left + o.width]
+        near = [o for o in others if o.left < left + width and left < o.right]
         for top in tops:
-            if all(o.top >= top + height or top >= o.top + o.height for o in near):
+            if all(o.top >= top + height or top >= o.bottom for o in near):
                 break
         else:
             top = tops[0] if tops else max(0, min(y0, frame_h - height))
-        return _Chip(text, left, top, width, height, colour)
-
-    def _draw_chip(self, chip: _Chip) -> None:
-        style = self._style
-        # OpenCV fills a rectangle in 1.5 µs, a NumPy assignment of the colour takes 7.
-        corner = (chip.left + chip.width - 1, chip.top + chip.height - 1)
-        cv2.rectangle(self._out, (chip.left, chip.top), corner, chip.colour, cv2.FILLED)
-        baseline = chip.top + style.pad + style.cap
-        style.write(self._out, chip.text, chip.left + style.pad, baseline, text_on(chip.colour))
-
-    def _draw_readout(self, lines: tuple[str, ...]) -> None:
-        if not lines:
-            return
-        style = self._style
-        key = (lines, style)
-        if self._readout.key != key:
-            width = max(style.width(line) for line in lines) + 2 * style.pad
-            panel = np.zeros((len(lines) * style.row + style.pad, width, 3), np.uint8)
-            for i, line in enumerate(lines):
-                style.write(panel, line, style.pad, i * style.row + style.pad + style.cap, _WHITE)
-            self._readout = _Panel(key, panel)
-        self._lay(self._readout, top=style.pad, left=style.pad)
+        return _Chip(text, left, top, left + width, top + height, colour)
 
     def _draw_legend(self, present: dict[str, tuple[Colour, float]]) -> None:
         for name, (colour, share) in present.items():
@@ -204,21 +187,14 @@ class Overlay:
         self._lingering = {n: (c, left - 1) for n, (c, left) in self._lingering.items() if left > 0}
         if not self._lingering:
             return
-        style = self._style
-        width = self._out.shape[1] - 2 * style.pad
+        style, (frame_h, frame_w) = self._style, self._out.shape[:2]
         entries = tuple(sorted((name, colour) for name, (colour, _) in self._lingering.items()))
-        key = (entries, width, style)
-        if self._legend.key != key:
-            self._legend = _Panel(key, *_render_legend(entries, width, style))
-        panel = self._legend.image
-        self._lay(
-            self._legend,
-            top=max(0, self._out.shape[0] - panel.shape[0] - style.pad),
-            left=style.pad,
-        )
+        panel = self._legend(entries, frame_w - 2 * style.pad, style)
+        self._lay(panel, top=max(0, frame_h - panel.image.shape[0] - style.pad))
 
-    def _lay(self, panel: _Panel, *, top: int, left: int) -> None:
+    def _lay(self, panel: _Panel, *, top: int) -> None:
         """Darken the frame under a panel and add its text, cut at the frame's edges."""
+        left = self._style.pad
         area = self._out[top : top + panel.image.shape[0], left : left + panel.image.shape[1]]
         height, width = area.shape[:2]
         if not area.size:
@@ -228,9 +204,16 @@ class Overlay:
             area[y0:y1, x0:x1] = colour
 
 
-def _render_legend(
-    entries: tuple[tuple[str, Colour], ...], width: int, style: _Style
-) -> tuple[Image, tuple[tuple[int, int, int, int, Colour], ...]]:
+def _readout(lines: tuple[str, ...], style: _Style) -> _Panel:
+    """The lines, one below the other."""
+    width = max(style.width(line) for line in lines) + 2 * style.pad
+    image = np.zeros((len(lines) * style.row + style.pad, width, 3), np.uint8)
+    for i, line in enumerate(lines):
+        style.write(image, line, style.pad, i * style.row + style.pad + style.cap, _WHITE)
+    return _Panel(image)
+
+
+def _legend(entries: tuple[tuple[str, Colour], ...], width: int, style: _Style) -> _Panel:
     """Swatch and name side by side, in as many rows as the width asks for."""
     swatch = style.cap
     places: list[tuple[int, int]] = []
@@ -247,4 +230,4 @@ def _render_legend(
     for (name, colour), (x, y) in zip(entries, places, strict=True):
         style.write(image, name, x + swatch + style.pad, y + style.cap, _WHITE)
         swatches.append((x, y, x + swatch, y + swatch, colour))
-    return image, tuple(swatches)
+    return _Panel(image, tuple(swatches))

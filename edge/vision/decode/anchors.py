@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.vision.decode.base import NO_BOXES, Decoder, RawBoxes, expect_shape, from_centres
+from edge.vision.decode import base
 from engines.base import Array
 from engines.spec import BoxCode, DetectionHead, InputSpec
 
@@ -24,9 +24,10 @@ class _Grid:
     centre_scale: np.float32
 
 
-def build(head: DetectionHead, spec: InputSpec) -> Decoder:
+def build(head: DetectionHead, spec: InputSpec) -> base.Decoder:
     """A decoder for one raw tensor a stride; see ``engines.spec.DetectionHead``."""
     channels = 5 + len(head.classes)
+    scales = head.centre_scale or [1.0] * len(head.strides)
     grids = [
         _Grid(
             name,
@@ -36,42 +37,34 @@ def build(head: DetectionHead, spec: InputSpec) -> Decoder:
             np.float32(scale),
         )
         for name, stride, anchors, scale in zip(
-            head.outputs,
-            head.strides,
-            head.anchors,
-            head.centre_scale or [1.0] * len(head.strides),
-            strict=True,
+            head.outputs, head.strides, head.anchors, scales, strict=True
         )
     ]
 
-    def decode(outputs: Mapping[str, Array], conf: float) -> RawBoxes:
+    def decode(outputs: Mapping[str, Array], conf: float) -> base.RawBoxes:
         floor = _logit(conf)
         with np.errstate(all="ignore"):
-            parts = [
-                _decode_grid(outputs[grid.name], grid, head.box_code, conf=conf, floor=floor)
-                for grid in grids
-            ]
-        parts = [part for part in parts if len(part.scores)]
-        if not parts:
-            return NO_BOXES
-        if len(parts) == 1:
-            return parts[0]
-        return RawBoxes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+            return base.join_levels(
+                [
+                    _decode_grid(outputs[grid.name], grid, head.box_code, conf=conf, floor=floor)
+                    for grid in grids
+                ]
+            )
 
     return decode
 
 
 def _decode_grid(
     raw: Array, grid: _Grid, box_code: BoxCode, *, conf: float, floor: np.float32
-) -> RawBoxes:
-    expect_shape(grid.name, raw, grid.shape)
+) -> base.RawBoxes:
+    base.expect_shape(grid.name, raw, grid.shape)
     _, _, height, width = grid.shape
     raw = raw.reshape(len(grid.anchors), -1, height * width)  # (A, 5+C, h·w)
-    # Score = σ(objectness)·σ(class) can never exceed σ(objectness): most cells end here, on one
+    # The score, σ(objectness)·σ(class), is at most σ(objectness): most cells end here, on one
     # comparison of the raw logit. NaN compares False and falls.
     anchor, cell = np.nonzero(raw[:, 4] >= floor)
     if not anchor.size:
-        return NO_BOXES
+        return base.NO_BOXES
     # At most one exp a class: the best class has the best logit.
     class_logits = raw[anchor, 5:, cell]  # (k, C)
     class_ids = class_logits.argmax(axis=1)  # (k,), a NaN counts as the largest and falls below
@@ -79,7 +72,7 @@ def _decode_grid(
     keep = scores >= conf
     anchor, cell, scores, class_ids = anchor[keep], cell[keep], scores[keep], class_ids[keep]
     if not anchor.size:
-        return NO_BOXES
+        return base.NO_BOXES
     t = raw[anchor, :4, cell]  # (k, 4)
     sizes = grid.anchors[anchor]  # (k, 2)
     corner = np.stack((cell % width, cell // width), axis=1).astype(np.float32)  # (k, 2)
@@ -91,7 +84,7 @@ def _decode_grid(
         s = _sigmoid(t)
         centres = (2 * s[:, :2] - 0.5 + corner) * grid.stride
         sizes = sizes * np.square(2 * s[:, 2:], dtype=np.float32)
-    return from_centres(centres, sizes, scores, class_ids)
+    return base.from_centres(centres, sizes, scores, class_ids)
 
 
 def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -27,6 +27,30 @@ Decoder: TypeAlias = Callable[[Mapping[str, Array], float], RawBoxes]
 """``decoder(outputs by name, conf)`` returns the boxes whose score is at least ``conf``."""
 
 NO_BOXES = RawBoxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
+
+
+def join_levels(parts: Sequence[RawBoxes]) -> RawBoxes:
+    """The boxes of all levels."""
+    parts = [part for part in parts if len(part.scores)]
+    if len(parts) < 2:
+        return parts[0] if parts else NO_BOXES
+    return RawBoxes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def confident(
+    raw: NDArray[np.float32], conf: float
+) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
+    """Of rows (N, 5+C) of box, objectness and classes those that score ``conf`` or more.
+
+    Returns their indices (k,), themselves (k, 5+C) and their scores (k,), objectness × class.
+    """
+    keep = np.flatnonzero(raw[:, 4] >= conf)  # the score is at most this; NaN compares False
+    if not keep.size:
+        return keep, raw[:0], raw[:0, 4]
+    rows = raw[keep]  # (k, 5+C)
+    scores = rows[:, 4] * rows[:, 5:].max(axis=1)
+    sure = scores >= conf
+    return keep[sure], rows[sure], scores[sure]
 
 
 def from_centres(

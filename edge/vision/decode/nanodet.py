@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.vision.decode.base import NO_BOXES, Decoder, RawBoxes, expect_shape, from_corners
+from edge.vision.decode import base
 from engines.base import Array
 from engines.spec import DetectionHead, InputSpec
 
@@ -22,7 +22,7 @@ class _Level:
     """(h·w, 2) x and y of every cell's centre in input px, row by row."""
 
 
-def build(head: DetectionHead, spec: InputSpec) -> Decoder:
+def build(head: DetectionHead, spec: InputSpec) -> base.Decoder:
     """A decoder for a tensor of classes and one of distances a stride; see ``DetectionHead``."""
     count = len(head.strides)
     levels = [
@@ -33,29 +33,27 @@ def build(head: DetectionHead, spec: InputSpec) -> Decoder:
     ]
     width = len(head.classes)
 
-    def decode(outputs: Mapping[str, Array], conf: float) -> RawBoxes:
+    def decode(outputs: Mapping[str, Array], conf: float) -> base.RawBoxes:
         with np.errstate(all="ignore"):
-            parts = [_decode_level(outputs, level, width, conf) for level in levels]
-        parts = [part for part in parts if len(part.scores)]
-        if not parts:
-            return NO_BOXES
-        return RawBoxes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+            return base.join_levels(
+                [_decode_level(outputs, level, width, conf) for level in levels]
+            )
 
     return decode
 
 
 def _decode_level(
     outputs: Mapping[str, Array], level: _Level, classes: int, conf: float
-) -> RawBoxes:
+) -> base.RawBoxes:
     scores, logits = outputs[level.classes], outputs[level.distances]
     cells = len(level.centres)
-    expect_shape(level.classes, scores, (1, cells, classes))
-    expect_shape(level.distances, logits, (1, cells, logits.shape[-1] // 4 * 4))
+    base.expect_shape(level.classes, scores, (1, cells, classes))
+    base.expect_shape(level.distances, logits, (1, cells, logits.shape[-1] // 4 * 4))
     # All numbers are compared at once, and only cells that pass look for their best class: 0.09 ms
     # for 416x416 and 80 classes, where a maximum for every cell takes 0.36. NaN compares False.
     keep = np.unique(np.flatnonzero(scores.ravel() >= conf) // classes)  # (k,)
     if not keep.size:
-        return NO_BOXES
+        return base.NO_BOXES
     best = scores[0, keep].max(axis=1)  # (k,), NaN stays NaN and falls
     bins = logits[0, keep].reshape(keep.size, 4, -1)  # (k, 4, B)
     # The softmax's weights on the cells that are left; less the largest, so that exp cannot grow.
@@ -64,7 +62,7 @@ def _decode_level(
     sides = (weights @ steps) / weights.sum(axis=2) * np.float32(level.stride)  # (k, 4) l, t, r, b
     centres = level.centres[keep]
     corners = np.concatenate((centres - sides[:, :2], centres + sides[:, 2:]), axis=1)
-    return from_corners(corners, best, scores[0, keep].argmax(axis=1))
+    return base.from_corners(corners, best, scores[0, keep].argmax(axis=1))
 
 
 def _centres(stride: int, spec: InputSpec) -> NDArray[np.float32]:

@@ -6,21 +6,21 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from edge.vision.decode.base import NO_BOXES, Decoder, RawBoxes, expect_shape, from_centres
+from edge.vision.decode import base
 from engines.base import Array
 from engines.spec import DetectionHead, InputSpec
 
 
-def build(head: DetectionHead, spec: InputSpec) -> Decoder:
+def build(head: DetectionHead, spec: InputSpec) -> base.Decoder:
     """A decoder for one tensor (1, 4+C, N): cx, cy, w, h in input px, then scores 0..1."""
     del spec  # boxes come in input px already
     (name,) = head.outputs
     end = 4 + len(head.classes)
     channels = end + head.extra
 
-    def decode(outputs: Mapping[str, Array], conf: float) -> RawBoxes:
+    def decode(outputs: Mapping[str, Array], conf: float) -> base.RawBoxes:
         raw = outputs[name]
-        expect_shape(name, raw, (1, channels, raw.shape[-1]))
+        base.expect_shape(name, raw, (1, channels, raw.shape[-1]))
         raw = raw[0]  # (4+C, N)
         with np.errstate(all="ignore"):
             # Classes lie on the outer axis, so this maximum runs over contiguous rows: 0.09 ms for
@@ -28,9 +28,9 @@ def build(head: DetectionHead, spec: InputSpec) -> Decoder:
             best = raw[4:end].max(axis=0)  # (N,)
             keep = np.flatnonzero(best >= conf)
             if not keep.size:
-                return NO_BOXES
+                return base.NO_BOXES
             boxes = raw[:4, keep].T  # (k, 4)
             class_ids = raw[4:end, keep].argmax(axis=0)  # (k,)
-            return from_centres(boxes[:, :2], boxes[:, 2:], best[keep], class_ids)
+            return base.from_centres(boxes[:, :2], boxes[:, 2:], best[keep], class_ids)
 
     return decode

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.vision.decode.base import NO_BOXES, Decoder, RawBoxes, expect_shape, from_centres
+from edge.vision.decode import base
 from engines.base import Array
 from engines.spec import DetectionHead, InputSpec
 
@@ -15,31 +15,23 @@ _DEFAULT_STRIDES = (8, 16, 32)
 """YOLOX without a P6 level (yolox/models/yolo_head.py)."""
 
 
-def build(head: DetectionHead, spec: InputSpec) -> Decoder:
+def build(head: DetectionHead, spec: InputSpec) -> base.Decoder:
     """A decoder for one tensor (1, N, 5+C) over all strides in order."""
     (name,) = head.outputs
     cells, strides = _cells(head.strides or _DEFAULT_STRIDES, spec)  # (N, 2), (N, 1)
     wanted = (1, len(cells), 5 + len(head.classes))
 
-    def decode(outputs: Mapping[str, Array], conf: float) -> RawBoxes:
+    def decode(outputs: Mapping[str, Array], conf: float) -> base.RawBoxes:
         raw = outputs[name]
-        expect_shape(name, raw, wanted)
-        raw = raw[0]  # (N, 5+C)
+        base.expect_shape(name, raw, wanted)
         with np.errstate(all="ignore"):
-            # The score, objectness × class, is at most the objectness. NaN compares False.
-            keep = np.flatnonzero(raw[:, 4] >= conf)
-            if not keep.size:
-                return NO_BOXES
-            rows = raw[keep]  # (k, 5+C)
-            scores = rows[:, 4] * rows[:, 5:].max(axis=1)  # (k,)
-            sure = scores >= conf
-            keep, rows, scores = keep[sure], rows[sure], scores[sure]
-            if not keep.size:
-                return NO_BOXES
+            keep, rows, scores = base.confident(raw[0], conf)  # (k,), (k, 5+C), (k,)
+            if not scores.size:
+                return base.NO_BOXES
             stride = strides[keep]  # (k, 1)
             centres = (rows[:, :2] + cells[keep]) * stride  # arXiv 2107.08430, decode_outputs
             sizes = np.exp(rows[:, 2:4]) * stride
-            return from_centres(centres, sizes, scores, rows[:, 5:].argmax(axis=1))
+            return base.from_centres(centres, sizes, scores, rows[:, 5:].argmax(axis=1))
 
     return decode
 
