@@ -55,7 +55,7 @@ commands = ExportGroup(
         ),
         "evaluate": (
             "export.score.evaluate:evaluate",
-            "Score a model through the app's own path.",
+            "Score a model file through the app's own path.",
         ),
         "camvid-boxes": (
             "export.commands.camvid_boxes:camvid_boxes",
