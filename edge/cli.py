@@ -41,14 +41,14 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in self.table.items()])
 
 
-def invoke(group: click.Group, name: str) -> None:
-    """Run ``group`` and leave the process with the project's exit codes.
+def invoke(command: click.Command, name: str) -> None:
+    """Run ``command`` and leave the process with the project's exit codes.
 
     An ``OutriderError`` becomes its message on stderr and its own exit code; wrong usage exits 2,
     Ctrl-C 130, and what nobody foresaw 5, with a traceback. None of it shows credentials.
     """
     try:
-        code = group.main(prog_name=name, standalone_mode=False)
+        code = command.main(prog_name=name, standalone_mode=False)
     except click.ClickException as exc:
         exc.show()
         sys.exit(2)

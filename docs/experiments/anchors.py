@@ -1,16 +1,16 @@
 """Anchor shapes by k-means over the boxes of a training set: the table in export.train.model.
 
-Run it as ``python -m docs.experiments.anchors``.
+Run it from the project's folder: ``.venv/bin/python docs/experiments/anchors.py``.
 """
 
 from __future__ import annotations
 
-import sys
-
+import click
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.errors import ExportError, OutriderError
+from edge.cli import invoke
+from engines.errors import ExportError
 from export.data.camvid import default_root, load_index
 
 SCALE = 384 / 360
@@ -36,11 +36,9 @@ def k_means_anchors(wh: NDArray[np.float32], k: int, *, seed: int) -> NDArray[np
         inner = np.minimum(wh[:, None], centres[None]).prod(-1)  # (n, k)
         union = wh.prod(-1)[:, None] + centres.prod(-1)[None] - inner
         nearest = (inner / union).argmax(1)
+        groups = [wh[nearest == i] for i in range(k)]
         moved = np.stack(
-            [
-                np.median(wh[nearest == i], axis=0) if (nearest == i).any() else centres[i]
-                for i in range(k)
-            ]
+            [np.median(g, axis=0) if len(g) else c for g, c in zip(groups, centres, strict=True)]
         )
         if np.allclose(moved, centres):
             break
@@ -48,18 +46,15 @@ def k_means_anchors(wh: NDArray[np.float32], k: int, *, seed: int) -> NDArray[np
     return np.asarray(centres[np.argsort(centres.prod(-1))], np.float32)
 
 
+@click.command()
 def main() -> None:
     """Print the anchors of CamVid train, three for each of the strides 8, 16 and 32."""
     items = load_index(default_root(), "train")
     boxes = np.concatenate([i.boxes[~i.crowd] for i in items])
     wh = (boxes[:, 2:] - boxes[:, :2]) * SCALE
     for row in k_means_anchors(wh[wh.min(1) >= 3], 9, seed=0).reshape(3, 3, 2).round():
-        print(tuple((float(w), float(h)) for w, h in row))
+        click.echo(tuple((float(w), float(h)) for w, h in row))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except OutriderError as exc:
-        print(f"docs.experiments.anchors: {exc}", file=sys.stderr)
-        sys.exit(exc.exit_code)
+    invoke(main, "anchors")

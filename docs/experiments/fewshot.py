@@ -1,7 +1,8 @@
 """Few-shot trainings compared: a table and a plot of finished runs; it trains and scores nothing.
 
-Run it as ``python -m docs.experiments.fewshot --plot FILE.png RUN...`` on the folders that
-``edge-export train`` wrote. Runs of one way and length make one row of the summary.
+Run it from the project's folder on folders that ``edge-export train`` wrote:
+``.venv/bin/python docs/experiments/fewshot.py --plot FILE.png RUN...``. Runs of one way and length
+make one row of the summary.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import Any
 
 import click
 
-from engines.errors import ExportError, OutriderError
+from edge.cli import invoke
+from engines.errors import ExportError
 from engines.model_file import write_atomically
 from export.train.recipe import OPTIONS, Recipe
 
@@ -168,8 +169,4 @@ def main(folders: Sequence[Path], picture: Path | None, init: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except OutriderError as exc:
-        print(f"docs.experiments.fewshot: {exc}", file=sys.stderr)
-        sys.exit(exc.exit_code)
+    invoke(main, "fewshot")

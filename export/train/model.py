@@ -21,7 +21,7 @@ from export.data.camvid import BOX_CLASSES, CLASSES
 STRIDES = (8, 16, 32)
 
 # Widths and heights in input pixels, three for each stride; k-means on the boxes of CamVid train at
-# the scale of a 384x640 input (see docs.experiments.anchors, which prints this table).
+# the scale of a 384x640 input (docs/experiments/anchors.py prints this table).
 ANCHORS: tuple[tuple[tuple[float, float], ...], ...] = (
     ((5.0, 18.0), (10.0, 12.0), (10.0, 28.0)),
     ((18.0, 18.0), (13.0, 45.0), (32.0, 33.0)),

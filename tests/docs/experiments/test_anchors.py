@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from docs.experiments.anchors import k_means_anchors, main
 from engines.errors import ExportError
@@ -60,18 +61,19 @@ def test_a_box_without_a_side_is_refused() -> None:
 
 
 def test_the_table_is_at_the_scale_of_the_input(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OUTRIDER_CAMVID", str(make_camvid(tmp_path, images=9)))
-    main()
+    result = CliRunner().invoke(main, [])
+    assert result.exit_code == 0, result.exception
     # nine cars of 80x40; times 384/360: 85.3x42.7
-    assert capsys.readouterr().out == "((85.0, 43.0), (85.0, 43.0), (85.0, 43.0))\n" * 3
+    assert result.output == "((85.0, 43.0), (85.0, 43.0), (85.0, 43.0))\n" * 3
 
 
-def test_too_few_boxes_end_the_module_with_a_message_and_no_traceback(tmp_path: Path) -> None:
+def test_too_few_boxes_end_the_script_with_a_message_and_no_traceback(tmp_path: Path) -> None:
     make_camvid(tmp_path, images=2)
     done = subprocess.run(
-        [sys.executable, "-m", "docs.experiments.anchors"],
+        [sys.executable, "docs/experiments/anchors.py"],
         env={"OUTRIDER_CAMVID": str(tmp_path)},
         cwd=ROOT,
         capture_output=True,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from export.commands.train import recipe_of, train
 from export.train.checkpoint import network_state, save_checkpoint
 from export.train.model import StreetNet
 from export.train.recipe import Recipe
+from tests.conftest import ROOT
 
 SHOT = Recipe(
     splits=("train", "val"), epochs=4, batch=8, lr=5e-4, lr_head=2e-3, synthetic=0, images=50,
@@ -93,3 +97,23 @@ def test_a_run_that_is_not_finished_or_not_scored_is_refused(tmp_path: Path) -> 
         read_run(tmp_path / "cut")
     with pytest.raises(ExportError, match=r"last\.pt: no such checkpoint"):
         read_run(tmp_path / "nothing")
+
+
+def test_the_script_runs_from_the_projects_folder_and_its_error_is_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "docs/experiments/fewshot.py", str(tmp_path / "nothing")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 4
+    assert done.stderr.startswith(f"fewshot: {tmp_path}/nothing/last.pt: no such checkpoint")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_links_of_the_experiments_lead_to_files() -> None:
+    page = ROOT / "docs" / "experiments" / "EXPERIMENTS.md"
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    assert "fewshot.png" in links
+    assert [link for link in links if not (page.parent / link).exists()] == []
