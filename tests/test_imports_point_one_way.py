@@ -36,6 +36,7 @@ DEFINES_WITH_TORCH = (
     "export/commands/onnx.py",
     "export/commands/train.py",
     "export/train/augment.py",
+    "export/train/batch.py",
     "export/train/average.py",
     "export/train/checkpoint.py",
     "export/train/dataset.py",

@@ -15,28 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from export.data.camvid import IGNORE
+from export.train.batch import Batch, shown_in
 
 PAD = 114 / 255
 """Grey outside the image: the letterbox padding that the network meets in the app."""
-MIN_VISIBLE = 0.35
-"""Share of a box that must remain in a view; less becomes a region that no loss counts."""
-MIN_SIDE_PX = 3.0
-"""Sides of a box in a view that are shorter make it such a region, too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Some labelled images.
-
-    Images (B, 3, H, W) RGB 0..1; labels (B, H, W) int64; boxes (B, M, 4) xyxy px; class_ids (B, M),
-    −1 for none; crowd (B, M) bool marks regions that no loss counts.
-    """
-
-    images: Tensor
-    labels: Tensor
-    boxes: Tensor
-    class_ids: Tensor
-    crowd: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +35,6 @@ class Augment:
     tint: float = 0.08
     gamma: float = 0.0
     """Brightness is raised to a power of e^−gamma to e^gamma: dusk and glare."""
-    min_visible: float = MIN_VISIBLE
-    min_side_px: float = MIN_SIDE_PX
 
     def __call__(self, batch: Batch, *, generator: torch.Generator) -> Batch:
         """A random view of every image. ``batch.images`` is uint8 (B, 3, h, w) here."""
@@ -97,20 +77,12 @@ class Augment:
         x = torch.where(mirror[:, None, None] < 0, w - x.flip(-1), x)
         x = x * sx[:, None, None] - left[:, None, None]
         y = batch.boxes[..., 1::2] * sy[:, None, None] - top[:, None, None]
-        cx, cy = x.clamp(0, out_w), y.clamp(0, out_h)
-        sides = torch.stack([cx[..., 1] - cx[..., 0], cy[..., 1] - cy[..., 0]], dim=-1)
-        area = (x[..., 1] - x[..., 0]) * (y[..., 1] - y[..., 0])
-        visible = sides.prod(-1) / area.clamp(min=1e-6)
-        boxes = torch.stack([cx[..., 0], cy[..., 0], cx[..., 1], cy[..., 1]], dim=-1)
-        there = (batch.class_ids >= 0) & (sides > 0).all(-1)
-        whole = (visible >= self.min_visible) & (sides >= self.min_side_px).all(-1)
-        return Batch(
-            self._colour(view, uniform),
-            labels,
-            boxes,
-            torch.where(there, batch.class_ids, -1),
-            there & (batch.crowd | ~whole),
+        boxes = torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
+        corner = boxes.new_tensor([out_w, out_h])
+        boxes, ids, crowd, little = shown_in(
+            torch.zeros_like(corner), corner, boxes, batch.class_ids, batch.crowd
         )
+        return Batch(self._colour(view, uniform), labels, boxes, ids, crowd | little)
 
     def _colour(self, view: Tensor, draw: Callable[..., Tensor]) -> Tensor:
         gain = 1 + draw(-self.brightness, self.brightness, 1, 1, 1)

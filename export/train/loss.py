@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from export.data.camvid import IGNORE
-from export.train.augment import Batch
+from export.train.batch import Batch, box_sides
 from export.train.model import STRIDES, Outputs, upsample
 
 MAX_SHAPE_RATIO = 4.0
@@ -35,6 +35,10 @@ class Gains:
     classes: float = 0.1
     detection: float = 12.0
     mask: float = 1.0
+    lovasz: float = 0.0
+    """Of the Lovász-softmax term, beside the cross-entropy of the mask."""
+    aux: float = 0.0
+    """Of the cross-entropy of a mask read at stride 16 (see export.train.model.AuxMask)."""
 
 
 def ciou(a: Tensor, b: Tensor) -> Tensor:
@@ -111,7 +115,7 @@ def anchors_that_fit(batch: Batch, anchors: Sequence[Tensor], min_cells: float) 
     alarms. The measure is that of FPN (arXiv 1612.03144, equation 1).
     """
     there = ((batch.class_ids >= 0) & ~batch.crowd).view(-1)  # (BM,)
-    sides = (batch.boxes[..., 2:] - batch.boxes[..., :2]).view(-1, 2)
+    sides = box_sides(batch.boxes).view(-1, 2)
     scale = sides.clamp(min=0).prod(-1).sqrt()  # (BM,)
     served = torch.zeros_like(there)
     made = []
@@ -133,7 +137,7 @@ def assign(batch: Batch, fits: Tensor, stride: int, grid_hw: tuple[int, int]) ->
     h, w = grid_hw
     there = ((batch.class_ids >= 0) & ~batch.crowd).view(-1)  # (BM,)
     xyxy = batch.boxes.view(-1, 4) / stride
-    boxes = torch.cat([(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], dim=1)
+    boxes = torch.cat([(xyxy[:, :2] + xyxy[:, 2:]) / 2, box_sides(xyxy)], dim=1)
     centre = boxes[:, :2]
     x, y = centre[:, 0], centre[:, 1]
     near = torch.stack(
@@ -178,28 +182,18 @@ def crowd_cells(batch: Batch, stride: int, grid_hw: tuple[int, int]) -> Tensor:
     return torch.einsum("bmh,bmw->bhw", in_y.float(), in_x.float()) > 0
 
 
-@dataclass(frozen=True, slots=True)
-class MaskTerms:
-    """Weights of what is added to the mask's cross-entropy."""
-
-    lovasz: float = 0.0
-    aux: float = 0.0
-    """Of the cross-entropy of a mask read at stride 16 (see export.train.model.AuxMask)."""
-
-
 class StreetLoss:
     """The loss of both heads; ``class_weights`` (K,) weigh the mask's classes."""
 
     def __init__(
         self, anchors: tuple[tuple[tuple[float, float], ...], ...], class_weights: Tensor,
-        gains: Gains | None = None, terms: MaskTerms | None = None, *, min_cells: float = 0.0,
+        gains: Gains | None = None, *, min_cells: float = 0.0,
     ) -> None:  # fmt: skip
         self.anchors = [torch.tensor(a, device=class_weights.device) for a in anchors]
         self.class_weights = class_weights
         # by label, IGNORE among them
         self._weight_of_label = F.pad(class_weights, (0, IGNORE + 1 - len(class_weights)))
         self.gains = gains or Gains()
-        self.terms = terms or MaskTerms()
         self.min_cells = min_cells
 
     def __call__(
@@ -218,12 +212,12 @@ class StreetLoss:
         logits = outputs.mask.float()
         # at half resolution, as the exported mask is made
         mask = self._cross_entropy(upsample(logits), batch.labels[:, ::2, ::2])
-        if self.terms.lovasz:
+        if self.gains.lovasz:
             few = lovasz_softmax(logits[:, :, ::2, ::2], batch.labels[:, 1::8, 1::8])
-            mask = mask + self.terms.lovasz * few
+            mask = mask + self.gains.lovasz * few
         if aux is not None:
             early = self._cross_entropy(upsample(aux.float()), batch.labels[:, 4::8, 4::8])
-            mask = mask + self.terms.aux * early
+            mask = mask + self.gains.aux * early
         g = self.gains
         detection = g.box * box + g.objectness * objectness + g.classes * classes
         total = g.detection * detection + g.mask * mask

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from export.train.augment import MIN_SIDE_PX, MIN_VISIBLE, Batch
+from export.train.batch import Batch, box_sides, drawn, shown_in
 
 QUARTERS = 4
 ROOM, LEAST_ROOM = 2, 16
@@ -35,13 +35,13 @@ class Mosaic:
         B must be 4 or more: of fewer, one view would fill two quarters, and its objects be split
         at a line that is not to be seen.
         """
-        b, _, h, w = batch.images.shape
+        h, w = batch.images.shape[2:]
         device = batch.images.device
-        drawn = torch.rand(3, b, generator=generator, device=generator.device).to(device)
-        there = drawn[0] < self.chance
+        chance, across, down = drawn(3, batch, generator)
+        there = chance < self.chance
         # a view that stays whole is its own first quarter
-        cx = torch.where(there, ((0.25 + drawn[1] / 2) * w).round(), float(w))
-        cy = torch.where(there, ((0.25 + drawn[2] / 2) * h).round(), float(h))
+        cx = torch.where(there, ((0.25 + across / 2) * w).round(), float(w))
+        cy = torch.where(there, ((0.25 + down / 2) * h).round(), float(h))
         right = torch.arange(w, device=device) >= cx[:, None]  # (B, w)
         below = torch.arange(h, device=device) >= cy[:, None]  # (B, h)
         quarter = below[:, :, None].long() * 2 + right[:, None].long()  # (B, h, w)
@@ -69,15 +69,9 @@ class Mosaic:
         none, width, height = torch.zeros_like(cx), torch.full_like(cx, w), torch.full_like(cy, h)
         x0, x1 = (cx, width) if k % 2 else (none, cx)
         y0, y1 = (cy, height) if k // 2 else (none, cy)
-        whole = batch.boxes.roll(-k, 0)  # (B, M, 4)
         low = torch.stack([x0, y0], dim=-1)[:, None]  # (B, 1, 2)
         high = torch.stack([x1, y1], dim=-1)[:, None]
-        start, end = whole[..., :2].clamp(low, high), whole[..., 2:].clamp(low, high)
-        sides = end - start
-        area = (whole[..., 2:] - whole[..., :2]).prod(-1)
-        ids = batch.class_ids.roll(-k, 0)
-        there = (ids >= 0) & (sides > 0).all(-1)
-        seen = (sides.prod(-1) >= MIN_VISIBLE * area) & (sides >= MIN_SIDE_PX).all(-1)
-        cut = (sides < whole[..., 2:] - whole[..., :2]).any(-1)
-        crowd = there & (batch.crowd.roll(-k, 0) | (cut & ~seen))
-        return torch.cat([start, end], dim=-1), torch.where(there, ids, -1), crowd
+        whole, ids, crowd = (t.roll(-k, 0) for t in (batch.boxes, batch.class_ids, batch.crowd))
+        boxes, ids, crowd, little = shown_in(low, high, whole, ids, crowd)
+        cut = (box_sides(boxes) < box_sides(whole)).any(-1)
+        return boxes, ids, crowd | (cut & little)

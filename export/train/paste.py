@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from export.data.class_set import Classes
-from export.train.augment import Batch
+from export.train.batch import Batch, box_sides, drawn
 from export.train.dataset import TrainingSet
 from export.train.recipe import OBJECTS
 
@@ -97,17 +97,17 @@ class Paste:
         b, _, h, w = batch.images.shape
         device, bank = batch.images.device, self.cutouts
         # each class is as likely as the next, however few objects it has
-        drawn = torch.rand(5, b, generator=generator, device=generator.device).to(device)
-        kind = (drawn[0] * len(bank.count)).long().clamp(max=len(bank.count) - 1)
-        nth = (drawn[1] * bank.count[kind]).long().minimum(bank.count[kind] - 1)
+        kind, nth, across, chance, mirror = drawn(5, batch, generator)
+        kind = (kind * len(bank.count)).long().clamp(max=len(bank.count) - 1)
+        nth = (nth * bank.count[kind]).long().minimum(bank.count[kind] - 1)
         which = bank.start[kind] + nth
         x0, y0, x1, y1 = bank.box[which].unbind(1)  # each (B,)
         wide = x1 - x0
-        left = (drawn[2] * (w - wide + 1)).long().minimum(w - wide)
-        there = drawn[3] < self.chance
+        left = (across * (w - wide + 1)).long().minimum(w - wide)
+        there = chance < self.chance
         offset = torch.arange(w, device=device) - left[:, None]  # (B, w)
         inside = (offset >= 0) & (offset < wide[:, None])
-        mirrored = (drawn[4] < 0.5)[:, None]
+        mirrored = (mirror < 0.5)[:, None]
         column = torch.where(mirrored, x1[:, None] - 1 - offset, x0[:, None] + offset)
         column = column.clamp(0, w - 1)[:, None].expand(b, h, w)
         row = torch.arange(h, device=device)
@@ -122,7 +122,7 @@ class Paste:
         sides = torch.minimum(batch.boxes[..., 2:], box[:, None, 2:]) - torch.maximum(
             batch.boxes[..., :2], box[:, None, :2]
         )
-        area = (batch.boxes[..., 2:] - batch.boxes[..., :2]).prod(-1)
+        area = box_sides(batch.boxes).prod(-1)
         hidden = (sides.clamp(min=0).prod(-1) > HIDDEN * area) & there[:, None]
         new_id = torch.where(there, bank.box_class[which], -1)[:, None]
         return Batch(

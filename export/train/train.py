@@ -17,7 +17,7 @@ from export.data.streets import camvid_data
 from export.score.evaluate import score
 from export.score.scores import mean
 from export.train.checkpoint import load_checkpoint, save_checkpoint
-from export.train.dataset import Wanted, load_training_set
+from export.train.dataset import load_training_set
 from export.train.log import TrainingLog
 from export.train.onnx_file import export_onnx
 from export.train.recipe import Recipe
@@ -59,8 +59,7 @@ def run_training(
     for split in (*recipe.splits, *scored):
         load_index(root, split)  # what is missing is told now, not after the first epochs
     classes = recipe.classes
-    wanted = Wanted(recipe.splits, recipe.synthetic, recipe.seed, recipe.images, classes)
-    data = load_training_set(root, wanted, device=device)
+    data = load_training_set(root, recipe, device=device)
     trainer = Trainer(recipe, data, device=device)
     if init is not None and weights is not None:
         _tell(trainer.start_from(weights, origin=init), init)

@@ -22,7 +22,7 @@ from engines.errors import ExportError
 from export.train.augment import Augment
 from export.train.checkpoint import network_from, network_state
 from export.train.dataset import TrainingSet
-from export.train.loss import Gains, MaskTerms, StreetLoss
+from export.train.loss import Gains, StreetLoss
 from export.train.model import ANCHORS, AuxMask, StreetNet
 from export.train.mosaic import QUARTERS, Mosaic
 from export.train.paste import Paste
@@ -77,9 +77,8 @@ class Trainer:
         for part in self.frozen:
             self.net.get_submodule(part).requires_grad_(False)
         weights = data.class_weights(len(net.mask_classes)).to(device)
-        terms = MaskTerms(lovasz=recipe.lovasz, aux=recipe.aux)
-        gains = Gains(mask=recipe.mask_gain)
-        self.loss = StreetLoss(ANCHORS, weights, gains, terms, min_cells=recipe.min_cells)
+        gains = Gains(mask=recipe.mask_gain, lovasz=recipe.lovasz, aux=recipe.aux)
+        self.loss = StreetLoss(ANCHORS, weights, gains, min_cells=recipe.min_cells)
         self.augment = Augment(size_hw=(recipe.height, recipe.width), gamma=recipe.gamma)
         self.mosaic = Mosaic(recipe.mosaic) if recipe.mosaic else None
         self.paste = Paste(data, classes, chance=recipe.paste) if recipe.paste else None

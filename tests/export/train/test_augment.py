@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from export.data.camvid import IGNORE
-from export.train.augment import PAD, Augment, Batch
+from export.train.augment import PAD, Augment
+from export.train.batch import MIN_VISIBLE, Batch
 
 PLAIN = Augment(
     size_hw=(96, 128), base_scale=1.0, scale=(1.0, 1.0), stretch=0.0, brightness=0.0, contrast=0.0,
@@ -74,7 +75,7 @@ def test_a_box_that_is_mostly_cut_off_is_not_counted_as_an_object() -> None:
     visible = (out.boxes[:, 0, 2] - out.boxes[:, 0, 0]) * (out.boxes[:, 0, 3] - out.boxes[:, 0, 1])
     share = visible / (160 * 120)  # 40x30 px, four times as large
     there = out.class_ids[:, 0] >= 0
-    assert (out.crowd[:, 0] == (there & (share < big.min_visible)))[there].all()
+    assert (out.crowd[:, 0] == (there & (share < MIN_VISIBLE)))[there].all()
     assert out.crowd.any()
     assert there.sum() > out.crowd.sum()
 

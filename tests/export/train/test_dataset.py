@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from engines.errors import ExportError
-from export.data.class_set import Classes
 from export.train.augment import Augment
-from export.train.dataset import SIZE_WH, TrainingSet, Wanted, load_training_set
+from export.train.dataset import SIZE_WH, TrainingSet, load_training_set
 from export.train.loss import StreetLoss
 from export.train.model import ANCHORS, StreetNet
+from export.train.recipe import Recipe
 from tests.export.street_data import make_camvid
 
 CPU = torch.device("cpu")
@@ -38,7 +38,7 @@ def of_labels(labels: torch.Tensor, *, real: int) -> TrainingSet:
 
 
 def test_a_photograph_lies_in_it_as_rgb_with_its_labels_and_boxes(root: Path) -> None:
-    data = load_training_set(root, Wanted(("train",), 0, 0), device=CPU)
+    data = load_training_set(root, Recipe(synthetic=0), device=CPU)
     assert (len(data), data.real) == (4, 4)
     assert data.images.shape == (4, 3, 360, 480)
     x0, y0, x1, y1 = data.boxes[0, 0].int().tolist()
@@ -51,7 +51,7 @@ def test_a_photograph_lies_in_it_as_rgb_with_its_labels_and_boxes(root: Path) ->
 
 
 def test_a_batch_holds_the_images_of_its_index_in_that_order(root: Path) -> None:
-    data = load_training_set(root, Wanted(("train",), 0, 0), device=CPU)
+    data = load_training_set(root, Recipe(synthetic=0), device=CPU)
     batch = data.batch(torch.tensor([2, 0]))
     assert torch.equal(batch.images, data.images[[2, 0]])
     assert torch.equal(batch.boxes, data.boxes[[2, 0]])
@@ -60,7 +60,7 @@ def test_a_batch_holds_the_images_of_its_index_in_that_order(root: Path) -> None
 
 
 def test_synthetic_frames_stand_beside_the_photographs(root: Path) -> None:
-    data = load_training_set(root, Wanted(("train", "val"), 3, 1), device=CPU)
+    data = load_training_set(root, Recipe(splits=("train", "val"), synthetic=3, seed=1), device=CPU)
     assert (data.real, len(data)) == (8, 11)
     assert data.images.shape == (11, 3, 360, 480)
     assert (data.class_ids[8:] >= 0).any()
@@ -74,7 +74,7 @@ def test_synthetic_frames_stand_beside_the_photographs(root: Path) -> None:
 
 def test_the_seed_alone_decides_the_synthetic_frames(root: Path) -> None:
     one, same, other = (
-        load_training_set(root, Wanted(("train",), 2, seed), device=CPU) for seed in (1, 1, 2)
+        load_training_set(root, Recipe(synthetic=2, seed=seed), device=CPU) for seed in (1, 1, 2)
     )
     assert torch.equal(one.images, same.images)
     assert torch.equal(one.boxes, same.boxes)
@@ -82,7 +82,7 @@ def test_the_seed_alone_decides_the_synthetic_frames(root: Path) -> None:
 
 
 def test_a_whole_box_of_the_street_lies_on_the_labels_of_its_class(root: Path) -> None:
-    data = load_training_set(root, Wanted(("train",), 6, 3), device=CPU)
+    data = load_training_set(root, Recipe(synthetic=6, seed=3), device=CPU)
     seen = 0
     for i in range(data.real, len(data)):
         for box, class_id, crowd in zip(
@@ -99,14 +99,14 @@ def test_a_whole_box_of_the_street_lies_on_the_labels_of_its_class(root: Path) -
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
     small = make_camvid(tmp_path, images=1, wh=(320, 240))
     with pytest.raises(ExportError, match=r"320x240.*wanted 480x360"):
-        load_training_set(small, Wanted(("train",), 0, 0), device=CPU)
+        load_training_set(small, Recipe(synthetic=0), device=CPU)
 
 
 def test_a_set_without_a_single_box_still_trains(tmp_path: Path) -> None:
     make_camvid(tmp_path, images=2)
     path = tmp_path / "boxes_train.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "annotations": []}))
-    data = load_training_set(tmp_path, Wanted(("train",), 0, 0), device=CPU)
+    data = load_training_set(tmp_path, Recipe(synthetic=0), device=CPU)
     assert data.class_ids.shape == (2, 0)
     view = Augment(size_hw=(64, 96))
     batch = view(data.batch(torch.tensor([0, 1])), generator=torch.Generator().manual_seed(0))
@@ -139,7 +139,7 @@ def test_a_few_images_are_drawn_by_the_seed_and_more_hold_the_fewer(tmp_path: Pa
     root = make_camvid(tmp_path, images=6)
 
     def boxes(seed: int, images: int) -> set[tuple[float, ...]]:
-        wanted = Wanted(("train", "val"), 0, seed, images)
+        wanted = Recipe(splits=("train", "val"), synthetic=0, seed=seed, images=images)
         data = load_training_set(root, wanted, device=CPU)
         assert len(data) == data.real == images
         return {(float(b[0]), float(b[1])) for b in data.boxes[:, 0]}
@@ -151,15 +151,17 @@ def test_a_few_images_are_drawn_by_the_seed_and_more_hold_the_fewer(tmp_path: Pa
 
 def test_more_images_than_there_are_and_a_set_of_none_are_refused(root: Path) -> None:
     with pytest.raises(ExportError, match=r"--images 9: the splits train, val hold 8"):
-        load_training_set(root, Wanted(("train", "val"), 0, 0, 9), device=CPU)
+        load_training_set(root, Recipe(splits=("train", "val"), synthetic=0, images=9), device=CPU)
     with pytest.raises(ExportError, match="without images"):
-        load_training_set(root, Wanted((), 0, 0), device=CPU)
+        load_training_set(root, Recipe(splits=(), synthetic=0), device=CPU)
 
 
 def test_labels_and_boxes_come_in_the_classes_that_are_learnt(root: Path) -> None:
-    plain = load_training_set(root, Wanted(("train",), 3, 0), device=CPU)
-    classes = Classes.parse("person=pedestrian+bicyclist,car", "road,rest=sky+car")
-    data = load_training_set(root, Wanted(("train",), 3, 0, classes=classes), device=CPU)
+    plain = load_training_set(root, Recipe(synthetic=3), device=CPU)
+    recipe = Recipe(
+        synthetic=3, box_classes="person=pedestrian+bicyclist,car", mask_classes="road,rest=sky+car"
+    )
+    data = load_training_set(root, recipe, device=CPU)
     assert torch.equal(data.images, plain.images)
     for old, new in ((3, 0), (0, 1), (8, 1), (1, 11), (5, 11), (11, 11)):
         assert (data.labels[plain.labels == old] == new).all()

@@ -7,11 +7,10 @@ import math
 import pytest
 import torch
 
-from export.train.augment import Batch
+from export.train.batch import Batch
 from export.train.loss import (
     Assigned,
     Gains,
-    MaskTerms,
     StreetLoss,
     anchors_that_fit,
     assign,
@@ -278,8 +277,8 @@ def test_the_terms_of_the_mask_count_with_their_weights() -> None:
     outputs.mask[:, 0] = 1.0
     aux = torch.zeros(1, 11, 4, 4)
     masks = [
-        StreetLoss(ANCHORS, torch.ones(11), terms=terms)(outputs, batch, aux=aux)[1]["mask"]
-        for terms in (MaskTerms(), MaskTerms(lovasz=2.0), MaskTerms(aux=0.5))
+        StreetLoss(ANCHORS, torch.ones(11), gains=gains)(outputs, batch, aux=aux)[1]["mask"]
+        for gains in (Gains(), Gains(lovasz=2.0), Gains(aux=0.5))
     ]
     # every pixel is class 0 with p = e / (e + 10) = 0.2137: Lovász 1 − p. aux: ln 11 = 2.3979
     assert (masks[1] - masks[0]).item() == pytest.approx(2 * (1 - 0.2137), abs=1e-3)

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
-from export.train.augment import Batch
+from export.train.batch import Batch
 from export.train.mosaic import LEAST_ROOM, Mosaic
 
 H, W = 64, 96

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from export.data.class_set import Classes
-from export.train.augment import Batch
+from export.train.batch import Batch
 from export.train.dataset import TrainingSet
 from export.train.paste import Paste, find_cutouts
 from export.train.recipe import OBJECTS

@@ -19,8 +19,8 @@ from engines.errors import ExportError
 from export.data.class_set import Classes
 from export.train.augment import Augment
 from export.train.checkpoint import network_from, network_state
-from export.train.dataset import Wanted, load_training_set
-from export.train.loss import MaskTerms, StreetLoss
+from export.train.dataset import load_training_set
+from export.train.loss import Gains, StreetLoss
 from export.train.model import ANCHORS, AuxMask, Shape, StreetNet
 from export.train.mosaic import Mosaic
 from export.train.paste import Paste
@@ -40,7 +40,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def trainer(root: Path) -> Trainer:
-    data = load_training_set(root, Wanted(("train",), 0, 0), device=CPU)
+    data = load_training_set(root, Recipe(synthetic=0), device=CPU)
     return Trainer(TINY, data, device=CPU)
 
 
@@ -120,8 +120,7 @@ def test_a_start_that_nothing_fits_is_refused(trainer: Trainer) -> None:
 
 def of_recipe(root: Path, **differing: Any) -> Trainer:
     recipe = replace(TINY, **differing)
-    classes = Classes.parse(recipe.box_classes, recipe.mask_classes)
-    data = load_training_set(root, Wanted(("train",), 0, 0, classes=classes), device=CPU)
+    data = load_training_set(root, recipe, device=CPU)
     return Trainer(recipe, data, device=CPU)
 
 
@@ -246,7 +245,7 @@ def test_a_batch_that_is_no_mosaic_is_refused(root: Path) -> None:
 
 
 def test_without_photographs_an_epoch_is_every_synthetic_frame(root: Path) -> None:
-    data = load_training_set(root, Wanted((), 4, 0), device=CPU)
+    data = load_training_set(root, Recipe(splits=(), synthetic=4), device=CPU)
     trainer = Trainer(replace(TINY, splits=(), synthetic=4), data, device=CPU)
     assert sorted(trainer.order(torch.Generator().manual_seed(0)).tolist()) == [0, 1, 2, 3]
     assert trainer.loss.class_weights.std() > 0  # weighed by the synthetic frames
@@ -284,7 +283,7 @@ def test_a_training_that_lacks_something_is_refused(trainer: Trainer, key: str) 
 
 
 def test_a_gradient_that_is_not_finite_stops_before_it_ruins_the_weights(root: Path) -> None:
-    data = load_training_set(root, Wanted(("train",), 0, 0), device=CPU)
+    data = load_training_set(root, Recipe(synthetic=0), device=CPU)
     trainer = Trainer(TINY, data, device=CPU)
     bias = trainer.net.mask_out.bias
     assert bias is not None
@@ -300,13 +299,13 @@ def test_a_gradient_that_is_not_finite_stops_before_it_ruins_the_weights(root: P
 def test_views_pasting_and_losses_never_wait_for_the_device() -> None:
     # on tensors that have shapes but no values, whatever would bring a value or a count from the
     # device to the host raises
-    data = load_training_set(Path("nowhere"), Wanted((), 4, 0), device=CPU)
+    data = load_training_set(Path("nowhere"), Recipe(splits=(), synthetic=4), device=CPU)
     paste = Paste(data, Classes.parse(), chance=0.5)
     assert len(paste.cutouts)
     draw = torch.Generator().manual_seed(0)
     net = StreetNet()
     aux = AuxMask(net.shape, 11)
-    loss = StreetLoss(ANCHORS, torch.ones(11), terms=MaskTerms(lovasz=1.0, aux=0.4))
+    loss = StreetLoss(ANCHORS, torch.ones(11), gains=Gains(lovasz=1.0, aux=0.4))
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         batch = paste(data.batch(mode.from_tensor(torch.arange(4))), generator=draw)
         batch = Augment(size_hw=(96, 128), gamma=0.5)(batch, generator=draw)

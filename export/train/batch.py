@@ -1,0 +1,54 @@
+"""Labelled images as tensors, and the rule for objects of which a view shows a part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+MIN_VISIBLE = 0.35
+"""Share of a box that must remain in a view; less becomes a region that no loss counts."""
+MIN_SIDE_PX = 3.0
+"""Sides of a box in a view that are shorter make it such a region, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some labelled images.
+
+    Images (B, 3, H, W) RGB 0..1; labels (B, H, W) int64; boxes (B, M, 4) xyxy px; class_ids (B, M),
+    −1 for none; crowd (B, M) bool marks regions that no loss counts.
+    """
+
+    images: Tensor
+    labels: Tensor
+    boxes: Tensor
+    class_ids: Tensor
+    crowd: Tensor
+
+
+def box_sides(boxes: Tensor) -> Tensor:
+    """Widths and heights (…, 2) of boxes (…, 4) xyxy."""
+    return boxes[..., 2:] - boxes[..., :2]
+
+
+def drawn(count: int, batch: Batch, generator: torch.Generator) -> Tensor:
+    """Random numbers (count, B) of 0 to 1, on the device of the batch."""
+    shape = (count, batch.images.shape[0])
+    return torch.rand(shape, generator=generator, device=generator.device).to(batch.images.device)
+
+
+def shown_in(
+    low: Tensor, high: Tensor, boxes: Tensor, class_ids: Tensor, crowd: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Objects as a window shows them whose corners are ``low`` and ``high`` (…, 2) px.
+
+    Returns boxes, class ids and crowds, and which of the objects are shown too little to count.
+    """
+    cut = torch.cat([boxes[..., :2].clamp(low, high), boxes[..., 2:].clamp(low, high)], dim=-1)
+    sides = box_sides(cut)
+    there = (class_ids >= 0) & (sides > 0).all(-1)
+    visible = sides.prod(-1) / box_sides(boxes).prod(-1).clamp(min=1e-6)
+    little = (visible < MIN_VISIBLE) | (sides < MIN_SIDE_PX).any(-1)
+    return cut, torch.where(there, class_ids, -1), there & crowd, there & little
