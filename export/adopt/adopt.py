@@ -23,11 +23,6 @@ from export.outputs import check_model_target, published_after
 Say = Callable[[str], None]
 
 
-def default_target(path: Path) -> Path:
-    """``NAME.outrider.onnx`` beside the foreign file."""
-    return path.with_name(f"{path.stem}.outrider.onnx")
-
-
 def adopt_model(
     path: Path,
     target: Path | None = None,
@@ -39,7 +34,7 @@ def adopt_model(
 ) -> None:
     """Adopt one file; ``say`` takes the report line by line.
 
-    ``target`` None means ``default_target(path)``, ``frames`` None the synthetic street.
+    ``target`` None is NAME.outrider.onnx beside it, ``frames`` None the synthetic street.
 
     Raises:
         ModelError: the foreign file cannot be read, or the target not written.
@@ -48,7 +43,7 @@ def adopt_model(
         SourceError: the frames cannot be read.
     """
     net = open_foreign(path, size=size)
-    target = target or default_target(path)
+    target = target or path.with_name(f"{path.stem}.outrider.onnx")
     check_model_target(target, path)
     opset = opset_of(net.model)
     say(f"read         {path}: opset {opset}, input {net.height}x{net.width} (height x width)")

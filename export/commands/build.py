@@ -9,9 +9,8 @@ from pathlib import Path
 import click
 
 from export.commands import options
-from export.tensorrt.build.build import Request, build_file
+from export.tensorrt.build.build import GATE, Request, build_file
 from export.tensorrt.build.builder import BuildOptions, Verbosity
-from export.tensorrt.build.gate import GATE
 
 _DEFAULT = BuildOptions()
 

@@ -1,7 +1,7 @@
-"""``edge-export fp16``: an FP32 model file becomes a strongly typed FP16 one, or is refused.
+"""An FP32 model file becomes a strongly typed FP16 one, or is refused.
 
-Measure, convert, prove, publish: what half cannot hold on real frames stays in FP32 and is named,
-and the file under the final name appears only after the proof, whole. It builds no engine.
+Measure, convert, prove, publish: what half cannot hold on real frames stays in FP32 and is named.
+The file gets its final name only after the proof.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import onnx
 
 from edge.vision.types import Image
 from engines import open_engine
+from engines.base import Engine
 from engines.errors import ExportError, SettingsError
 from engines.model_file import is_quantized, load_whole, model_sha256, no_spec, spec_of, write_spec
 from engines.spec import ModelSpec
@@ -23,17 +25,13 @@ from export.compare.differences import SAME, Limits
 from export.compare.parity import Parity, compare
 from export.data.frames import COUNT, read_frames
 from export.fp16.ranges import sensitive_nodes
-from export.fp16.typed import to_float16
+from export.fp16.typed import KEPT_KEY, to_float16
 from export.onnx.graph import check_weights, fold_constants, name_nodes, uses_float16
 from export.onnx.half import open_half
 from export.outputs import check_model_target, published_after
 from export.score.scores import check_ap
 
 Say = Callable[[str], None]
-
-KEPT_KEY = "outrider.fp32_nodes"
-"""Key in an FP16 file's ``metadata_props``: JSON, node name → why the node stayed in FP32."""
-ASKED = "asked for with --keep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +42,6 @@ class Conversion:
     spec: ModelSpec
     kept: dict[str, str]
     parity: Parity
-
-
-def default_target(path: Path) -> Path:
-    """``NAME.fp16.onnx`` beside the FP32 file."""
-    return path.with_name(f"{path.stem}.fp16.onnx")
 
 
 def convert_file(
@@ -62,8 +55,8 @@ def convert_file(
 ) -> Conversion:
     """Convert one model file; ``say`` takes the report line by line.
 
-    ``frames`` is the text of a source, the synthetic street where it is None. Every other frame
-    measures the ranges and those between prove the file. ``keep`` names nodes to leave in FP32.
+    ``target`` None is NAME.fp16.onnx beside it, ``frames`` None the synthetic street. Every other
+    frame measures the ranges, the others prove the file. ``keep`` names nodes to leave in FP32.
 
     Raises:
         ModelError: the file cannot be read or has no spec, or the target not be written.
@@ -71,7 +64,7 @@ def convert_file(
         SettingsError: ``keep`` names no node, or the target is the file itself.
         SourceError: the frames cannot be read.
     """
-    target = target or default_target(path)
+    target = target or path.with_name(f"{path.stem}.fp16.onnx")
     check_model_target(target, path)
     model, spec = _readable(path)
     name_nodes(model)
@@ -81,14 +74,15 @@ def convert_file(
     say(f"frames       {read.told}, every other one to measure ranges, the rest to prove")
     measure, prove = read.images[::2], read.images[1::2] or read.images
     kept = sensitive_nodes(model, spec.input, measure, origin=str(path))
-    kept.update(dict.fromkeys(keep, ASKED))
+    kept.update(dict.fromkeys(keep, "asked for with --keep"))
     say(f"FP32 kept    {len(kept)} of {len(model.graph.node)} nodes")
     for name, reason in kept.items():
         say(f"             {name}: {reason}")
     made = to_float16(model, kept, origin=str(path))
     half_spec = replace(spec, precision="fp16", source_sha256=model_sha256(path))
     write_spec(made, half_spec)
-    _write_kept(made, kept)
+    entry = made.metadata_props.add()
+    entry.key, entry.value = KEPT_KEY, json.dumps(kept)
     with published_after(made, target) as unproven:
         parity = _proven(path, unproven, prove, limits, say)
     say(f"written      {target}, {target.stat().st_size / 1e6:.1f} MB")
@@ -117,20 +111,35 @@ def _readable(path: Path) -> tuple[onnx.ModelProto, ModelSpec]:
     return model, spec
 
 
+def compare_with_fp32(
+    reference: Path,
+    open_candidate: Callable[[], Engine],
+    frames: Sequence[Image],
+    *,
+    limits: Limits,
+    say: Say,
+) -> Parity:
+    """Compare a candidate with an FP32 file on frames; ``say`` takes the figures line by line."""
+    with (
+        closing(open_engine(reference, engine="onnxruntime", precision="f32")) as fp32,
+        closing(open_candidate()) as candidate,
+    ):
+        parity = compare(fp32, candidate, frames, limits=limits)
+    for line in parity.lines(limits):
+        say(line)
+    return parity
+
+
 def _proven(
     path: Path, unproven: Path, frames: Sequence[Image], limits: Limits, say: Say
 ) -> Parity:
-    reference = open_engine(path, engine="onnxruntime", precision="f32")
-    try:
-        candidate = open_half(unproven)
-        try:
-            parity = compare(reference, candidate, frames, limits=limits)
-        finally:
-            candidate.close()
-    finally:
-        reference.close()
-    for line in parity.lines(limits):
-        say(f"proof        {line}")
+    parity = compare_with_fp32(
+        path,
+        lambda: open_half(unproven),
+        frames,
+        limits=limits,
+        say=lambda line: say(f"proof        {line}"),
+    )
     if parity.failures:
         raise ExportError(
             f"{path}: refused, in FP16 it does not do what it does in FP32: "
@@ -156,8 +165,3 @@ def _check_names(keep: Sequence[str], model: onnx.ModelProto) -> None:
                 f"--keep {name!r}: none of the graph's {len(names)} nodes has that name; the "
                 f"nearest are {', '.join(near)}."
             )
-
-
-def _write_kept(model: onnx.ModelProto, kept: dict[str, str]) -> None:
-    entry = model.metadata_props.add()
-    entry.key, entry.value = KEPT_KEY, json.dumps(kept)

@@ -1,12 +1,13 @@
-"""Gives an FP32 graph float16 tensors, strongly typed; which nodes stay in FP32 it is told.
+"""Gives an FP32 graph float16 tensors, strongly typed; which nodes stay in FP32 its caller says.
 
-Every tensor has one type, its producer's. Where a consumer wants the other one, one Cast stands
-between, shared by all that want it, so neighbours kept in FP32 hand each other FP32. Weights exist
-in each type that is asked for. What ONNX types as float32 alone (the scales of a Resize) stays so.
+Every tensor has its producer's type. Consumers that want the other one share one Cast, so
+neighbours kept in FP32 hand each other FP32. Weights exist in each type that is asked for. What
+ONNX types as float32 alone (the scales of a Resize) stays so.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -17,9 +18,22 @@ from engines.errors import ExportError
 from engines.runtimes import first_line
 from export.onnx.graph import FLOAT, FLOAT16, float16_attributes, float_types, tensor_types
 
+KEPT_KEY = "outrider.fp32_nodes"
+"""Key in an FP16 file's ``metadata_props``: JSON, node name → why the node stayed in FP32."""
+
+
+def kept_nodes(model: onnx.ModelProto) -> dict[str, str]:
+    """The nodes that an FP16 file names as left in FP32, and why."""
+    texts = [entry.value for entry in model.metadata_props if entry.key == KEPT_KEY]
+    try:
+        held = json.loads(texts[0]) if texts else {}
+    except ValueError:
+        return {}
+    return held if isinstance(held, dict) else {}
+
 
 def to_float16(model: onnx.ModelProto, kept: Collection[str], *, origin: str) -> onnx.ModelProto:
-    """The graph in float16, but for the nodes named in ``kept``; inputs and outputs as they were.
+    """The graph in float16 but for the nodes in ``kept``; inputs and outputs as they were.
 
     Every node must have a name of its own, and constants must be initialisers.
 
@@ -35,7 +49,7 @@ def to_float16(model: onnx.ModelProto, kept: Collection[str], *, origin: str) ->
 
 
 def check_typed(model: onnx.ModelProto, *, origin: str) -> None:
-    """Refuse what a strongly typed network cannot be: two types where ONNX binds one, or unknown.
+    """Refuse a graph with unknown types, or two where ONNX binds one.
 
     Raises:
         ExportError: names the contradiction.
@@ -51,7 +65,7 @@ def check_typed(model: onnx.ModelProto, *, origin: str) -> None:
 
 
 class _Writer:
-    """Writes nodes one after the other, with the Casts that their inputs need before them."""
+    """Writes nodes in order, with the Casts that their inputs need before them."""
 
     def __init__(self, model: onnx.ModelProto, types: Mapping[str, int]) -> None:
         self._model = model
@@ -65,7 +79,7 @@ class _Writer:
         self._taken = set(types)
 
     def add(self, node: onnx.NodeProto, want: int) -> None:
-        """Write ``node`` with its float tensors in the type ``want``, where ONNX allows it."""
+        """Write ``node``, its float tensors in the type ``want`` where ONNX allows it."""
         types, copy = self._types, onnx.NodeProto()
         copy.CopyFrom(node)
         half_in, half_out = float_types(node, self._model)

@@ -1,19 +1,18 @@
-"""``edge-export build``: an FP32 model file becomes a TensorRT engine that was proven on this GPU.
+"""An FP32 model file becomes a TensorRT engine that was proven on this GPU.
 
-Check, convert, build, prove, publish: under the engine's name there is the old one until the new
-one has passed, whole. It knows nothing of the app; what TensorRT is told is in ``trt_builder``.
+Check, convert, build, prove, publish: under the engine's name lies the old one until the new one
+has passed.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-import onnx
-
+from engines import open_engine
 from engines.cuda.context import Device
 from engines.errors import ExportError, SettingsError
 from engines.files import user_folder
@@ -26,29 +25,30 @@ from engines.tensorrt.identity import (
     sidecar_path,
     sidecar_text,
 )
-from export.compare.differences import Limits
-from export.fp16.convert import KEPT_KEY, convert_file
+from export.compare.differences import SAME, Limits
+from export.data.frames import read_frames
+from export.fp16.convert import compare_with_fp32, convert_file
+from export.fp16.typed import kept_nodes
 from export.onnx.graph import uses_float16
 from export.score.scores import check_ap
-from export.tensorrt.build.builder import (
-    BuildOptions,
-    build_plan,
-    tensorrt_version,
-    timings_file,
-)
-from export.tensorrt.build.gate import GATE, prove
+from export.tensorrt.build.builder import BuildOptions, build_plan, timings_file
 from export.tensorrt.build.place import building, publish, write_durably
-from export.tensorrt.build.preflight import preflight
+from export.tensorrt.build.preflight import preflight, tensorrt_version
 from export.tensorrt.check.check import check_file
 from export.tensorrt.check.check import lines as check_lines
 from export.tensorrt.check.operators import RELEASES
 
 Say = Callable[[str], None]
+GATE = replace(SAME, iou=0.98, score=0.02, unmatched=0.01, mask=0.99)
+"""Twice what a conversion to FP16 may differ by.
+
+A device adds in another order and fuses, which no proof on a CPU shows. Chosen, not measured: no
+engine was built where this was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """How to build and prove: see the options of the command."""
+    """How to build and prove, as the command's options say."""
 
     reference: Path | None = None
     frames: str | None = None
@@ -66,9 +66,9 @@ def build_file(
     Raises:
         SettingsError: the arguments contradict each other or the files.
         ModelError: a file cannot be read or has no spec.
-        ExportError: TensorRT takes the graph not, a proof failed, or nothing can be written.
-        EngineError: TensorRT or the device is not there, or builds nothing.
-        DeviceError: the device is lost or has not the memory.
+        ExportError: TensorRT does not take the graph, a proof failed, or nothing can be written.
+        EngineError: there is no TensorRT or no device, or it builds nothing.
+        DeviceError: the device is lost or lacks memory.
         SourceError: the frames cannot be read.
     """
     reference, half = _reference(model, request)
@@ -101,10 +101,7 @@ def build_file(
         identity = _identity(made, model, reference, source, device, request.options)
         sidecar = Sidecar(read_spec(source), identity, proof={})
         write_durably(sidecar_path(made), sidecar_text(sidecar).encode())
-        proof = prove(
-            reference, made, engine, frames=request.frames, limits=request.limits, say=say
-        )
-        sidecar = replace(sidecar, proof=proof)
+        sidecar = replace(sidecar, proof=_prove(made, engine, reference, request, say))
         write_durably(sidecar_path(made), sidecar_text(sidecar).encode())
         publish(made, engine)
     say(f"published    {engine} and {sidecar_path(engine).name}")
@@ -194,10 +191,41 @@ def _timings(device: Device, say: Say) -> Path | None:
         return None
 
 
+def _prove(made: Path, engine: Path, reference: Path, request: Request, say: Say) -> dict[str, Any]:
+    """What the engine in ``made``, run as the app runs it, differs by from FP32 on frames.
+
+    Raises:
+        ExportError: too much, or nothing is proven; ``engine``, where it was to go, is as it was.
+    """
+    read = read_frames(request.frames)
+    say(f"gate         {read.told}, against {reference.name} in FP32")
+    parity = compare_with_fp32(
+        reference,
+        lambda: open_engine(made, engine="tensorrt"),
+        read.images,
+        limits=request.limits,
+        say=lambda line: say(f"gate         {line}"),
+    )
+    stays = f"{engine} is as it was." if engine.exists() else "Nothing was published."
+    if parity.failures:
+        raise ExportError(
+            f"{made.name}: refused, the engine does not do what {reference.name} does: "
+            f"{'; '.join(parity.failures)}. {stays} Where boxes that differ a little will do, say "
+            "how much with --iou; leave nodes in FP32 with --keep NODE."
+        )
+    if parity.doubts:
+        raise ExportError(
+            f"{made.name}: not proven: {'; '.join(parity.doubts)}. {stays} Give frames that show "
+            "what the model detects: --frames SOURCE."
+        )
+    frames = read.told.partition(";")[0]
+    return {"frames_of": frames, "limits": asdict(request.limits), **parity.to_dict()}
+
+
 def _identity(
     made: Path, model: Path, reference: Path, source: Path, device: Device, options: BuildOptions
 ) -> Identity:
-    kept = _kept(load_model(source))
+    kept = kept_nodes(load_model(source))
     return Identity(
         plan_sha256=sha256_of(made),
         onnx_sha256=model_sha256(reference),
@@ -207,11 +235,3 @@ def _identity(
         recipe=f"fp16 mixed, fp32: {', '.join(kept)}" if kept else "fp16",
         onnx_name=model.name,
     )
-
-
-def _kept(model: onnx.ModelProto) -> list[str]:
-    """The nodes that were left in FP32."""
-    for entry in model.metadata_props:
-        if entry.key == KEPT_KEY:
-            return list(json.loads(entry.value))
-    return []

@@ -1,23 +1,23 @@
 """TensorRT's builder: an FP16 ONNX file becomes a plan, or a message; it writes no engine file.
 
 One code path for TensorRT 10.3 to 11.4: the network is strongly typed, so precision is what the
-ONNX file says and no builder flag. It keeps a cache of kernel timings, one a TensorRT and device.
+ONNX file says. Kernel timings are kept in a file for each TensorRT and device.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import clear_frames
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from engines.cuda.context import Device, open_device
-from engines.errors import EngineError, ExportError, ModelError, SettingsError
+from engines.errors import EngineError, ExportError, ModelError
 from engines.model_file import write_atomically
 from engines.tensorrt import log as tensorrt_log
 from export.tensorrt.build.progress import Progress, above_the_bar, monitor
@@ -27,15 +27,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 Verbosity = Literal["none", "layer_names_only", "detailed"]
-OLDEST = (10, 3)
-"""The first release of TensorRT that is built with: that of JetPack 6."""
-WITH_DLA = (
-    "TensorRT 10.3 of JetPack 6 on Orin has it, and 11.4.1 of JetPack 7.2.2 on AGX Orin; 10.8 to "
-    "11.4.0 have none, neither have Orin Nano, Thor and desktop GPUs"
-)
-"""By NVIDIA's notes on working with DLA; nothing of it was tried on hardware."""
 DOCTOR = "see: edge doctor"
-_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +50,23 @@ class BuildOptions:
         }
 
 
-def tensorrt_version() -> str:
-    """The release of TensorRT that is installed.
-
-    Raises:
-        EngineError: it is not installed, cannot be loaded, or is older than ``OLDEST``.
-    """
-    version = tensorrt_log.import_tensorrt()
-    found = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
-    if found < OLDEST:
-        raise EngineError(f"TensorRT {version} is installed, wanted 10.3 or later (JetPack 6).")
-    return version
-
-
-class _Told(logging.Handler):
-    """Says TensorRT's warnings to the person who builds, each once."""
+class _Warnings(logging.Handler):
+    """While entered, says TensorRT's warnings to the person who builds, each once."""
 
     def __init__(self, say: Say) -> None:
         super().__init__(logging.INFO)
         self._say, self._said = say, set[str]()
+        self._source = logging.getLogger(tensorrt_log.__name__)
+        self._before = self._source.level
+
+    def __enter__(self) -> None:
+        self._source.addHandler(self)
+        # The level that warnings have there: when the app starts they are noise.
+        self._source.setLevel(logging.INFO)
+
+    def __exit__(self, *_: object) -> None:
+        self._source.setLevel(self._before)
+        self._source.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called on threads of TensorRT's."""
@@ -86,48 +76,10 @@ class _Told(logging.Handler):
             self._say(f"TensorRT     {text}")
 
 
-@contextlib.contextmanager
-def _telling(say: Say) -> Iterator[None]:
-    source, told = logging.getLogger(tensorrt_log.__name__), _Told(say)
-    before = source.level
-    source.addHandler(told)
-    source.setLevel(logging.INFO)  # its level for warnings: at a start of the app they are noise
-    try:
-        yield
-    finally:
-        source.setLevel(before)
-        source.removeHandler(told)
-
-
-def check_dla(core: int | None) -> None:
-    """Refuse a DLA core that this machine does not have; CUDA has to be started.
-
-    Raises:
-        EngineError: this TensorRT sees no DLA here, and which ones would.
-        SettingsError: there are fewer cores.
-    """
-    if core is None:
-        return
-    import tensorrt as trt
-
-    log = tensorrt_log.open_log()
-    builder: trt.Builder = log.checked("Builder", lambda: trt.Builder(log.logger), otherwise=DOCTOR)
-    cores = builder.num_DLA_cores
-    if cores < 1:
-        raise EngineError(
-            f"--dla-core {core}: TensorRT {trt.__version__} finds no DLA on this machine. "
-            f"{WITH_DLA}. Leave --dla-core out: the GPU takes every layer."
-        )
-    if core >= cores:
-        raise SettingsError(
-            f"--dla-core {core}: this machine has {cores}, wanted 0 to {cores - 1}."
-        )
-
-
 def build_plan(onnx: Path, options: BuildOptions, *, timings: Path | None, say: Say) -> bytes:
     """Build a plan, which takes minutes; Ctrl-C ends it at the builder's next step.
 
-    ``timings`` is the file of kernel timings to use and to add to.
+    ``timings`` is the file of kernel timings to use and add to.
 
     Raises:
         ExportError: TensorRT's parser refuses the file.
@@ -147,19 +99,19 @@ def build_plan(onnx: Path, options: BuildOptions, *, timings: Path | None, say: 
         finally:
             device.close()
 
-    with _telling(say):
-        return _beside(work, stop, say)
+    with _Warnings(say):
+        return _on_a_thread(work, stop, say)
 
 
 def _build(
     onnx: Path, options: BuildOptions, *, timings: Path | None, stop: threading.Event, say: Say
 ) -> bytes:
-    """All of it with TensorRT's objects, which end with this call, before the device is closed."""
+    """TensorRT's objects end with this call, before the device is closed."""
     import tensorrt as trt
 
     log = tensorrt_log.open_log()
     builder: trt.Builder = log.checked("Builder", lambda: trt.Builder(log.logger), otherwise=DOCTOR)
-    # 11 types every network strongly and takes the flag for nothing; 10 needs it.
+    # 10 needs the flag; 11 types every network strongly and ignores it.
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network: trt.INetworkDefinition = log.checked(
         "create_network", lambda: builder.create_network(flags)
@@ -201,17 +153,16 @@ def _build(
 
 
 def timings_file(folder: Path, device: Device) -> Path:
-    """The file of timings of one TensorRT on one device: others' are of no use to it."""
+    """The file of timings of one TensorRT on one device, which no other can use."""
     gpu = re.sub(r"[^A-Za-z0-9]+", "-", device.gpu).strip("-").lower()
-    capability = device.compute_capability.replace(".", "")
-    name = f"tensorrt-{device.tensorrt}-{gpu}-sm{capability}x{device.sm_count}.timings"
-    return folder / name
+    sm = device.compute_capability.replace(".", "")
+    return folder / f"tensorrt-{device.tensorrt}-{gpu}-sm{sm}x{device.sm_count}.timings"
 
 
 def _use_timings(
     config: trt.IBuilderConfig, path: Path | None, say: Say
 ) -> trt.ITimingCache | None:
-    """Give the builder the timings of earlier builds; without them it only takes longer."""
+    """Give the builder the timings of earlier builds, without which it takes longer."""
     if path is None:
         return None
     try:
@@ -236,7 +187,7 @@ def _keep_timings(cache: trt.ITimingCache, path: Path, say: Say) -> None:
 
 
 def _refused_by(parser: trt.OnnxParser, onnx: Path, version: str, say: Say) -> ExportError:
-    """Say every error of the parser with its node."""
+    """The parser's first error; all of them are said with their nodes."""
     told = []
     for i in range(parser.num_errors):
         error: trt.ParserError = parser.get_error(i)
@@ -254,35 +205,29 @@ def _refused_by(parser: trt.OnnxParser, onnx: Path, version: str, say: Say) -> E
     )
 
 
-def _beside(work: Callable[[], _Made], stop: threading.Event, say: Say) -> _Made:
+def _on_a_thread(work: Callable[[], bytes], stop: threading.Event, say: Say) -> bytes:
     """Run ``work`` on another thread, so that Ctrl-C is not raised inside TensorRT's callbacks.
 
     Raises:
         KeyboardInterrupt: once ``work`` has ended, if Ctrl-C came meanwhile.
     """
-    made: list[_Made] = []
-    raised: list[BaseException] = []
-    over = threading.Event()
+    plan: Future[bytes] = Future()
 
     def run() -> None:
         try:
-            made.append(work())
+            plan.set_result(work())
         except BaseException as exc:
-            raised.append(exc)
-        finally:
-            over.set()
+            plan.set_exception(exc)
 
     thread = threading.Thread(target=run, name="builder")
     thread.start()
-    while not over.is_set():
+    while not plan.done():
         try:
-            over.wait()
+            wait([plan])
         except KeyboardInterrupt:
             stop.set()
             say("stopping     at the builder's next step")
     thread.join()
     if stop.is_set():
         raise KeyboardInterrupt
-    if raised:
-        raise raised[0]
-    return made[0]
+    return plan.result()

@@ -1,37 +1,62 @@
-"""What a build needs of the machine, asked before it begins: memory, disk, device; it takes none.
+"""What a build needs of the machine, asked before it begins: TensorRT, memory, disk, device.
 
-The sizes are estimates: TensorRT tells none of its own before it is built with.
+The sizes are estimates: TensorRT tells none before a build.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from engines.cuda.context import Device, open_device
-from engines.errors import DeviceError, ExportError
+from engines.errors import DeviceError, EngineError, ExportError, SettingsError
 from engines.model_file import weight_files
-from export.tensorrt.build.builder import BuildOptions, check_dla
+from engines.tensorrt import log as tensorrt_log
+from export.tensorrt.build.builder import DOCTOR, BuildOptions
 from export.tensorrt.build.place import check_disk
 
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+OLDEST = (10, 3)
+"""The first release of TensorRT that builds: that of JetPack 6."""
+WITH_DLA = (
+    "TensorRT 10.3 of JetPack 6 on Orin has it, and 11.4.1 of JetPack 7.2.2 on AGX Orin; 10.8 to "
+    "11.4.0 have none, neither have Orin Nano, Thor and desktop GPUs"
+)
+"""By NVIDIA's notes on working with DLA; nothing of it was tried on hardware."""
 SPARE_DISK = 64 << 20
-"""Bytes for kernels in a plan, which come on top of the weights; an estimate."""
+"""Bytes for a plan's kernels, on top of its weights."""
 HOST_MEMORY = 512 << 20
-"""Bytes that the builder's own libraries take on the host; an estimate."""
+"""Bytes that the builder's own libraries take on the host."""
+
+
+def tensorrt_version() -> str:
+    """The release of TensorRT that is installed.
+
+    Raises:
+        EngineError: it is not installed, cannot be loaded, or is older than ``OLDEST``.
+    """
+    version = tensorrt_log.import_tensorrt()
+    found = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
+    if found < OLDEST:
+        raise EngineError(f"TensorRT {version} is installed, wanted 10.3 or later (JetPack 6).")
+    return version
 
 
 def preflight(
     version: str, model: Path, engine: Path, options: BuildOptions, *, half: bool
 ) -> Device:
-    """What this machine is, once it is known to have what a build needs.
-
-    ``half`` says that ``model`` is FP16 already.
+    """What this machine is, if it has what a build needs; ``half``: ``model`` is FP16 already.
 
     Raises:
         ExportError: the host has not the memory, or the disk not the room.
         DeviceError: the device has not the memory, or cannot be had.
-        EngineError: there is no CUDA here, or not the DLA core that is asked for.
+        EngineError: there is no CUDA here, or no DLA where one is asked for.
+        SettingsError: there are fewer DLA cores.
     """
     size = sum(file.stat().st_size for file in (model, *weight_files(model)))
     weights = size // (1 if half else 2)  # in FP16
@@ -47,7 +72,7 @@ def preflight(
     try:
         with device.current():
             facts = device.facts(version)
-            check_dla(options.dla_core)
+            _check_dla(options.dla_core)
             free = device.free_bytes()
     finally:
         device.close()
@@ -59,3 +84,23 @@ def preflight(
             f"{max((free - 2 * weights >> 20) // 2, 16)}"
         )
     return facts
+
+
+def _check_dla(core: int | None) -> None:
+    """Refuse a DLA core that this machine does not have; CUDA has to be started."""
+    if core is None:
+        return
+    import tensorrt as trt
+
+    log = tensorrt_log.open_log()
+    builder: trt.Builder = log.checked("Builder", lambda: trt.Builder(log.logger), otherwise=DOCTOR)
+    cores = builder.num_DLA_cores
+    if cores < 1:
+        raise EngineError(
+            f"--dla-core {core}: TensorRT {trt.__version__} finds no DLA on this machine. "
+            f"{WITH_DLA}. Leave --dla-core out: the GPU takes every layer."
+        )
+    if core >= cores:
+        raise SettingsError(
+            f"--dla-core {core}: this machine has {cores}, wanted 0 to {cores - 1}."
+        )

@@ -106,10 +106,9 @@ def check_model(
     if dla:
         findings += check_dla(release)
     refused = {f.node for f in findings if f.rule == "operator" and f.level == "error"}
-    kept = len(strong_types.kept_nodes(net))
     precision = "int8 in parts" if is_quantized(model) else _FP32
     if strong_types.is_half(net):
-        precision = "FP16" + (f", {kept} named to stay in FP32" if kept else "")
+        precision = "FP16" + (f", {len(net.kept)} named to stay in FP32" if net.kept else "")
     return Report(
         release=trt,
         table=release.table,

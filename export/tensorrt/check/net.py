@@ -18,6 +18,7 @@ from onnx import helper, numpy_helper
 from engines.base import Array
 from engines.errors import ExportError
 from engines.runtimes import first_line
+from export.fp16.typed import kept_nodes
 from export.onnx.graph import check_weights, fold_constants, name_nodes, opset_of
 
 Shape = tuple[int | None, ...]
@@ -163,7 +164,8 @@ class Net:
     folded: frozenset[str]
     """Tensors that nodes compute from constants alone."""
     readers: Mapping[str, list[Node]] = field(repr=False)
-    metadata: Mapping[str, str] = field(repr=False)
+    kept: Mapping[str, str]
+    """Nodes that an FP16 file names as left in FP32, and why."""
 
 
 def read_net(
@@ -202,7 +204,7 @@ def read_net(
         outputs=outputs,
         folded=folded,
         readers=readers,
-        metadata={p.key: p.value for p in model.metadata_props},
+        kept=kept_nodes(model),
     )
 
 

@@ -6,14 +6,12 @@ itself. What ONNX types apart (scales of a Resize, shapes, indices) is free of t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import numpy as np
 from onnx import TensorProto, numpy_helper
 
 from engines.base import Array
-from export.fp16.convert import KEPT_KEY
 from export.tensorrt.check.net import Fault, Finding, Net, Node
 from export.tensorrt.check.operators import CONTROL, TYPE_NAMES, Release, judged, type_name
 
@@ -116,22 +114,13 @@ def _pow(node: Node, trt: Release) -> bool:
     return same or (trt.at_least("10.8") and exponent in integers)
 
 
-def kept_nodes(net: Net) -> dict[str, str]:
-    """The nodes that the file names as left in FP32, and why."""
-    try:
-        held = json.loads(net.metadata.get(KEPT_KEY, "{}"))
-    except ValueError:
-        return {}
-    return held if isinstance(held, dict) else {}
-
-
 def check_islands(net: Net) -> Iterator[Finding]:
     """In an FP16 network, nodes that compute in FP32 without being named as meant to."""
     if not is_half(net):
         return
-    kept, free = kept_nodes(net), _free(net)
+    free = _free(net)
     for node in net.nodes:
-        if node.operator in (*_CASTS, "Constant", *CONTROL) or node.name in kept:
+        if node.operator in (*_CASTS, "Constant", *CONTROL) or node.name in net.kept:
             continue
         made = [n for n in node.proto.output if n and n not in free]
         kinds = {node.type(n) for n in judged(node)} & set(FLOATS)  # both: found as mixed

@@ -12,7 +12,6 @@ import pytest
 
 from engines.errors import SettingsError
 from engines.model_file import find_spec, read_spec
-from export.adopt.adopt import default_target
 from export.commands.adopt import parse_anchors, parse_size, parse_triple
 from tests.edge.door import edge
 from tests.edge.media_files import unprivileged
@@ -63,7 +62,9 @@ def test_a_refusal_is_one_line_on_stderr_and_exit_4(tmp_path: Path) -> None:
 
 
 def test_the_file_goes_beside_the_foreign_one_or_where_it_is_said(tmp_path: Path) -> None:
-    assert default_target(Path("a/net.v2.onnx")) == Path("a/net.v2.outrider.onnx")
+    first = adopt_net("ultralytics", tmp_path)
+    assert (first.file, first.written) == (tmp_path / "net.outrider.onnx", True)
+    first.file.unlink()
     target = tmp_path / "elsewhere" / "mine.onnx"
     target.parent.mkdir()
     done = adopt_net("ultralytics", tmp_path, "-o", target)

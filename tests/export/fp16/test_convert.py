@@ -23,9 +23,9 @@ from engines.errors import ExportError, ModelError, OutriderError, SettingsError
 from engines.model_file import read_spec, save_model, sha256_of
 from engines.spec import InputSpec
 from export.commands.fp16 import fp16
-from export.fp16.convert import KEPT_KEY, convert_file, default_target
+from export.fp16.convert import convert_file
 from export.fp16.ranges import sensitive_nodes
-from export.fp16.typed import check_typed, to_float16
+from export.fp16.typed import KEPT_KEY, check_typed, to_float16
 from export.onnx.graph import fold_constants, name_nodes, tensor_types
 from export.onnx.half import HalfNet
 from tests.export.planted import Steps, change, gain, pictures, plant
@@ -93,7 +93,7 @@ def test_every_family_converts_and_runs_in_the_app(tmp_path: Path, build: object
     path = tmp_path / "a.onnx"
     build(path)  # type: ignore[operator]
     made = convert_file(path, frames=str(pictures(tmp_path / "frames")), say=quiet)
-    assert made.target == default_target(path) == tmp_path / "a.fp16.onnx"
+    assert made.target == tmp_path / "a.fp16.onnx"
     model = onnx.load(str(made.target))
     assert model.opset_import[0].version == 17
     check_typed(model, origin="a test")

@@ -19,8 +19,8 @@ from edge.settings.settings import SHIPPED_MODEL
 from engines.errors import ExportError, ModelError, OutriderError, SettingsError
 from engines.model_file import sha256_of
 from export.commands.check_tensorrt import check_tensorrt
-from export.fp16.convert import KEPT_KEY, convert_file
-from export.fp16.typed import to_float16
+from export.fp16.convert import convert_file
+from export.fp16.typed import KEPT_KEY, to_float16
 from export.onnx.graph import fold_constants, name_nodes
 from export.tensorrt.check.check import check_file, check_model, lines
 from export.tensorrt.check.net import inputs_of, shape_of
