@@ -63,11 +63,8 @@ class Inbox(Generic[T]):
 
     def close(self) -> T | None:
         """Wake everyone and return the item that nobody took, to be accounted for by the caller."""
-        with self._changed:
-            self._ended = True
-            item, self._item = self._item, None
-            self._changed.notify_all()
-            return item
+        self.end()
+        return self.take(block=False)
 
 
 class Outbox(Generic[T]):

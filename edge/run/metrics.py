@@ -136,8 +136,8 @@ class Metrics:
         """Everything as JSON values.
 
         ``seconds`` is first to last rendered frame, so ``fps`` and ``cpu_ms_per_frame`` count the
-        frames finished in that span: one less than were rendered. ``gpu`` is there only where a GPU
-        told its times.
+        frames finished in that span: one less than were rendered. ``gpu`` is there only where one
+        was timed.
         """
         first, last, intervals = self._first, self._last, max(0, self._rendered - 1)
         seconds, cpu_ms = 0.0, None

@@ -18,20 +18,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from edge.run import workers
 from edge.run.ledger import Counts
 from edge.run.metrics import Metrics, Rendered
 from edge.run.parts import Drawer, Ending, Limits, Network, Parts
-from edge.run.workers import (
-    Broken,
-    CaptureWorker,
-    Drained,
-    FirstCapture,
-    InferWorker,
-    Message,
-    Shared,
-    SourceReady,
-    Wake,
-)
+from edge.run.workers import Broken, Drained, Message, Shared, SourceReady, Wake
 from edge.sinks.base import Sink
 from edge.sources.base import Source
 from edge.vision.types import Result
@@ -60,7 +51,6 @@ class Pipeline:
         self._sinks: list[Sink] = []
         self._drawer: Drawer | None = None
         self._rendered = 0
-        self._first_capture_ns: int | None = None
         self._asked_to_stop: str | None = None
         self._reason: str | None = None
         self._error: BaseException | None = None
@@ -69,8 +59,8 @@ class Pipeline:
         self._newest: Rendered | None = None
         self.writing_to: str | None = None
         """The sink that is being written to, in case it hangs."""
-        infer = InferWorker(self._shared, parts.open_network, max_age_ms=limits.max_age_ms)
-        capture = CaptureWorker(self._shared, parts.open_source)
+        infer = workers.InferWorker(self._shared, parts.open_network, max_age_ms=limits.max_age_ms)
+        capture = workers.CaptureWorker(self._shared, parts.open_source)
         self._infer = threading.Thread(target=infer.run, name="infer")
         # A blocking C call of a camera or a socket cannot be interrupted: its thread may be left.
         self._capture = threading.Thread(target=capture.run, name="capture", daemon=True)
@@ -93,7 +83,7 @@ class Pipeline:
     def request_stop(self, reason: str) -> None:
         """Ask for an orderly end, from any thread.
 
-        Not from a signal handler: Python may run it only after the main thread's next message.
+        A signal handler may do so, but Python may run it only after the main thread's next message.
         """
         self._asked_to_stop = self._asked_to_stop or reason
         self._shared.outbox.post(Wake())
@@ -138,13 +128,12 @@ class Pipeline:
         elif isinstance(message, SourceReady):
             self._source = message.source
             self._open(message.source)
-        elif isinstance(message, FirstCapture):
-            self._first_capture_ns = message.at_ns
 
     def _seconds_left(self) -> float | None:
-        if self._limits.seconds is None or self._first_capture_ns is None:
+        first_ns = self._shared.first_capture_ns
+        if self._limits.seconds is None or first_ns is None:
             return None
-        passed = (self._clock() - self._first_capture_ns) / 1e9
+        passed = (self._clock() - first_ns) / 1e9
         return max(0.0, self._limits.seconds - passed)
 
     def _open(self, source: Source) -> None:
@@ -220,7 +209,7 @@ class Pipeline:
         return self._readout
 
     def _fail(self, stage: str, error: BaseException) -> None:
-        """Keep the first error for the ending; whoever asked for the run logs it."""
+        """Keep the first error for the ending; the caller of ``run`` logs it."""
         if self._error is None:
             self._error = error
             self._reason = f"error in {stage}"

@@ -47,13 +47,6 @@ class SourceReady:
 
 
 @dataclass(frozen=True, slots=True)
-class FirstCapture:
-    """The moment of the first frame."""
-
-    at_ns: int
-
-
-@dataclass(frozen=True, slots=True)
 class Broken:
     """A stage raised."""
 
@@ -70,10 +63,10 @@ class Drained:
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """Makes the main thread look whether it was asked to stop."""
+    """Makes the main thread look whether it was asked to stop, and how long it may still run."""
 
 
-Message = Network | SourceReady | FirstCapture | Result | Broken | Drained | Wake
+Message = Network | SourceReady | Result | Broken | Drained | Wake
 
 
 class Shared:
@@ -87,6 +80,7 @@ class Shared:
         self.stop = threading.Event()
         self.go = threading.Event()
         self.source_error: SourceError | None = None
+        self.first_capture_ns: int | None = None
 
     def pause(self, ns: float) -> None:
         """Wait so long, or until the stop."""
@@ -154,7 +148,8 @@ class CaptureWorker:
             capture_ns = shared.clock() - t_asked
             shared.ledger.capture(frame.id)
             if number == 0:
-                shared.outbox.post(FirstCapture(shared.clock()))
+                shared.first_capture_ns = shared.clock()
+                shared.outbox.post(Wake())
             try:
                 lost = shared.inbox.put(Captured(frame, number, capture_ns))
             except InboxClosedError:

@@ -191,7 +191,7 @@ def build_house(
                 a, w, y, h = column * pitch + 0.25, pitch - 0.5, 0.55, 2.0
             elif storey == 0 and column == columns // 2:
                 y, h = 0.05, 2.3
-            panes.append(_rectangle(a, a + w, y, y + h))
+            panes.append(rectangle(a, a + w, y, y + h))
     bright = rng.random(len(panes)) < 0.3
     dark = look.lit(np.array([92.0, 84.0, 74.0]) * rng.uniform(0.7, 1.0), facing)
     light = dark + (look.sky[0] - dark) * 0.45
@@ -206,16 +206,14 @@ def build_house(
     outline += [(x - side * 0.35, height - 0.1), (ridge_x, height + ridge)]
     outline += [(x, low), (x, high_y), (x, height - 0.35)]
     top = height + ridge
-    stack = [(s * 0.45 + ridge_x, top + y) for s, y in ((-1, -0.6), (1, -0.6), (1, 0.9), (-1, 0.9))]
+    stack = rectangle(ridge_x - 0.45, ridge_x + 0.45, top - 0.6, top + 0.9)
     chimney = bool(rng.random() < 0.6)
     table = np.asarray(panes, float)
     plain = table.reshape(storeys, columns, 4, 2)[:, -1]  # the last of a storey is never its door
     lows, highs = plain[:, 0, 1].tolist(), plain[:, 2, 1].tolist()
-    rows = [_rectangle(0.0, length, y0, y1) for y0, y1 in zip(lows, highs, strict=True)]
+    rows = [rectangle(0.0, length, y0, y1) for y0, y1 in zip(lows, highs, strict=True)]
     edges = [0.0, *table[columns : 2 * columns, :2, 0].ravel().tolist(), length]
-    walls = [
-        _rectangle(edges[i], edges[i + 1], lows[0], highs[-1]) for i in range(0, len(edges), 2)
-    ]
+    walls = [rectangle(edges[i], edges[i + 1], lows[0], highs[-1]) for i in range(0, len(edges), 2)]
     order = np.argsort(bright, kind="stable")
     share = float((table[columns, 1, 0] - table[columns, 0, 0]) / pitch)
     covers = before is not None and abs(before.x) <= abs(x)
@@ -245,5 +243,6 @@ def build_house(
     )
 
 
-def _rectangle(a: float, b: float, low: float, high: float) -> list[tuple[float, float]]:
+def rectangle(a: float, b: float, low: float, high: float) -> list[tuple[float, float]]:
+    """Corners of an upright rectangle."""
     return [(a, low), (b, low), (b, high), (a, high)]

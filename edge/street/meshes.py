@@ -12,7 +12,7 @@ import numpy as np
 from edge.street.look import Floats
 
 HARD: Final = ("under", "pane", "tyre")  # parts whose edges hardly show
-DETAIL_PX: Final = 12.0  # what a vehicle needs to be so tall for is a detail
+DETAIL_PX: Final = 12.0  # faces that only vehicles so tall show are details
 Point3 = tuple[float, float, float]
 Span = tuple[float, float]
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from edge.street.houses import CUT_M
+from edge.street.houses import CUT_M, rectangle
 from edge.street.look import AHEAD, Bgr, Floats, Look, tone
 from edge.street.pens import FENCE, POLE, SIGN, TREE, Pen, Points
 
@@ -167,7 +167,7 @@ def build_sign(look: Look, rng: np.random.Generator, x: float, colour: Floats) -
         w, h = size * 0.14, size * 0.18
         kit.add(_outline(shape, y, size / 2), border, SIGN)
         kit.add(_outline(shape, y, size / 2 * inner), face, None)
-        kit.add([(-w, y - h), (w, y - h), (w, y + h), (-w, y + h)], mark, None, least=14.0 / size)
+        kit.add(rectangle(-w, w, y - h, y + h), mark, None, least=14.0 / size)
         y -= size * PLATE_GAP
     return kit.post(size)
 
@@ -180,7 +180,7 @@ def _outline(shape: str, y: float, r: float) -> list[tuple[float, float]]:
     if shape == "triangle":
         return [(-r, y - r * 0.8), (r, y - r * 0.8), (0.0, y + r)]
     w = r if shape == "square" else r * 1.5
-    return [(-w, y - r), (w, y - r), (w, y + r), (-w, y + r)]
+    return rectangle(-w, w, y - r, y + r)
 
 
 def draw_plates(look: Look, rng: np.random.Generator) -> tuple[tuple[str, Floats, Floats], ...]:

@@ -29,12 +29,7 @@ class Kept(Generic[T]):
     def __init__(self, limit: int, size_of: Callable[[T], int]) -> None:
         self._limit, self._size_of = limit, size_of
         self._things: OrderedDict[Hashable, T] = OrderedDict()
-        self._bytes = 0
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of what is kept."""
-        return self._bytes
+        self.nbytes = 0
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """What is under ``key``, made when it is not there."""
@@ -44,9 +39,9 @@ class Kept(Generic[T]):
             return found
         made = make()
         self._things[key] = made
-        self._bytes += self._size_of(made)
-        while self._bytes > self._limit and len(self._things) > 1:
-            self._bytes -= self._size_of(self._things.popitem(last=False)[1])
+        self.nbytes += self._size_of(made)
+        while self.nbytes > self._limit and len(self._things) > 1:
+            self.nbytes -= self._size_of(self._things.popitem(last=False)[1])
         return made
 
 
@@ -82,20 +77,12 @@ class Sprite:
         self.aspect: float = colour.shape[1] / colour.shape[0]
         self._shelf, self._number = shelf, shelf.number()
         clear = 255 - alpha
-        self._levels: list[Pair] = [(colour, clear)]
+        self.largest: Pair = (colour, clear)
+        self._levels = [self.largest]
         while self._levels[-1][0].shape[0] > 12:
             colour, clear = shrink(colour), shrink(clear)
             self._levels.append((colour, clear))
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of all its sizes."""
-        return sum(colour.nbytes + clear.nbytes for colour, clear in self._levels)
-
-    @property
-    def largest(self) -> Pair:
-        """Colour and 255 − alpha as drawn."""
-        return self._levels[0]
+        self.nbytes = sum(colour.nbytes + clear.nbytes for colour, clear in self._levels)
 
     def place(
         self,
@@ -142,10 +129,8 @@ class Sprite:
         return (*_faded(*scaled, step, haze_bgr), x0, y0)
 
     def _level(self, height: int) -> Pair:
-        for level in reversed(self._levels):
-            if level[0].shape[0] >= height:
-                return level
-        return self._levels[0]
+        fit = (level for level in reversed(self._levels) if level[0].shape[0] >= height)
+        return next(fit, self.largest)
 
 
 def shrink(image: Image) -> Image:

@@ -16,14 +16,12 @@ from edge.street.pens import CAR, SHIFT, Pen, Points
 from edge.street.sprites import Shelf, Sprite
 
 FAR_PX: Final = 64.0  # vehicles under this height are drawn from sprites: faces would be a few px
-STEADY_PX: Final = (
-    150.0  # the same for those that drive ahead: they are seen from one side for long
-)
+STEADY_PX: Final = 150.0  # the same for those driving ahead, seen from one side for long
 SOFT_PX: Final = 90.0  # shadows of smaller ones end in one step
 SHADOW: Final = 0.44  # cover of a sprite's shadow: under half, so it is no part of the vehicle
 SMOOTH_PX: Final = 120.0  # details of smaller ones are a few px wide: hard edges will do
-# Heights that sprites are drawn in, and how finely they differ by where the vehicle stands:
-# sideways per ahead in so many steps, and ahead in so many for twice as far.
+# The heights of sprites, px, and the steps between two: of metres sideways per metre ahead, and of
+# the distance each time that doubles.
 SPRITES: Final = ((42.0, 24.0, 2.0), (84.0, 32.0, 2.0), (168.0, 64.0, 6.0))
 PAINTS: Final = (
     (48, 44, 42),

@@ -198,7 +198,7 @@ class Perception:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether an engine runs on a device of its own, and ``gpu_ns`` has something to tell."""
+        """Whether an engine runs on a device of its own, so that ``gpu_ns`` gives times."""
         return any(isinstance(model.engine, DeviceEngine) for model in self._models)
 
     def decode(

@@ -190,8 +190,8 @@ def test_the_far_part_is_shared_by_frames_and_never_by_those_of_another_tick(fps
 
 @pytest.mark.timing
 def test_a_frame_costs_at_most_so_many_copies_of_itself() -> None:
-    # Alone on a machine a frame is about 2.4 ms and a copy 0.09: a ratio of 27. Other work slows
-    # both; drawing everything without culling, batches and sprites gives well over 100.
+    # Alone on a machine a frame is about 2.4 ms and a copy 0.04 to 0.09: 27 to 60 of them, by the
+    # memory's speed. Drawing everything without culling, batches and sprites gives far over 100.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -208,4 +208,4 @@ def test_a_frame_costs_at_most_so_many_copies_of_itself() -> None:
             copies.append((time.process_time() - middle) / 4)
     finally:
         cv2.setNumThreads(threads)
-    assert np.median(frames) < 60 * np.median(copies)
+    assert np.median(frames) < 90 * np.median(copies)
