@@ -54,7 +54,7 @@ commands = ExportGroup(
             "Export a checkpoint to an ONNX file that the app runs.",
         ),
         "evaluate": (
-            "export.score.evaluate:evaluate",
+            "export.commands.evaluate:evaluate",
             "Score a model file through the app's own path.",
         ),
         "camvid-boxes": (
@@ -67,7 +67,7 @@ commands = ExportGroup(
         ),
         "fp16": ("export.commands.fp16:fp16", "Convert an FP32 model file to FP16, and prove it."),
         "verify": (
-            "export.compare.verify:verify",
+            "export.commands.verify:verify",
             "Compare two models, whatever they are made of.",
         ),
         "check-tensorrt": (

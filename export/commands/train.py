@@ -13,7 +13,6 @@ from engines.errors import SettingsError
 from export.commands import options
 from export.data.camvid import Split, default_root
 from export.data.class_set import Classes
-from export.score.numbers import Finite
 from export.train.recipe import Option, Recipe
 from export.train.train import run_training
 
@@ -62,7 +61,7 @@ def _option(name: str, default: Any, asked: Option) -> Any:
     elif isinstance(default, int):
         kind = click.IntRange(asked.least, asked.most)
     elif isinstance(default, float):
-        kind = Finite(asked.least, asked.most, min_open=asked.above)
+        kind = options.Finite(asked.least, asked.most, min_open=asked.above)
     return click.option(
         f"--{name.replace('_', '-')}",
         type=kind,

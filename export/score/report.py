@@ -1,24 +1,16 @@
-"""The report of one evaluation: as values, as text, and as a line in the log of the test split."""
+"""The report of one evaluation: as values and as text."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
-from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 from engines.errors import ExportError
 from export.score.scores import mean
 
-TEST_LOG = Path(__file__).resolve().parents[2] / "docs" / "experiments" / "test_scores.jsonl"
-"""Every scoring of the test split, one line each, kept with the project."""
 FEW = 20
 """Classes up to which a dash is shown for one without a score; COCO has 80."""
-NOT_LOGGED = ("confusion_mask", "confusion_boxes", "worst")
-"""What would make a line of the log unreadable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,46 +80,25 @@ class EvaluationReport:
     curves: dict[str, tuple[float, ...]] | None = None
     """Precision at IoU 0.5 for recall 0, 0.01 … 1, by class; not part of the JSON."""
 
+    def check(self) -> None:
+        """Refuse a report without any score.
+
+        Raises:
+            ExportError: the data has no truth for this model.
+        """
+        if self.miou is None and self.ap is None:
+            raise ExportError(
+                f"{self.source or self.data}: nothing to score: in {self.images} images got no "
+                "labelled pixel and no box of a class that the model knows. Check the labels, or "
+                "take more images."
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; what does not apply is left out."""
         scores = asdict(self)
         del scores["curves"]
         needed = [f.name for f in fields(self) if f.default is MISSING or f.name == "ap"]
         return {k: v for k, v in scores.items() if v is not None or k in needed}
-
-
-def log_test(report: EvaluationReport, path: Path) -> None:
-    """Append one line: choices are made on val, and this shows how often test was looked at."""
-    kept = {k: v for k, v in report.to_dict().items() if k not in NOT_LOGGED}
-    line = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), **kept}
-    try:
-        with path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-    except OSError as exc:
-        raise _cannot_log(path, exc) from exc
-
-
-def check_log(path: Path) -> None:
-    """Refuse a log that cannot be written, before minutes of scoring.
-
-    Raises:
-        ExportError: says why, and how to name another.
-    """
-    known = os.path.exists(path)  # unlike Path.exists it never raises
-    try:
-        with path.open("a"):
-            pass
-        if not known:
-            path.unlink()
-    except OSError as exc:
-        raise _cannot_log(path, exc) from exc
-
-
-def _cannot_log(path: Path, exc: OSError) -> ExportError:
-    return ExportError(
-        f"{path}: this scoring of the test split cannot be logged ({exc.strerror}). Name a "
-        "writable file with --test-log."
-    )
 
 
 def table(report: EvaluationReport) -> str:

@@ -14,7 +14,7 @@ from engines.model_file import sha256_of
 from export.data.camvid import Split, load_index
 from export.data.class_set import Classes
 from export.data.streets import camvid_data
-from export.score.evaluate import score
+from export.score.evaluate import evaluate_model
 from export.score.scores import mean
 from export.train.checkpoint import load_checkpoint, save_checkpoint
 from export.train.dataset import load_training_set
@@ -113,7 +113,7 @@ def score_on_val(
     """
     export_onnx(checkpoint, candidate)
     data = camvid_data(root, "val", classes)
-    report = score(candidate, data, renames={}, engine="auto", precision="f32")
+    report = evaluate_model(candidate, data)
     return {
         "val_miou": report.miou or 0.0,
         "val_ap": report.ap or 0.0,

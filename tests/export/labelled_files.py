@@ -11,9 +11,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from export.commands.data_options import Data, DataOptions
+from export.data.camvid import Split
+from export.score.evaluate import evaluate_model
+from export.score.report import EvaluationReport
 from tests.tiny_models import grey, paint
 
-ROAD = 3
+ROAD, CAR, IGNORED = 3, 8, 11
+"""CamVid's."""
 
 
 def coco_dict(boxes: Sequence[Mapping[str, Any]] = (), *, images: int = 2) -> dict[str, Any]:
@@ -63,3 +68,66 @@ def make_folder(
         assert cv2.imwrite(str(root / "labels" / f"{i}.png"), truth)
     (root / "classes.txt").write_text("\n".join(classes) + "\n")
     return root
+
+
+def make_tiny_camvid(root: Path) -> Path:
+    """val and test, each of two 96x64 frames.
+
+    One with a car of 8x8 px, one with a pedestrian and a rider, both seen as pedestrians.
+    """
+    first = paint(grey(75), (40, 16, 48, 24), 0)
+    second = paint(paint(grey(75), (8, 8, 16, 16), 1), (64, 32, 72, 40), 1)
+    labels = np.full((64, 96), ROAD, np.uint8)
+    labels[16:24, 40:48] = CAR
+    labels[:, 64:] = IGNORED
+    annotations: list[dict[str, Any]] = []
+    for image_id, category, x, y in ((1, 1, 40, 16), (2, 2, 8, 8), (2, 3, 64, 32)):
+        annotations.append(
+            {
+                "id": len(annotations) + 1,
+                "image_id": image_id,
+                "category_id": category,
+                "bbox": [x, y, 8, 8],
+                "area": 64,
+                "iscrowd": 0,
+            }
+        )
+    names = ("car", "pedestrian", "bicyclist", "sign")
+    coco = {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 96, "height": 64} for i in (1, 2)],
+        "categories": [{"id": i + 1, "name": name} for i, name in enumerate(names)],
+        "annotations": annotations,
+    }
+    for split in ("val", "test"):
+        _write_split(root, split, [first, second], [labels, np.full_like(labels, IGNORED)], coco)
+    return root
+
+
+def _write_split(
+    root: Path,
+    split: str,
+    images: list[NDArray[np.uint8]],
+    labels: list[NDArray[np.uint8]],
+    coco: dict[str, Any],
+) -> None:
+    for kind, arrays in (("images", images), ("labels", labels)):
+        folder = root / kind / split
+        folder.mkdir(parents=True)
+        for i, array in enumerate(arrays, start=1):
+            assert cv2.imwrite(str(folder / f"{i}.png"), array)
+    (root / f"boxes_{split}.json").write_text(json.dumps(coco))
+
+
+def score_on(
+    model: Path,
+    data: Data = "camvid",
+    *,
+    root: Path | None = None,
+    split: Split = "val",
+    images: Path | None = None,
+    limit: int | None = None,
+    **how: Any,
+) -> EvaluationReport:
+    """``evaluate_model`` on what the options of the command name."""
+    options = DataOptions(data, root, images, split, limit)
+    return evaluate_model(model, options.open(), **how)

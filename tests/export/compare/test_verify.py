@@ -14,21 +14,20 @@ from click.testing import CliRunner, Result
 from onnx import helper, numpy_helper
 
 from engines import open_engine
-from engines.errors import ExportError, ModelError, OutriderError, SettingsError
+from engines.errors import ExportError, ModelError, OutriderError
 from engines.model_file import load_model, load_whole, read_spec, save_model, write_spec
 from engines.spec import MaskHead, ModelSpec
+from export.commands.verify import verify
 from export.compare.differences import SAME, Limits
 from export.compare.parity import compare
-from export.compare.verify import verify
 from export.fp16.convert import convert_file
 from export.fp16.typed import to_float16
 from export.onnx.graph import name_nodes
 from export.onnx.half import open_half
-from export.score.evaluate import evaluate_model
 from export.train.checkpoint import load_checkpoint, network_state, save_checkpoint
 from export.train.model import StreetNet
 from export.train.onnx_file import export_onnx
-from tests.export.labelled_files import coco_dict, make_folder
+from tests.export.labelled_files import coco_dict, make_folder, score_on
 from tests.export.planted import Step, Steps, change, coarse, gain, pictures, plant
 from tests.export.street_data import make_camvid
 from tests.tiny_models import grey, paint, tiny_mask, tiny_street, tiny_yolov8, tiny_yolox
@@ -167,9 +166,7 @@ def test_labelled_data_of_ones_own_is_scored_as_evaluate_does(tmp_path: Path) ->
     check(tmp_path / "a.onnx", tmp_path / "a.onnx", "--data", "folder", "--root", root,
           "--json", told)  # fmt: skip
     report = json.loads(told.read_text())
-    scored = evaluate_model(
-        tmp_path / "a.onnx", data="folder", root=root, engine="onnxruntime"
-    ).to_dict()
+    scored = score_on(tmp_path / "a.onnx", "folder", root=root, engine="onnxruntime").to_dict()
     assert report["data"] == "2 labelled images of folder drive"
     assert scored["miou"] is not None
     assert report["candidate"]["miou"] == scored["miou"]
@@ -437,38 +434,6 @@ def test_models_of_other_sizes_or_tensors_cannot_be_compared(
     assert "output 'boxes_8' is float32[1, 27, 8, 12] in the one and missing in the other" in said
 
 
-def test_frames_and_data_exclude_each_other(street: Path, frames: Path) -> None:
-    done = check(street, street, "--frames", frames, "--data", "camvid")
-    assert isinstance(done.exception, SettingsError)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["--split", "test"], "--split goes with --data"),
-        (["--limit", "3"], "--limit goes with --data"),
-        (["--root", "x"], "--root goes with --data"),
-        (["--data", "camvid", "--count", "3"], "--count goes without --data"),
-        (["--data", "synthetic", "--split", "val"], "--split val: synthetic has no splits"),
-        (["--data", "folder"], "--data folder: wanted --root with a folder"),
-    ],
-)
-def test_options_that_would_be_ignored_are_refused(
-    street: Path, arguments: list[str], told: str
-) -> None:
-    done = check(street, street, *arguments)
-    assert isinstance(done.exception, SettingsError)
-    assert told in str(done.exception)
-
-
-@pytest.mark.parametrize("option", ["--miou", "--ap50", "--mask", "--unmatched"])
-@pytest.mark.parametrize("value", ["nan", "-0.1", "2", "x"])
-def test_a_limit_is_a_share(street: Path, option: str, value: str) -> None:
-    done = check(street, street, option, value)
-    assert done.exit_code == 2
-    assert f"Invalid value for '{option}'" in done.output
-
-
 def test_a_limit_that_is_no_number_is_missed(street: Path) -> None:
     engine = open_engine(street, engine="onnxruntime", precision="f32")
     images = [paint(grey(75), (32 * i, 0, 32 * i + 32, 32), i) for i in range(3)]
@@ -497,11 +462,3 @@ def test_a_near_tie_that_nms_decides_otherwise_is_no_difference(tmp_path: Path) 
     assert parity.boxes is not None
     assert parity.boxes.boxes > 0
     assert parity.boxes.unmatched == 0
-
-
-def test_a_report_that_cannot_be_written_is_told_before_the_models_are_opened(
-    tmp_path: Path,
-) -> None:
-    missing = tmp_path / "none.onnx"  # opened first, it would be what is told
-    told = refusal(check(missing, missing, "--json", tmp_path / "no" / "r.json"))
-    assert "r.json: cannot be written" in told

@@ -1,15 +1,14 @@
-"""The report of an evaluation: its values, its text, and the log of the test split."""
+"""The report of an evaluation: its values and its text."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from engines.errors import ExportError
-from export.score.report import EvaluationReport, FrameScore, Table, check_log, log_test, table
+from export.score.report import EvaluationReport, FrameScore, Table, table
 
 BOTH = EvaluationReport(
     model="street.onnx",
@@ -110,7 +109,7 @@ def test_long_names_have_room() -> None:
     assert "  car           0.250" in shown
 
 
-def test_json_has_the_confusion_and_the_worst_frames_and_the_log_has_not(tmp_path: Path) -> None:
+def test_json_has_the_confusion_and_the_worst_frames() -> None:
     counts = Table(("car", "nothing there"), ("car", "missed"), ((1, 2), (3, 0)))
     worst: dict[str, tuple[FrameScore, ...]] = {"boxes": (FrameScore(4, "a.png", None, 1, 2),)}
     full = replace(BOTH, confusion_boxes=counts, worst=worst, curves={"car": (1.0,) * 101})
@@ -124,35 +123,11 @@ def test_json_has_the_confusion_and_the_worst_frames_and_the_log_has_not(tmp_pat
         {"index": 4, "name": "a.png", "miou": None, "missed": 1, "false": 2}
     ]
     assert "curves" not in values
-    log_test(full, tmp_path / "log.jsonl")
-    assert {"worst", "confusion_boxes"}.isdisjoint(json.loads((tmp_path / "log.jsonl").read_text()))
 
 
-def test_checking_the_log_leaves_it_as_it_was(tmp_path: Path) -> None:
-    log = tmp_path / "log.jsonl"
-    check_log(log)
-    assert not log.exists()
-    log.write_text("old\n")
-    check_log(log)
-    assert log.read_text() == "old\n"
-    with pytest.raises(ExportError, match=r"cannot be logged \(No such file .*--test-log"):
-        check_log(tmp_path / "no" / "log.jsonl")
-
-
-def test_the_log_grows_by_one_dated_line_a_scoring(tmp_path: Path) -> None:
-    log = tmp_path / "log.jsonl"
-    log.write_text('{"old": 1}\n')
-    log_test(BOTH, log)
-    log_test(MASK_ALONE, log)
-    old, first, second = (json.loads(line) for line in log.read_text().splitlines())
-    assert old == {"old": 1}
-    assert first["date"].endswith("+00:00")
-    assert {k: v for k, v in first.items() if k != "date"} == json.loads(json.dumps(BOTH.to_dict()))
-    assert second["ap50"] == {}
-
-
-def test_a_log_that_cannot_be_written_is_named_with_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(
-        ExportError, match=rf"{tmp_path}: this scoring .*Is a directory.*--test-log"
-    ):
-        log_test(BOTH, tmp_path)
+def test_a_report_without_any_score_is_refused() -> None:
+    nothing = replace(BOTH, miou=None, iou={}, ap=None, source="drive")
+    with pytest.raises(ExportError, match=r"drive: nothing to score: in 101 images got no label"):
+        nothing.check()
+    MASK_ALONE.check()
+    replace(SYNTHETIC, miou=None, ap=0.0).check()

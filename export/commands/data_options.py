@@ -1,0 +1,197 @@
+"""The options of 'evaluate' and 'verify' that say on which labelled data models are scored."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+from click.core import ParameterSource
+
+from edge.sources.images import IMAGE_SUFFIXES
+from engines.errors import SettingsError
+from export.commands.options import PATH
+from export.data.camvid import Split, default_root
+from export.data.class_map import parse_renames
+from export.data.coco import coco_data
+from export.data.folder import LAYOUT, folder_data
+from export.data.labelled import LabelledData
+from export.data.streets import camvid_data, synthetic_data
+from export.outputs import check_output
+from export.score.log import ScoringLog
+
+DATA = ("camvid", "coco-json", "folder", "synthetic")
+"""What ``--data`` takes."""
+
+Data = Literal["camvid", "coco-json", "folder", "synthetic"]
+
+
+@dataclass(frozen=True, slots=True)
+class DataOptions:
+    """The options as given; ``said`` has the names of all that the command line names."""
+
+    data: Data | None
+    root: Path | None = None
+    images: Path | None = None
+    split: Split = "val"
+    limit: int | None = None
+    maps: Sequence[str] = ()
+    test_log: Path | None = None
+    said: frozenset[str] = frozenset()
+
+    def check(self) -> None:
+        """Refuse options that the kind of data has no use for.
+
+        Raises:
+            SettingsError: names the option.
+        """
+        if self.data != "camvid" and "split" in self.said:
+            raise SettingsError(f"--split {self.split}: {self.data} has no splits. Leave it out.")
+        if self.data != "coco-json" and self.images is not None:
+            raise SettingsError("--images goes with --data coco-json. Leave it out.")
+        if self.data == "synthetic" and self.root is not None:
+            raise SettingsError("--root: the synthetic street has no files. Leave it out.")
+
+    def check_outputs(self, outputs: Mapping[str, Path | None], *, models: Sequence[Path]) -> None:
+        """Refuse, before the work, an output that cannot be written or would replace an input.
+
+        ``outputs`` are paths by option.
+
+        Raises:
+            SettingsError: names the option.
+            ExportError: says why it cannot be written.
+        """
+        taken = {p.resolve() for p in (*models, self.root) if p is not None}
+        with contextlib.suppress(FileNotFoundError):
+            taken.add(self.log.path().resolve())
+        for option, path in outputs.items():
+            if path is None:
+                continue
+            if path.resolve() in taken:
+                raise SettingsError(
+                    f"{option} {path}: is used by this run already. Name another file."
+                )
+            if _is_of_data(path, self.root):
+                raise SettingsError(f"{option} {path}: is a file of the data. Name another file.")
+            taken.add(path.resolve())
+            check_output(path, option)
+
+    def open(self) -> LabelledData:
+        """The data, no more than ``--limit`` of it.
+
+        Raises:
+            ExportError: it is missing or broken.
+            SettingsError: ``--root`` is wanted.
+        """
+        if self.data == "camvid":
+            opened = camvid_data(self.root or default_root(), self.split)
+        elif self.data == "synthetic":
+            opened = synthetic_data()
+        elif self.root is None:
+            coco = self.data == "coco-json"
+            wanted = "the annotations' file" if coco else f"a folder with {LAYOUT}"
+            raise SettingsError(f"--data {self.data}: wanted --root with {wanted}.")
+        elif self.data == "coco-json":
+            opened = coco_data(self.root, self.images)
+        else:
+            opened = folder_data(self.root)
+        return replace(opened, count=min(self.limit or opened.count, opened.count))
+
+    @property
+    def renames(self) -> dict[str, str]:
+        """Names of the model's classes → names of the data's.
+
+        Raises:
+            SettingsError: a ``--map`` is not of that form.
+        """
+        return parse_renames(self.maps)
+
+    @property
+    def log(self) -> ScoringLog:
+        """Where scorings of CamVid's test split are logged."""
+        return ScoringLog(self.test_log)
+
+
+def data_options(
+    *, default: Data | None, split: Split, use: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command these options; they reach it as one ``DataOptions`` named ``chosen``.
+
+    ``default`` and ``split`` are defaults; ``use`` is the help of ``--data``.
+    """
+    options = (
+        click.option(
+            "--data",
+            type=click.Choice(DATA),
+            default=default,
+            show_default=default is not None,
+            help=use,
+        ),
+        click.option(
+            "--root",
+            type=PATH,
+            help=f"CamVid's folder; the annotations' file of coco-json; for folder: {LAYOUT}.",
+        ),
+        click.option(
+            "--images",
+            type=PATH,
+            help="Folder of coco-json's images; the annotations' own where it is left out.",
+        ),
+        click.option(
+            "--split",
+            type=click.Choice(["train", "val", "test"]),
+            default=split,
+            show_default=True,
+            help="CamVid's split.",
+        ),
+        click.option(
+            "--limit", type=click.IntRange(min=1), help="Take the first N labelled images."
+        ),
+        click.option(
+            "--map",
+            "maps",
+            multiple=True,
+            metavar="MODEL_NAME=DATA_NAME",
+            help="A class of the model that has another name in the data; once for each.",
+        ),
+        click.option(
+            "--test-log",
+            type=PATH,
+            help="Where each scoring of CamVid's test split is logged; in the user's state folder, "
+            "~/.local/state/outrider, where it is left out.",
+        ),
+    )
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def with_options(**given: Any) -> Any:
+            context = click.get_current_context()
+            said = frozenset(
+                name
+                for name in given
+                if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+            )
+            names = ("data", "root", "images", "split", "limit", "maps", "test_log")
+            chosen = DataOptions(**{name: given.pop(name) for name in names}, said=said)
+            return command(**given, chosen=chosen)
+
+        for option in reversed(options):
+            with_options = option(with_options)
+        return with_options
+
+    return add
+
+
+def _is_of_data(path: Path, root: Path | None) -> bool:
+    """Whether a report of that name would lie among the data, or replace a picture."""
+    if path.suffix.lower() in IMAGE_SUFFIXES and path.exists():
+        return True
+    place, folder = path.resolve(), root.resolve() if root is not None else None
+    if folder is None or folder not in place.parents:
+        return False
+    first, *more = place.relative_to(folder).parts
+    return first in ("images", "labels") if more else first.startswith(("classes.txt", "boxes"))

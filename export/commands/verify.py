@@ -1,0 +1,97 @@
+"""``edge-export verify``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from engines.errors import ExportError, SettingsError
+from export.commands.data_options import DataOptions, data_options
+from export.commands.options import PATH, Finite
+from export.compare.differences import Limits
+from export.compare.verify import table, verify_models
+from export.data.frames import COUNT
+from export.outputs import write_output
+
+SHARE = Finite(0, 1)
+
+
+@click.command()
+@click.argument("a", type=PATH)
+@click.argument("b", type=PATH)
+@click.option(
+    "--frames",
+    metavar="SOURCE",
+    help="Compare on frames of this source, anything that 'edge run --source' takes; else on the "
+    "synthetic street. What A says is then the truth of AP and mIoU.",
+)
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    default=COUNT,
+    show_default=True,
+    help="Frames to compare on, spread over the source.",
+)
+@data_options(
+    default=None,
+    split="val",
+    use="Compare on labelled images instead: as 'edge-export evaluate' takes them.",
+)
+@click.option(
+    "--miou", type=SHARE, default=0.005, show_default=True, help="Largest change of mIoU."
+)
+@click.option(
+    "--ap50", type=SHARE, default=0.005, show_default=True, help="Largest change of mean AP50."
+)
+@click.option("--mask", type=SHARE, help="Smallest share of equal labels in every frame's mask.")
+@click.option(
+    "--unmatched",
+    type=SHARE,
+    help="Largest share of boxes without a partner; not judged where it is left out.",
+)
+@click.option("--json", "json_path", type=PATH, help="Write the report; - for stdout.")
+def verify(
+    a: Path,
+    b: Path,
+    frames: str | None,
+    count: int,
+    miou: float,
+    ap50: float,
+    mask: float | None,
+    unmatched: float | None,
+    json_path: Path | None,
+    chosen: DataOptions,
+) -> None:
+    """Compare model B with model A: checkpoints, ONNX in FP32, FP16 or int8, built engines.
+
+    Exits with 4 where an output is not finite or ignores its input, where a limit is missed, and
+    where the frames show too little to prove anything: fewer than ten boxes, one class of mask.
+    """
+    labelled = chosen.data is not None
+    for name in ("frames", "count", "root", "images", "split", "limit", "maps"):
+        if name in chosen.said and (name in ("frames", "count")) is labelled:
+            raise SettingsError(
+                f"--{'map' if name == 'maps' else name} goes {'without' if labelled else 'with'} "
+                "--data: --frames and --count say on what to compare, or --data and its "
+                "companions do."
+            )
+    if labelled:
+        chosen.check()
+    chosen.check_outputs({"--json": json_path}, models=[a, b])
+    limits = Limits(unmatched=unmatched, mask=mask, miou=miou, ap50=ap50)
+    parity, report = verify_models(
+        a, b, frames=frames, count=count, labelled=chosen.open() if labelled else None,
+        renames=chosen.renames, limits=limits, log=chosen.log,
+    )  # fmt: skip
+    click.echo(table(report, parity, limits), err=True)
+    if json_path is not None:
+        write_output(json_path, json.dumps(report, indent=2) + "\n", "--json")
+    if parity.failures:
+        raise ExportError(f"{b}: does not say what {a} says: {'; '.join(parity.failures)}.")
+    if parity.doubts:
+        raise ExportError(
+            f"{b}: not proven against {a}: {'; '.join(parity.doubts)}. Give frames that show what "
+            "the models detect: --frames SOURCE."
+        )

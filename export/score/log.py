@@ -1,0 +1,84 @@
+"""The log of scorings of a test split: choices are made on val, it tells how often test is seen."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+
+from engines.errors import ExportError
+from engines.files import user_folder
+from export.score.report import EvaluationReport
+
+NOT_LOGGED = ("confusion_mask", "confusion_boxes", "worst")
+"""What would make a line of the log unreadable."""
+
+
+class ScoringLog:
+    """A file that every scoring of a test split is appended to, one line each.
+
+    A ``path`` of None is the user's own log; its folder is made where it is missing.
+    """
+
+    def __init__(self, path: Path | None = None, environ: Mapping[str, str] = os.environ) -> None:
+        self._path, self._environ = path, environ
+
+    def check(self, split: str | None) -> None:
+        """Refuse a log that cannot be written, before minutes of scoring; it stays as it is.
+
+        Raises:
+            ExportError: says why, and how to name another.
+        """
+        if split != "test":
+            return
+        try:
+            path = self._opened()
+            known = path.exists()
+            with path.open("a"):
+                pass
+            if not known:
+                path.unlink()
+        except OSError as exc:
+            raise self._refusal(exc) from exc
+
+    def append(self, report: EvaluationReport) -> None:
+        """Add one line, where ``report`` is of a test split.
+
+        Raises:
+            ExportError: it cannot be written.
+        """
+        if report.split != "test":
+            return
+        kept = {k: v for k, v in report.to_dict().items() if k not in NOT_LOGGED}
+        line = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), **kept}
+        try:
+            with self._opened().open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as exc:
+            raise self._refusal(exc) from exc
+
+    def path(self) -> Path:
+        """Where the log is.
+
+        Raises:
+            FileNotFoundError: no folder of the user's is known.
+        """
+        return self._path or user_folder("STATE", self._environ) / "test_scores.jsonl"
+
+    def _opened(self) -> Path:
+        path = self.path()
+        if self._path is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _refusal(self, exc: OSError) -> ExportError:
+        try:
+            where = f"{self.path()}: "
+        except FileNotFoundError:
+            where = ""
+        return ExportError(
+            f"{where}this scoring of the test split cannot be logged ({exc.strerror or exc}). Name "
+            "a writable file with --test-log."
+        )

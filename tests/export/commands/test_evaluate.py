@@ -1,0 +1,213 @@
+"""``edge-export evaluate``: what it writes, where, and when not."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+
+from engines.errors import ExportError, ModelError, SettingsError
+from engines.model_file import sha256_of
+from export.commands.evaluate import evaluate
+from tests.export.labelled_files import make_tiny_camvid
+from tests.tiny_models import tiny_street
+
+
+@pytest.fixture
+def camvid(tmp_path: Path) -> Path:
+    return make_tiny_camvid(tmp_path / "camvid")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    tiny_street(tmp_path / "tiny.onnx")
+    return tmp_path / "tiny.onnx"
+
+
+def run(model: Path, *more: str | Path) -> Result:
+    return CliRunner().invoke(evaluate, [str(model), *map(str, more)])
+
+
+def test_every_scoring_of_test_is_logged_and_no_other(
+    camvid: Path, model: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "log.jsonl"
+    assert run(model, "--root", camvid, "--split", "val", "--test-log", log).exit_code == 0
+    assert not log.exists()
+    for _ in range(2):
+        assert run(model, "--root", camvid, "--test-log", log).exit_code == 0
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len(lines) == 2
+    assert lines[0]["model_sha256"] == sha256_of(model)
+    assert lines[0]["ap"] == pytest.approx(2 / 3)
+    assert lines[0]["date"][:2] == "20"
+
+
+def test_a_scoring_is_logged_in_the_users_state_folder_and_nowhere_in_the_project(
+    camvid: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = Path(__file__).resolve().parents[3] / "docs/experiments/test_scores.jsonl"
+    before = record.read_bytes()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert run(model, "--root", camvid).exit_code == 0
+    (line,) = (tmp_path / "state/outrider/test_scores.jsonl").read_text().splitlines()
+    assert json.loads(line)["model"] == "tiny.onnx"
+    assert record.read_bytes() == before
+
+
+def test_a_log_that_cannot_be_written_is_told_before_the_model_is_opened(
+    camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = tmp_path / "no model"
+    said = str(run(missing, "--root", camvid, "--test-log", tmp_path / "no/log.jsonl").exception)
+    assert f"{tmp_path}/no/log.jsonl: this scoring of the test split cannot be logged" in said
+    assert said.endswith("Name a writable file with --test-log.")
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "a file"))
+    said = str(run(missing, "--root", camvid).exception)
+    assert "cannot be logged (Not a directory). Name a writable file with --test-log." in said
+
+
+def test_the_log_is_no_place_for_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    log = tmp_path / "outrider/test_scores.jsonl"
+    assert "is used by this run already" in str(run(Path("a.onnx"), "--json", log).exception)
+
+
+def test_missing_data_names_the_folder_and_the_next_step(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTRIDER_CAMVID", str(tmp_path / "nowhere"))
+    with pytest.raises(ExportError, match=r"nowhere.*--root or set OUTRIDER_CAMVID"):
+        CliRunner().invoke(evaluate, [str(model)], catch_exceptions=False)
+
+
+def test_the_command_writes_the_scores_as_json_and_prints_a_table(
+    camvid: Path, tmp_path: Path
+) -> None:
+    model, out = tmp_path / "tiny.onnx", tmp_path / "scores.json"
+    tiny_street(model)
+    arguments = [str(model), "--root", str(camvid), "--split", "val", "--json", str(out)]
+    ran = CliRunner().invoke(evaluate, arguments, catch_exceptions=False)
+    assert ran.exit_code == 0
+    scores = json.loads(out.read_text())
+    assert {"miou", "iou", "ap", "ap50", "ap50_400px", "model_sha256", "split"} <= set(scores)
+    assert scores["iou"]["road"] == pytest.approx(4032 / 4096)
+    assert scores["input_wh"] == [96, 64]
+    assert "mIoU       0.492" in ran.output
+    assert "car        1.000" in ran.output
+
+
+def test_a_dash_sends_the_scores_to_standard_output_alone(camvid: Path, tmp_path: Path) -> None:
+    tiny_street(tmp_path / "tiny.onnx")
+    arguments = [str(tmp_path / "tiny.onnx"), "--root", str(camvid), "--split", "val"]
+    ran = CliRunner().invoke(evaluate, [*arguments, "--json", "-"], catch_exceptions=False)
+    assert json.loads(ran.stdout)["split"] == "val"
+    assert {path.name for path in tmp_path.iterdir()} == {"camvid", "tiny.onnx"}
+
+
+def test_a_model_without_a_spec_is_sent_to_adopt(camvid: Path, tmp_path: Path) -> None:
+    model, bare = tmp_path / "tiny.onnx", tmp_path / "bare.onnx"
+    tiny_street(model)
+    proto = onnx.load(str(model))
+    del proto.metadata_props[:]
+    onnx.save(proto, str(bare))
+    with pytest.raises(ModelError, match=r"bare\.onnx: .*edge-export adopt"):
+        CliRunner().invoke(evaluate, [str(bare), "--root", str(camvid)], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("option", ["--json", "--html", "--test-log"])
+def test_an_output_that_cannot_be_written_is_told_before_scoring(
+    camvid: Path, tmp_path: Path, option: str
+) -> None:
+    missing = tmp_path / "missing.onnx"
+    arguments = [str(missing), "--root", str(camvid), "--split", "test", option, str(tmp_path)]
+    ran = CliRunner().invoke(evaluate, arguments)
+    assert isinstance(ran.exception, ExportError)
+    assert f"{tmp_path}: " in str(ran.exception)
+    assert "(Is a directory)" in str(ran.exception)
+    assert option in str(ran.exception)
+
+
+def test_a_run_that_fails_leaves_what_was_there_and_nothing_new(
+    camvid: Path, tmp_path: Path
+) -> None:
+    model, old = tmp_path / "tiny.onnx", tmp_path / "out" / "old.json"
+    tiny_street(model)
+    old.parent.mkdir()
+    old.write_text("old")
+    cv2.imwrite(str(camvid / "labels/test/2.png"), np.zeros((32, 48), np.uint8))
+    arguments = [str(model), "--root", str(camvid), "--json", str(old)]
+    arguments += ["--html", str(old.with_name("new.html")), "--test-log", str(old) + "l"]
+    ran = CliRunner().invoke(evaluate, arguments)
+    assert isinstance(ran.exception, ExportError)
+    assert [p.name for p in old.parent.iterdir()] == ["old.json"]
+    assert old.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--data", "folder"], "--data folder: wanted --root with a folder with images/NAME"),
+        (["--data", "coco-json"], "--data coco-json: wanted --root with the annotations' file"),
+        (["--data", "synthetic", "--split", "val"], "--split val: synthetic has no splits"),
+        (["--data", "synthetic", "--root", "x"], "--root: the synthetic street has no files"),
+        (["--images", "x"], "--images goes with --data coco-json"),
+        (["--map", "car"], "wanted MODEL_NAME=DATA_NAME"),
+    ],
+)
+def test_options_that_do_not_go_together_are_wrong_usage(arguments: list[str], told: str) -> None:
+    ran = CliRunner().invoke(evaluate, ["model.onnx", *arguments])
+    assert isinstance(ran.exception, SettingsError)
+    assert told in str(ran.exception)
+
+
+@pytest.mark.parametrize("outputs", [["--json", "model.onnx"], ["--json", "a", "--html", "a"]])
+def test_an_output_never_takes_the_place_of_another_file_of_the_run(outputs: list[str]) -> None:
+    ran = CliRunner().invoke(evaluate, ["model.onnx", *outputs])
+    assert isinstance(ran.exception, SettingsError)
+    assert "is used by this run already" in str(ran.exception)
+
+
+@pytest.mark.parametrize(
+    "name", ["classes.txt", "boxes.json", "labels/0.png", "images/new.html", "boxes_val.json"]
+)
+def test_an_output_never_takes_the_place_of_the_data(tmp_path: Path, name: str) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "classes.txt").write_text("road")
+    arguments = ["model.onnx", "--data", "folder", "--root", str(tmp_path)]
+    for option in ("--html", "--json"):
+        ran = CliRunner().invoke(evaluate, [*arguments, option, str(tmp_path / name)])
+        assert isinstance(ran.exception, SettingsError)
+        assert f"{name}: is a file of the data" in str(ran.exception)
+
+
+def test_an_output_may_lie_beside_the_data_and_replaces_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "a.JPG").write_bytes(b"a picture")
+    arguments = ["none.onnx", "--data", "coco-json", "--root", str(tmp_path / "boxes.json")]
+    arguments += ["--images", str(tmp_path), "--html"]
+    ran = CliRunner().invoke(evaluate, [*arguments, str(tmp_path / "a.JPG")])
+    assert "a.JPG: is a file of the data" in str(ran.exception)
+    ran = CliRunner().invoke(evaluate, [*arguments, str(tmp_path / "report.html")])
+    assert "boxes.json: cannot be read" in str(ran.exception)
+
+
+def test_the_command_writes_one_page_without_links(camvid: Path, tmp_path: Path) -> None:
+    model, page = tmp_path / "tiny.onnx", tmp_path / "report.html"
+    tiny_street(model)
+    arguments = [str(model), "--root", str(camvid), "--split", "val", "--html", str(page)]
+    CliRunner().invoke(evaluate, arguments, catch_exceptions=False)
+    text = page.read_text(encoding="utf-8")
+    assert "0.492" in text  # mIoU
+    assert "0016E5" not in text
+    assert text.count('src="data:image/jpeg;base64,') == 3 + 2  # a mask's frame and boxes' frame
+    assert re.findall(r'(?:src|href|url|action)\s*[=(]\s*["\']?(?!data:)[^\s"\')>]+', text) == []
+    assert "http" not in text.replace("http-equiv", "")
+    assert page.stat().st_mode & 0o044 == 0o044
