@@ -50,7 +50,7 @@ def test_a_run_leaves_nothing_in_the_users_folders(tmp_path: Path) -> None:
     assert list((tmp_path / "home").rglob("*")) == []
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_a_run_sends_nothing_and_looks_no_name_up(tmp_path: Path) -> None:
     if subprocess.run([*ALONE, "true"], capture_output=True, check=False).returncode:
         pytest.skip(f"needs a network namespace of its own: {' '.join(ALONE)}")
