@@ -29,7 +29,6 @@ import psutil
 
 from edge.machine.bench_parts import Cost, MemorySource, OverlaySink, costs, run_pipeline
 from edge.machine.finding import read
-from edge.run.parts import Network
 from edge.sinks.null import NullSink
 from edge.sinks.overlay.overlay import Overlay
 from edge.sources import kind_of, open_source
@@ -71,9 +70,9 @@ class Bench:
             self.model, engine=self.engine, precision=precision, slots=slots, threads=self.threads
         )
 
-    def network(self) -> Network:
+    def perception(self) -> Perception:
         """The app's path over the model, to be opened on the infer thread."""
-        return _network(self.open(slots=self.slots))
+        return Perception(self.open(slots=self.slots))
 
     def open_source(self, stop: threading.Event) -> Source:
         """The source, every frame of it."""
@@ -166,7 +165,7 @@ class Bench:
             finally:
                 engine.close()
             return run_pipeline(
-                lambda: _network(open_engine(recording, engine="replay")),
+                lambda: Perception(open_engine(recording, engine="replay")),
                 lambda stop: MemorySource(images, stop, fps=None),
                 sink=OverlaySink(),
                 frames=max(self.frames, 300),
@@ -175,7 +174,7 @@ class Bench:
     def pipeline(self, *, overlay: bool) -> dict[str, Any]:
         """A whole run of the source as fast as possible, every frame."""
         return run_pipeline(
-            self.network,
+            self.perception,
             self.open_source,
             sink=OverlaySink() if overlay else NullSink(),
             frames=self.frames,
@@ -187,7 +186,7 @@ class Bench:
         """A whole run at camera pace, newest frame first, picture drawn; its metrics and ages."""
         ages_ms: list[float] = []
         report = run_pipeline(
-            self.network,
+            self.perception,
             lambda stop: MemorySource(images, stop, fps=fps),
             sink=OverlaySink(ages_ms.append),
             frames=frames,
@@ -238,7 +237,7 @@ def _resident(bench: Bench, frames: int) -> list[int]:
     if kind_of(bench.source) != "synthetic":
         images, _ = bench.read_frames()
         open_frames = partial(MemorySource, images, fps=None)
-    run_pipeline(bench.network, open_frames, sink=OverlaySink(watch), frames=frames)
+    run_pipeline(bench.perception, open_frames, sink=OverlaySink(watch), frames=frames)
     return rss
 
 
@@ -249,14 +248,6 @@ def scheduling_bound_ms(bare: Cost, reading: Cost, *, cores: int | None = None) 
     """
     n = cores or len(os.sched_getaffinity(0))
     return max(bare.wall_ms, (bare.cpu_ms + reading.cpu_ms + OWN_WORK_MS) / n)
-
-
-def _network(engine: Engine) -> Network:
-    perception = Perception(engine)
-    return Network(
-        perception, perception.slots, engine.name, engine.precision, engine.close,
-        perception.gpu_ns if perception.on_gpu else None,
-    )  # fmt: skip
 
 
 def _letterbox(image: Image, spec: InputSpec, out: Array) -> None:

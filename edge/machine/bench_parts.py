@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edge.run.parts import Limits, Network, Parts
+from edge.run.parts import Limits, Parts
 from edge.run.pipeline import Pipeline
 from edge.sinks.base import Sink
 from edge.sinks.overlay.overlay import Overlay
 from edge.sources.base import Source
+from edge.vision.perception import Perception
 from edge.vision.types import Frame, Image, Result
 
 ROUNDS = 5
@@ -100,7 +101,7 @@ def costs(works: dict[str, Callable[[], object]], *, calls: int) -> dict[str, Co
 
 
 def run_pipeline(
-    open_network: Callable[[], Network],
+    open_perception: Callable[[], Perception],
     open_frames: Callable[[threading.Event], Source],
     *,
     sink: Sink,
@@ -113,7 +114,7 @@ def run_pipeline(
     """
     gc.collect()
     parts = Parts(
-        open_network=open_network,
+        open_perception=open_perception,
         open_source=open_frames,
         open_sinks=lambda _: [sink],
         open_overlay=Overlay,

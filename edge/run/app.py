@@ -17,12 +17,13 @@ from edge.run.signals import StopSignals
 from engines.errors import OutriderError, SettingsError, SinkError
 
 if TYPE_CHECKING:
-    from edge.run.parts import Ending, Network, Parts
+    from edge.run.parts import Ending, Parts
     from edge.run.pipeline import Pipeline
     from edge.settings.settings import Settings, SourceSettings
     from edge.sinks.base import Sink
     from edge.sources.base import Source
     from edge.sources.options import SourceOptions
+    from edge.vision.perception import Perception
     from engines.base import Engine
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def _parts(settings: Settings, asked_to_stop: threading.Event) -> Parts:
         return Overlay(**settings.overlay.model_dump())
 
     return Parts(
-        open_network=lambda: _open_network(settings, asked_to_stop),
+        open_perception=lambda: _open_perception(settings, asked_to_stop),
         open_source=open_source,
         open_sinks=open_sinks,
         open_overlay=open_overlay,
@@ -114,19 +115,13 @@ def source_options(given: SourceSettings) -> SourceOptions:
     return SourceOptions(**given.model_dump(exclude={"uri", "policy"}))
 
 
-def _open_network(settings: Settings, asked_to_stop: threading.Event) -> Network:
+def _open_perception(settings: Settings, asked_to_stop: threading.Event) -> Perception:
     """Open every model; a foreign ONNX is adopted first."""
     from edge.run.adopt_cache import runnable
-    from edge.run.parts import Network
     from edge.vision.perception import Perception
     from engines import open_engine
 
     opened: list[Engine] = []
-
-    def close() -> None:
-        for engine in opened:
-            engine.close()
-
     m, d = settings.model, settings.detect
     try:
         for path in m.files:
@@ -140,7 +135,7 @@ def _open_network(settings: Settings, asked_to_stop: threading.Event) -> Network
                     trust=m.trust,
                 )
             )
-        perception = Perception(
+        return Perception(
             opened,
             conf=d.conf,
             classes=d.classes,
@@ -149,21 +144,9 @@ def _open_network(settings: Settings, asked_to_stop: threading.Event) -> Network
             letterbox=m.letterbox,
         )
     except BaseException:
-        close()
+        for engine in opened:
+            engine.close()
         raise
-    return Network(
-        perception=perception,
-        slots=perception.slots,
-        engine=_joined(engine.name for engine in opened),
-        precision=_joined(engine.precision for engine in opened),
-        close=close,
-        gpu_ns=perception.gpu_ns if perception.on_gpu else None,
-    )
-
-
-def _joined(names: Iterator[str]) -> str:
-    """The names without repetition: one for one model or for several of a kind."""
-    return ", ".join(dict.fromkeys(names))
 
 
 def _report(settings: Settings, pipeline: Pipeline, ending: Ending) -> int:

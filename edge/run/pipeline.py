@@ -4,7 +4,7 @@
     source.read()       →     prepare → submit → wait → decode   →    overlay → sinks, metrics
                      Inbox                                     Outbox
 
-The network is opened, used and closed on the infer thread, then the source on the capture thread,
+The models are opened, used and closed on the infer thread, then the source on the capture thread,
 then the sinks on the main thread. Capturing starts when all are there, so no frame ages while
 something loads. Every end (of the source, a limit, a signal, an error) goes one way: close both
 mailboxes, finalise the sinks, join the threads until a deadline, balance the ledger.
@@ -16,16 +16,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge.run import workers
 from edge.run.ledger import Counts
 from edge.run.metrics import Metrics, Rendered
-from edge.run.parts import Drawer, Ending, Limits, Network, Parts
-from edge.run.workers import Broken, Drained, Message, Shared, SourceReady, Wake
+from edge.run.parts import Ending, Limits, Parts
+from edge.run.workers import Broken, Drained, Message, PerceptionReady, Shared, SourceReady, Wake
 from edge.sinks.base import Sink
 from edge.sources.base import Source
 from edge.vision.types import Result
+
+if TYPE_CHECKING:
+    from edge.sinks.overlay.overlay import Overlay
+    from edge.vision.perception import Perception
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +50,10 @@ class Pipeline:
         self._clock = clock
         self._shared = Shared(clock)
         self._metrics = Metrics()
-        self._network: Network | None = None
+        self._perception: Perception | None = None
         self._source: Source | None = None
         self._sinks: list[Sink] = []
-        self._drawer: Drawer | None = None
+        self._overlay: Overlay | None = None
         self._rendered = 0
         self._asked_to_stop: str | None = None
         self._reason: str | None = None
@@ -59,7 +63,9 @@ class Pipeline:
         self._newest: Rendered | None = None
         self.writing_to: str | None = None
         """The sink that is being written to, in case it hangs."""
-        infer = workers.InferWorker(self._shared, parts.open_network, max_age_ms=limits.max_age_ms)
+        infer = workers.InferWorker(
+            self._shared, parts.open_perception, max_age_ms=limits.max_age_ms
+        )
         capture = workers.CaptureWorker(self._shared, parts.open_source)
         self._infer = threading.Thread(target=infer.run, name="infer")
         # A blocking C call of a camera or a socket cannot be interrupted: its thread may be left.
@@ -100,10 +106,13 @@ class Pipeline:
 
     def report(self, *, model: str) -> dict[str, Any]:
         """The metrics so far, as ``--metrics`` writes them."""
-        engine, precision = None, None
-        if self._network is not None:
-            engine, precision = self._network.engine, self._network.precision
-        return self._metrics.report(self.counts(), engine=engine, precision=precision, model=model)
+        opened = self._perception
+        return self._metrics.report(
+            self.counts(),
+            engine=opened.engine if opened else None,
+            precision=opened.precision if opened else None,
+            model=model,
+        )
 
     def _handle(self, message: Message | None) -> None:
         if isinstance(message, Result):
@@ -122,8 +131,8 @@ class Pipeline:
             self._reason = "end of source"
             if message.error is not None:
                 self._fail("source", message.error)
-        elif isinstance(message, Network):
-            self._network = message
+        elif isinstance(message, PerceptionReady):
+            self._perception = message.perception
             self._capture.start()
         elif isinstance(message, SourceReady):
             self._source = message.source
@@ -138,16 +147,16 @@ class Pipeline:
 
     def _open(self, source: Source) -> None:
         """Open sinks and overlay, then let capturing and inference begin."""
-        assert self._network is not None
+        assert self._perception is not None
         for sink in self._parts.open_sinks(source):
             self._sinks.append(sink)
         if any(sink.wants_image for sink in self._sinks):
-            self._drawer = self._parts.open_overlay()
+            self._overlay = self._parts.open_overlay()
         drops = self._limits.drops(source)
         self._shared.inbox.newest_wins = drops
         # Dropping: a frame is taken only when the main thread will be free for its result.
         # Waiting: one result may wait, which evens out uneven stages.
-        permits = self._network.slots + (0 if drops else 1)
+        permits = self._perception.slots + (0 if drops else 1)
         # Beside those: one being captured, one in the inbox, one being rendered.
         self._shared.ledger.limit = permits + 3
         for _ in range(permits):
@@ -160,8 +169,8 @@ class Pipeline:
         try:
             t_start = clock()
             image = None
-            if self._drawer is not None:
-                image = self._drawer.draw(result, self._readout_at(t_start))
+            if self._overlay is not None:
+                image = self._overlay.draw(result, self._readout_at(t_start))
             t_drawn = clock()
             age_ns = t_drawn - frame.t_capture_ns
             wanted = True
@@ -176,7 +185,7 @@ class Pipeline:
         finally:
             self.writing_to = None
         stage_ns = dict(result.stage_ns)
-        if self._drawer is not None:
+        if self._overlay is not None:
             stage_ns["overlay"] = t_drawn - t_start
         stage_ns["sinks"] = t_done - t_drawn
         stage_ns["end_to_end"] = t_done - frame.t_read_ns

@@ -12,14 +12,17 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edge.run.ledger import Ledger
 from edge.run.mailbox import Inbox, InboxClosedError, Outbox
 from edge.run.metrics import GPU_STAGE
-from edge.run.parts import Network, Perceiver
 from edge.sources.base import Source
 from edge.vision.types import Frame, Result
 from engines.errors import SourceError
+
+if TYPE_CHECKING:
+    from edge.vision.perception import Perception
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,13 @@ class Captured:
     frame: Frame
     number: int
     capture_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class PerceptionReady:
+    """The models are open; inference waits for ``Shared.go``."""
+
+    perception: Perception
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +76,7 @@ class Wake:
     """Makes the main thread look whether it was asked to stop, and how long it may still run."""
 
 
-Message = Network | SourceReady | Result | Broken | Drained | Wake
+Message = PerceptionReady | SourceReady | Result | Broken | Drained | Wake
 
 
 class Shared:
@@ -171,13 +181,17 @@ class _Running:
 
 
 class InferWorker:
-    """Opens the network, turns frames into results, closes the network: all on its own thread."""
+    """Opens the models, turns frames into results, closes the models: all on its own thread."""
 
     def __init__(
-        self, shared: Shared, open_network: Callable[[], Network], *, max_age_ms: float | None
+        self,
+        shared: Shared,
+        open_perception: Callable[[], Perception],
+        *,
+        max_age_ms: float | None,
     ) -> None:
         self._shared = shared
-        self._open_network = open_network
+        self._open = open_perception
         self._max_age_ns = None if max_age_ms is None else max_age_ms * 1e6
         self._last_number = -1
         self._stage = "model"
@@ -188,28 +202,28 @@ class InferWorker:
 
     def run(self) -> None:
         """Body of the infer thread."""
-        shared, network = self._shared, None
+        shared, perception = self._shared, None
         try:
-            network = self._open_network()
-            shared.outbox.post(network)
+            perception = self._open()
+            shared.outbox.post(PerceptionReady(perception))
             shared.go.wait()
-            self._infer(network)
+            self._infer(perception)
         except BaseException as exc:
             shared.fail(self._stage, exc)
         finally:
-            if network is not None:
-                release_quietly("engine", network.close)
+            if perception is not None:
+                release_quietly("engine", perception.close)
             shared.outbox.post(Drained(shared.source_error))
 
-    def _infer(self, network: Network) -> None:
+    def _infer(self, perception: Perception) -> None:
         """Keep every slot busy: frame n+1 is prepared and submitted while n runs.
 
         A device runs one frame after another: of a live source the next is taken just before n
         ends, or it would only wait and age.
         """
         running: deque[_Running] = deque()
-        slot, late = 0, self._shared.inbox.newest_wins and network.gpu_ns is not None
-        at_once = min(network.slots, 2) if late else network.slots
+        slot, late = 0, self._shared.inbox.newest_wins and perception.on_gpu
+        at_once = min(perception.slots, 2) if late else perception.slots
         try:
             while True:
                 while len(running) < at_once:
@@ -219,11 +233,11 @@ class InferWorker:
                     captured = self._next_frame(block=not running)
                     if captured is None:
                         break
-                    running.append(self._begin(network.perception, captured, slot))
-                    slot = (slot + 1) % network.slots
+                    running.append(self._begin(perception, captured, slot))
+                    slot = (slot + 1) % perception.slots
                 if not running:
                     return
-                self._finish(network, running.popleft())
+                self._finish(perception, running.popleft())
         finally:
             for left in running:
                 self._shared.ledger.settle(left.captured.frame.id, "discarded_at_stop")
@@ -256,7 +270,7 @@ class InferWorker:
                 return captured
             shared.ledger.settle(captured.frame.id, "dropped_stale")
 
-    def _begin(self, perception: Perceiver, captured: Captured, slot: int) -> _Running:
+    def _begin(self, perception: Perception, captured: Captured, slot: int) -> _Running:
         frame, clock = captured.frame, self._shared.clock
         try:
             self._stage = "letterbox"
@@ -273,9 +287,9 @@ class InferWorker:
         stage_ns = {"capture": captured.capture_ns, "letterbox": t_ready - t_start}
         return _Running(captured, slot, stage_ns, t_ready)
 
-    def _finish(self, network: Network, running: _Running) -> None:
+    def _finish(self, perception: Perception, running: _Running) -> None:
         frame, number = running.captured.frame, running.captured.number
-        stage_ns, clock, perception = running.stage_ns, self._shared.clock, network.perception
+        stage_ns, clock = running.stage_ns, self._shared.clock
         try:
             self._stage = "infer"
             perception.wait(running.slot)
@@ -290,9 +304,8 @@ class InferWorker:
         self._free_ns = t_inferred
         stage_ns["infer"] = t_inferred - running.submitted_ns
         stage_ns["decode"] = t_decoded - t_inferred
-        if network.gpu_ns is not None:
-            for name, ns in network.gpu_ns(running.slot).items():
-                stage_ns[GPU_STAGE + name] = ns
+        for name, ns in perception.gpu_ns(running.slot).items():
+            stage_ns[GPU_STAGE + name] = ns
         # Results keep the order of capture: a gap in the numbers is what was dropped between.
         dropped = number - self._last_number - 1
         self._last_number = number

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import logging
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -112,6 +112,10 @@ class Perception:
             name for head in heads if head is not None for name in head.classes
         )
         self.slots = min(engine.slots for engine in several)
+        self.engine = _joined(engine.name for engine in several)
+        self.precision = _joined(engine.precision for engine in several)
+        self.on_gpu = any(isinstance(engine, DeviceEngine) for engine in several)
+        """Whether an engine runs on a device of its own, so that ``gpu_ns`` gives times."""
         self._max_detections = max_detections
         self._place = letterbox
         _check_names(classes, self.class_names)
@@ -196,11 +200,6 @@ class Perception:
                     times[stage] = times.get(stage, 0) + ns
         return times
 
-    @property
-    def on_gpu(self) -> bool:
-        """Whether an engine runs on a device of its own, so that ``gpu_ns`` gives times."""
-        return any(isinstance(model.engine, DeviceEngine) for model in self._models)
-
     def decode(
         self, slot: int, *, conf: float | None = None
     ) -> tuple[Detections, tuple[Mask, ...]]:
@@ -232,6 +231,11 @@ class Perception:
             raw = model.raw_boxes(slot, conf)
             found.append(model.detections(model.done(slot)[0].to_frame(raw.xyxy_in), raw))
         return _join(found)
+
+    def close(self) -> None:
+        """Close the engines; safe to call twice."""
+        for model in self._models:
+            model.engine.close()
 
     def _detect(self, model: _Model, slot: int, conf: float | None) -> Detections:
         raw, limit = model.raw_boxes(slot, conf), self._max_detections
@@ -297,6 +301,11 @@ def _fill_device(engine: DeviceEngine, box: Letterbox, image: Image, slot: int) 
     engine.frame_input(slot, image.shape[0], image.shape[1])[...] = image
     pad_xy = box.pad_x, box.pad_y
     engine.letterbox(slot, size_wh=box.resized_wh, pad_xy=pad_xy, pad_value=box.pad_value)
+
+
+def _joined(names: Iterable[str]) -> str:
+    """The names without repetition: one for one model or for several of a kind."""
+    return ", ".join(dict.fromkeys(names))
 
 
 def _join(parts: Sequence[Detections], *, limit: int | None = None) -> Detections:

@@ -10,8 +10,10 @@ from typing import Literal
 
 import numpy as np
 
-from edge.run.parts import Limits, Network, Parts
+from edge.run.parts import Limits, Parts
 from edge.run.pipeline import Pipeline
+from edge.sinks.overlay.overlay import Overlay
+from edge.vision.perception import Perception
 from edge.vision.types import Detections, Frame, Image, Mask, Result
 
 IMAGE: Image = np.zeros((4, 6, 3), np.uint8)  # (H, W, 3)
@@ -50,11 +52,15 @@ class ScriptedSource:
 
 
 @dataclass
-class ScriptedPerception:
+class ScriptedPerception(Perception):
     """Counts its calls as 'prepare 0', 'submit 0' …; ``hooks`` run inside the step they name."""
 
     hooks: dict[str, Callable[[], object]] = field(default_factory=dict)
     class_names: tuple[str, ...] = ("car",)
+    slots: int = 1
+    engine: str = "scripted"
+    precision: str = "f32"
+    on_gpu: bool = False
     calls: list[str] = field(default_factory=list)
     closed_on: str = ""
 
@@ -74,9 +80,14 @@ class ScriptedPerception:
     def wait(self, slot: int) -> None:
         self._step("wait", slot)
 
-    def decode(self, slot: int) -> tuple[Detections, tuple[Mask, ...]]:
+    def decode(
+        self, slot: int, *, conf: float | None = None
+    ) -> tuple[Detections, tuple[Mask, ...]]:
         self._step("decode", slot)
         return Detections.empty(), ()
+
+    def gpu_ns(self, slot: int) -> dict[str, int]:
+        return {}
 
     def close(self) -> None:
         self.closed_on = threading.current_thread().name
@@ -108,7 +119,7 @@ class ScriptedSink:
 
 
 @dataclass
-class ScriptedOverlay:
+class ScriptedOverlay(Overlay):
     """Returns the frame itself and keeps the readouts."""
 
     on_draw: Callable[[], None] = lambda: None
@@ -143,12 +154,10 @@ class Script:
             self.opened_on[what] = threading.current_thread().name
             self.on_open.get(what, lambda: None)()
 
-        def open_network() -> Network:
+        def open_perception() -> ScriptedPerception:
             opening("network")
-            p = self.perception
-            times: dict[str, int] | None = {} if self.on_device else None
-            gpu_ns = None if times is None else lambda slot: times
-            return Network(p, self.slots, "scripted", "f32", p.close, gpu_ns)
+            self.perception.slots, self.perception.on_gpu = self.slots, self.on_device
+            return self.perception
 
         def open_source(stop: threading.Event) -> ScriptedSource:
             opening("source")
@@ -163,7 +172,7 @@ class Script:
             return self.overlay
 
         return Pipeline(
-            Parts(open_network, open_source, open_sinks, open_overlay),
+            Parts(open_perception, open_source, open_sinks, open_overlay),
             Limits(self.policy, self.max_age_ms, self.frames, self.seconds),
             clock=self.clock,
         )

@@ -9,16 +9,11 @@ import numpy as np
 import pytest
 
 from edge.machine.bench_parts import ROUNDS, MemorySource, OverlaySink, costs, run_pipeline
-from edge.run.parts import Network
 from edge.vision.types import Image
 from engines.errors import SourceError
 from tests.edge.scripted import IMAGE, ScriptedPerception, ScriptedSource, frame
 
 WARM_UP = 5
-
-
-def _network(perception: ScriptedPerception) -> Network:
-    return Network(perception, 1, "scripted", "f32", perception.close)
 
 
 @pytest.mark.timing
@@ -96,7 +91,7 @@ def test_a_stop_ends_the_wait_for_the_next_frame() -> None:
 def test_a_run_renders_the_frames_that_were_asked_for_and_reports(count: int) -> None:
     perception, ages_ms = ScriptedPerception(), list[float]()
     report = run_pipeline(
-        lambda: _network(perception),
+        lambda: perception,
         lambda stop: MemorySource([IMAGE], stop, fps=None),
         sink=OverlaySink(ages_ms.append),
         frames=count,
@@ -111,7 +106,7 @@ def test_a_run_that_breaks_raises_what_broke_it() -> None:
     broken = SourceError("gone")
     with pytest.raises(SourceError, match="gone"):
         run_pipeline(
-            lambda: _network(ScriptedPerception()),
+            ScriptedPerception,
             lambda _: ScriptedSource([frame(0), broken]),
             sink=OverlaySink(),
             frames=9,

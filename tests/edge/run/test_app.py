@@ -56,9 +56,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_an_engine_on_the_cpu_holds_no_frame_back_for_a_device(model: str, engine: str) -> None:
     settings = load_settings(None, {"model.files": [model], "model.engine": engine})
-    network = app._open_network(settings, threading.Event())
+    network = app._open_perception(settings, threading.Event())
     try:
-        assert network.gpu_ns is None
+        assert not network.on_gpu
     finally:
         network.close()
 
