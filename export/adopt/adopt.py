@@ -55,7 +55,7 @@ def adopt_model(
     spec.check(origin=str(path))
     write_spec(model, spec)
     read = read_frames(frames)
-    say(f"frames       {read.told}")
+    say(f"frames       {read.described}")
     with published_after(model, target) as unproven:
         _prove(net, plan, unproven, read, say)
     say(f"written      {target}")

@@ -65,13 +65,9 @@ class TorchEngine(EngineBase):
                 f"{checkpoint}: a checkpoint needs torch, which is not installed here. Install it "
                 "from the project's folder: pip install -e '.[train]'"
             ) from exc
-        from export.train.checkpoint import load_checkpoint, network_from
-        from export.train.onnx_file import Deployed, spec_for, unweigh
+        from export.train.onnx_file import Deployed, spec_for, trained_network
 
-        state = load_checkpoint(checkpoint)
-        net = network_from(state, origin=checkpoint)
-        if "mask_weights" in state:  # as export_onnx does
-            unweigh(net, state["mask_weights"], origin=checkpoint)
+        net = trained_network(checkpoint)
         height, width = (like.input.height, like.input.width) if like else DEFAULT_SIZE
         masks = [t.shape for t in like.outputs if t.dtype == "uint8"] if like else []
         stride = height // masks[0][1] if masks else net.shape.mask_stride

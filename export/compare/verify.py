@@ -51,7 +51,7 @@ def verify_models(
     try:
         if labelled is None:
             read = read_frames(frames, count=count)
-            told = read.told
+            told = read.described
             parity = compare(*engines, read.images, limits=limits)
         else:
             told = " ".join(

@@ -66,7 +66,7 @@ class Item:
         return self._checked(self.label_path, read_camvid_labels(self.label_path))
 
     def _checked(self, path: Path, pixels: Image) -> Image:
-        check_size(path, pixels, self.wh, told=f"the boxes of {self.image_path.name} say")
+        check_size(path, pixels, self.wh, stated_in=f"the boxes of {self.image_path.name}")
         return pixels
 
 

@@ -39,7 +39,7 @@ def boxes_of(root: Path, split: Split) -> dict[str, Any]:
     for image_id, (picture, path) in enumerate(camvid_pairs(root, split), 1):
         label_map = read_camvid_labels(path)
         height, width = read_frame(picture).shape[:2]
-        check_size(path, label_map, (width, height), told=f"{picture.name} has")
+        check_size(path, label_map, (width, height), stated_in=picture.name)
         coco["images"].append(
             {"id": image_id, "file_name": picture.name, "width": width, "height": height}
         )

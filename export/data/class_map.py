@@ -10,7 +10,7 @@ import numpy as np
 
 from edge.vision.types import Image, Mask
 from engines.errors import ExportError, SettingsError
-from engines.spec import ModelSpec
+from engines.spec import ModelSpec, printable
 from export.data.labelled import LabelledData
 
 NAMES_SHOWN = 12
@@ -88,10 +88,9 @@ def class_map(
     """
     box_names = spec.detection.classes if spec.detection else ()
     mask_names = [name for mask in spec.masks for name in mask.classes]
-    known = dict.fromkeys([*data.box_classes, *data.mask_classes])
     for model_name, data_name in renames.items():
-        _check(model_name, dict.fromkeys([*box_names, *mask_names]), "the model")
-        _check(data_name, known, "the data")
+        _check(model_name, [*box_names, *mask_names], "the model")
+        _check(data_name, [*data.box_classes, *data.mask_classes], "the data")
 
     def index(name: str, classes: Sequence[str]) -> int:
         named = renames.get(name, name)
@@ -111,14 +110,15 @@ def class_map(
             table[: len(found)] = [i if i >= 0 else len(data.mask_classes) for i in found]
             tables[mask.name] = table
             seen |= shared
+    heads = [(n, data.box_classes) for n in box_names]
+    heads += [(n, data.mask_classes) for n in mask_names]
     made = ClassMap(
         boxes=boxes,
         masks=tables,
-        renamed=_renamed(box_names, boxes, data.box_classes)
-        | {
-            name: data.mask_classes[i]
-            for name in mask_names
-            if (i := index(name, data.mask_classes)) >= 0 and data.mask_classes[i] != name
+        renamed={
+            name: classes[i]
+            for name, classes in heads
+            if (i := index(name, classes)) >= 0 and classes[i] != name
         },
         lacking_boxes=tuple(n for i, n in enumerate(data.box_classes) if i not in boxes),
         lacking_masks=tuple(n for i, n in enumerate(data.mask_classes) if i not in seen),
@@ -132,27 +132,19 @@ def class_map(
     return made
 
 
-def _renamed(names: Sequence[str], found: Sequence[int], classes: Sequence[str]) -> dict[str, str]:
-    pairs = zip(names, found, strict=True)
-    return {name: classes[i] for name, i in pairs if i >= 0 and classes[i] != name}
-
-
-def _check(name: str, known: Mapping[str, None], whose: str) -> None:
+def _check(name: str, known: Sequence[str], whose: str) -> None:
     if name not in known:
-        near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
         hint = f"; the nearest is {near[0]!r}" if near else ""
         raise SettingsError(f"--map: {name!r} is no class of {whose}{hint}.")
 
 
 def _wanted(data: LabelledData) -> str:
-    parts = []
-    if data.box_classes:
-        parts.append(f"one of the boxes {_listed(data.box_classes)}")
-    if data.mask_classes:
-        parts.append(f"a mask with some of {_listed(data.mask_classes)}")
-    return " or ".join(parts)
+    boxes = [f"one of the boxes {_listed(data.box_classes)}"] if data.box_classes else []
+    masks = [f"a mask with some of {_listed(data.mask_classes)}"] if data.mask_classes else []
+    return " or ".join(boxes + masks)
 
 
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(names[:NAMES_SHOWN]) + ", …" * (len(names) > NAMES_SHOWN)
-    return "".join(c if c.isprintable() else " " for c in shown)  # names of foreign files
+    return printable(shown)  # names of foreign files

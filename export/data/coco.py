@@ -51,7 +51,7 @@ def coco_data(file: Path, images: Path | None = None) -> LabelledData:
         entry = listed[i]
         path = folder / entry.file_name
         image = read_frame(path)
-        check_size(path, image, entry.wh, told=f"{file} says")
+        check_size(path, image, entry.wh, stated_in=str(file))
         return LabelledFrame(entry.file_name, image, None, entry.boxes)
 
     return LabelledData(

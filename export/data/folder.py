@@ -42,12 +42,12 @@ def folder_data(root: Path) -> LabelledData:
         path, label_path = pairs[i]
         image = read_frame(path)
         if listed:
-            check_size(path, image, listed[i].wh, told=f"{boxes_file} says")
+            check_size(path, image, listed[i].wh, stated_in=str(boxes_file))
         truth = read_label_map(
             label_path, classes=len(classes), unlabelled=UNLABELLED, of="classes.txt"
         )
         height, width = image.shape[:2]
-        check_size(label_path, truth, (width, height), told=f"{path.name} has")
+        check_size(label_path, truth, (width, height), stated_in=path.name)
         return LabelledFrame(path.name, image, truth, listed[i].boxes if listed else [])
 
     return LabelledData(

@@ -21,10 +21,10 @@ LIVE_STEP = 5
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """``images`` (H, W, 3) uint8 BGR; ``told`` says in words where they come from."""
+    """``images`` (H, W, 3) uint8 BGR; ``described`` says in words where they come from."""
 
     images: tuple[Image, ...]
-    told: str
+    described: str
 
 
 def read_frames(text: str | None, *, count: int = COUNT) -> Frames:
@@ -48,12 +48,9 @@ def read_frames(text: str | None, *, count: int = COUNT) -> Frames:
         raise SourceError(
             f"{name}: has no frames to prove with. Name another source with --frames."
         )
-    told = f"{len(images)} frames of {name}"
     if text is None:
-        told = (
-            f"{len(images)} frames of the synthetic street; real ones prove more: --frames SOURCE"
-        )
-    return Frames(tuple(images), told)
+        name = "the synthetic street; real ones prove more: --frames SOURCE"
+    return Frames(tuple(images), f"{len(images)} frames of {name}")
 
 
 def _first(source: Source, count: int) -> list[Image]:
@@ -87,6 +84,4 @@ def _spread(source: Source, count: int) -> list[Image]:
                 step *= 2
     if len(kept) <= count:
         return kept
-    return (
-        [kept[i * (len(kept) - 1) // (count - 1)] for i in range(count)] if count > 1 else kept[:1]
-    )
+    return [kept[i * (len(kept) - 1) // max(count - 1, 1)] for i in range(count)]

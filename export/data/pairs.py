@@ -60,12 +60,13 @@ def _is_shown(path: Path) -> bool:
     return not path.name.startswith(".")
 
 
-def check_size(path: Path, pixels: NDArray[Any], wh: tuple[int, int], *, told: str) -> None:
-    """Refuse what has not the size ``wh`` that ``told`` names: 'a.json says'."""
+def check_size(path: Path, pixels: NDArray[Any], wh: tuple[int, int], *, stated_in: str) -> None:
+    """Refuse what has not the size ``wh`` that ``stated_in`` has, which the message names."""
     height, width = pixels.shape[:2]
     if (width, height) != wh:
         raise ExportError(
-            f"{path}: got {width}x{height}, wanted {wh[0]}x{wh[1]} as {told}. Restore one of them."
+            f"{path}: got {width}x{height}, wanted {wh[0]}x{wh[1]} as in {stated_in}. "
+            "Restore one of them."
         )
 
 

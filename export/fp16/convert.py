@@ -71,7 +71,7 @@ def convert_file(
     fold_constants(model, origin=str(path))
     _check_names(keep, model)
     read = read_frames(frames, count=2 * COUNT)
-    say(f"frames       {read.told}, every other one to measure ranges, the rest to prove")
+    say(f"frames       {read.described}, every other one to measure ranges, the rest to prove")
     measure, prove = read.images[::2], read.images[1::2] or read.images
     kept = sensitive_nodes(model, spec.input, measure, origin=str(path))
     kept.update(dict.fromkeys(keep, "asked for with --keep"))

@@ -1,4 +1,4 @@
-"""``edge-export average``: trainings that began from the same weights become one network.
+"""Trainings that began from the same weights become one network.
 
 The mean of their weights costs nothing at run time and can score better than each of them where
 they still lie in one valley of the loss ("model soups", arXiv 2203.05482); weights that were begun
@@ -8,7 +8,6 @@ mean is better, a scoring on val has to say.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from os.path import exists, isdir, isfile, samefile
@@ -20,7 +19,14 @@ import torch
 from engines.errors import ExportError, SettingsError
 from engines.model_file import sha256_of
 from export.outputs import check_output
-from export.train.checkpoint import load_checkpoint, network_from, network_state, save_checkpoint
+from export.train.checkpoint import (
+    class_weights,
+    difference,
+    load_checkpoint,
+    network_from,
+    network_state,
+    save_checkpoint,
+)
 
 
 def average_checkpoints(checkpoints: Sequence[Path], out: Path) -> list[str]:
@@ -37,33 +43,36 @@ def average_checkpoints(checkpoints: Sequence[Path], out: Path) -> list[str]:
         raise SettingsError(f"got {len(checkpoints)} checkpoint, wanted two or more to average.")
     _check_target(checkpoints, out)
     states = [load_checkpoint(path) for path in checkpoints]
-    hashes = _hashes(checkpoints)
+    hashes: dict[str, Path] = {}
+    for path in checkpoints:
+        twin = hashes.setdefault(sha256_of(path), path)
+        if twin is not path:
+            raise SettingsError(f"{path}: the same weights as {twin}. Name each of them once.")
     nets = [network_from(s, origin=p) for s, p in zip(states, checkpoints, strict=True)]
-    whole = network_state(nets[0])
-    for net, path in zip(nets[1:], checkpoints[1:], strict=True):
-        for key, theirs in network_state(net).items():
-            if theirs != whole[key]:
-                raise ExportError(
-                    f"{path}: its network has {key} {theirs}, wanted {whole[key]} as in "
-                    f"{checkpoints[0]}. Average only trainings of one network."
-                )
+    for net, path in zip(nets, checkpoints, strict=True):
+        differing = difference(net, nets[0])
+        if differing:
+            raise ExportError(
+                f"{path}: {differing} as in {checkpoints[0]}. Average only trainings of one "
+                "network."
+            )
     weights = [net.state_dict() for net in nets]
-    mean = {
-        name: torch.stack([w[name] for w in weights]).mean(0)
-        if value.dtype.is_floating_point
-        else value  # how many batches a norm has seen: used by nothing
-        for name, value in weights[0].items()
-    }
-    save_checkpoint(
-        Path(os.path.realpath(out)),  # a link stays one
-        {
-            **whole,
-            "ema": mean,
-            "averaged_sha256": hashes,
-            **_class_weights(states, checkpoints, classes=len(nets[0].mask_classes)),
+    mean: dict[str, Any] = {
+        **network_state(nets[0]),
+        "ema": {
+            name: torch.stack([w[name] for w in weights]).mean(0)
+            if value.dtype.is_floating_point
+            else value  # how many batches a norm has seen: used by nothing
+            for name, value in weights[0].items()
         },
-    )
-    return _begun_apart(states, checkpoints, hashes)
+        "averaged_sha256": list(hashes),
+    }
+    if any(state.get("mask_weights") is not None for state in states):
+        given = [class_weights(s, origin=p) for s, p in zip(states, checkpoints, strict=True)]
+        columns = torch.tensor(given, dtype=torch.float64).log().mean(0).exp()
+        mean["mask_weights"] = columns.tolist()
+    save_checkpoint(Path(os.path.realpath(out)), mean)  # a link stays one
+    return _begun_apart(states, checkpoints, list(hashes))
 
 
 def _check_target(checkpoints: Sequence[Path], out: Path) -> None:
@@ -76,15 +85,6 @@ def _check_target(checkpoints: Sequence[Path], out: Path) -> None:
     check_output(out, "-o FILE")
     if exists(out) and any(exists(path) and samefile(path, out) for path in checkpoints):
         raise SettingsError(f"-o {out}: would replace {os.path.realpath(out)}, which is averaged.")
-
-
-def _hashes(checkpoints: Sequence[Path]) -> list[str]:
-    hashes: dict[str, Path] = {}
-    for path in checkpoints:
-        twin = hashes.setdefault(sha256_of(path), path)
-        if twin is not path:
-            raise SettingsError(f"{path}: the same weights as {twin}. Name each of them once.")
-    return list(hashes)
 
 
 def _begun_apart(
@@ -105,24 +105,3 @@ def _begun_apart(
         for path, origin, own in zip(checkpoints[1:], origins[1:], hashes[1:], strict=True)
         if first is not None and origin is not None and origin not in related and own != first
     ]
-
-
-def _class_weights(
-    states: Sequence[dict[str, Any]], checkpoints: Sequence[Path], *, classes: int
-) -> dict[str, list[float]]:
-    """The geometric mean, or nothing where none of them has any."""
-    if all(state.get("mask_weights") is None for state in states):
-        return {}
-    given: list[list[float]] = []
-    for state, path in zip(states, checkpoints, strict=True):
-        weights = state.get("mask_weights")
-        if not isinstance(weights, list) or not all(isinstance(w, float) for w in weights):
-            weights = []
-        if len(weights) != classes or not all(0 < w < math.inf for w in weights):
-            raise ExportError(
-                f"{path}: its class weights are not {classes} numbers above 0, as others have "
-                "them. Train again with this version of the project."
-            )
-        given.append(weights)
-    columns = zip(*given, strict=True)
-    return {"mask_weights": [math.exp(math.fsum(map(math.log, c)) / len(c)) for c in columns]}

@@ -5,6 +5,7 @@ A checkpoint holds tensors and plain values only, so ``torch.load(weights_only=T
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import asdict
 from os.path import exists, isdir, isfile
@@ -107,3 +108,29 @@ def network_from(state: dict[str, Any], *, origin: Path) -> StreetNet:
                 "Take an older checkpoint or train again with a smaller --lr."
             )
     return net.eval()
+
+
+def difference(net: StreetNet, wanted: StreetNet) -> str | None:
+    """In words, what a network has otherwise than the one that is wanted; None if nothing."""
+    given = network_state(net)
+    for key, value in network_state(wanted).items():
+        if given[key] != value:
+            return f"its network has {key} {given[key]}, wanted {value}"
+    return None
+
+
+def class_weights(state: dict[str, Any], *, origin: Path) -> list[float]:
+    """What the classes of the mask were weighed by in training.
+
+    Raises:
+        ExportError: they are not numbers above 0, one a class.
+    """
+    weights, count = state.get("mask_weights"), len(state["mask_classes"])
+    if not isinstance(weights, list) or not all(isinstance(w, float) for w in weights):
+        weights = []
+    if len(weights) != count or not all(0 < w < math.inf for w in weights):
+        raise ExportError(
+            f"{origin}: its class weights are not {count} numbers above 0. "
+            "Train again with this version of the project."
+        )
+    return weights

@@ -11,43 +11,29 @@ from pathlib import Path
 from engines.errors import ExportError
 from engines.model_file import write_atomically
 
-COLUMNS = (
-    "epoch",
-    "seconds",
-    "box",
-    "objectness",
-    "classes",
-    "mask",
-    "val_miou",
-    "val_ap",
-    "val_ap50",
-)
-
-
 LOSSES = ("box", "objectness", "classes", "mask")
+SCORES = ("val_miou", "val_ap", "val_ap50")
+COLUMNS = ("epoch", "seconds", *LOSSES, *SCORES)
 
 
 class TrainingLog:
-    """Appends to OUT/log.csv; rows after ``resume_after``, of a killed run, are dropped.
+    """Appends to OUT/log.csv; of a run that is resumed it keeps the rows up to ``resume_after``.
 
-    ``last`` is the epoch of the last row that was kept; 0 without one.
-
-    So are rows that were cut off while they were written: a log never stops a resumed training.
+    ``last`` is the epoch of the last row that was kept; 0 without one. Rows that were cut off while
+    they were written are dropped: a log never stops a resumed training.
 
     Raises:
         ModelError: the log cannot be written.
     """
 
     def __init__(self, out: Path, *, resume_after: int) -> None:
-        self.path = out / "log.csv"
-        self.last = 0
-        self.picture = out / "plot.png"
+        self.path, self.picture = out / "log.csv", out / "plot.png"
         rows = self._read() if self.path.exists() and resume_after else []
+        kept = [r for r in rows if int(r["epoch"]) <= resume_after]
+        self.last = max((int(r["epoch"]) for r in kept), default=0)
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, COLUMNS)
         writer.writeheader()
-        kept = [r for r in rows if int(r["epoch"]) <= resume_after]
-        self.last = max((int(r["epoch"]) for r in kept), default=0)
         writer.writerows(kept)
         write_atomically(text.getvalue().encode(), self.path)
 
@@ -66,8 +52,7 @@ class TrainingLog:
         """
         row: dict[str, object] = {"epoch": epoch, "seconds": f"{seconds:.1f}"}
         row |= {k: f"{v:.5f}" for k, v in values.items()}
-        shown = "  ".join(f"{k} {v}" for k, v in row.items())
-        print(shown, file=sys.stderr, flush=True)
+        print("  ".join(f"{k} {v}" for k, v in row.items()), file=sys.stderr, flush=True)
         try:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, COLUMNS).writerow(row)
@@ -97,7 +82,7 @@ class TrainingLog:
             left.plot(epochs, [float(r[name]) or math.nan for r in rows], label=name)
         left.set(xlabel="epoch", ylabel="loss", yscale="log", title="training losses")
         left.legend()
-        for name in ("val_miou", "val_ap", "val_ap50"):
+        for name in SCORES:
             points = [(int(r["epoch"]), float(r[name])) for r in rows if r.get(name)]
             right.plot([p[0] for p in points], [p[1] for p in points], marker="o", label=name)
         right.set(xlabel="epoch", ylim=(0, 1), title="scores on val")

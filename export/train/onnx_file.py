@@ -5,17 +5,16 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
 
-from engines.errors import ExportError, SettingsError
+from engines.errors import SettingsError
 from engines.model_file import save_model, sha256_of, write_spec
 from engines.spec import LARGEST_SIDE, DetectionHead, InputSpec, MaskHead, ModelSpec, TensorSpec
 from export.outputs import check_model_target
-from export.train.checkpoint import load_checkpoint, network_from
+from export.train.checkpoint import class_weights, load_checkpoint, network_from
 from export.train.model import STRIDES, StreetNet, upsample
 
 OPSET = 17
@@ -86,25 +85,21 @@ def spec_for(
     )  # fmt: skip
 
 
-def unweigh(net: StreetNet, class_weights: Any, *, origin: Path) -> None:
-    """Take a share of the class weights of training back from the mask's logits.
+def trained_network(checkpoint: Path) -> StreetNet:
+    """The averaged network, a share of the class weights taken back from the mask's logits.
 
     Raises:
-        ExportError: they are not numbers above 0, one a class.
+        ExportError: the checkpoint cannot be read, or is not one of this network.
     """
-    bias = net.mask_out.bias
-    assert bias is not None
-    try:
-        weights = torch.tensor(class_weights, dtype=torch.float32)
-    except (TypeError, ValueError, RuntimeError):
-        weights = torch.zeros(0)
-    if weights.shape != bias.shape or not (weights.isfinite() & (weights > 0)).all():
-        raise ExportError(
-            f"{origin}: its class weights are not {len(bias)} numbers above 0. "
-            "Train again with this version of the project."
-        )
-    with torch.no_grad():
-        bias -= UNWEIGH * weights.log()
+    state = load_checkpoint(checkpoint)
+    net = network_from(state, origin=checkpoint)
+    if "mask_weights" in state:
+        assert net.mask_out.bias is not None
+        with torch.no_grad():
+            net.mask_out.bias -= (
+                UNWEIGH * torch.tensor(class_weights(state, origin=checkpoint)).log()
+            )
+    return net
 
 
 def export_onnx(
@@ -128,10 +123,7 @@ def export_onnx(
                 f"--size: {side} {n}, wanted a multiple of {max(STRIDES)} up to {LARGEST_SIDE}."
             )
     check_model_target(out, checkpoint)
-    state = load_checkpoint(checkpoint)
-    net = network_from(state, origin=checkpoint)
-    if "mask_weights" in state:
-        unweigh(net, state["mask_weights"], origin=checkpoint)
+    net = trained_network(checkpoint)
     stride = mask_stride or net.shape.mask_stride
     spec = spec_for(
         net, name="street", height=height, width=width, mask_stride=stride,

@@ -1,4 +1,4 @@
-"""``edge-export train``: data in, a checkpoint, a log and a plot out; resumes what was cut off."""
+"""A training: data in, a checkpoint, a log and a plot out; resumes what was cut off."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from export.train.dataset import load_training_set
 from export.train.log import TrainingLog
 from export.train.onnx_file import export_onnx
 from export.train.recipe import Recipe
-from export.train.trainer import Kept, Trainer
+from export.train.trainer import Trainer
 
 
 def run_training(
@@ -62,7 +62,9 @@ def run_training(
     data = load_training_set(root, recipe, device=device)
     trainer = Trainer(recipe, data, device=device)
     if init is not None and weights is not None:
-        _tell(trainer.start_from(weights, origin=init), init)
+        share, new = trainer.start_from(weights, origin=init)
+        anew = f"; begun anew: {', '.join(new)}" if new else ""
+        print(f"edge-export: kept {share:.1%} of the weights of {init}{anew}", file=sys.stderr)
     if state is not None:
         trainer.restore(state, origin=last)
         print(f"edge-export: resuming {last} after epoch {trainer.epoch}", file=sys.stderr)
@@ -84,24 +86,16 @@ def run_training(
         try:
             parts = trainer.run_epoch(progress_bar=sys.stderr.isatty())
         except FloatingPointError as exc:
-            raise _diverged(exc, last, trainer.epoch) from exc
+            done = trainer.epoch
+            kept = f"{last} keeps epoch {done}" if done else "No epoch was finished"
+            raise ExportError(
+                f"training stopped: {exc}. {kept}. Start afresh in another --out folder with a "
+                "smaller --lr or more --warmup-epochs."
+            ) from exc
         save_checkpoint(last, {**trainer.state(), "losses": parts})
         note(time.perf_counter() - start, parts)
     table.plot()
     return last
-
-
-def _diverged(exc: FloatingPointError, last: Path, epochs_done: int) -> ExportError:
-    kept = f"{last} keeps epoch {epochs_done}" if epochs_done else "No epoch was finished"
-    return ExportError(
-        f"training stopped: {exc}. {kept}. Start afresh in another --out folder with a smaller "
-        "--lr or more --warmup-epochs."
-    )
-
-
-def _tell(kept: Kept, init: Path) -> None:
-    anew = f"; begun anew: {', '.join(kept.new)}" if kept.new else ""
-    print(f"edge-export: kept {kept.share:.1%} of the weights of {init}{anew}", file=sys.stderr)
 
 
 def score_on_val(

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import sys
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from engines.errors import ExportError
 from export.train.augment import Augment
-from export.train.checkpoint import network_from, network_state
+from export.train.checkpoint import difference, network_from, network_state
 from export.train.dataset import TrainingSet
 from export.train.loss import Gains, StreetLoss
 from export.train.model import ANCHORS, AuxMask, StreetNet
@@ -39,8 +39,7 @@ def frozen_parts(net: StreetNet, freeze: str) -> tuple[str, ...]:
     return tuple(name for name, _ in net.named_children() if f"{name}." not in HEADS)
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """What a start from other weights gave: their share of the network, and what begins anew."""
 
     share: float
@@ -148,18 +147,6 @@ class Trainer:
         self._build_optimiser(frozenset(new))
         return Kept(share, new)
 
-    def _same_network(self, state: dict[str, Any], *, origin: Path) -> StreetNet:
-        """The network of a checkpoint, refused where it is not the one that is trained here."""
-        net = network_from(state, origin=origin)
-        mine, theirs = network_state(self.net), network_state(net)
-        for key, wanted in mine.items():
-            if theirs[key] != wanted:
-                raise ExportError(
-                    f"{origin}: its network has {key} {theirs[key]}, wanted {wanted}. Start from a "
-                    "checkpoint of this network, or from none in another --out folder."
-                )
-        return net
-
     def order(self, generator: torch.Generator) -> Tensor:
         """Indices of one epoch: every photograph once and a share of synthetic frames.
 
@@ -245,8 +232,6 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Everything that a resumed training needs, and what an export needs."""
-        recipe = asdict(self.recipe)
-        recipe["splits"] = list(self.recipe.splits)
         return {
             **network_state(self.net),
             "ema": self.average.state_dict(),
@@ -254,7 +239,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "epoch": self.epoch,
             "steps": self.steps,
-            "recipe": recipe,
+            "recipe": {**asdict(self.recipe), "splits": list(self.recipe.splits)},
             "mask_weights": self.loss.class_weights.tolist(),
             **({"aux": self.aux.state_dict()} if self.aux is not None else {}),
         }
@@ -278,7 +263,14 @@ class Trainer:
                 f"{origin}: belongs to a training with other {', '.join(differing)}. Use the same "
                 "options to resume, or another --out folder to start afresh."
             )
-        self.average.load_state_dict(self._same_network(state, origin=origin).state_dict())
+        net = network_from(state, origin=origin)
+        differs = difference(net, self.net)
+        if differs:
+            raise ExportError(
+                f"{origin}: {differs}. Start from a checkpoint of this network, or from none in "
+                "another --out folder."
+            )
+        self.average.load_state_dict(net.state_dict())
         try:
             self.net.load_state_dict(state["net"])
             if self.aux is not None:

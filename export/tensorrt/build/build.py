@@ -198,7 +198,7 @@ def _prove(made: Path, engine: Path, reference: Path, request: Request, say: Say
         ExportError: too much, or nothing is proven; ``engine``, where it was to go, is as it was.
     """
     read = read_frames(request.frames)
-    say(f"gate         {read.told}, against {reference.name} in FP32")
+    say(f"gate         {read.described}, against {reference.name} in FP32")
     parity = compare_with_fp32(
         reference,
         lambda: open_engine(made, engine="tensorrt"),
@@ -218,7 +218,7 @@ def _prove(made: Path, engine: Path, reference: Path, request: Request, say: Say
             f"{made.name}: not proven: {'; '.join(parity.doubts)}. {stays} Give frames that show "
             "what the model detects: --frames SOURCE."
         )
-    frames = read.told.partition(";")[0]
+    frames = read.described.partition(";")[0]
     return {"frames_of": frames, "limits": asdict(request.limits), **parity.to_dict()}
 
 

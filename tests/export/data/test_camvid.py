@@ -158,7 +158,7 @@ def test_pixels_of_another_size_than_the_boxes_say_are_refused(root: Path, kind:
     }[kind]
     cv2.imwrite(str(path), np.zeros((240, 320), np.uint8))
     with pytest.raises(
-        ExportError, match=rf"{path.name}: got 320x240, wanted 480x360 as the boxes"
+        ExportError, match=rf"{path.name}: got 320x240, wanted 480x360 as in the boxes"
     ):
         read()
 

@@ -121,7 +121,7 @@ def test_a_copy_that_is_not_whole_gets_no_boxes_at_all(
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ({"image": (6, 9)}, r"a\.png: got 10x6, wanted 9x6 as a\.png has"),
+        ({"image": (6, 9)}, r"a\.png: got 10x6, wanted 9x6 as in a\.png"),
         ({"index": 12}, r"a\.png: class index 12, wanted 0 to 10 as .*docs/DATA\.md"),
     ],
 )

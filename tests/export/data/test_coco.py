@@ -131,7 +131,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 def test_an_image_of_another_size_or_cut_off_is_told_by_name(tmp_path: Path) -> None:
     data = coco_data(make_coco(tmp_path, coco_dict([{}])))
     assert cv2.imwrite(str(tmp_path / "1.png"), np.zeros((32, 48, 3), np.uint8))
-    with pytest.raises(ExportError, match=r"1\.png: got 48x32, wanted 96x64 as .*truth\.json"):
+    with pytest.raises(ExportError, match=r"1\.png: got 48x32, wanted 96x64 as in .*truth\.json"):
         data.load(0)
     (tmp_path / "2.png").write_bytes((tmp_path / "2.png").read_bytes()[:60])
     with pytest.raises(ExportError, match=r"2\.png: the picture is cut off"):

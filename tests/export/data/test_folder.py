@@ -121,7 +121,7 @@ LABELS: dict[str, tuple[bytes, str]] = {
         WHOLE[:200] + bytes([WHOLE[200] ^ 1]) + WHOLE[201:],
         "damaged or no PNG",
     ),
-    "another size": (png(np.zeros((32, 48), np.uint8)), r"got 48x32, wanted 96x64 as 1\.png"),
+    "another size": (png(np.zeros((32, 48), np.uint8)), r"got 48x32, wanted 96x64 as in 1\.png"),
     "colours": (png(np.zeros((64, 96, 3), np.uint8)), r"got uint8\[64, 96, 3\], wanted one 8-bit"),
     "16 bit": (png(np.zeros((64, 96), np.uint16)), r"got uint16\[64, 96\], wanted one 8-bit"),
     "1 bit": (grey_png(bits=1), "got 1 bits a pixel, wanted one 8-bit grey channel"),

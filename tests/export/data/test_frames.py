@@ -51,13 +51,13 @@ def test_frames_of_a_video_are_those_of_the_file(tmp_path: Path) -> None:
     assert got[0] == 0
     assert got == sorted(set(got))
     assert len(got) == COUNT
-    assert frames.told == f"8 frames of {video}"
+    assert frames.described == f"8 frames of {video}"
 
 
 def test_without_a_source_it_is_the_synthetic_street_and_says_so() -> None:
     frames = read_frames(None)
     assert len(frames.images) == COUNT
-    assert frames.told.startswith("8 frames of the synthetic street; real ones prove more")
+    assert frames.described.startswith("8 frames of the synthetic street; real ones prove more")
     first, second = frames.images[:2]
     assert not np.array_equal(first, second)
     named = read_frames("synthetic:96x64")

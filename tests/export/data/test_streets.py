@@ -22,22 +22,26 @@ def item(*names: str) -> Item:
     return Item(Path("a.jpg"), Path("a.png"), (100, 50), boxes, ids, np.zeros(n, np.bool_))
 
 
-def told(text: str, *names: str) -> list[tuple[int, int]]:
+def classes_and_crowds(text: str, *names: str) -> list[tuple[int, int]]:
     classes = ClassSet.parse(text, of=BOX_CLASSES, option="--box-classes")
     return [(a["category_id"], a["iscrowd"]) for a in annotations_of(item(*names), classes)]
 
 
 def test_boxes_come_in_the_merged_classes_and_others_are_left_out() -> None:
     text = "vehicle=car,person=pedestrian+bicyclist"
-    assert told(text, "car", "sign", "bicyclist", "pedestrian") == [(1, 0), (2, 0), (2, 0)]
-    assert told(text) == []
+    assert classes_and_crowds(text, "car", "sign", "bicyclist", "pedestrian") == [
+        (1, 0),
+        (2, 0),
+        (2, 0),
+    ]
+    assert classes_and_crowds(text) == []
 
 
 def test_a_bicyclist_is_an_ignored_pedestrian_unless_one_class_takes_both() -> None:
-    assert told("pedestrian", "bicyclist") == [(1, 1)]
-    assert told("bicyclist,pedestrian", "bicyclist") == [(1, 0), (2, 1)]
-    assert told("person=bicyclist+pedestrian", "bicyclist") == [(1, 0)]
-    assert told("car", "bicyclist") == []
+    assert classes_and_crowds("pedestrian", "bicyclist") == [(1, 1)]
+    assert classes_and_crowds("bicyclist,pedestrian", "bicyclist") == [(1, 0), (2, 1)]
+    assert classes_and_crowds("person=bicyclist+pedestrian", "bicyclist") == [(1, 0)]
+    assert classes_and_crowds("car", "bicyclist") == []
 
 
 def test_a_pedestrian_seen_on_a_bicycle_is_ignored_but_the_bicyclist_stays_missed() -> None:
