@@ -45,7 +45,7 @@ run: $(VENV)/.run
 # $(call tests,MARKERS): whole files side by side, then by themselves the tests that judge times.
 define tests
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile -m '$(1) and not timing'
-	$(BIN)/python -m pytest -m '$(1) and timing' $$(grep -rl 'mark\.timing' tests)
+	$(BIN)/python -m pytest -m '$(1) and timing' $$(grep -rl --include='*.py' 'mark\.timing' tests)
 endef
 
 test: lint

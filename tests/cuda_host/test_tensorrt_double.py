@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import json
-import os
 import re
 import subprocess
 import sys
@@ -16,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from tests.engines.binding_stubs import VERSIONS as RELEASES
+from tests.engines.binding_stubs import real_bindings
 from tests.export.building import DOUBLE
 
-RELEASES = ("10.3.0", "10.16.1.11", "11.4.0.106")
 MOST_LINES = 800
 """Of the double and the driver together: what a reader can still check by eye."""
 
@@ -79,19 +79,6 @@ def test_every_method_takes_the_arguments_of_the_real_one(
     assert checked > 20
 
 
-@pytest.fixture(scope="module")
-def real_bindings(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The oldest release's own bindings, which can be imported and do nothing."""
-    folder = tmp_path_factory.mktemp("bindings")
-    script = shared / "tensorrt" / "import_real_bindings.sh"
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    subprocess.run(
-        ["bash", str(script), RELEASES[0], str(folder)],
-        env=os.environ | {"PATH": path}, check=True, capture_output=True,
-    )  # fmt: skip
-    return folder
-
-
 VALUES = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -101,10 +88,11 @@ print(json.dumps({name: {k: int(v) for k, v in getattr(trt, name).__members__.it
 """
 
 
-def test_enumerations_have_the_real_values(double: ModuleType, real_bindings: Path) -> None:
+def test_enumerations_have_the_real_values(double: ModuleType, shared: Path) -> None:
     own = {n: v.__members__ for n, v in public(double) if hasattr(v, "__members__")}
+    bindings = real_bindings(RELEASES[0], shared=shared)
     done = subprocess.run(
-        [sys.executable, "-c", VALUES, str(real_bindings), json.dumps(list(own))],
+        [sys.executable, "-c", VALUES, bindings, json.dumps(list(own))],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     real = json.loads(done.stdout)

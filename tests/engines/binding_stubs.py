@@ -12,11 +12,18 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
+import tempfile
+from importlib import metadata
 from pathlib import Path
+
+from tests.kept import kept
 
 VERSIONS = ("10.3.0", "10.16.1.11", "11.4.0.106")
 """JetPack 6's, JetPack 7.2's, and the newest for desktops."""
 ROOT = Path(__file__).resolve().parents[2]
+PYTHON = str(sysconfig.get_config_var("SOABI"))
+"""Names the Python that the wheels are for."""
 
 _CONFIG = """\
 [mypy]
@@ -27,26 +34,44 @@ explicit_package_bases = True
 """
 
 
-def make_stubs(version: str, folder: Path, *, shared: Path) -> Path:
-    """Unpack the wheel of ``version`` and write the stub package ``tensorrt``; returns its parent.
+def real_bindings(version: str, *, shared: Path) -> Path:
+    """The folder with the package ``tensorrt_bindings`` of ``version``, from NVIDIA's wheel.
+
+    It can be imported and does nothing.
+    """
+    script = shared / "tensorrt" / "import_real_bindings.sh"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return kept(
+        f"bindings-{version}",
+        [script, script.with_name("nvstub.c"), PYTHON],
+        lambda at: _run(["bash", str(script), version, str(at)], PATH=path),
+    )
+
+
+def make_stubs(version: str, *, shared: Path) -> Path:
+    """The folder with the stub package ``tensorrt`` of ``version``.
 
     What pybind11 printed of a few functions is no Python; those become open to any argument.
     """
-    bindings, raw = folder / "bindings", folder / "raw"
-    venv = Path(sys.executable).parent
-    _run(
-        ["bash", str(shared / "tensorrt" / "import_real_bindings.sh"), version, str(bindings)],
-        PATH=f"{venv}{os.pathsep}{os.environ['PATH']}",
-    )
+    bindings = real_bindings(version, shared=shared)
+    decides: list[Path | str] = [
+        Path(__file__),
+        str(bindings),
+        metadata.version("pybind11-stubgen"),
+    ]
+    return kept(f"stubs-{version}", decides, lambda at: _write_stubs(bindings, at))
+
+
+def _write_stubs(bindings: Path, folder: Path) -> None:
     stubgen = [sys.executable, "-m", "pybind11_stubgen", "tensorrt_bindings", "--ignore-all-errors"]
-    _run([*stubgen, "-o", str(raw)], PYTHONPATH=str(bindings))
-    made = folder / "stubs" / "tensorrt"
-    made.mkdir(parents=True)
-    for name in ("__init__.pyi", "tensorrt.pyi"):
-        text = (raw / "tensorrt_bindings" / name).read_text()
-        (made / name).write_text(_as_python(text.replace("tensorrt_bindings", "tensorrt")))
+    with tempfile.TemporaryDirectory() as raw:
+        _run([*stubgen, "-o", raw], PYTHONPATH=str(bindings))
+        made = folder / "tensorrt"
+        made.mkdir()
+        for name in ("__init__.pyi", "tensorrt.pyi"):
+            text = (Path(raw) / "tensorrt_bindings" / name).read_text()
+            (made / name).write_text(_as_python(text.replace("tensorrt_bindings", "tensorrt")))
     _add_protocols(made / "tensorrt.pyi")
-    return made.parent
 
 
 def _run(command: list[str], **environment: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,16 +23,8 @@ def users_of_tensorrt() -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def stubs(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Stubs:
-    made: dict[str, Path] = {}
-
-    def of(version: str) -> Path:
-        if version not in made:
-            folder = tmp_path_factory.mktemp(f"tensorrt-{version}")
-            made[version] = make_stubs(version, folder, shared=shared)
-        return made[version]
-
-    return of
+def stubs(shared: Path) -> Stubs:
+    return functools.partial(make_stubs, shared=shared)
 
 
 @pytest.fixture(scope="module")
