@@ -116,6 +116,8 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = config.stash[FOLDER] = SharedFolder()
     if config.getoption("dist", "no") == "no":  # not the one that hands the tests to its workers
         folder.hide()
+    if hasattr(config, "workerinput"):  # one of several processes: torch on all cores is slower
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     # A shell that starts the tests in the background has them ignore Ctrl-C, and every program
     # that they start inherits it.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -21,6 +21,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_every_figure_is_printed_and_written(model: str, tmp_path: Path) -> None:
     beside = f"{sys.executable} -c \"print('warm-up 9 ms'); print('12.5 ms/frame')\""
     arguments = ["--model", model, "--peer", model, "--beside", beside, "--json", "figures.json"]
