@@ -15,8 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 from engines import open_engine
-from engines.base import Array
+from engines.base import Array, Image
 from engines.errors import OutriderError
+from engines.model_file import read_spec
+from engines.spec import DetectionHead, ModelSpec
 from export.commands.adopt import adopt
 from tests.foreign_models import FOREIGN, colour_frame, options_for
 
@@ -82,6 +84,28 @@ def adopt_net(
     path = folder / "net.onnx"
     path.write_bytes(model.SerializeToString())
     return adopt_file(path, *needed, *options)
+
+
+def spec_of(done: Adopted) -> tuple[ModelSpec, DetectionHead]:
+    """What stands in the file of a run that must have gone well and been proven."""
+    assert done.code == 0, done.said
+    assert "not proven" not in done.said
+    spec = read_spec(done.file)
+    assert spec.detection is not None
+    return spec, spec.detection
+
+
+def letterboxed(seed: int, *, top: int, pad: int = 114) -> Image:
+    """Noise of 128x48 px in 96x64: by 0.75 to 96x36, ``top`` rows of ``pad`` above it."""
+    frame = np.random.default_rng(seed).integers(0, 256, (48, 128, 3), np.uint8)
+    image = np.full((64, 96, 3), pad, np.uint8)
+    image[top : top + 36] = cv2.resize(frame, (96, 36), interpolation=cv2.INTER_LINEAR)
+    return image
+
+
+def rgb_blob(image: Array) -> Array:
+    """A BGR image (H, W, 3) as most nets want it: (1, 3, H, W), RGB, 0..1."""
+    return image[:, :, ::-1].transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
 
 
 def refusal(done: Adopted, code: int = 4) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -17,7 +16,6 @@ from edge.sinks import open_sink
 from edge.sinks.display import display_answers
 from engines.errors import SinkError
 
-TOOLS = ("Xvfb", "xdotool", "import")
 DEADLINE_S = 60
 VIEWER = """
 import sys
@@ -36,27 +34,6 @@ sink.close()
 sink.close()
 print("closed", flush=True)
 """
-
-
-@pytest.fixture(scope="module")
-def display(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The name of an X server that only these tests use."""
-    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
-    if missing:
-        text = f"needs {', '.join(missing)} (apt install xvfb xdotool imagemagick)"
-        if os.environ.get("CI"):
-            pytest.fail(text)
-        pytest.skip(text)
-    reader, writer = os.pipe()
-    command = ["Xvfb", "-displayfd", str(writer), "-screen", "0", "640x480x24"]
-    with (tmp_path_factory.mktemp("x") / "log").open("wb") as log:
-        server = subprocess.Popen(command, pass_fds=[writer], stderr=log)
-    os.close(writer)
-    with os.fdopen(reader) as numbers:
-        number = numbers.readline().strip()  # blocks until the server listens
-    yield f":{number}"
-    server.terminate()
-    server.wait(DEADLINE_S)
 
 
 def _press(window: str, key: str) -> None:

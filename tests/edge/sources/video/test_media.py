@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import ast
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from tests.edge.media_files import write_video
 
 ROOT = Path(__file__).resolve().parents[4]
 DEADLINE_S = 120
-TOOLS = ("Xvfb", "import")
 
 SHOW = """
 import subprocess, sys, threading
@@ -39,27 +35,6 @@ for _ in range(100):
         print("seen", flush=True)
         break
 """
-
-
-@pytest.fixture
-def display(tmp_path: Path) -> Iterator[str]:
-    """The name of an X server for one test."""
-    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
-    if missing:
-        text = f"needs {', '.join(missing)} (apt install xvfb imagemagick)"
-        if os.environ.get("CI"):
-            pytest.fail(text)
-        pytest.skip(text)
-    reader, writer = os.pipe()
-    command = ["Xvfb", "-displayfd", str(writer), "-screen", "0", "320x240x24"]
-    with (tmp_path / "xvfb.log").open("wb") as log:
-        server = subprocess.Popen(command, pass_fds=[writer], stderr=log)
-    os.close(writer)
-    with os.fdopen(reader) as numbers:
-        number = numbers.readline().strip()  # blocks until the server listens
-    yield f":{number}"
-    server.terminate()
-    server.wait(DEADLINE_S)
 
 
 def test_a_window_shows_a_decoded_frame_with_both_libraries_loaded(

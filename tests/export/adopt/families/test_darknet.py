@@ -15,8 +15,10 @@ from tests.export.adopting import (
     APP_ENGINES,
     adopt_net,
     refusal,
+    rgb_blob,
     run_adopted,
     run_foreign,
+    spec_of,
     with_metadata,
 )
 from tests.foreign_models import ANCHORS, COLOUR_CLASSES, darknet
@@ -24,12 +26,8 @@ from tests.foreign_models import ANCHORS, COLOUR_CLASSES, darknet
 
 def test_heads_and_anchors_are_bound_by_stride(tmp_path: Path) -> None:
     done = adopt_net("darknet", tmp_path)
-    assert done.code == 0, done.said
-    assert "not proven" not in done.said
-    spec = read_spec(done.file)
+    spec, head = spec_of(done)
     assert (spec.input.height, spec.input.width, spec.input.resize) == (64, 96, "stretch")
-    head = spec.detection
-    assert head is not None
     assert (head.family, head.box_code) == ("yolo-anchors", "darknet")
     assert head.classes == COLOUR_CLASSES
     # The file lists the coarse head first.
@@ -44,8 +42,7 @@ def test_the_adopted_file_gives_what_the_net_gives_for_its_documented_image(
 ) -> None:
     frame = np.random.default_rng(3).integers(0, 256, (48, 128, 3), np.uint8)
     image = cv2.resize(frame, (96, 64), interpolation=cv2.INTER_LINEAR)  # stretched
-    red_green_blue = [image[:, :, c].astype(np.float32) / np.float32(255) for c in (2, 1, 0)]
-    wanted = run_foreign(darknet(), np.stack(red_green_blue)[None])
+    wanted = run_foreign(darknet(), rgb_blob(image))
     got = run_adopted(adopt_net("darknet", tmp_path).file, np.asarray(image), engine)
     assert sorted(got) == ["yolo16", "yolo32"]
     for name in got:

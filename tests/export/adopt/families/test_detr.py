@@ -17,6 +17,7 @@ from tests.export.adopting import (
     refusal,
     run_adopted,
     run_foreign,
+    spec_of,
     with_metadata,
 )
 from tests.foreign_models import (
@@ -32,15 +33,11 @@ from tests.foreign_models import (
 
 def test_labels_boxes_and_scores_become_one_output(tmp_path: Path) -> None:
     done = adopt_net("rtdetr", tmp_path)
-    assert done.code == 0, done.said
-    assert "not proven" not in done.said
+    spec, head = spec_of(done)
     assert "orig_target_sizes is 96, 64 for good" in done.said
     model = load_model(done.file)
     assert [i.name for i in model.graph.input] == ["image"]
-    spec = read_spec(done.file)
     assert spec.input.resize == "stretch"
-    head = spec.detection
-    assert head is not None
     assert (head.family, head.classes, head.nms_iou) == ("end2end", COLOUR_CLASSES, None)
     assert [(t.name, t.shape) for t in spec.outputs] == [("detections", (1, 40, 6))]
 

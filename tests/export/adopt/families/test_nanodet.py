@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import pytest
 
 from engines.model_file import read_spec
-from tests.export.adopting import APP_ENGINES, adopt_net, refusal, run_adopted, run_foreign
+from tests.export.adopting import (
+    APP_ENGINES,
+    adopt_net,
+    letterboxed,
+    refusal,
+    run_adopted,
+    run_foreign,
+    spec_of,
+)
 from tests.foreign_models import COLOUR_CLASSES, MEAN, STD, nanodet
 
 HEADS = ("cls_8", "cls_16", "cls_32", "dis_8", "dis_16", "dis_32")
@@ -18,13 +25,9 @@ HEADS = ("cls_8", "cls_16", "cls_32", "dis_8", "dis_16", "dis_32")
 
 def test_heads_are_found_and_put_in_order(tmp_path: Path) -> None:
     done = adopt_net("nanodet", tmp_path)
-    assert done.code == 0, done.said
-    assert "not proven" not in done.said
+    spec, head = spec_of(done)
     assert "distances of 0 to 7 strides" in done.said
-    spec = read_spec(done.file)
     assert (spec.input.resize, spec.input.pad_value) == ("letterbox_center", 0)
-    head = spec.detection
-    assert head is not None
     assert (head.family, head.classes, head.outputs) == ("nanodet", COLOUR_CLASSES, HEADS)
     assert (head.strides, head.conf, head.nms_iou) == ((8, 16, 32), 0.35, 0.6)
 
@@ -33,9 +36,7 @@ def test_heads_are_found_and_put_in_order(tmp_path: Path) -> None:
 def test_the_adopted_file_gives_what_the_net_gives_for_its_documented_image(
     tmp_path: Path, engine: str
 ) -> None:
-    frame = np.random.default_rng(2).integers(0, 256, (48, 128, 3), np.uint8)
-    image = np.zeros((64, 96, 3), np.uint8)  # black above and below
-    image[14:50] = cv2.resize(frame, (96, 36), interpolation=cv2.INTER_LINEAR)
+    image = letterboxed(2, top=14, pad=0)
     planes = [
         (image[:, :, c].astype(np.float32) - np.float32(MEAN[2 - c])) / np.float32(STD[2 - c])
         for c in (0, 1, 2)

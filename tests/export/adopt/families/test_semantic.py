@@ -10,7 +10,14 @@ import onnx
 import pytest
 
 from engines.model_file import read_spec
-from tests.export.adopting import APP_ENGINES, adopt_net, refusal, run_adopted, run_foreign
+from tests.export.adopting import (
+    APP_ENGINES,
+    adopt_net,
+    refusal,
+    rgb_blob,
+    run_adopted,
+    run_foreign,
+)
 from tests.foreign_models import (
     MEAN,
     STD,
@@ -44,8 +51,7 @@ def test_a_known_net_needs_no_options(tmp_path: Path) -> None:
 def test_the_masks_of_a_known_net_are_its_best_classes(tmp_path: Path, engine: str) -> None:
     frame = np.random.default_rng(4).integers(0, 256, (48, 128, 3), np.uint8)
     image = np.asarray(cv2.resize(frame, (96, 64), interpolation=cv2.INTER_LINEAR))
-    red_green_blue = [image[:, :, c].astype(np.float32) / np.float32(255) for c in (2, 1, 0)]
-    wanted = run_foreign(twinlite(), np.stack(red_green_blue)[None])
+    wanted = run_foreign(twinlite(), rgb_blob(image))
     got = run_adopted(adopt_net("twinlite", tmp_path).file, image, engine)
     for logits, labels in (("drive_area", "drive_area_labels"), ("lane_line", "lane_line_labels")):
         best = wanted[logits].argmax(axis=1)

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import pytest
 
 from engines.model_file import read_spec
-from tests.export.adopting import APP_ENGINES, adopt_net, refusal, run_adopted, run_foreign
+from tests.export.adopting import (
+    APP_ENGINES,
+    adopt_net,
+    letterboxed,
+    refusal,
+    rgb_blob,
+    run_adopted,
+    run_foreign,
+    spec_of,
+)
 from tests.foreign_models import COLOUR_CLASSES, yolov5
 
 
 def test_the_family_is_told_by_three_boxes_a_cell(tmp_path: Path) -> None:
     done = adopt_net("yolov5", tmp_path)
-    assert done.code == 0, done.said
-    assert "not proven" not in done.said
-    spec = read_spec(done.file)
+    spec, head = spec_of(done)
     assert (spec.input.height, spec.input.width) == (64, 96)
     assert (spec.input.resize, spec.input.pad_value) == ("letterbox_center", 114)
-    head = spec.detection
-    assert head is not None
     assert (head.family, head.classes, head.nms_iou) == ("yolov5", COLOUR_CLASSES, 0.45)
 
 
@@ -30,11 +34,8 @@ def test_the_family_is_told_by_three_boxes_a_cell(tmp_path: Path) -> None:
 def test_the_adopted_file_gives_what_the_net_gives_for_its_documented_image(
     tmp_path: Path, engine: str
 ) -> None:
-    frame = np.random.default_rng(1).integers(0, 256, (48, 128, 3), np.uint8)
-    image = np.full((64, 96, 3), 114, np.uint8)
-    image[14:50] = cv2.resize(frame, (96, 36), interpolation=cv2.INTER_LINEAR)
-    red_green_blue = [image[:, :, c].astype(np.float32) / np.float32(255) for c in (2, 1, 0)]
-    wanted = run_foreign(yolov5(), np.stack(red_green_blue)[None])
+    image = letterboxed(1, top=14)
+    wanted = run_foreign(yolov5(), rgb_blob(image))
     got = run_adopted(adopt_net("yolov5", tmp_path).file, image, engine)
     np.testing.assert_allclose(got["output0"], wanted["output0"], rtol=1e-4, atol=1e-4)
 

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import pytest
 
-from engines.model_file import read_spec
-from tests.export.adopting import APP_ENGINES, adopt_net, refusal, run_adopted, run_foreign
+from tests.export.adopting import (
+    APP_ENGINES,
+    adopt_net,
+    letterboxed,
+    refusal,
+    run_adopted,
+    run_foreign,
+    spec_of,
+)
 from tests.foreign_models import COLOUR_CLASSES, yolox
 
 
 def test_the_family_is_told_by_the_grid(tmp_path: Path) -> None:
     done = adopt_net("yolox", tmp_path)
-    assert done.code == 0, done.said
-    assert "not proven" not in done.said
-    spec = read_spec(done.file)
+    spec, head = spec_of(done)
     assert (spec.input.height, spec.input.width) == (64, 96)
     assert (spec.input.resize, spec.input.pad_value) == ("letterbox_topleft", 114)
-    head = spec.detection
-    assert head is not None
     assert head.family == "yolox"
     assert head.classes == COLOUR_CLASSES
     assert head.strides == (8, 16, 32)
@@ -33,10 +35,8 @@ def test_the_family_is_told_by_the_grid(tmp_path: Path) -> None:
 def test_the_adopted_file_gives_what_the_net_gives_for_its_documented_image(
     tmp_path: Path, engine: str
 ) -> None:
-    frame = np.random.default_rng(2).integers(0, 256, (48, 128, 3), np.uint8)
     # 128x48 into 96x64: by 0.75 to 96x36, at the top; 28 rows of 114 below.
-    image = np.full((64, 96, 3), 114, np.uint8)
-    image[:36] = cv2.resize(frame, (96, 36), interpolation=cv2.INTER_LINEAR)
+    image = letterboxed(2, top=0)
     wanted = run_foreign(yolox(), image.transpose(2, 0, 1)[None])  # BGR, 0..255
     got = run_adopted(adopt_net("yolox", tmp_path).file, image, engine)
     np.testing.assert_allclose(got["output"], wanted["output"], rtol=1e-4, atol=1e-4)
