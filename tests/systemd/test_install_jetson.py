@@ -40,7 +40,9 @@ def script(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
     """The script and the facts it reads, as modules; they lie outside the packages."""
     monkeypatch.syspath_prepend(SCRIPT.parent)
+    pipes = signal.getsignal(signal.SIGPIPE)  # the script lets them kill, which would reach pytest
     yield importlib.import_module("install_jetson"), importlib.import_module("jetson_facts")
+    signal.signal(signal.SIGPIPE, pipes)
     for name in ("install_jetson", "jetson_facts"):
         sys.modules.pop(name, None)
 
