@@ -42,9 +42,12 @@ run: $(VENV)/.run
 		exec $(BIN)/edge run --sink out/street.mp4 --frames 300 $(ARGS); \
 	fi
 
+# One that crashes ends the run: with another in its place, files can wait for ever.
+SIDE_BY_SIDE = -n logical --maxprocesses 8 --max-worker-restart 0 --dist loadfile
+
 # $(call tests,MARKERS): whole files side by side, then by themselves the tests that judge times.
 define tests
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile -m '$(1) and not timing'
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m '$(1) and not timing'
 	$(BIN)/python -m pytest -m '$(1) and timing' $$(grep -rl --include='*.py' 'mark\.timing' tests)
 endef
 
@@ -55,7 +58,7 @@ test-all: lint
 	@echo '== 1 of 2: the tests of a clone alone, ../shared hidden from them =='
 	$(call tests,not shared)
 	@echo '== 2 of 2: the tests that read ../shared =='
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile -m shared
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m shared
 
 # Needs no TensorRT, but the CUDA toolkit: PyCUDA has no wheels and is built here once.
 test-gpu: $(VENV)/.run
