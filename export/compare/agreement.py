@@ -6,15 +6,15 @@ The scores say how much of the first the second one gives back.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from edge.vision.types import Image
+from export.data.labelled import annotation
 from export.score.frame_scorer import FrameScorer
 from export.score.predictor import MIN_SCORE, Prediction
-from export.score.scores import BoxScores, Confusion, box_scores, check_ap, coco_results, mean
+from export.score.scores import BoxScores, BoxTally, Confusion, mean
 
 SHOWN = 1e-3
 """Share of all pixels from which on a class counts where the truth is another model's mask: of a
@@ -42,50 +42,31 @@ class Score:
         return mean(self.boxes.ap50.values()) if self.boxes else None
 
 
-@dataclass(slots=True)
 class AgainstFirst:
     """Scores two models against what the first one shows, boxes and masks."""
 
-    class_names: tuple[Sequence[str], Sequence[str]]
-    _images: list[dict[str, Any]] = field(default_factory=list)
-    _truth: list[dict[str, Any]] = field(default_factory=list)
-    _results: tuple[list[dict[str, Any]], list[dict[str, Any]]] = field(
-        default_factory=lambda: ([], [])
-    )
-    _confusions: dict[str, tuple[Confusion, Confusion]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Refuse at once what could not be scored.
+    def __init__(self, class_names: Sequence[Sequence[str]]) -> None:
+        """Nothing counted yet.
 
         Raises:
             ExportError: there are boxes to score, and faster-coco-eval is not installed.
         """
-        if any(self.class_names):
-            check_ap()
+        self._names = first = list(class_names[0])
+        self._class_of = [[first.index(n) if n in first else -1 for n in c] for c in class_names]
+        self._tallies = [BoxTally(first) if first else None for _ in class_names]
+        self._confusions: dict[str, tuple[Confusion, Confusion]] = {}
 
     def add(self, image: Image, predictions: Sequence[Prediction]) -> None:
         """Count one frame, of which both models have said something."""
-        frame = len(self._images)
-        height, width = image.shape[:2]
-        self._images.append({"id": frame, "width": width, "height": height, "file_name": ""})
-        first = list(self.class_names[0])
-        for names, results, one in zip(self.class_names, self._results, predictions, strict=True):
-            of_class = {i: first.index(n) for i, n in enumerate(names) if n in first}
-            results += coco_results(one.all, image_id=frame, category_of_class=of_class)
         shown = predictions[0].shown
         scored = shown.scores >= MIN_SCORE  # as in the results
-        for xyxy, class_id in zip(shown.xyxy[scored], shown.class_ids[scored], strict=True):
-            x0, y0, x1, y1 = (float(v) for v in xyxy)
-            self._truth.append(
-                {
-                    "id": len(self._truth) + 1,
-                    "image_id": frame,
-                    "category_id": first.index(first[int(class_id)]),
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                    "area": (x1 - x0) * (y1 - y0),
-                    "iscrowd": 0,
-                }
-            )
+        truth = [
+            annotation(xyxy, self._class_of[0][class_id])
+            for xyxy, class_id in zip(shown.xyxy[scored], shown.class_ids[scored], strict=True)
+        ]
+        for tally, class_of, one in zip(self._tallies, self._class_of, predictions, strict=True):
+            if tally is not None:
+                tally.add(image, truth, one.all, class_of)
         for mask in predictions[0].masks:
             # 255 is no class of any mask: nothing is ignored.
             pair = self._confusions.setdefault(
@@ -101,26 +82,15 @@ class AgainstFirst:
 
     def scores(self) -> list[Score]:
         """The score of each model over all frames; the first one's own is 1."""
-        names = list(self.class_names[0])
-        coco = {
-            "images": self._images,
-            "annotations": self._truth,
-            "categories": [{"id": i, "name": n} for i, n in enumerate(names)],
-        }
         scores = []
-        for i, results in enumerate(self._results):
+        for i, tally in enumerate(self._tallies):
             shown = {
                 f"{mask} {name}": value
                 for mask, pair in self._confusions.items()
                 for name, value in _iou_of_shown(pair[i]).items()
             }
-            scores.append(
-                Score(
-                    mean(shown.values()),
-                    shown,
-                    box_scores(coco, results, scored=names) if names else None,
-                )
-            )
+            boxes = tally.scores(self._names) if tally is not None else None
+            scores.append(Score(mean(shown.values()), shown, boxes))
         return scores
 
 

@@ -15,7 +15,7 @@ from export.data.labelled import LabelledData, LabelledFrame
 from export.score.matching import MISSED, BoxConfusion, Matching, match_boxes
 from export.score.predictor import Prediction
 from export.score.report import FrameScore, Table
-from export.score.scores import BoxScores, Confusion, box_scores, check_ap, coco_results, mean
+from export.score.scores import BoxScores, BoxTally, Confusion, mean
 
 WORST = 6
 """Frames shown of each kind."""
@@ -35,32 +35,20 @@ class FrameScorer:
         Raises:
             ExportError: there are boxes to score, and faster-coco-eval is not installed.
         """
-        if classes.has_boxes:
-            check_ap()
         self._data, self._classes = data, classes
         self._confusion = (
             Confusion(data.mask_classes, ignore=data.ignore) if classes.masks else None
         )
         self._boxes = BoxConfusion(data.box_classes) if classes.has_boxes else None
+        self._tally = BoxTally(data.box_classes) if classes.has_boxes else None
         self._known = set(classes.boxes)
-        self._images: list[dict[str, Any]] = []
-        self._truth: list[dict[str, Any]] = []
-        self._results: list[dict[str, Any]] = []
         self._frames: list[FrameScore] = []
 
     def add(self, index: int, frame: LabelledFrame, predicted: Prediction) -> None:
         """Count one frame."""
         missed = false = 0
-        if self._boxes is not None:
-            height, width = frame.image.shape[:2]
-            self._images.append(
-                {"id": index, "width": width, "height": height, "file_name": frame.name}
-            )
-            self._truth += [{**a, "image_id": index} for a in frame.annotations]
-            categories = {i: c + 1 for i, c in enumerate(self._classes.boxes) if c >= 0}
-            self._results += coco_results(
-                predicted.all, image_id=index, category_of_class=categories
-            )
+        if self._boxes is not None and self._tally is not None:
+            self._tally.add(frame.image, frame.annotations, predicted.all, self._classes.boxes)
             pairs = pair(frame, predicted.shown, self._classes)
             self._boxes.add(pairs.truth_ids, pairs.found_ids, pairs.matching)
             missed, false = len(pairs.missed(self._known)), len(pairs.false())
@@ -137,20 +125,8 @@ class FrameScorer:
         return self._confusion if counted else None
 
     def ap_scores(self) -> BoxScores | None:
-        """AP over all frames; None where model and data share no class of boxes.
-
-        Raises:
-            ExportError: faster-coco-eval is not installed.
-        """
-        if self._boxes is None:
-            return None
-        names = self._data.box_classes
-        coco = {
-            "images": self._images,
-            "annotations": [{**a, "id": i + 1} for i, a in enumerate(self._truth)],
-            "categories": [{"id": i + 1, "name": name} for i, name in enumerate(names)],
-        }
-        return box_scores(coco, self._results, scored=self._scored())
+        """AP over all frames; None where model and data share no class of boxes."""
+        return self._tally.scores(self._scored()) if self._tally is not None else None
 
     def _scored(self) -> list[str]:
         return [n for i, n in enumerate(self._data.box_classes) if i in self._known]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from export.score.scores import iou_matrix
+from export.score.scores import iou_matrix, share_inside
 
 MATCH_IOU = 0.5
 MISSED = -1
@@ -59,7 +59,7 @@ def match_boxes(
             break
         if of_found[i] == MISSED and of_truth[j] == MISSED and not same[i, j]:
             of_truth[j], of_found[i] = i, j
-    inside = _share_inside(found, truth) >= MATCH_IOU
+    inside = share_inside(found, truth) >= MATCH_IOU
     in_crowd = (inside & same & crowd[None]).any(axis=1)
     of_found[(of_found == MISSED) & in_crowd] = NOT_COUNTED
     right = (of_found >= 0) & (truth_ids[of_found.clip(0)] == found_ids)
@@ -108,12 +108,3 @@ class BoxConfusion:
             name: float(hit / total) if total else None
             for name, hit, total in zip(self.classes, hits[:-1], totals[:-1], strict=True)
         }
-
-
-def _share_inside(found: NDArray[np.float32], region: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(M, N): overlap over the area of the found box."""
-    left, right = found[:, None].astype(np.float64), region[None].astype(np.float64)
-    wh = np.minimum(left[..., 2:], right[..., 2:]) - np.maximum(left[..., :2], right[..., :2])
-    areas = (left[..., 2:] - left[..., :2]).prod(-1)
-    share: NDArray[np.float64] = wh.clip(0).prod(-1) / np.maximum(areas, 1e-12)
-    return share

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,25 +85,6 @@ class BoxScores:
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
-def coco_results(
-    found: Detections, *, image_id: int, category_of_class: Mapping[int, int]
-) -> list[dict[str, Any]]:
-    """Detections of one image as COCO results; classes without a category are left out."""
-    xyxy = found.xyxy.astype(np.float64)
-    return [
-        {
-            "image_id": image_id,
-            "category_id": category_of_class[int(class_id)],
-            "bbox": [float(x0), float(y0), float(x1 - x0), float(y1 - y0)],
-            "score": float(score),
-        }
-        for (x0, y0, x1, y1), score, class_id in zip(
-            xyxy, found.scores, found.class_ids, strict=True
-        )
-        if int(class_id) in category_of_class
-    ]
-
-
 def check_ap() -> None:
     """Refuse before the frames are run what could not be scored after them.
 
@@ -119,12 +100,66 @@ def check_ap() -> None:
         ) from exc
 
 
-def box_scores(
-    coco: Mapping[str, Any], results: Sequence[dict[str, Any]], *, scored: Sequence[str]
-) -> BoxScores:
-    """COCO average precision of the ``scored`` classes: 101 recall points, 100 boxes an image.
+class BoxTally:
+    """True and found boxes of many images, for AP.
 
     A region with ``iscrowd`` is neither truth nor a place for false alarms.
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        """Nothing counted yet.
+
+        Raises:
+            ExportError: faster-coco-eval is not installed.
+        """
+        check_ap()
+        self._classes = tuple(classes)
+        self._images: list[dict[str, Any]] = []
+        self._truth: list[dict[str, Any]] = []
+        self._results: list[dict[str, Any]] = []
+
+    def add(
+        self,
+        image: Image,
+        truth: Iterable[Mapping[str, Any]],
+        found: Detections,
+        class_of: Sequence[int],
+    ) -> None:
+        """Count one image.
+
+        ``truth`` are COCO entries with categories from 1; ``class_of[i]`` is the class here of the
+        found class i, −1 for none.
+        """
+        number = len(self._images)
+        height, width = image.shape[:2]
+        self._images.append({"id": number, "width": width, "height": height, "file_name": ""})
+        self._truth += [{**a, "image_id": number} for a in truth]
+        for xyxy, score, class_id in zip(found.xyxy, found.scores, found.class_ids, strict=True):
+            if class_of[class_id] >= 0:
+                x0, y0, x1, y1 = (float(v) for v in xyxy)
+                self._results.append(
+                    {
+                        "image_id": number,
+                        "category_id": class_of[class_id] + 1,
+                        "bbox": [x0, y0, x1 - x0, y1 - y0],
+                        "score": float(score),
+                    }
+                )
+
+    def scores(self, known: Container[str]) -> BoxScores:
+        """AP of the classes that the model knows."""
+        coco = {
+            "images": self._images,
+            "annotations": self._truth,
+            "categories": [{"id": i, "name": n} for i, n in enumerate(self._classes, start=1)],
+        }
+        return box_scores(coco, self._results, scored=known)
+
+
+def box_scores(
+    coco: Mapping[str, Any], results: Sequence[dict[str, Any]], *, scored: Container[str]
+) -> BoxScores:
+    """COCO average precision of the ``scored`` classes: 101 recall points, 100 boxes an image.
 
     Raises:
         ExportError: faster-coco-eval is not installed.
@@ -176,13 +211,24 @@ def box_scores(
 
 def iou_matrix(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
     """IoU of every box of ``a`` (M, 4) with every box of ``b`` (N, 4): (M, N)."""
+    shared, of_a, of_b = _areas(a, b)
+    return shared / np.maximum(of_a + of_b - shared, 1e-12)
+
+
+def share_inside(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Share of every box of ``a`` (M, 4) that lies in each box of ``b`` (N, 4): (M, N)."""
+    shared, of_a, _ = _areas(a, b)
+    return shared / np.maximum(of_a, 1e-12)
+
+
+def _areas(
+    a: NDArray[np.float32], b: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Shared area (M, N), areas of ``a`` (M, 1) and of ``b`` (1, N)."""
     left, right = a[:, None].astype(np.float64), b[None].astype(np.float64)
     wh = np.minimum(left[..., 2:], right[..., 2:]) - np.maximum(left[..., :2], right[..., :2])
-    shared = wh.clip(0).prod(-1)  # (M, N)
-    areas = [(box[..., 2:] - box[..., :2]).clip(0).prod(-1) for box in (left, right)]
-    union = areas[0] + areas[1] - shared
-    overlap: NDArray[np.float64] = shared / np.maximum(union, 1e-12)
-    return overlap
+    of_a, of_b = ((box[..., 2:] - box[..., :2]).clip(0).prod(-1) for box in (left, right))
+    return wh.clip(0).prod(-1), of_a, of_b
 
 
 def mean(values: Any) -> float | None:

@@ -12,12 +12,14 @@ from edge.vision.types import Detections
 from engines.errors import ExportError
 from export.data.camvid import load_index
 from export.data.class_set import Classes
+from export.data.labelled import annotation
 from export.data.streets import annotations_of
 from export.score.scores import (
+    BoxTally,
     Confusion,
     box_scores,
-    coco_results,
     iou_matrix,
+    share_inside,
 )
 
 NAMES = ("car", "pedestrian", "bicyclist", "sign")
@@ -180,17 +182,25 @@ def test_a_class_that_the_model_does_not_know_is_not_scored() -> None:
     assert scores.ap == pytest.approx(1.0)
 
 
-def test_coco_results_are_corners_and_sizes_of_the_classes_with_a_category() -> None:
+def test_a_tally_takes_the_classes_that_have_a_place_in_the_data() -> None:
     detections = Detections(
         np.array([[10, 20, 40, 60], [0, 0, 5, 5]], np.float32),
         np.array([0.75, 0.5], np.float32),
-        np.array([7, 3], np.int32),
+        np.array([1, 0], np.int32),
         np.full(2, -1, np.int32),
     )
-    assert coco_results(detections, image_id=4, category_of_class={7: 2}) == [
-        {"image_id": 4, "category_id": 2, "bbox": [10.0, 20.0, 30.0, 40.0], "score": 0.75}
-    ]
-    assert coco_results(Detections.empty(), image_id=4, category_of_class={7: 2}) == []
+    tally = BoxTally(("sign", "car"))
+    truth = annotation(detections.xyxy[0], 1)
+    tally.add(np.zeros((64, 96, 3), np.uint8), [truth], detections, (-1, 1))
+    tally.add(np.zeros((64, 96, 3), np.uint8), [], Detections.empty(), (-1, 1))
+    # Class 0 has no place in the data, so it is no false alarm of any class.
+    assert tally.scores(("sign", "car")).ap50 == {"sign": None, "car": pytest.approx(1.0)}
+
+
+def test_share_inside_by_hand() -> None:
+    a = np.array([[0, 0, 10, 10]], np.float32)
+    b = np.array([[5, 0, 50, 50], [10, 0, 20, 10], [0, 0, 10, 10]], np.float32)
+    np.testing.assert_allclose(share_inside(a, b), [[1 / 2, 0, 1]])
 
 
 def test_iou_by_hand() -> None:
