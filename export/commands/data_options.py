@@ -149,7 +149,7 @@ def data_options(
             help="CamVid's split.",
         ),
         click.option(
-            "--limit", type=click.IntRange(min=1), help="Take the first N labelled images."
+            "--limit", type=click.IntRange(min=1), help="Score the first N images or frames."
         ),
         click.option(
             "--map",

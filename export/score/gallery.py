@@ -77,78 +77,57 @@ class Gallery:
         classes: ClassMap,
     ) -> None:
         """Draw one frame."""
-        entry = (
-            _mask_entry(score, frame, predicted, data, classes)
-            if kind == "mask"
-            else _box_entry(score, frame, predicted, data, classes)
-        )
+        if kind == "mask":
+            entry = _mask_entry(score, frame, classes.labels(predicted.masks), data)
+        else:
+            pairs, names = pair(frame, predicted.shown, classes), data.box_classes
+            true_marks = _truth_marks(pairs, names, set(classes.boxes))
+            truth = _drawn(frame.image, pairs.truth, true_marks)
+            found = _drawn(frame.image, pairs.found, _found_marks(pairs, names))
+            entry = Entry(score, (_panel("truth", truth), _panel("prediction", found)))
         self.entries[kind].append(entry)
 
 
 def _mask_entry(
-    score: FrameScore,
-    frame: LabelledFrame,
-    predicted: Prediction,
-    data: LabelledData,
-    classes: ClassMap,
+    score: FrameScore, frame: LabelledFrame, predicted: Image | None, data: LabelledData
 ) -> Entry:
-    truth, said = frame.labels, classes.labels(predicted.masks)
-    if truth is None or said is None:
+    truth, names = frame.labels, data.mask_classes
+    if truth is None or predicted is None:
         raise ValueError("a frame without a mask was to be drawn as one with a mask")
-    names = data.mask_classes
-    present = sorted({*np.unique(truth), *np.unique(said)} & set(range(len(names))))
+    present = sorted({*np.unique(truth), *np.unique(predicted)} & set(range(len(names))))
     colours = [
         PLAIN if n == "background" else c for n, c in zip(names, colours_of(names), strict=True)
     ]
-    wrong = (truth != data.ignore) & (truth != said)
+    wrong = (truth != data.ignore) & (truth != predicted)
     share = float(wrong.sum()) / max(1, int((truth != data.ignore).sum()))
     return Entry(
         score,
         (
             _panel("truth, unlabelled in black", _painted(frame.image, truth, colours)),
-            _panel("prediction", _painted(frame.image, said, colours)),
+            _panel("prediction", _painted(frame.image, predicted, colours)),
             _panel(f"wrong: {share:.0%} of the labelled pixels", _marked(frame.image, wrong)),
         ),
         tuple((names[i], css(colours[i])) for i in present),
     )
 
 
-def _box_entry(
-    score: FrameScore,
-    frame: LabelledFrame,
-    predicted: Prediction,
-    data: LabelledData,
-    classes: ClassMap,
-) -> Entry:
-    pairs = pair(frame, predicted.shown, classes)
-    names = data.box_classes
-    return Entry(
-        score,
-        (
-            _panel("truth", _drawn(frame.image, pairs.truth, _truth_marks(pairs, names, classes))),
-            _panel("prediction", _drawn(frame.image, pairs.found, _found_marks(pairs, names))),
-        ),
-    )
+QUIET = (RIGHT, UNCOUNTED)
+"""Drawn thin and without a label."""
+_Mark = tuple[Colour, str]
+"""Colour and label."""
 
 
-_Mark = tuple[Colour, str, bool]
-"""Colour, label ('' for none) and whether the line is thin."""
-
-
-def _truth_marks(pairs: Pairs, names: Sequence[str], classes: ClassMap) -> list[_Mark]:
-    known = set(classes.boxes)
+def _truth_marks(pairs: Pairs, names: Sequence[str], known: set[int]) -> list[_Mark]:
     marks: list[_Mark] = []
     for class_id, i in zip(pairs.truth_ids, pairs.matching.of_truth, strict=True):
-        name = names[class_id]
         uncovered = i == MISSED or (i >= 0 and pairs.matching.excused[i])
         if i == NOT_COUNTED or (uncovered and int(class_id) not in known):
-            marks.append((UNCOUNTED, "", True))
+            colour = UNCOUNTED
         elif i == MISSED:
-            marks.append((MISSING, name, False))
-        elif pairs.found_ids[i] != class_id:
-            marks.append((MISTAKEN, name, False))
+            colour = MISSING
         else:
-            marks.append((RIGHT, "", True))
+            colour = RIGHT if pairs.found_ids[i] == class_id else MISTAKEN
+        marks.append((colour, names[class_id]))
     return marks
 
 
@@ -158,32 +137,30 @@ def _found_marks(pairs: Pairs, names: Sequence[str]) -> list[_Mark]:
     for class_id, score, j, excused in zip(
         pairs.found_ids, pairs.scores, matching.of_found, matching.excused, strict=True
     ):
-        label = f"{names[class_id]} {score:.0%}"
         if j == NOT_COUNTED or excused:
-            marks.append((UNCOUNTED, "", True))
+            colour = UNCOUNTED
         elif j == MISSED:
-            marks.append((FALSE, label, False))
-        elif pairs.truth_ids[j] != class_id:
-            marks.append((MISTAKEN, label, False))
+            colour = FALSE
         else:
-            marks.append((RIGHT, "", True))
+            colour = RIGHT if pairs.truth_ids[j] == class_id else MISTAKEN
+        marks.append((colour, f"{names[class_id]} {score:.0%}"))
     return marks
 
 
 def _drawn(image: Image, boxes: NDArray[np.float32], marks: Sequence[_Mark]) -> Image:
     canvas, scale = _canvas(image)
     corners = (boxes * scale).round().astype(int)
-    order = sorted(range(len(marks)), key=lambda i: not marks[i][2])  # what is wrong lies on top
+    order = sorted(range(len(marks)), key=lambda i: marks[i][0] not in QUIET)  # mistakes on top
     for i in order:
-        (colour, _, thin), (x0, y0, x1, y1) = marks[i], corners[i].tolist()
-        if not thin:
+        colour, (x0, y0, x1, y1) = marks[i][0], corners[i].tolist()
+        if colour not in QUIET:
             cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), (0, 0, 0), 4)
         cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), colour, 2)
     taken: list[tuple[int, int, int, int]] = []
     size = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    written = sorted((i for i in order if marks[i][1]), key=lambda i: -size[i])[:LABELS]
-    for i in written:
-        colour, text, _ = marks[i]
+    loud = [i for i in order if marks[i][0] not in QUIET]
+    for i in sorted(loud, key=lambda i: -size[i])[:LABELS]:
+        colour, text = marks[i]
         taken.append(_label(canvas, text, corners[i].tolist(), colour, taken))
     return canvas
 
@@ -222,21 +199,24 @@ def _label(
 def _painted(image: Image, labels: Image, colours: Sequence[Colour]) -> Image:
     """The frame under its labels; what is no class stays black, as in the map itself."""
     canvas, _ = _canvas(image)
-    size = (canvas.shape[1], canvas.shape[0])
-    placed = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
-    coloured = cv2.applyColorMap(placed, colour_map(colours))
+    coloured = cv2.applyColorMap(_fitted(labels, canvas), colour_map(colours))
     return np.asarray(cv2.addWeighted(coloured, OPACITY, canvas, 1 - OPACITY, 0), np.uint8)
 
 
 def _marked(image: Image, wrong: NDArray[np.bool_]) -> Image:
     """The frame in grey with wrong pixels in red."""
     canvas, _ = _canvas(image)
-    size = (canvas.shape[1], canvas.shape[0])
+    red = _fitted(wrong.astype(np.uint8), canvas) > 0
     grey = cv2.cvtColor(cv2.cvtColor(canvas, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    placed = cv2.resize(wrong.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
     out = np.asarray(grey, np.uint8)
-    out[placed > 0] = (0.35 * out[placed > 0] + 0.65 * np.array(MISSING)).astype(np.uint8)
+    out[red] = (0.35 * out[red] + 0.65 * np.array(MISSING)).astype(np.uint8)
     return out
+
+
+def _fitted(labels: Image, canvas: Image) -> Image:
+    """``labels`` (h, w) at the size of ``canvas``."""
+    size = (canvas.shape[1], canvas.shape[0])
+    return np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
 
 
 def _canvas(image: Image) -> tuple[Image, float]:

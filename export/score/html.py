@@ -45,7 +45,7 @@ class Cell:
     count: int
     share: float
     right: bool
-    told: str
+    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def html_report(report: EvaluationReport, gallery: Gallery, *, made: datetime | 
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"score": _score, "ms": _ms, "big": _big}
+    environment.filters |= {"score": _score, "ms": _ms, "big": "{:,}".format}
     curves = _curves(report)
     when = made or datetime.now(timezone.utc)
     return environment.get_template(PAGE).render(
@@ -141,10 +141,8 @@ def _tiles(report: EvaluationReport) -> list[tuple[str, str, str]]:
         tiles.append((_score(ap50), "AP50", f"boxes, mean of {_classes(count)}"))
     if report.ap is not None:
         tiles.append((_score(report.ap), "AP", "boxes, IoU 0.50 to 0.95"))
-    for name, times in (report.latency_ms or {}).items():
-        if name == "infer":
-            told = f"inference, p50; p90 is {_ms(times['p90'])} ms"
-            tiles.append((_ms(times["p50"]), "ms", told))
+    if (times := (report.latency_ms or {}).get("infer")) is not None:
+        tiles.append((_ms(times["p50"]), "ms", f"inference, p50; p90 is {_ms(times['p90'])} ms"))
     return tiles
 
 
@@ -225,17 +223,14 @@ def _matrix(table: Table | None, unit: str) -> Matrix | None:
     """The rows and columns in which something was counted, the fullest where there are many."""
     if table is None:
         return None
-    columns_sums = [sum(column) for column in zip(*table.counts, strict=True)]
-    classes = min(len(table.rows), len(table.columns) - 1)  # without 'missed' and the like
-    weight = {
-        i: sum(table.counts[i]) + columns_sums[i]
-        for i in range(classes)
-        if sum(table.counts[i]) + columns_sums[i]
-    }
-    kept = sorted(sorted(weight, key=lambda i: -weight[i])[:CLASSES_SHOWN])
-    rows = [*kept, *range(len(table.columns) - 1, len(table.rows))]
+    sums = [sum(column) for column in zip(*table.counts, strict=True)]
     last = len(table.columns) - 1
-    columns = [*kept, *([last] if columns_sums[last] or unit == "boxes" else [])]
+    classes = min(len(table.rows), last)  # without 'missed' and the like
+    weight = {i: sum(table.counts[i]) + sums[i] for i in range(classes)}
+    counted = sorted((i for i in weight if weight[i]), key=lambda i: -weight[i])
+    kept = sorted(counted[:CLASSES_SHOWN])
+    rows = [*kept, *range(last, len(table.rows))]
+    columns = [*kept, *([last] if sums[last] or unit == "boxes" else [])]
     made = []
     for i in rows:
         total = sum(table.counts[i])
@@ -243,11 +238,11 @@ def _matrix(table: Table | None, unit: str) -> Matrix | None:
         for j in columns:
             count = table.counts[i][j]
             share = count / total if total else 0.0
-            told = f"{table.rows[i]} → {table.columns[j]}: {count:,} {unit} ({share:.1%})"
-            cells.append(Cell(count, share, i == j and i < classes, told))
+            title = f"{table.rows[i]} → {table.columns[j]}: {count:,} {unit} ({share:.1%})"
+            cells.append(Cell(count, share, i == j and i < classes, title))
         made.append((table.rows[i], tuple(cells)))
     names = tuple(table.columns[j] for j in columns)
-    return Matrix(names, tuple(made), len(kept), len(weight) - len(kept))
+    return Matrix(names, tuple(made), len(kept), len(counted) - len(kept))
 
 
 def _classes(count: int) -> str:
@@ -260,7 +255,3 @@ def _score(value: float | None) -> str:
 
 def _ms(value: float) -> str:
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def _big(value: int) -> str:
-    return f"{value:,}"
