@@ -8,7 +8,7 @@ good.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,9 +103,8 @@ class _Comparison:
         self.raw: dict[str, float] = {}
         self.differences = Differences(LIMITS)
         self.wrong: dict[str, None] = {}  # a set that keeps its order
-        self.seen: list[dict[str, Array]] = []
+        self.outputs: list[dict[str, Array]] = []
         self.scores: list[Float] = []
-        self.heads = plan.heads
 
     def add(
         self, frame: Image, raw: Mapping[str, Array], found: Detections, masks: Sequence[Mask]
@@ -113,8 +112,8 @@ class _Comparison:
         """Compare one frame: the adopted file's raw heads, boxes and masks with the foreign's."""
         plan, net = self.plan, self.net
         wanted = net.run(reference_blob(frame, plan.preprocess, net.height, net.width))
-        self.seen.append({name: wanted[name] for name in self.heads})
-        for name in self.heads:
+        self.outputs.append({name: wanted[name] for name in plan.heads})
+        for name in plan.heads:
             if not np.isfinite(wanted[name]).all():
                 self.wrong[f"the foreign file's own output {name} is not finite"] = None
                 return
@@ -144,23 +143,22 @@ class _Comparison:
         So do scores, which may share an output with boxes that do not: of a net that was quantised
         wrongly they are 0.5, or 0, wherever it looks.
         """
-        net = self.net
+        net, plan = self.net, self.plan
         noise = np.random.default_rng(0).integers(0, 256, (net.height, net.width, 3), np.uint8)
-        outputs = net.run(reference_blob(noise, self.plan.preprocess, net.height, net.width))
+        outputs = net.run(reference_blob(noise, plan.preprocess, net.height, net.width))
         scores: Float | None = None
         if self.scores and self.family.decode is not None:
             with np.errstate(over="ignore", invalid="ignore"):
-                scores = self.family.decode(net, self.plan, outputs)[1]
-        detection = self.plan.detection
+                scores = self.family.decode(net, plan, outputs)[1]
         if (
-            detection is not None
-            and detection.family == "end2end"
+            plan.detection is not None
+            and plan.detection.family == "end2end"
             and scores is not None
             and not any(seen.any() for seen in (scores, *self.scores))
         ):
             return  # rows left empty in frames without what the net knows: told as too few boxes
-        for name in self.heads:
-            if all(np.array_equal(seen[name], outputs[name]) for seen in self.seen):
+        for name in plan.heads:
+            if all(np.array_equal(seen[name], outputs[name]) for seen in self.outputs):
                 self.wrong[
                     f"output {name} of the foreign file is the same for every frame and for noise, "
                     "so it ignores its input"
@@ -210,30 +208,27 @@ class _Comparison:
 
     def proof(self) -> Proof:
         """The verdict over all frames."""
-        return Proof(
-            frames=len(self.seen),
-            raw=self.raw,
-            boxes=self.differences.boxes,
-            masks=self.differences.masks,
-            failures=(*self.wrong, *self._missed_limits()),
-            doubts=tuple(self._doubts()),
+        differences = self.differences
+        past_limit = (
+            f"raw head {name} differs by {share:.3g} of a channel's range, limit {RAW_LIMIT:g}"
+            for name, share in self.raw.items()
+            if not share <= RAW_LIMIT
         )
-
-    def _missed_limits(self) -> Iterator[str]:
-        for name, share in self.raw.items():
-            if not share <= RAW_LIMIT:
-                yield (
-                    f"raw head {name} differs by {share:.3g} of a channel's range, "
-                    f"limit {RAW_LIMIT:g}"
-                )
-        yield from self.differences.failures()
-
-    def _doubts(self) -> Iterator[str]:
-        yield from self.differences.doubts(has_boxes=self.plan.detection is not None)
-        first, *others = self.seen or [{}]
-        for name, array in first.items():
-            if others and all(np.array_equal(o[name], array) for o in others):
-                yield f"output {name} is the same for different frames"
+        first, *others = self.outputs or [{}]
+        constant = (
+            f"output {name} is the same for different frames"
+            for name, array in first.items()
+            if others and all(np.array_equal(o[name], array) for o in others)
+        )
+        has_boxes = self.plan.detection is not None
+        return Proof(
+            frames=len(self.outputs),
+            raw=self.raw,
+            boxes=differences.boxes,
+            masks=differences.masks,
+            failures=(*self.wrong, *past_limit, *differences.failures()),
+            doubts=(*differences.doubts(has_boxes=has_boxes), *constant),
+        )
 
 
 def _by_channel(head: Array) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,8 +39,9 @@ class DataOptions:
     images: Path | None = None
     split: Split = "val"
     limit: int | None = None
-    maps: Sequence[str] = ()
-    test_log: Path | None = None
+    renames: Mapping[str, str] = field(default_factory=dict)
+    """Name of a model's class → name of the data's."""
+    log: ScoringLog = field(default_factory=ScoringLog)
     said: frozenset[str] = frozenset()
 
     def check(self) -> None:
@@ -101,20 +102,6 @@ class DataOptions:
             opened = folder_data(self.root)
         return replace(opened, count=min(self.limit or opened.count, opened.count))
 
-    @property
-    def renames(self) -> dict[str, str]:
-        """Names of the model's classes → names of the data's.
-
-        Raises:
-            SettingsError: a ``--map`` is not of that form.
-        """
-        return parse_renames(self.maps)
-
-    @property
-    def log(self) -> ScoringLog:
-        """Where scorings of CamVid's test split are logged."""
-        return ScoringLog(self.test_log)
-
 
 def data_options(
     *, default: Data | None, split: Split, use: str
@@ -153,7 +140,7 @@ def data_options(
         ),
         click.option(
             "--map",
-            "maps",
+            "renames",
             multiple=True,
             metavar="MODEL_NAME=DATA_NAME",
             help="A class of the model that has another name in the data; once for each.",
@@ -175,8 +162,12 @@ def data_options(
                 for name in given
                 if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
             )
-            names = ("data", "root", "images", "split", "limit", "maps", "test_log")
-            chosen = DataOptions(**{name: given.pop(name) for name in names}, said=said)
+            chosen = DataOptions(
+                **{name: given.pop(name) for name in ("data", "root", "images", "split", "limit")},
+                renames=parse_renames(given.pop("renames")),
+                log=ScoringLog(given.pop("test_log")),
+                said=said,
+            )
             return command(**given, chosen=chosen)
 
         for option in reversed(options):

@@ -52,10 +52,10 @@ def evaluate(
     if html_path is not None:
         check_templates()
     gallery = None if html_path is None else Gallery()
-    renames, data = chosen.renames, chosen.open()
+    data = chosen.open()
     chosen.log.check(data.split)
     report = evaluate_model(
-        model, data, renames=renames, engine=engine, precision=precision, adopt=runnable,
+        model, data, renames=chosen.renames, engine=engine, precision=precision, adopt=runnable,
         gallery=gallery, progress=True,
     )  # fmt: skip
     report.check()

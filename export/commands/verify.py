@@ -70,12 +70,13 @@ def verify(
     where the frames show too little to prove anything: fewer than ten boxes, one class of mask.
     """
     labelled = chosen.data is not None
-    for name in ("frames", "count", "root", "images", "split", "limit", "maps"):
-        if name in chosen.said and (name in ("frames", "count")) is labelled:
+    of_frames, of_data = ("frames", "count"), ("root", "images", "split", "limit", "renames")
+    for name in of_frames if labelled else of_data:
+        if name in chosen.said:
+            option = "map" if name == "renames" else name
             raise SettingsError(
-                f"--{'map' if name == 'maps' else name} goes {'without' if labelled else 'with'} "
-                "--data: --frames and --count say on what to compare, or --data and its "
-                "companions do."
+                f"--{option} goes {'without' if labelled else 'with'} --data: --frames and --count "
+                "say on what to compare, or --data and its companions do."
             )
     if labelled:
         chosen.check()

@@ -51,13 +51,11 @@ def verify_models(
     try:
         if labelled is None:
             read = read_frames(frames, count=count)
-            told = read.described
+            source = read.described
             parity = compare(*engines, read.images, limits=limits)
         else:
-            told = " ".join(
-                filter(None, (f"{labelled.count} labelled images of {labelled.name}",
-                              labelled.source, labelled.split))
-            )  # fmt: skip
+            names = filter(None, (labelled.name, labelled.source, labelled.split))
+            source = f"{labelled.count} labelled images of {' '.join(names)}"
             parity = compare(*engines, (), limits=limits, labelled=labelled, renames=renames or {})
     finally:
         for engine in engines:
@@ -76,7 +74,7 @@ def verify_models(
             "ab", engines, (parity.reference, parity.candidate), strict=True
         ):
             log.append(_evaluation(models[side], engine, score, labelled))
-    return parity, {**models, "data": told, **parity.to_dict()}
+    return parity, {**models, "data": source, **parity.to_dict()}
 
 
 def _evaluation(

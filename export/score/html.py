@@ -104,10 +104,11 @@ def html_report(report: EvaluationReport, gallery: Gallery, *, made: datetime | 
     )
     environment.filters |= {"score": _score, "ms": _ms, "big": "{:,}".format}
     curves = _curves(report)
+    where = DATA.get(report.data, report.source or report.data)
     when = made or datetime.now(timezone.utc)
     return environment.get_template(PAGE).render(
         report=report,
-        where=_where(report),
+        where=f"{where} {report.split}" if report.split else where,
         made=when.strftime("%Y-%m-%d %H:%M UTC"),
         tiles=_tiles(report),
         iou=_bars(report.iou),
@@ -122,11 +123,6 @@ def html_report(report: EvaluationReport, gallery: Gallery, *, made: datetime | 
         gallery=gallery.entries,
         legends={"mask": gallery.legend("mask"), "boxes": VERDICTS},
     )
-
-
-def _where(report: EvaluationReport) -> str:
-    name = DATA.get(report.data, report.source or report.data)
-    return f"{name} {report.split}" if report.split else name
 
 
 def _tiles(report: EvaluationReport) -> list[tuple[str, str, str]]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TextIO
 
 from engines.errors import ExportError
 from engines.files import user_folder
@@ -25,40 +27,6 @@ class ScoringLog:
     def __init__(self, path: Path | None = None, environ: Mapping[str, str] = os.environ) -> None:
         self._path, self._environ = path, environ
 
-    def check(self, split: str | None) -> None:
-        """Refuse a log that cannot be written, before minutes of scoring; it stays as it is.
-
-        Raises:
-            ExportError: says why, and how to name another.
-        """
-        if split != "test":
-            return
-        try:
-            path = self._opened()
-            known = path.exists()
-            with path.open("a"):
-                pass
-            if not known:
-                path.unlink()
-        except OSError as exc:
-            raise self._refusal(exc) from exc
-
-    def append(self, report: EvaluationReport) -> None:
-        """Add one line, where ``report`` is of a test split.
-
-        Raises:
-            ExportError: it cannot be written.
-        """
-        if report.split != "test":
-            return
-        kept = {k: v for k, v in report.to_dict().items() if k not in NOT_LOGGED}
-        line = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), **kept}
-        try:
-            with self._opened().open("a") as file:
-                file.write(json.dumps(line) + "\n")
-        except OSError as exc:
-            raise self._refusal(exc) from exc
-
     def path(self) -> Path:
         """Where the log is.
 
@@ -67,18 +35,45 @@ class ScoringLog:
         """
         return self._path or user_folder("STATE", self._environ) / "test_scores.jsonl"
 
-    def _opened(self) -> Path:
-        path = self.path()
-        if self._path is None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+    def check(self, split: str | None) -> None:
+        """Refuse a log that cannot be written, before minutes of scoring; it stays as it is.
 
-    def _refusal(self, exc: OSError) -> ExportError:
+        Raises:
+            ExportError: says why, and how to name another.
+        """
+        if split == "test":
+            with self._appending():
+                pass
+
+    def append(self, report: EvaluationReport) -> None:
+        """Add one line, where ``report`` is of a test split.
+
+        Raises:
+            ExportError: it cannot be written.
+        """
+        if report.split == "test":
+            kept = {k: v for k, v in report.to_dict().items() if k not in NOT_LOGGED}
+            date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            with self._appending() as file:
+                file.write(json.dumps({"date": date, **kept}) + "\n")
+
+    @contextmanager
+    def _appending(self) -> Iterator[TextIO]:
+        """The file; where nothing is written and there was none, none is left."""
+        where = ""
         try:
-            where = f"{self.path()}: "
-        except FileNotFoundError:
-            where = ""
-        return ExportError(
-            f"{where}this scoring of the test split cannot be logged ({exc.strerror or exc}). Name "
-            "a writable file with --test-log."
-        )
+            path = self.path()
+            where = f"{path}: "
+            if self._path is None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            known = os.path.exists(path)
+            with path.open("a") as file:
+                yield file
+                empty = not file.tell()
+            if empty and not known:
+                path.unlink()
+        except OSError as exc:
+            raise ExportError(
+                f"{where}this scoring of the test split cannot be logged ({exc.strerror or exc}). "
+                "Name a writable file with --test-log."
+            ) from exc

@@ -35,6 +35,11 @@ def test_checking_the_log_leaves_it_as_it_was(tmp_path: Path) -> None:
     path.write_text("old\n")
     log.check("test")
     assert path.read_text() == "old\n"
+    path.write_text("")
+    log.check("test")
+    assert path.exists()
+    ScoringLog(Path("/dev/null")).check("test")
+    assert Path("/dev/null").exists()
     missing = ScoringLog(tmp_path / "no" / "log.jsonl")
     with pytest.raises(ExportError, match=r"cannot be logged \(No such file .*--test-log"):
         missing.check("test")
