@@ -1,8 +1,6 @@
 """Which layers a Jetson's DLA could run, by NVIDIA's public rules; it builds and moves nothing.
 
-The rules are those of TensorRT 10's developer guide ("DLA Supported Layers and Restrictions"), its
-API reference (Resize, Slice, SoftMax and Unary layers) and the operator list of NVIDIA's
-Deep-Learning-Accelerator-SW. They are necessary, not sufficient: buffer limits are the compiler's.
+``RULES`` names their sources. They are necessary, not sufficient: buffer limits are the compiler's.
 What cannot run there runs on the GPU, where a build allows the fallback.
 """
 
@@ -26,6 +24,7 @@ RULES = (
 _LARGEST_BATCH, _LARGEST_SIZE = 4096, 8192
 _NO_LAYER = frozenset({"Constant", "Identity", "Shape", "Size", "ConstantOfShape", "Dropout"})
 """Folded before a build, or nothing at inference."""
+_ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Sum", "Abs")
 Judge = Callable[[Node], str]
 """Why the DLA cannot run a node; empty where nothing speaks against it."""
 
@@ -42,20 +41,18 @@ class Layer:
 
 def check_dla(trt: Release) -> Iterator[Finding]:
     """Whether this release has a DLA at all."""
-    if not trt.at_least("10.8"):
-        return
     if trt.at_least("11.4"):
         yield Finding(
             "warning", "dla", "the file", "",
             "TensorRT 11.4.0 has no DLA on a Jetson; 11.4.1 has, on AGX Orin with JetPack 7.2.2",
             "build there, or with TensorRT 10.3 of JetPack 6",
         )  # fmt: skip
-        return
-    yield Finding(
-        "error", "dla", "the file", "",
-        f"TensorRT {trt.name} has no DLA; of 10.x, 10.7 is the last that has",
-        "build with TensorRT 10.3 of JetPack 6, or leave --dla out: the GPU takes all of it",
-    )  # fmt: skip
+    elif trt.at_least("10.8"):
+        yield Finding(
+            "error", "dla", "the file", "",
+            f"TensorRT {trt.name} has no DLA; of 10.x, 10.7 is the last that has",
+            "build with TensorRT 10.3 of JetPack 6, or leave --dla out: the GPU takes all of it",
+        )  # fmt: skip
 
 
 def layers(net: Net) -> list[Layer]:
@@ -87,6 +84,11 @@ def _reason(node: Node, *, half: bool) -> str:
             continue
         if reason := _sizes(node.scope.shapes.get(name)):
             return reason
+    if judge is not _reshape:
+        wide = node.operator in _ELEMENTWISE  # judged by the output, as the wider operand
+        shape = node.scope.shapes.get(node.proto.output[0]) if wide else node.shape()
+        if not shape or len(shape) != 4:
+            return "works on other than four dimensions"
     return judge(node)
 
 
@@ -101,16 +103,8 @@ def _sizes(shape: Shape | None) -> str:
     return ""
 
 
-def _plane(node: Node) -> str:
-    return _four(node.shape())
-
-
-def _elementwise(node: Node) -> str:
-    return _four(node.scope.shapes.get(node.proto.output[0]))  # of the wider operand
-
-
-def _four(shape: Shape | None) -> str:
-    return "" if shape and len(shape) == 4 else "works on other than four dimensions"
+def _any(_node: Node) -> str:
+    return ""
 
 
 def _within(what: str, values: list[int], low: int, high: int) -> str:
@@ -126,15 +120,13 @@ def _clip(node: Node) -> str:
     low, high = node.constant(1), node.constant(2)
     at_zero = node.attribute("min") == 0 if low is None else not low.any()
     held = node.attribute("max") is not None or high is not None
-    return _first(_plane(node), "" if at_zero and held else "clips other than at 0 and a constant")
+    return "" if at_zero and held else "clips other than at 0 and a constant"
 
 
 def _concat(node: Node) -> str:
-    return _first(
-        _plane(node),
-        "" if node.attribute("axis") in (1, -3) else "joins along another axis than the channels",
-        "" if len(node.proto.input) > 1 else "joins a single tensor",
-    )
+    if node.attribute("axis") not in (1, -3):
+        return "joins along another axis than the channels"
+    return "" if len(node.proto.input) > 1 else "joins a single tensor"
 
 
 def _kernel(node: Node) -> list[int]:
@@ -148,7 +140,6 @@ def _kernel(node: Node) -> list[int]:
 def _conv(node: Node) -> str:
     weights = node.scope.shapes.get(node.input(1)) or ()
     return _first(
-        _plane(node),
         "" if node.input(1) in node.scope.constants else "has weights that are computed",
         _within("a kernel of", _kernel(node), 1, 32),
         _within("a stride of", node.attribute("strides", []), 1, 8),
@@ -159,12 +150,10 @@ def _conv(node: Node) -> str:
 
 
 def _deconv(node: Node) -> str:
-    dilated = any(d != 1 for d in node.attribute("dilations", []))
     return _first(
-        _plane(node),
         "" if node.input(1) in node.scope.constants else "has weights that are computed",
         "is grouped" if node.attribute("group", 1) != 1 else "",
-        "is dilated" if dilated else "",
+        "is dilated" if any(d != 1 for d in node.attribute("dilations", [])) else "",
         "is padded" if any(node.attribute("pads", [])) else "",
         _within("a kernel of", _kernel(node), 1, 32),
         _within("a stride of", node.attribute("strides", []), 1, 32),
@@ -173,7 +162,6 @@ def _deconv(node: Node) -> str:
 
 def _pool(node: Node) -> str:
     return _first(
-        _plane(node),
         _within("a window of", _kernel(node), 1, 8),
         _within("a padding of", node.attribute("pads", []), 0, 7),
         _within("a stride of", node.attribute("strides", []), 1, 16),
@@ -181,25 +169,23 @@ def _pool(node: Node) -> str:
 
 
 def _slope(node: Node) -> str:
-    held = node.input(1) in node.scope.constants
-    return _first(_plane(node), "" if held else "has a slope that is computed")
+    return "" if node.input(1) in node.scope.constants else "has a slope that is computed"
 
 
 def _statistics(node: Node) -> str:
     held = all(n in node.scope.constants for n in node.proto.input[1:])
-    return _first(_plane(node), "" if held else "has statistics that are computed")
+    return "" if held else "has statistics that are computed"
 
 
 def _lrn(node: Node) -> str:
     size = node.attribute("size")
-    return _first(_plane(node), "" if size in (3, 5, 7, 9) else f"has a window of {size}")
+    return "" if size in (3, 5, 7, 9) else f"has a window of {size}"
 
 
 def _reduce(node: Node) -> str:
     held = node.constant(1)
     axes = node.attribute("axes") if held is None else held.reshape(-1).tolist()
-    batch = not axes or any(a in (0, -4) for a in axes)
-    return _first(_plane(node), "reduces over the batch" if batch else "")
+    return "reduces over the batch" if not axes or any(a in (0, -4) for a in axes) else ""
 
 
 def _reshape(node: Node) -> str:
@@ -211,13 +197,11 @@ def _reshape(node: Node) -> str:
 
 def _transpose(node: Node) -> str:
     perm = node.attribute("perm", [])
-    return _first(_plane(node), "" if perm and perm[0] == 0 else "moves the batch")
+    return "" if perm and perm[0] == 0 else "moves the batch"
 
 
 def _resize(node: Node) -> str:
     before, after = node.shape(), node.scope.shapes.get(node.proto.output[0])
-    if reason := _plane(node):
-        return reason
     if before is None or after is None or None in after or before[:2] != after[:2]:
         return "changes batch or channels"
     mode = node.attribute("mode", "nearest")
@@ -253,22 +237,17 @@ def _slice(node: Node) -> str:
         return "has bounds that are computed"
     if bounds[3] is not None and (bounds[3] != 1).any():
         return "has steps beyond 1"
-    batch = axes is None or any(a in (0, -4) for a in axes)
-    return _first(_plane(node), "slices the batch" if batch else "")
+    return "slices the batch" if axes is None or any(a in (0, -4) for a in axes) else ""
 
 
 def _split(node: Node) -> str:
-    batch = node.attribute("axis", 0) in (0, -4)
-    return _first(_plane(node), "splits the batch" if batch else "")
+    return "splits the batch" if node.attribute("axis", 0) in (0, -4) else ""
 
 
 def _softmax(node: Node) -> str:
     shape = node.shape()
-    axis = int(node.attribute("axis", -1 if node.opset >= 13 else 1))
-    if reason := _plane(node):
-        return reason
     assert shape is not None
-    axis %= 4
+    axis = int(node.attribute("axis", -1 if node.opset >= 13 else 1)) % 4
     if axis == 0:
         return "works along the batch"
     alone = all(n == 1 for i, n in enumerate(shape) if i not in (0, axis))
@@ -277,8 +256,7 @@ def _softmax(node: Node) -> str:
 
 
 JUDGES: Mapping[str, Judge] = {
-    **dict.fromkeys(("Relu", "Sigmoid", "Tanh", "LeakyRelu"), _plane),
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Sum", "Abs"), _elementwise),
+    **dict.fromkeys(("Relu", "Sigmoid", "Tanh", "LeakyRelu", *_ELEMENTWISE), _any),
     **dict.fromkeys(("MaxPool", "AveragePool"), _pool),
     "BatchNormalization": _statistics,
     "Clip": _clip,
