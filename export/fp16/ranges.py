@@ -1,8 +1,7 @@
 """Which nodes of an FP32 graph half cannot hold: weights by their values, the rest by real frames.
 
-A node is judged by the tensors that it reads and writes, as a device would store them in half.
-What happens inside one, a convolution's sum, a device keeps in FP32; where a mean is taken over a
-whole map not every device does, so there the sum is judged.
+A node is judged by the tensors that it reads and writes. What happens inside one, a convolution's
+sum, a device keeps in FP32; a mean over a whole map not every device does, so its sum is judged.
 """
 
 from __future__ import annotations
@@ -25,16 +24,15 @@ from export.onnx.half import HALF_MAX
 from export.onnx.session import open_session, run_session
 
 HEADROOM = 8.0
-"""A value may grow so much beyond the calibration frames before it overflows; scenes differ, and a
-network of convolutions and ReLUs is at most linear in an image's contrast."""
+"""A value may grow so much beyond those of the frames: scenes differ, and a network of convolutions
+and ReLUs is at most linear in an image's contrast."""
 SAFE_MAX = HALF_MAX / HEADROOM
 LOSS = 2.0**-8
-"""Largest share of a tensor (as root of summed squares) that rounding may take. Ordinary rounding
-takes 2^-11 at most; more means that the tensor as a whole lies among half's subnormals, below
-2^-14, or vanishes."""
+"""Largest share of a tensor (as root of summed squares) that rounding may take. It takes 2^-11 at
+most, unless the tensor as a whole lies among half's subnormals, below 2^-14, or vanishes."""
 DEAD = 2.0**-40
-"""Where a whole tensor is below this, 1e-12, half makes zeros of it and nothing is lost: what could
-bring it back is a gain that no trained network has. TwinLiteNet has a whole attention like that."""
+"""A whole tensor below this, 1e-12, becomes zeros in half and nothing is lost: no trained network
+has a gain that could bring it back. TwinLiteNet has a whole attention like that."""
 EXACT_INTEGER = 2048
 """Half tells integers apart up to here."""
 _SUMS_INSIDE = frozenset({"ReduceMean", "GlobalAveragePool"})
@@ -45,7 +43,7 @@ _OWN_DTYPE = frozenset(
 """Operators whose output type an attribute decides: left in FP32."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Range:
     """What a float32 tensor held over all frames."""
 
@@ -60,12 +58,6 @@ class Range:
     def loss(self) -> float:
         """Share of the tensor that half loses, 0 to 1."""
         return float(np.sqrt(self.lost / self.energy)) if self.energy else 0.0
-
-    def add(self, largest: float, energy: float, lost: float) -> None:
-        """Take in one more array."""
-        self.largest = max(self.largest, largest)
-        self.energy += energy
-        self.lost += lost
 
     def why_not_half(self, what: str, limit: float) -> str | None:
         """Why half cannot hold it, or None."""
@@ -86,7 +78,7 @@ def sensitive_nodes(
     """
     types = tensor_types(model, origin=origin)
     constants = {t.name: _of_array(numpy_helper.to_array(t)) for t in model.graph.initializer}
-    ranges = measured(model, spec, frames, types, origin=origin)
+    ranges = _measured(model, spec, frames, types, origin=origin)
     found: dict[str, str] = {}
     for node in model.graph.node:
         if FLOAT not in (types[n] for n in (*node.input, *node.output) if n):
@@ -145,13 +137,11 @@ def _of_array(array: Array) -> Range:
     finite = wide[np.isfinite(wide)]
     with np.errstate(over="ignore"):
         lost = finite - finite.astype(np.float16)
-    made = Range(size=array.size)
-    if finite.size:
-        made.add(float(np.abs(finite).max()), float((finite**2).sum()), float((lost**2).sum()))
-    return made
+    largest = float(np.abs(finite).max(initial=0.0))
+    return Range(largest, float((finite**2).sum()), float((lost**2).sum()), array.size)
 
 
-def measured(
+def _measured(
     model: onnx.ModelProto,
     spec: InputSpec,
     frames: Sequence[Image],
@@ -159,11 +149,7 @@ def measured(
     *,
     origin: str,
 ) -> dict[str, Range]:
-    """Range of every float32 tensor that a node computes, over all frames, in FP32.
-
-    Raises:
-        ExportError: the graph does not run, or a tensor is not finite.
-    """
+    """Range of every float32 tensor that a node computes, over all frames, in FP32."""
     names = [n for node in model.graph.node for n in node.output if types.get(n) == FLOAT]
     watched = _with_statistics(model, names).SerializeToString()
     session = open_session(watched, origin=origin, optimise=False)
@@ -179,8 +165,10 @@ def measured(
                     f"{origin}: tensor {name!r} is not finite in FP32 already, on a real frame. "
                     "The model itself is broken: train or export it again."
                 )
-            ranges[name].add(largest, energy, lost)
-            ranges[name].size = int(size)
+            seen = ranges[name]
+            ranges[name] = Range(
+                max(seen.largest, largest), seen.energy + energy, seen.lost + lost, int(size)
+            )
     return ranges
 
 

@@ -23,21 +23,15 @@ from engines.tensorrt.identity import Sidecar, check_identity, read_sidecar
 if TYPE_CHECKING:
     import tensorrt as trt
 
-_FORMATS = (
-    ("fp16", "FP16|Half"),
-    ("fp32", "FP32|Float"),
-    ("int8", "INT8"),
-    ("uint8", "UINT8"),
-    ("int32", "INT32"),
-    ("int64", "INT64"),
-    ("bool", "BOOL"),
-)
+_FORMATS = {"fp16": "FP16|Half", "fp32": "FP32|Float"} | {
+    kind: kind for kind in ("int8", "uint8", "int32", "int64", "bool")
+}
 """Precisions and how the inspector's "Format/Datatype" of several releases spells them."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineLayer:
-    """One layer of an engine; fields are empty where the engine was built to tell less."""
+    """One layer; fields are empty where the engine was built to tell less."""
 
     name: str
     kind: str = ""
@@ -118,23 +112,22 @@ def parse_layers(text: str) -> list[EngineLayer]:
         EngineError: it is no JSON of that kind.
     """
     try:
-        told = json.loads(text)["Layers"]
         return [
             EngineLayer(layer)
             if isinstance(layer, str)
             else EngineLayer(layer["Name"], layer.get("LayerType", ""), _precision(layer))
-            for layer in told
+            for layer in json.loads(text)["Layers"]
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise EngineError(f"TensorRT's inspector said what cannot be read: {text[:200]}") from exc
 
 
 def _precision(layer: Mapping[str, Any]) -> str:
-    formats = [o.get("Format/Datatype", "") for o in layer.get("Outputs", [])]
     found = []
-    for text in formats:
-        words = [name for name, form in _FORMATS if re.search(rf"\b({form})\b", text, re.I)]
-        found.append(words[0] if words else text)
+    for output in layer.get("Outputs", []):
+        text = output.get("Format/Datatype", "")
+        known = (n for n, form in _FORMATS.items() if re.search(rf"\b({form})\b", text, re.I))
+        found.append(next(known, text))
     return "+".join(dict.fromkeys(found))
 
 

@@ -1,6 +1,6 @@
 """Where an engine is built and how it is published: one build at a time, whole or not at all.
 
-A build works in a hidden folder beside its engine, locked while it lives. It looks into no plan.
+A build works in a hidden folder beside its engine, locked while it lives.
 """
 
 from __future__ import annotations
@@ -22,15 +22,13 @@ _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def check_disk(folder: Path, needed: int) -> None:
-    """Refuse to begin where the disk cannot hold what a build writes; ``needed`` is in bytes.
+    """Refuse to begin where the disk cannot hold what a build writes, ``needed`` bytes.
 
     Raises:
         ExportError: says what is free and what is needed.
     """
-    try:
+    with _writing(folder):
         free = shutil.disk_usage(folder).free
-    except OSError as exc:
-        raise _cannot(folder, exc) from exc
     if free < needed:
         raise ExportError(
             f"{folder}: {free / 1e6:.0f} MB are free on its disk, a build needs about "
@@ -53,14 +51,12 @@ def building(engine: Path) -> Iterator[Path]:
             raise ExportError(f"{taken}: is a folder. Move it, or name another file with -o FILE.")
     handle: int | None = None
     try:
-        try:
-            with _signals_wait():  # else one could come when the folder is there and nobody knows
+        with _writing(engine):
+            with _signals_wait():  # else one could come between making the folder and knowing it
                 handle = _locked(folder, engine)
             _finish(folder, engine)
             for left in folder.iterdir():
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
-        except OSError as exc:
-            raise _cannot(engine, exc) from exc
         yield folder
     finally:
         if handle is not None:
@@ -74,22 +70,20 @@ def write_durably(path: Path, data: bytes) -> None:
     Raises:
         ExportError: the disk is full, or the file cannot be written.
     """
-    try:
+    with _writing(path):
         write_whole(path, data)
-    except OSError as exc:
-        raise _cannot(path, exc) from exc
 
 
 def publish(made: Path, engine: Path) -> None:
     """Move a plan and its sidecar over those of ``engine``; no signal comes between the two.
 
-    A power cut can: then the plan is new and the sidecar old, nothing runs that was not proven, and
+    A power cut can: then the sidecar is of the old plan, so nothing runs that was not proven, and
     the next build finishes it.
 
     Raises:
         ExportError: they cannot be moved.
     """
-    try:
+    with _writing(engine):
         with _signals_wait():
             os.replace(made, engine)
             os.replace(sidecar_path(made), sidecar_path(engine))
@@ -98,8 +92,6 @@ def publish(made: Path, engine: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
-    except OSError as exc:
-        raise _cannot(engine, exc) from exc
 
 
 @contextlib.contextmanager
@@ -155,8 +147,12 @@ def _finish(folder: Path, engine: Path) -> None:
             os.replace(sidecar_path(left), sidecar_path(engine))
 
 
-def _cannot(path: Path, exc: OSError) -> ExportError:
-    return ExportError(
-        f"{path}: cannot be written ({exc.strerror or exc}). Free space or mend the folder, or "
-        "build into another one with -o FILE. What was there before is as it was."
-    )
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise ExportError(
+            f"{path}: cannot be written ({exc.strerror or exc}). Free space or mend the folder, or "
+            "build into another one with -o FILE. What was there before is as it was."
+        ) from exc

@@ -1,4 +1,4 @@
-"""How far TensorRT's builder is, from its own phases, and how it is asked to stop; it builds none.
+"""How far TensorRT's builder is, from its own phases, and how it is asked to stop.
 
 The builder calls from threads of its own, so nothing here may raise or take long.
 """
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 QUARTER = 0.25
-"""Where there is no terminal to draw a bar in, every quarter is a line."""
+"""Without a terminal to draw a bar in, every quarter is a line."""
 
 
 @dataclass(slots=True)
 class _Phase:
-    """A stretch of the whole from ``begin``, ``width`` long; ``done`` of its ``steps`` are over."""
+    """A stretch of the whole from ``begin``, ``width`` long, ``done`` of ``steps`` over."""
 
     begin: float
     width: float
@@ -38,8 +38,8 @@ class _Phase:
 class Progress:
     """Takes the calls of ``IProgressMonitor``; one bar over all phases, which never goes back.
 
-    A phase inside another one fills the step of it during which it runs (IProgressMonitor, NVIDIA's
-    API reference). ``stop`` set ends the build at the builder's next step.
+    A phase fills the step of its parent during which it runs (IProgressMonitor, NVIDIA's API
+    reference). ``stop`` set ends the build at the builder's next step.
     """
 
     def __init__(self, *, stop: threading.Event, say: Say) -> None:
@@ -98,7 +98,7 @@ class Progress:
 
 
 def above_the_bar(say: Say) -> Say:
-    """``say`` for lines that come while a bar may be drawn: they would end in the middle of it."""
+    """``say`` for lines that come while a bar may be drawn."""
 
     def told(line: str) -> None:
         with tqdm.external_write_mode(file=sys.stderr):
