@@ -56,10 +56,7 @@ def image_and_sizes(
 
 
 def static_size(
-    path: Path,
-    image: onnx.ValueInfoProto,
-    wanted: Size | None,
-    metadata: Mapping[str, str],
+    path: Path, image: onnx.ValueInfoProto, wanted: Size | None, metadata: Mapping[str, str]
 ) -> Size:
     """The size to run at: ``wanted``, what the graph has fixed, or the metadata's imgsz.
 

@@ -142,9 +142,7 @@ def _as(parse: Callable[[Any], _Value]) -> Callable[..., _Value | None]:
     '{"8": 1.2, "16": 1.1, "32": 1.05}.',
 )
 @click.option(
-    "--anchors",
-    callback=_as(parse_anchors),
-    help='JSON by stride: {"16": [[12, 18], …], "32": …}.',
+    "--anchors", callback=_as(parse_anchors), help='JSON by stride: {"16": [[12, 18], …], "32": …}.'
 )
 @click.option("--colour", type=click.Choice(["RGB", "BGR"]), help="Channel order the net wants.")
 @click.option(

@@ -16,10 +16,7 @@ from export.tensorrt.inspect_engine import inspect_engine, layer_lines, sidecar_
 @click.command()
 @click.argument("engine", type=options.PATH)
 @click.option(
-    "--json",
-    "json_path",
-    type=options.PATH_OR_DASH,
-    help="Write all of it here; '-' is stdout.",
+    "--json", "json_path", type=options.PATH_OR_DASH, help="Write all of it here; '-' is stdout."
 )
 def inspect(engine: Path, json_path: Path | None) -> None:
     """Say what a built engine is: identity, spec, proof, and its layers with their precisions.

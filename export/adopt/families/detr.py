@@ -13,13 +13,7 @@ import numpy as np
 from engines.errors import ExportError
 from engines.spec import DetectionHead
 from export.adopt.families.base import Family, Hints, Plan, Preprocess, RowsPlan, class_names
-from export.adopt.families.boxes import (
-    box_table,
-    classes_in_graph,
-    corners,
-    is_end_to_end,
-    one_hot,
-)
+from export.adopt.families.boxes import box_table, classes_in_graph, corners, is_end_to_end, one_hot
 from export.adopt.families.end_to_end import doubt_rows
 from export.adopt.families.ultralytics import is_rtdetr, notice, refuse_other_tasks
 from export.adopt.foreign import Float, ForeignNet, Outputs

@@ -8,15 +8,7 @@ from __future__ import annotations
 
 from engines.spec import DetectionHead
 from export.adopt.families.base import Family, Hints, Plan, Preprocess, class_names
-from export.adopt.families.boxes import (
-    P5,
-    P6,
-    box_table,
-    corners,
-    grid_cells,
-    no_pixels,
-    no_shares,
-)
+from export.adopt.families.boxes import P5, P6, box_table, corners, grid_cells, no_pixels, no_shares
 from export.adopt.foreign import Float, ForeignNet, Outputs
 
 ANCHORS_A_CELL = 3
