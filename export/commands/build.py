@@ -52,7 +52,7 @@ _DEFAULT = BuildOptions()
 @click.option(
     "--profiling-verbosity",
     type=click.Choice(["none", "layer_names_only", "detailed"]),
-    default=_DEFAULT.verbosity,
+    default=_DEFAULT.profiling_verbosity,
     show_default=True,
     help="What the engine can tell of its layers; 'edge-export inspect' wants 'detailed'.",
 )

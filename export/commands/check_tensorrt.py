@@ -12,7 +12,7 @@ from engines.errors import ExportError
 from engines.model_file import sha256_of
 from export.commands import options
 from export.outputs import write_output
-from export.tensorrt.check.check import check_file, lines
+from export.tensorrt.check.check import check_file, report_lines
 from export.tensorrt.check.operators import RELEASES
 from export.tensorrt.check.shapes import FORM, parse_profiles
 
@@ -50,11 +50,11 @@ def check_tensorrt(
     the tables do not know is a warning. No check stands for a build: only that proves an engine.
     """
     report = check_file(model, trt, profiles=parse_profiles(profiles), dla=dla)
-    for line in lines(report):
+    for line in report_lines(report):
         options.say(line)
     if json_path is not None:
-        told = {"model": str(model), "sha256": sha256_of(model), **report.to_dict()}
-        write_output(json_path, json.dumps(told, indent=2) + "\n", "--json")
+        written = {"model": str(model), "sha256": sha256_of(model), **report.to_dict()}
+        write_output(json_path, json.dumps(written, indent=2) + "\n", "--json")
     if not report.taken:
         count = len(report.errors)
         raise ExportError(

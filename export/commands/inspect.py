@@ -33,5 +33,5 @@ def inspect(engine: Path, json_path: Path | None) -> None:
             click.echo(line)
     if json_path is not None:
         found = None if layers is None else [asdict(layer) for layer in layers]
-        told = {"engine": str(engine), **asdict(sidecar), "layers": found, "layers_not_shown": why}
-        write_output(json_path, json.dumps(told, indent=2) + "\n", "--json")
+        held = {"engine": str(engine), **asdict(sidecar), "layers": found, "layers_not_shown": why}
+        write_output(json_path, json.dumps(held, indent=2) + "\n", "--json")

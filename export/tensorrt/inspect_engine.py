@@ -135,7 +135,7 @@ def sidecar_lines(engine: Path, sidecar: Sidecar) -> list[str]:
     """What the sidecar holds, for the terminal."""
     identity, spec, device = sidecar.identity, sidecar.spec, sidecar.identity.device
     options = ", ".join(f"{key} {value}" for key, value in identity.options.items())
-    told = [
+    lines = [
         f"engine       {engine}, {engine.stat().st_size / 1e6:.1f} MB",
         f"plan         sha256 {identity.plan_sha256}",
         f"from         {identity.onnx_name or 'an ONNX file'}, FP32 sha256 {identity.onnx_sha256}",
@@ -148,32 +148,32 @@ def sidecar_lines(engine: Path, sidecar: Sidecar) -> list[str]:
         f"precision    {identity.recipe}",
         f"model        {spec.name}, input {spec.input.height}x{spec.input.width} (height x width)",
     ]
-    told += [f"output       {t.name} {t.dtype}{list(t.shape)}" for t in spec.outputs]
+    lines += [f"output       {t.name} {t.dtype}{list(t.shape)}" for t in spec.outputs]
     if spec.detection is not None:
-        told.append(f"boxes        {spec.detection.family}: {', '.join(spec.detection.classes)}")
-    told += [f"mask         {m.name}: {', '.join(m.classes)}" for m in spec.masks]
-    return told + _proof_lines(sidecar.proof)
+        lines.append(f"boxes        {spec.detection.family}: {', '.join(spec.detection.classes)}")
+    lines += [f"mask         {m.name}: {', '.join(m.classes)}" for m in spec.masks]
+    return lines + _proof_lines(sidecar.proof)
 
 
 def _proof_lines(proof: Mapping[str, Any]) -> list[str]:
     """The gate's figures; a sidecar of a later version may hold others, which are left out."""
     if not proof:
         return ["proof        none is recorded"]
-    told = [f"proof        {proof.get('frames_of', 'frames')}, against FP32"]
+    lines = [f"proof        {proof.get('frames_of', 'frames')}, against FP32"]
     for output in proof.get("outputs", ()):
-        told.append(
+        lines.append(
             f"             {output['name']}: difference {output['largest']:.3g} at most, "
             f"{output['mean']:.2g} in the mean"
         )
     boxes = proof.get("boxes")
     if boxes:
-        told.append(
+        lines.append(
             f"             boxes: {boxes['boxes']}, {boxes['unmatched']} without a partner, lowest "
             f"IoU {boxes['min_iou']:.4f}, largest score difference {boxes['max_score']:.4f}"
         )
     for name, share in proof.get("masks", {}).items():
-        told.append(f"             mask {name}: {share:.3%} of labels equal in the worst frame")
-    return told
+        lines.append(f"             mask {name}: {share:.3%} of labels equal in the worst frame")
+    return lines
 
 
 def layer_lines(layers: list[EngineLayer]) -> list[str]:
@@ -185,8 +185,8 @@ def layer_lines(layers: list[EngineLayer]) -> list[str]:
     else:
         counts = Counter(layer.precision or "unknown" for layer in layers)
         count = ", ".join(f"{n} {precision}" for precision, n in counts.most_common())
-    told = [f"layers       {len(layers)}: {count}"]
+    lines = [f"layers       {len(layers)}: {count}"]
     for layer in layers:
         kind = f" ({layer.kind})" if layer.kind else ""
-        told.append(f"  {layer.precision:<11}{layer.name}{kind}")
-    return told
+        lines.append(f"  {layer.precision:<11}{layer.name}{kind}")
+    return lines

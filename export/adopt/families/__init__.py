@@ -41,12 +41,12 @@ def recognise(net: ForeignNet, hints: Hints) -> Plan:
         _refuse_what_is_not_used(net, hints, plans[0])
         return plans[0]
     known = "; ".join(f"{name}: {family.summary}" for name, family in FAMILIES.items())
-    told = f"{net.path}: input {net.height}x{net.width}, outputs {net.shapes()}"
+    found = f"{net.path}: input {net.height}x{net.width}, outputs {net.shapes()}"
     if plans:
         names = " or ".join(p.family for p in plans)
-        raise ExportError(f"{told}: could be {names}. Say which: --family {plans[0].family}.")
+        raise ExportError(f"{found}: could be {names}. Say which: --family {plans[0].family}.")
     wanted = f"is no {hints.family} net" if hints.family else "belongs to no family known here"
-    raise ExportError(f"{told}: {wanted}. Families: {known}.")
+    raise ExportError(f"{found}: {wanted}. Families: {known}.")
 
 
 def _refuse_what_is_not_used(net: ForeignNet, hints: Hints, plan: Plan) -> None:

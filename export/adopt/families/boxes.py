@@ -49,13 +49,13 @@ def box_table(net: ForeignNet) -> BoxTable | None:
     for tensor in net.outputs:
         if tensor is tables[0]:
             continue
-        told = f"{tensor.name} {tensor.dtype}{list(tensor.shape)}"
+        text = f"{tensor.name} {tensor.dtype}{list(tensor.shape)}"
         quarter = (net.height // 4, net.width // 4)
         if len(tensor.shape) == 4 and tensor.shape[2:] == quarter and not extra:
             extra = tensor.shape[1]
-            lines.append(f"left out     {told}: prototypes of object masks; boxes only")
+            lines.append(f"left out     {text}: prototypes of object masks; boxes only")
         elif len(tensor.shape) == 5:
-            lines.append(f"left out     {told}: the same boxes, raw")
+            lines.append(f"left out     {text}: the same boxes, raw")
         else:
             return None
     return BoxTable(tables[0], extra, tuple(lines))

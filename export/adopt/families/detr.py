@@ -48,9 +48,7 @@ def _recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     default = Preprocess("RGB", resize="stretch")
     if set(shapes) == RF_DETR:
         default = Preprocess("RGB", *IMAGENET, resize="stretch")
-    head = DetectionHead(
-        family="end2end", outputs=(rows.output,), classes=names, conf=CONF, nms_iou=None
-    )
+    head = DetectionHead("end2end", (rows.output,), names, conf=CONF, nms_iou=None)
     given = f"; {net.sizes.name} is {net.width}, {net.height} for good" if net.sizes else ""
     lines = (
         f"heads        {FORMS[rows.form]}, at most {shapes[rows.boxes][1]} boxes, no NMS{given}",

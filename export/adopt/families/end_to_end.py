@@ -47,12 +47,7 @@ def _recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     channels = None if labels is None else classes_in_graph(net, labels, ("Mod",))
     names, origin = class_names(net, hints, channels)
     head = DetectionHead(
-        family="end2end",
-        outputs=(table.tensor.name,),
-        classes=names,
-        conf=CONF,
-        nms_iou=None,
-        extra=table.extra,
+        "end2end", (table.tensor.name,), names, conf=CONF, nms_iou=None, extra=table.extra
     )
     lines = (
         f"made by      {net.metadata.get('description') or 'unknown'}",

@@ -31,14 +31,8 @@ def _recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     if sides % 4 or sides < 8:
         return None
     names, origin = class_names(net, hints, classes)
-    head = DetectionHead(
-        family="nanodet",
-        outputs=(*(c.name for c, _ in heads), *(d.name for _, d in heads)),
-        classes=names,
-        strides=P5,
-        conf=CONF,
-        nms_iou=NMS_IOU,
-    )
+    outputs = (*(c.name for c, _ in heads), *(d.name for _, d in heads))
+    head = DetectionHead("nanodet", outputs, names, strides=P5, conf=CONF, nms_iou=NMS_IOU)
     listed = ", ".join(f"{c.name} and {d.name}" for c, d in heads)
     lines = (
         f"classes      {len(names)}, from {origin}",

@@ -26,12 +26,7 @@ def _recognise(net: ForeignNet, hints: Hints) -> Plan | None:
         return None
     names, origin = class_names(net, hints, columns - 5 - table.extra)
     head = DetectionHead(
-        family="yolov5",
-        outputs=(table.tensor.name,),
-        classes=names,
-        conf=CONF,
-        nms_iou=NMS_IOU,
-        extra=table.extra,
+        "yolov5", (table.tensor.name,), names, conf=CONF, nms_iou=NMS_IOU, extra=table.extra
     )
     lines = (f"classes      {len(names)}, from {origin}", *table.lines)
     return Plan("yolov5", hints.apply(Preprocess("RGB")), head, lines=lines)

@@ -28,14 +28,7 @@ def _recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     if columns < 6 or cells != grid_cells(net, P5):
         return None
     names, origin = class_names(net, hints, columns - 5)
-    head = DetectionHead(
-        family="yolox",
-        outputs=(tensor.name,),
-        classes=names,
-        strides=P5,
-        conf=CONF,
-        nms_iou=NMS_IOU,
-    )
+    head = DetectionHead("yolox", (tensor.name,), names, strides=P5, conf=CONF, nms_iou=NMS_IOU)
     default = Preprocess("BGR", std=(1.0, 1.0, 1.0), resize="letterbox_topleft")
     lines = (f"classes      {len(names)}, from {origin}",)
     return Plan("yolox", hints.apply(default), head, lines=lines)

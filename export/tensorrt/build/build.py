@@ -34,8 +34,7 @@ from export.score.scores import check_ap
 from export.tensorrt.build.builder import BuildOptions, build_plan, timings_file
 from export.tensorrt.build.place import building, publish, write_durably
 from export.tensorrt.build.preflight import preflight, tensorrt_version
-from export.tensorrt.check.check import check_file
-from export.tensorrt.check.check import lines as check_lines
+from export.tensorrt.check.check import check_file, report_lines
 from export.tensorrt.check.operators import RELEASES
 
 Say = Callable[[str], None]
@@ -58,10 +57,8 @@ class Request:
     timing_cache: bool = True
 
 
-def build_file(
-    model: Path, target: Path | None = None, *, request: Request, say: Say
-) -> tuple[Path, Sidecar]:
-    """Build, prove and publish one engine; returns its place and its sidecar.
+def build_file(model: Path, target: Path | None, *, request: Request, say: Say) -> None:
+    """Build, prove and publish one engine; ``say`` takes the report line by line.
 
     Raises:
         SettingsError: the arguments contradict each other or the files.
@@ -105,7 +102,6 @@ def build_file(
         write_durably(sidecar_path(made), sidecar_text(sidecar).encode())
         publish(made, engine)
     say(f"published    {engine} and {sidecar_path(engine).name}")
-    return engine, sidecar
 
 
 def _reference(model: Path, request: Request) -> tuple[Path, bool]:
@@ -168,7 +164,7 @@ def _check(path: Path, release: str, options: BuildOptions, say: Say | None) -> 
     """What edge-export check-tensorrt says; only what is refused is said where ``say`` is None."""
     report = check_file(path, release, dla=options.dla_core is not None)
     if say is not None:
-        for line in check_lines(report):
+        for line in report_lines(report):
             say(line)
     if not report.taken:
         worst = report.errors[0]
@@ -231,7 +227,7 @@ def _identity(
         onnx_sha256=model_sha256(reference),
         fp16_sha256=model_sha256(source),
         device=device,
-        options=options.identity(),
+        options={k: v for k, v in asdict(options).items() if v is not None},
         recipe=f"fp16 mixed, fp32: {', '.join(kept)}" if kept else "fp16",
         onnx_name=model.name,
     )

@@ -32,22 +32,12 @@ DOCTOR = "see: edge doctor"
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """What a builder is told; ``dla_core`` None leaves all layers to the GPU."""
+    """Options of the builder; ``dla_core`` None leaves all layers to the GPU."""
 
     workspace_mb: int = 1024
     optimization_level: int = 3
-    verbosity: Verbosity = "detailed"
+    profiling_verbosity: Verbosity = "detailed"
     dla_core: int | None = None
-
-    def identity(self) -> dict[str, int | str]:
-        """As they stand in a sidecar."""
-        core: dict[str, int | str] = {} if self.dla_core is None else {"dla_core": self.dla_core}
-        return {
-            "workspace_mb": self.workspace_mb,
-            "optimization_level": self.optimization_level,
-            "profiling_verbosity": self.verbosity,
-            **core,
-        }
 
 
 class _Warnings(logging.Handler):
@@ -126,7 +116,7 @@ def _build(
         "none": trt.ProfilingVerbosity.NONE,
         "layer_names_only": trt.ProfilingVerbosity.LAYER_NAMES_ONLY,
         "detailed": trt.ProfilingVerbosity.DETAILED,
-    }[options.verbosity]
+    }[options.profiling_verbosity]
     if options.dla_core is not None:
         config.default_device_type = trt.DeviceType.DLA
         config.DLA_core = options.dla_core
@@ -142,7 +132,7 @@ def _build(
             otherwise="more memory may help: --workspace MB; or another --optimization-level",
         )
     except EngineError:
-        if stop.is_set():  # it was told to give up, and did
+        if stop.is_set():  # asked to give up, it did
             raise KeyboardInterrupt from None
         raise
     finally:
@@ -188,18 +178,18 @@ def _keep_timings(cache: trt.ITimingCache, path: Path, say: Say) -> None:
 
 def _refused_by(parser: trt.OnnxParser, onnx: Path, version: str, say: Say) -> ExportError:
     """The parser's first error; all of them are said with their nodes."""
-    told = []
+    errors = []
     for i in range(parser.num_errors):
         error: trt.ParserError = parser.get_error(i)
         name = error.node_name() or (f"node {error.node()}" if error.node() >= 0 else "the file")
         operator = f" ({error.node_operator()})" if error.node_operator() else ""
-        told.append(f"{name}{operator}: {error.desc()}")
-    told = told or ["no reason was given"]
-    for line in told:
+        errors.append(f"{name}{operator}: {error.desc()}")
+    errors = errors or ["no reason was given"]
+    for line in errors:
         say(f"parser       {line}")
     return ExportError(
-        f"{onnx.name}: TensorRT {version} does not parse it: {told[0]}"
-        + (f", and {len(told) - 1} more above" if len(told) > 1 else "")
+        f"{onnx.name}: TensorRT {version} does not parse it: {errors[0]}"
+        + (f", and {len(errors) - 1} more above" if len(errors) > 1 else "")
         + ". Export the model without what it names; 'edge-export check-tensorrt' says the way out "
         "of what it knows."
     )

@@ -46,7 +46,7 @@ class Progress:
         self._stop, self._say = stop, say
         self._phases: dict[str, _Phase] = {}
         self._lock = threading.Lock()
-        self._told = 0.0
+        self._said = 0.0
         self.share = 0.0
         """Of the work, 0 to 1, as far as the phases tell."""
         self._bar = tqdm(
@@ -88,9 +88,9 @@ class Progress:
     def _show(self, share: float, name: str) -> None:
         self.share = max(self.share, min(share, 1.0))
         if self._bar.disable:
-            if self.share >= self._told + QUARTER:
-                self._told = self.share // QUARTER * QUARTER
-                self._say(f"building     {self._told:.0%}, {name}")
+            if self.share >= self._said + QUARTER:
+                self._said = self.share // QUARTER * QUARTER
+                self._say(f"building     {self._said:.0%}, {name}")
             return
         self._bar.n = round(100 * self.share)
         self._bar.set_postfix_str(name[:40], refresh=False)
@@ -100,11 +100,11 @@ class Progress:
 def above_the_bar(say: Say) -> Say:
     """``say`` for lines that come while a bar may be drawn."""
 
-    def told(line: str) -> None:
+    def above(line: str) -> None:
         with tqdm.external_write_mode(file=sys.stderr):
             say(line)
 
-    return told
+    return above
 
 
 def monitor(progress: Progress) -> trt.IProgressMonitor:

@@ -139,9 +139,9 @@ def _findings(net: Net, release: Release, profiles: Mapping[str, Profile]) -> It
     yield from each("float64", operators.check_doubles, "warning")
 
 
-def lines(report: Report) -> list[str]:
+def report_lines(report: Report) -> list[str]:
     """The report for the terminal."""
-    told = [
+    lines = [
         f"graph        opset {report.opset}, {report.nodes} nodes, {report.precision}",
         f"against      TensorRT {report.release} ({RELEASES[report.release]}); operators as of "
         f"release {report.table} and what is known to have come since",
@@ -154,20 +154,20 @@ def lines(report: Report) -> list[str]:
         more = f" and {len(alike) - _NAMED} more" if len(alike) > _NAMED else ""
         kind = f" ({operator})" if operator else ""
         about = f", {', '.join(alike[0].tensors)}" if len(alike) == 1 and alike[0].tensors else ""
-        told.append(f"{level:<13}{who}{more}{kind}: {problem}{about}")
-        told.append(f"{'':<13}way out: {way_out}")
+        lines.append(f"{level:<13}{who}{more}{kind}: {problem}{about}")
+        lines.append(f"{'':<13}way out: {way_out}")
     if report.layers is not None:
-        told += _dla_lines(report.layers, half=report.precision.startswith("FP16"))
+        lines += _dla_lines(report.layers, half=report.precision.startswith("FP16"))
     if report.taken:
-        told.append(f"taken        nothing found that TensorRT {report.release} would refuse")
-    return told
+        lines.append(f"taken        nothing found that TensorRT {report.release} would refuse")
+    return lines
 
 
 def _dla_lines(found: Sequence[Layer], *, half: bool) -> list[str]:
     able = sum(layer.eligible for layer in found)
     as_half = "" if half else ", judged as its FP16 form would be"
-    told = [f"dla          {able} of {len(found)} layers could run there{as_half}"]
+    lines = [f"dla          {able} of {len(found)} layers could run there{as_half}"]
     reasons = Counter(f"{x.operator}: {x.reason}" for x in found if not x.eligible)
-    told += [f"{'':<13}{count} × {reason}" for reason, count in reasons.most_common()]
-    told.append(f"{'':<13}by {DLA_RULES}")
-    return told
+    lines += [f"{'':<13}{count} × {reason}" for reason, count in reasons.most_common()]
+    lines.append(f"{'':<13}by {DLA_RULES}")
+    return lines

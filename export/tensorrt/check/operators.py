@@ -148,16 +148,16 @@ def check_operators(net: Net, trt: Release) -> Iterator[Finding]:
 
 
 def _types(node: Node, entry: Entry, trt: Release, net: Net) -> Iterator[Finding]:
-    told = set()
+    seen = set()
     if node.operator == "Constant" and _is_zero_point(node, net):
         return
     for name in judged(node):
         kind = node.type(name)
         known = "FP32" if kind == TensorProto.DOUBLE else TYPE_NAMES.get(kind, "")
         # uint8 has rules of its own; tensors of unknown type stem from nodes with findings
-        if not kind or kind in told or kind == TensorProto.UINT8 or known in entry.types:
+        if not kind or kind in seen or kind == TensorProto.UINT8 or known in entry.types:
             continue
-        told.add(kind)
+        seen.add(kind)
         fault = Fault(
             f"computes with {type_name(kind)}; TensorRT {trt.name} takes {', '.join(entry.types)}",
             f"cast to {_NEAREST.get(kind, 'float32')} before it, or export it so",

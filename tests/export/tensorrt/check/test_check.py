@@ -22,7 +22,7 @@ from export.commands.check_tensorrt import check_tensorrt
 from export.fp16.convert import convert_file
 from export.fp16.typed import KEPT_KEY, to_float16
 from export.onnx.graph import fold_constants, name_nodes
-from export.tensorrt.check.check import check_file, check_model, lines
+from export.tensorrt.check.check import check_file, check_model, report_lines
 from export.tensorrt.check.net import inputs_of, shape_of
 from export.tensorrt.check.operators import RELEASES, release
 from export.tensorrt.check.shapes import Profile
@@ -347,7 +347,7 @@ def test_a_planted_fault_is_found_and_nothing_else(
     for finding in report.errors:
         assert finding.problem
         assert finding.way_out
-    text = "\n".join(lines(report))
+    text = "\n".join(report_lines(report))
     for _, name in FAULTS[plant]:
         assert name in text
     assert "way out: " in text
@@ -552,7 +552,7 @@ def test_a_damaged_file_is_reported_or_refused_and_never_a_fault_of_ours(
             kind = data.draw(st.sampled_from([np.int64, np.float32, np.float16, np.uint8]))
             tensor.CopyFrom(numpy_helper.from_array(np.zeros(shape, kind), tensor.name))
     try:
-        said = lines(check(made, data.draw(st.sampled_from(list(RELEASES))), dla=True))
+        said = report_lines(check(made, data.draw(st.sampled_from(list(RELEASES))), dla=True))
     except OutriderError as exc:
         said = [str(exc)]
     assert "graph " in said[0] or said[0].startswith("a test: ")
@@ -614,7 +614,7 @@ def test_the_report_as_json_names_every_node(tmp_path: Path) -> None:
 
 def test_many_nodes_with_one_fault_are_one_line() -> None:
     made = model(*(node("Det", "x", f"d{i}") for i in range(5)))
-    (line,) = [text for text in lines(check(made)) if text.startswith("error")]
+    (line,) = [text for text in report_lines(check(made)) if text.startswith("error")]
     assert line == "error        d0, d1, d2 and 2 more (Det): is not taken by TensorRT 10.3"
 
 

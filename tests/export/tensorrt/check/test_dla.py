@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from edge.settings.settings import SHIPPED_MODEL
-from export.tensorrt.check.check import check_file, lines
+from export.tensorrt.check.check import check_file, report_lines
 from export.tensorrt.check.dla import JUDGES
 from export.tensorrt.check.operators import RELEASES, release
 from tests.export.trt_graphs import I64, F, H, check, f32, i64, model, node
@@ -195,7 +195,7 @@ def test_the_network_that_is_shipped_runs_there_but_for_its_ends() -> None:
     assert report.layers is not None
     unable = {x.operator for x in report.layers if not x.eligible}
     assert unable == {"Cast", "ReduceMean", "ArgMax"}
-    text = "\n".join(lines(report))
+    text = "\n".join(report_lines(report))
     assert "judged as its FP16 form would be" in text
     assert "DLA Supported Layers and Restrictions" in text
 
