@@ -1,4 +1,4 @@
-"""Which class of a model is which class of the data; it reads names and scores nothing."""
+"""Which class of a model is which class of the data."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def class_map(
 
     Raises:
         SettingsError: a rename names a class that the model or the data does not have.
-        ExportError: they share no class; both sides' names are told.
+        ExportError: they share no class; the message names both sides'.
     """
     box_names = spec.detection.classes if spec.detection else ()
     mask_names = [name for mask in spec.masks for name in mask.classes]

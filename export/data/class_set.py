@@ -1,4 +1,4 @@
-"""Which classes a training learns: a choice and a merging of CamVid's; it reads no data.
+"""Which classes a training learns: a choice and a merging of CamVid's.
 
 Written as ``name`` or ``name=member+member``, by commas: ``road,person=pedestrian+bicyclist``. The
 member ``*`` stands for all that no other class takes.

@@ -1,7 +1,6 @@
 """Random views of labelled images, made on the device that trains: scale, shift, mirror, colour.
 
-It takes a whole batch at once as tensors and draws every random number from the generator it is
-given; it reads no files and knows no loss.
+It takes a whole batch at once and draws every random number from the generator it is given.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The training set as tensors in memory, on the device that trains; it augments nothing.
+"""The training set as tensors in memory, on the device that trains.
 
 CamVid frames and frames of the synthetic street lie side by side at one size, so a batch is one
 index.

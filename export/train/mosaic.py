@@ -1,7 +1,7 @@
 """Views put together from four: each quarter of a view shows another view of the batch.
 
 Around a random point, as in RICAP (arXiv 1811.09030), but a quarter stays in its place, so that
-sky remains above and road below. It works on views that are made; it makes none and reads nothing.
+sky remains above and road below.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Mosaic:
     def __call__(self, batch: Batch, *, generator: torch.Generator) -> Batch:
         """The batch with some of its views replaced; images are float (B, 3, h, w).
 
-        B must be 4 or more: of fewer, one view would fill two quarters, and its objects be split
-        at a line that is not to be seen.
+        B must be 4 or more: with fewer, one view would fill two quarters, and its objects would be
+        cut at a line that nobody sees.
         """
         h, w = batch.images.shape[2:]
         device = batch.images.device

@@ -1,4 +1,4 @@
-"""What decides the outcome of a training, and the learning rate it gives; it trains nothing."""
+"""What decides the outcome of a training, and the learning rate it gives."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def run_training(
         recipe = replace(recipe, init_sha256=sha256_of(init))
     scored: tuple[Split, ...] = ("val",) if eval_every else ()
     for split in (*recipe.splits, *scored):
-        load_index(root, split)  # what is missing is told now, not after the first epochs
+        load_index(root, split)  # say now what is missing, not after the first epochs
     classes = recipe.classes
     data = load_training_set(root, recipe, device=device)
     trainer = Trainer(recipe, data, device=device)

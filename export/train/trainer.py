@@ -47,7 +47,7 @@ class Kept(NamedTuple):
 
 
 class Trainer:
-    """The state of one training: network, its average, optimiser, epoch.
+    """The state of one training.
 
     Raises:
         ExportError: the images of an epoch do not fill a batch, or a batch no mosaic.
@@ -78,9 +78,13 @@ class Trainer:
         weights = data.class_weights(len(net.mask_classes)).to(device)
         gains = Gains(mask=recipe.mask_gain, lovasz=recipe.lovasz, aux=recipe.aux)
         self.loss = StreetLoss(ANCHORS, weights, gains, min_cells=recipe.min_cells)
-        self.augment = Augment(size_hw=(recipe.height, recipe.width), gamma=recipe.gamma)
-        self.mosaic = Mosaic(recipe.mosaic) if recipe.mosaic else None
-        self.paste = Paste(data, classes, chance=recipe.paste) if recipe.paste else None
+        self.views: list[Paste | Augment | Mosaic] = [
+            Augment(size_hw=(recipe.height, recipe.width), gamma=recipe.gamma)
+        ]
+        if recipe.paste:
+            self.views.insert(0, Paste(data, classes, chance=recipe.paste))
+        if recipe.mosaic:
+            self.views.append(Mosaic(recipe.mosaic))
         if device.type == "cuda":
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.benchmark = True  # the views are all of one size
@@ -161,7 +165,7 @@ class Trainer:
         return index[torch.randperm(len(index), generator=generator)]
 
     def run_epoch(self, *, progress_bar: bool) -> dict[str, float]:
-        """One pass; returns the mean of every part of the loss.
+        """One pass over the set; returns the mean of every part of the loss.
 
         Raises:
             FloatingPointError: a loss or its gradient is not finite; says in which step.
@@ -188,18 +192,15 @@ class Trainer:
                 group["lr"] = rate * factor
             parts = self._step(chosen, generator, step=i + 1)
             for name, value in parts.items():
-                sums[name] = sums[name] + value if name in sums else value
+                sums[name] = value + sums.get(name, 0)
         self.epoch += 1
         return {name: float(value) / max(len(batches), 1) for name, value in sums.items()}
 
     def _step(self, chosen: Tensor, generator: torch.Generator, *, step: int) -> dict[str, Tensor]:
         """Learn from one batch. The host waits for the device once, to see that all is finite."""
         batch = self.data.batch(chosen)
-        if self.paste is not None:
-            batch = self.paste(batch, generator=generator)
-        batch = self.augment(batch, generator=generator)
-        if self.mosaic is not None:
-            batch = self.mosaic(batch, generator=generator)
+        for view in self.views:
+            batch = view(batch, generator=generator)
         images = batch.images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16):
             outputs, features = self.net.with_features(images)

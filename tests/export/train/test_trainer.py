@@ -239,7 +239,7 @@ def test_fewer_images_than_a_batch_are_refused(root: Path) -> None:
 
 
 def test_a_batch_that_is_no_mosaic_is_refused(root: Path) -> None:
-    assert of_recipe(root, batch=4, mosaic=0.5).mosaic is not None
+    assert isinstance(of_recipe(root, batch=4, mosaic=0.5).views[-1], Mosaic)
     with pytest.raises(ExportError, match=r"--mosaic needs 4 views a batch, got --batch 3"):
         of_recipe(root, batch=3, mosaic=0.5)
 
