@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edge.vision.letterbox import Letterbox
 from edge.vision.palette import Colour, colour_map, colours_of
@@ -166,12 +165,6 @@ def _join(masks: Sequence[Mask], plan: _Plan) -> Image:
         if not aligned:
             size = (columns.stop - columns.start, rows.stop - rows.start)
             part = cv2.resize(part, size, interpolation=cv2.INTER_NEAREST_EXACT)
-        joint = _uint8(part) if joint is None else _uint8(cv2.copyTo(part, part, joint))
+        joint = np.asarray(part if joint is None else cv2.copyTo(part, part, joint), np.uint8)
     assert joint is not None
     return joint
-
-
-def _uint8(array: NDArray[np.generic]) -> Image:
-    """OpenCV's annotations lose the dtype that its functions keep."""
-    assert array.dtype == np.uint8
-    return array  # type: ignore[return-value]

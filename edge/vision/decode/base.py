@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from engines.base import Array
 from engines.errors import ModelError
+from engines.spec import InputSpec
 
 
 class RawBoxes(NamedTuple):
@@ -35,6 +36,12 @@ def join_levels(parts: Sequence[RawBoxes]) -> RawBoxes:
     if len(parts) < 2:
         return parts[0] if parts else NO_BOXES
     return RawBoxes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def grid(stride: int, spec: InputSpec) -> NDArray[np.float32]:
+    """Column and row of every cell (h·w, 2), row by row."""
+    rows, columns = np.indices((spec.height // stride, spec.width // stride), np.float32)
+    return np.stack((columns.ravel(), rows.ravel()), axis=1)
 
 
 def confident(

@@ -26,7 +26,8 @@ def build(head: DetectionHead, spec: InputSpec) -> base.Decoder:
     """A decoder for a tensor of classes and one of distances a stride; see ``DetectionHead``."""
     count = len(head.strides)
     levels = [
-        _Level(classes, distances, stride, _centres(stride, spec))
+        # The middle of a cell: gfl_head.py get_single_level_center_point, before NanoDet-Plus.
+        _Level(classes, distances, stride, (base.grid(stride, spec) + np.float32(0.5)) * stride)
         for classes, distances, stride in zip(
             head.outputs[:count], head.outputs[count:], head.strides, strict=True
         )
@@ -63,9 +64,3 @@ def _decode_level(
     centres = level.centres[keep]
     corners = np.concatenate((centres - sides[:, :2], centres + sides[:, 2:]), axis=1)
     return base.from_corners(corners, best, scores[0, keep].argmax(axis=1))
-
-
-def _centres(stride: int, spec: InputSpec) -> NDArray[np.float32]:
-    rows, columns = np.indices((spec.height // stride, spec.width // stride), np.float32)
-    # The middle of a cell: gfl_head.py get_single_level_center_point, before NanoDet-Plus.
-    return (np.stack((columns.ravel(), rows.ravel()), axis=1) + np.float32(0.5)) * stride

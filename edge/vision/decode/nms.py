@@ -31,7 +31,7 @@ def nms_per_class(
     """
     xyxy = np.clip(xyxy, -_REACH, _REACH)
     size = xyxy[:, 2:] - xyxy[:, :2]  # (N, 2)
-    order = _best(scores, np.flatnonzero((size > 0).all(axis=1)), candidates)
+    order = best(scores, np.flatnonzero((size > 0).all(axis=1)), limit=candidates)
     if order.size < 2:
         return order[:limit]
     # OpenCV's loop in C++ beat NumPy at every size measured. On one thread, in ms, a NumPy loop
@@ -51,15 +51,17 @@ def nms_per_class(
     return order[np.asarray(kept, np.intp)[:limit]]
 
 
-def best(scores: NDArray[np.float32], *, limit: int) -> NDArray[np.intp]:
-    """Indices of the ``limit`` best boxes by falling score, where none has to fall."""
-    return _best(scores, np.arange(scores.size), limit)
+def best(
+    scores: NDArray[np.float32], among: NDArray[np.intp] | None = None, *, limit: int
+) -> NDArray[np.intp]:
+    """Indices of the ``limit`` best boxes by falling score; of equals the earlier comes first.
 
-
-def _best(scores: NDArray[np.float32], among: NDArray[np.intp], count: int) -> NDArray[np.intp]:
-    """The ``count`` best of the indices ``among``, sorted; of equals the earlier comes first."""
-    if among.size > count:
-        floor = np.partition(scores[among], -count)[-count]
-        among = among[scores[among] >= floor]  # a tie at the floor leaves a few more than count
-    order: NDArray[np.intp] = among[np.argsort(-scores[among], kind="stable")][:count]
+    ``among`` are the indices to choose from, all by default.
+    """
+    if among is None:
+        among = np.arange(scores.size)
+    if among.size > limit:
+        floor = np.partition(scores[among], -limit)[-limit]
+        among = among[scores[among] >= floor]  # a tie at the floor leaves a few more than limit
+    order: NDArray[np.intp] = among[np.argsort(-scores[among], kind="stable")][:limit]
     return order

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge.vision.decode import base
 from engines.base import Array
@@ -18,7 +17,9 @@ _DEFAULT_STRIDES = (8, 16, 32)
 def build(head: DetectionHead, spec: InputSpec) -> base.Decoder:
     """A decoder for one tensor (1, N, 5+C) over all strides in order."""
     (name,) = head.outputs
-    cells, strides = _cells(head.strides or _DEFAULT_STRIDES, spec)  # (N, 2), (N, 1)
+    levels = [(base.grid(s, spec), s) for s in head.strides or _DEFAULT_STRIDES]
+    cells = np.concatenate([g for g, _ in levels])  # (N, 2)
+    strides = np.concatenate([np.full((len(g), 1), s, np.float32) for g, s in levels])  # (N, 1)
     wanted = (1, len(cells), 5 + len(head.classes))
 
     def decode(outputs: Mapping[str, Array], conf: float) -> base.RawBoxes:
@@ -34,15 +35,3 @@ def build(head: DetectionHead, spec: InputSpec) -> base.Decoder:
             return base.from_centres(centres, sizes, scores, rows[:, 5:].argmax(axis=1))
 
     return decode
-
-
-def _cells(
-    strides: tuple[int, ...], spec: InputSpec
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Column and row of every cell (N, 2) and its stride (N, 1), stride by stride, row by row."""
-    cells, steps = [], []
-    for stride in strides:
-        rows, columns = np.indices((spec.height // stride, spec.width // stride), np.float32)
-        cells.append(np.stack((columns.ravel(), rows.ravel()), axis=1))
-        steps.append(np.full((rows.size, 1), stride, np.float32))
-    return np.concatenate(cells), np.concatenate(steps)
