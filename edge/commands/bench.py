@@ -11,6 +11,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,9 @@ def bench(
     json_file: Path | None,
 ) -> None:  # fmt: skip
     """Measure stages, the bare engine and the whole pipeline on this machine."""
+    from edge.settings.settings import SHIPPED_MODEL
+
+    model = model or SHIPPED_MODEL
     # Mistakes show before the minutes of measuring.
     program = None if beside is None else _program(beside)
     to_stdout = str(json_file) == "-"
@@ -71,10 +75,12 @@ def bench(
         check_stdout("--json")
     elif json_file is not None:
         _check_place(json_file, source, [model, *peers])
+
+    from edge.machine.bench import Bench
+
+    b = Bench(source, model, engine, threads, slots, frames)
     with contextlib.redirect_stdout(sys.stderr) if to_stdout else contextlib.nullcontext():
-        figures = _measure(
-            source, model, engine, threads, slots, frames, peers=peers, program=program, soak=soak
-        )
+        figures = _measure(b, peers=peers, program=program, soak_frames=soak)
     if to_stdout:
         print_whole(json.dumps(figures, indent=2) + "\n")
     elif json_file is not None:
@@ -82,70 +88,70 @@ def bench(
 
 
 def _measure(
-    source: str, model: Path | None, engine: str, threads: int | None, slots: int, frames: int,
-    *, peers: tuple[Path, ...], program: list[str] | None, soak: int | None,
-) -> dict[str, Any]:  # fmt: skip
+    b: Bench, *, peers: tuple[Path, ...], program: list[str] | None, soak_frames: int | None
+) -> dict[str, Any]:
     """All figures, each printed as it comes."""
     import cv2
 
-    from edge.machine.bench import Bench, machine, scheduling_bound_ms
-    from edge.machine.bench import soak as run_soak
+    from edge.machine.bench import machine, scheduling_bound_ms, soak
     from edge.run.adopt_cache import runnable
-    from edge.settings.settings import SHIPPED_MODEL
     from engines.redact import redact
 
-    path = runnable(model or SHIPPED_MODEL, source)
-    b = Bench(source, path, engine, threads, slots, frames)
+    b = replace(b, model=runnable(b.model, b.source))
     cv2.setNumThreads(1)  # as the app does
-    shown = redact(source)
-    figures: dict[str, Any] = {"machine": machine(), "model": str(path), "source": shown}
-    click.echo(f"{figures['machine']}\nmodel {path.name}, source {shown}\n")
+    shown = redact(b.source)
+    figures: dict[str, Any] = {"machine": machine(), "model": str(b.model), "source": shown}
+    click.echo(f"{figures['machine']}\nmodel {b.model.name}, source {shown}\n")
 
     images, reading = b.read_frames()
     _row("source, reading alone", reading)
     bare = b.bare(images, peers)
     for name, cost in bare.items():
-        _row(
-            f"engine, bare, {Path(name).name}"
-            if name not in ("default", "f32")
-            else f"engine, bare, {name} precision",
-            cost,
-        )
+        what = f"{name} precision" if name in ("default", "f32") else Path(name).name
+        _row(f"engine, bare, {what}", cost)
     for name, cost in b.stages(images).items():
         _row(f"{name}, alone", cost)
-        figures[name] = {"wall_ms": cost.wall_ms, "cpu_ms": cost.cpu_ms}
-    figures["bare"] = {n: {"wall_ms": c.wall_ms, "cpu_ms": c.cpu_ms} for n, c in bare.items()}
-    figures["reading"] = {"wall_ms": reading.wall_ms, "cpu_ms": reading.cpu_ms}
-
-    own = b.own_cpu(images)
-    figures["own_cpu_ms"] = own["cpu_ms_per_frame"]
-    click.echo(f"\nthe app's own CPU, overlay drawn   {own['cpu_ms_per_frame']:8.2f} ms a frame")
+        figures[name] = asdict(cost)
+    figures["bare"] = {name: asdict(cost) for name, cost in bare.items()}
+    figures["reading"] = asdict(reading)
+    figures["own_cpu_ms"] = b.own_cpu(images)["cpu_ms_per_frame"]
+    click.echo(f"\nthe app's own CPU, overlay drawn   {figures['own_cpu_ms']:8.2f} ms a frame")
 
     ratios, walls = [], []
     for _ in range(3):
         # bound and pipeline in turn: a machine that slows down slows both
-        again = b.bare(images, ())["default"]
-        bound = scheduling_bound_ms(again, reading)
+        bound = scheduling_bound_ms(b.bare(images, ())["default"], reading)
         run = b.pipeline(overlay=False)
         walls.append(1e3 / run["fps"])
         ratios.append(walls[-1] / bound)
-    figures["pipeline"] = {
-        "frame_ms": statistics.median(walls), "ratio_to_bound": statistics.median(ratios),
-        "engine": run["engine"], "precision": run["precision"],
-    }  # fmt: skip
+    frame_ms, ratio = statistics.median(walls), statistics.median(ratios)
+    figures["pipeline"] = {"frame_ms": frame_ms, "ratio_to_bound": ratio}
+    figures["pipeline"] |= {key: run[key] for key in ("engine", "precision")}
     click.echo(
-        f"pipeline, as fast as possible      {statistics.median(walls):8.2f} ms a frame, "
-        f"{statistics.median(ratios):.3f} x the bound (median of {len(ratios)})"
+        f"pipeline, as fast as possible      {frame_ms:8.2f} ms a frame, "
+        f"{ratio:.3f} x the bound (median of {len(ratios)})"
     )
     if program is not None:
         figures["beside"] = _beside(b, program)
-    figures["camera"] = _camera(b, images, fps=30.0, frames=min(frames, 300))
+    figures["camera"] = _camera(b, images, fps=30.0, frames=min(b.frames, 300))
     fps = OVERLOAD * 1e3 / bare["default"].wall_ms
     figures["overload"] = _camera(b, images, fps=fps, frames=OVERLOAD_FRAMES)
-    if soak:
-        figures["soak"] = run_soak(b, frames=soak)
-        click.echo(f"memory over {soak} frames: {figures['soak']['growth_mb']:+.2f} MB after 1,000")
+    if soak_frames:
+        figures["soak"] = soak(b, frames=soak_frames)
+        growth_mb = figures["soak"]["growth_mb"]
+        click.echo(f"memory over {soak_frames} frames: {growth_mb:+.2f} MB after 1,000")
     return figures
+
+
+def _check_place(path: Path, source: str, models: list[Path]) -> None:
+    from edge.settings.outputs import refuse_overwriting
+    from edge.sinks.place import check_place
+
+    try:
+        check_place(path)
+        refuse_overwriting([path], models=models, source=source)
+    except (SettingsError, SinkError) as exc:
+        raise SettingsError(f"--json {exc}") from exc
 
 
 def _write(figures: dict[str, Any], path: Path) -> None:
@@ -158,20 +164,6 @@ def _write(figures: dict[str, Any], path: Path) -> None:
         path.write_text(json.dumps(figures, indent=2) + "\n")  # a pipe, which cannot be replaced
     except OSError as exc:
         raise SinkError(f"--json {path}: cannot be written: {exc.strerror}") from exc
-
-
-def _check_place(path: Path, source: str, models: list[Path | None]) -> None:
-    from edge.settings.outputs import model_inputs, refuse_overwriting
-    from edge.sinks.place import check_place
-    from edge.sources import source_files
-
-    read = [("the model", file) for file in model_inputs(filter(None, models), [path])]
-    read += [("the source", file) for file in source_files(source)]
-    try:
-        check_place(path)
-        refuse_overwriting([path], read)
-    except (SettingsError, SinkError) as exc:
-        raise SettingsError(f"--json {exc}") from exc
 
 
 def _program(command: str) -> list[str]:
@@ -193,18 +185,17 @@ def _camera(b: Bench, images: Any, *, fps: float, frames: int) -> dict[str, Any]
     """One run at camera pace; prints ages against the inference time of the same run."""
     report, ages = b.camera(images, fps=fps, frames=frames)
     infer = report["stages"]["infer"]["p50_ms"]
-    half = len(ages) // 2
+    age, n, half = report["frame_age_ms"], report["frames"], len(ages) // 2
     growth = statistics.median(ages[half:]) - statistics.median(ages[:half])
-    age = report["frame_age_ms"]
-    n = report["frames"]
+    over_infer = age["p99_ms"] / infer
     click.echo(
         f"camera pace, {fps:5.1f} fps             age p50 {age['p50_ms']:.1f} "
-        f"p99 {age['p99_ms']:.1f} ms = {age['p99_ms'] / infer:.2f} x infer {infer:.1f} ms; "
+        f"p99 {age['p99_ms']:.1f} ms = {over_infer:.2f} x infer {infer:.1f} ms; "
         f"{n['rendered']} rendered, {n['dropped_overwritten']} dropped; later half {growth:+.2f} ms"
     )
     return {
         "fps": fps, "infer_p50_ms": infer, "age_p50_ms": age["p50_ms"], "age_p99_ms": age["p99_ms"],
-        "age_p99_over_infer": age["p99_ms"] / infer, "age_growth_ms": growth, "frames": n,
+        "age_p99_over_infer": over_infer, "age_growth_ms": growth, "frames": n,
     }  # fmt: skip
 
 
@@ -231,12 +222,10 @@ def _ms_a_frame(program: list[str]) -> float:
 
 def _beside(b: Bench, program: list[str]) -> dict[str, float]:
     """Run the pipeline with its picture drawn, and another program, three times in turn."""
-    ours, theirs = [], []
-    for _ in range(3):
-        ours.append(1e3 / b.pipeline(overlay=True)["fps"])
-        theirs.append(_ms_a_frame(program))
+    pairs = [(1e3 / b.pipeline(overlay=True)["fps"], _ms_a_frame(program)) for _ in range(3)]
+    ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
     click.echo(
-        f"pipeline, overlay drawn            {statistics.median(ours):8.2f} ms a frame; beside it "
-        f"{statistics.median(theirs):.2f} ms (medians of 3, in turn)"
+        f"pipeline, overlay drawn            {ours:8.2f} ms a frame; beside it "
+        f"{theirs:.2f} ms (medians of 3, in turn)"
     )
-    return {"ours_ms": statistics.median(ours), "theirs_ms": statistics.median(theirs)}
+    return {"ours_ms": ours, "theirs_ms": theirs}

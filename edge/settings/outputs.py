@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from edge.sources import source_files
 from engines.errors import ModelError, SettingsError
 
 
-def refuse_overwriting(outputs: Sequence[str | Path], inputs: Iterable[tuple[str, Path]]) -> None:
-    """Compare files, not names: a file may have several, by links of both kinds.
-
-    Args:
-        outputs: files that will be written to.
-        inputs: files that are read, each after what it is: "the model".
+def refuse_overwriting(
+    outputs: Sequence[str | Path],
+    *,
+    models: Sequence[Path],
+    source: str,
+    settings: Path | None = None,
+) -> None:
+    """Compare the files that are written with those that are read, whatever their names.
 
     Raises:
         SettingsError: an output is the file of an input or of another output.
@@ -25,13 +28,18 @@ def refuse_overwriting(outputs: Sequence[str | Path], inputs: Iterable[tuple[str
         if _identity(output) in taken:
             raise _refusal(output, "another output")
         taken[_identity(output)] = output
-    for what, file in inputs:
+    if not taken:
+        return
+    read = [("the source", file) for file in source_files(source)]
+    read += [("the model", file) for file in _files_of(models, outputs)]
+    read += [("the settings", settings)] if settings is not None else []
+    for what, file in read:
         if _identity(file) in taken:
             raise _refusal(taken[_identity(file)], what)
 
 
-def model_inputs(models: Iterable[Path], outputs: Sequence[str | Path]) -> Iterator[Path]:
-    """The files that models are read from: a plan's sidecar and external weights are among them."""
+def _files_of(models: Sequence[Path], outputs: Sequence[str | Path]) -> Iterator[Path]:
+    """The models' files, a plan's sidecar and external weights among them."""
     for model in models:
         yield model
         if model.suffix == ".engine":
@@ -46,7 +54,7 @@ def model_inputs(models: Iterable[Path], outputs: Sequence[str | Path]) -> Itera
 
 
 def _may_be_weights(output: str | Path, model: Path) -> bool:
-    """Whether it is worth the 0.2 s to look into the model: weights lie in or below its folder."""
+    """Whether the model is worth the 0.2 s of a look: weights lie in its folder or below."""
     try:
         several_names = os.stat(output).st_nlink > 1
     except (OSError, ValueError):
@@ -56,7 +64,7 @@ def _may_be_weights(output: str | Path, model: Path) -> bool:
 
 
 def _identity(path: str | Path) -> object:
-    """Device and inode of a file that is there, else the path without links."""
+    """Device and inode of a file that is there, which links share, else its path."""
     path = os.path.expanduser(path)
     try:
         info = os.stat(path)

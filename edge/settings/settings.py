@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
@@ -20,7 +20,7 @@ import edge.sources
 import engines
 from edge.settings.mistakes import mistakes
 from edge.settings.options import FromFolder, Option, mark_of, sections_of
-from edge.settings.outputs import model_inputs, refuse_overwriting
+from edge.settings.outputs import refuse_overwriting
 from edge.sources.options import Flip, Policy, RotateDeg
 from engines.errors import SettingsError
 
@@ -289,15 +289,10 @@ def _check_outputs(settings: Settings, path: Path | None) -> None:
     for text in sinks:
         if sinks.count(text) > 1 and not edge.sinks.writes_file(text):
             raise SettingsError(f'--sink: got "{text}" twice, wanted it once')
-    outputs: list[str | Path] = [text for text in sinks if edge.sinks.writes_file(text)]
-    outputs += [] if metrics is None else [metrics]
-    if not outputs:
-        return
-
-    def inputs() -> Iterator[tuple[str, Path]]:
-        yield from (("the model", file) for file in model_inputs(settings.model.files, outputs))
-        yield from (("the source", file) for file in edge.sources.source_files(settings.source.uri))
-        if path is not None:
-            yield "the settings", path
-
-    refuse_overwriting(outputs, inputs())
+    files = [text for text in sinks if edge.sinks.writes_file(text)]
+    refuse_overwriting(
+        files if metrics is None else [*files, metrics],
+        models=settings.model.files,
+        source=settings.source.uri,
+        settings=path,
+    )

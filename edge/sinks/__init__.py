@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from edge.sinks.base import Sink
 
 SINKS = {
-    "window": "edge.sinks.window:open_window",
-    ".mp4": "edge.sinks.mp4:open_mp4",
-    ".jsonl": "edge.sinks.jsonl:open_jsonl",
-    "-": "edge.sinks.jsonl:open_stdout",
-    "null": "edge.sinks.null:open_null",
+    "window": "edge.sinks.window:WindowSink",
+    ".mp4": "edge.sinks.mp4:Mp4Sink",
+    ".jsonl": "edge.sinks.jsonl:JsonlSink",
+    "-": "edge.sinks.jsonl:JsonlSink",
+    "null": "edge.sinks.null:NullSink",
 }
-"""Openers by the whole text, or by the suffix of a file's name; imported when they are used."""
+"""By the whole text, or by the suffix of a file's name; imported when it is used."""
 
 FORMS = [f"FILE{kind}" if kind.startswith(".") else kind for kind in SINKS]
 """How each is written."""

@@ -22,14 +22,19 @@ from engines.errors import SinkError
 
 
 class JsonlSink:
-    """Lines of JSON into a file that is opened with the first frame, or into stdout."""
+    """Lines of JSON into a file that is opened with the first frame; "-" is stdout.
+
+    Raises:
+        SinkError: there is no such folder, or no permission.
+    """
 
     wants_image = False
 
-    def __init__(self, path: Path | None) -> None:
-        """``path`` None writes to stdout."""
-        self.name = "stdout" if path is None else str(path)
-        self._path = path
+    def __init__(self, text: str, *, fps: float | None) -> None:
+        self._path = None if text == "-" else Path(text)
+        self.name = text if self._path else "stdout"
+        if self._path:
+            check_place(self._path)
         self._fd: int | None = None
         self._broken = False
 
@@ -130,19 +135,3 @@ def _write_whole(fd: int, line: bytes, *, seekable: bool) -> None:
             with contextlib.suppress(OSError):  # a device cannot be truncated
                 os.ftruncate(fd, os.lseek(fd, 0, os.SEEK_CUR) - done)
         raise
-
-
-def open_jsonl(text: str, *, fps: float | None) -> JsonlSink:  # noqa: ARG001
-    """Open FILE.jsonl.
-
-    Raises:
-        SinkError: there is no such folder, or no permission.
-    """
-    path = Path(text)
-    check_place(path)
-    return JsonlSink(path)
-
-
-def open_stdout(text: str, *, fps: float | None) -> JsonlSink:  # noqa: ARG001
-    """Open '-'."""
-    return JsonlSink(None)

@@ -112,14 +112,20 @@ class _Output:
 
 
 class Mp4Sink:
-    """One H.264 file. Frames that change size are fitted into the size of the first."""
+    """One H.264 file. Frames that change size are fitted into the size of the first.
+
+    ``fps`` is the source's nominal rate; every frame brings its own time.
+
+    Raises:
+        SinkError: there is no such folder, or no permission.
+    """
 
     wants_image = True
 
-    def __init__(self, path: Path, *, fps: float | None) -> None:
-        """``fps`` is the source's nominal rate; every frame brings its own time."""
-        self.name = str(path)
-        self._path = path
+    def __init__(self, text: str, *, fps: float | None) -> None:
+        self.name = text
+        self._path = Path(text)
+        check_place(self._path)
         self._fps = fps or FALLBACK_FPS
         self._origin_ns = 0
         self._last_ns: int | None = None
@@ -178,7 +184,7 @@ class Mp4Sink:
             raise self._error(self._output.error) from self._output.error
 
     def _error(self, exc: BaseException) -> SinkError:
-        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+        reason = getattr(exc, "strerror", None) or exc
         # the second fragment is begun when the first is out
         whole = self._last_pts * TIME_BASE >= 2 * Fraction(FRAGMENT_US, 1_000_000)
         kept = "; what was written is playable" if whole else ""
@@ -228,21 +234,9 @@ class Mp4Sink:
     def _fitted(self, image: Image) -> Any:
         assert self._stream is not None
         height, width = self._stream.height, self._stream.width
-        same = image.shape[0] - height in (0, 1) and image.shape[1] - width in (0, 1)
-        if same:
+        if image.shape[0] - height in (0, 1) and image.shape[1] - width in (0, 1):
             return image[:height, :width]
         fitted: Image = np.empty((height, width, 3), np.uint8)
         place = InputSpec("mp4", height, width, resize="letterbox_center", pad_value=0)
         Letterbox.fit((image.shape[1], image.shape[0]), place).apply(image, fitted)
         return fitted
-
-
-def open_mp4(text: str, *, fps: float | None) -> Mp4Sink:
-    """Open FILE.mp4.
-
-    Raises:
-        SinkError: there is no such folder, or no permission.
-    """
-    path = Path(text)
-    check_place(path)
-    return Mp4Sink(path, fps=fps)

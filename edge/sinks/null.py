@@ -11,14 +11,11 @@ class NullSink:
     name = "null"
     wants_image = False
 
+    def __init__(self, text: str = name, *, fps: float | None = None) -> None: ...
+
     def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
         """Take a frame and forget it."""
         return True
 
     def close(self) -> None:
         """Nothing to finalise."""
-
-
-def open_null(text: str, *, fps: float | None) -> NullSink:  # noqa: ARG001
-    """Open 'null'."""
-    return NullSink()

@@ -43,14 +43,12 @@ def open_alone(path: Path, access: int) -> int:
     fd = os.open(path, access | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         if stat.S_ISREG(os.fstat(fd).st_mode):
-            _lock(fd, path)
+            if lock(fd, wait=False) is False:
+                raise SettingsError(
+                    f"{path}: another run writes to it; give each run a file of its own"
+                )
             os.ftruncate(fd, 0)
     except BaseException:
         os.close(fd)
         raise
     return fd
-
-
-def _lock(fd: int, path: Path) -> None:
-    if lock(fd, wait=False) is False:
-        raise SettingsError(f"{path}: another run writes to it; give each run a file of its own")

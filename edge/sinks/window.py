@@ -20,12 +20,27 @@ FONT_FOLDERS = ("/usr/share/fonts/truetype/dejavu", "/usr/share/fonts/TTF", "/us
 
 
 class WindowSink:
-    """A resizable window; q, Esc or closing it asks the run to stop."""
+    """A resizable window; q, Esc or closing it asks the run to stop.
+
+    Raises:
+        SinkError: no display answers, or this OpenCV has no windows.
+    """
 
     name = "window"
     wants_image = True
 
-    def __init__(self) -> None:
+    def __init__(self, text: str = name, *, fps: float | None = None) -> None:
+        if not display_answers():
+            display = os.environ.get("DISPLAY", "")
+            got = f"the display {display} does not answer" if display else "DISPLAY is not set"
+            raise SinkError(
+                f"window: {got}; start it on a desktop, or use --sink out.mp4, --sink null"
+            )
+        if not hasattr(cv2, "imshow") or getattr(cv2, "currentUIFramework", str)() == "":
+            raise SinkError(
+                "window: this OpenCV is built without windows (opencv-python-headless?); "
+                "install opencv-python, or use --sink out.mp4"
+            )
         self._shown = False
         self._closed = False
         os.environ.setdefault("QT_QPA_PLATFORM", "xcb")  # no other plugin is in the wheels
@@ -82,22 +97,3 @@ def _visible() -> bool:
         return bool(cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1)
     except cv2.error:
         return False
-
-
-def open_window(text: str, *, fps: float | None) -> WindowSink:  # noqa: ARG001
-    """Open 'window'.
-
-    Raises:
-        SinkError: no display answers, or this OpenCV has no windows.
-    """
-    if not display_answers():
-        display = os.environ.get("DISPLAY", "")
-        got = f"the display {display} does not answer" if display else "DISPLAY is not set"
-        raise SinkError(f"window: {got}; start it on a desktop, or use --sink out.mp4, --sink null")
-    gui = getattr(cv2, "currentUIFramework", str)()
-    if not hasattr(cv2, "imshow") or gui == "":
-        raise SinkError(
-            "window: this OpenCV is built without windows (opencv-python-headless?); "
-            "install opencv-python, or use --sink out.mp4"
-        )
-    return WindowSink()

@@ -64,17 +64,14 @@ def list_cameras(root: Path = Path("/")) -> list[Camera]:
 
     Nodes other than a device's first one carry metadata, not pictures (sysfs ``index``).
     """
-    names = {
-        link.resolve().name: link.name
-        for link in sorted(_entries(root / "dev/v4l/by-id"), reverse=True)  # index0 wins
-    }
-    cameras = []
-    for node in sorted(_entries(root / "sys/class/video4linux"), key=lambda p: _number(p.name)):
-        if not node.name.startswith("video") or _line(node / "index") not in ("", "0"):
-            continue
-        device = root / "dev" / node.name
-        cameras.append(Camera(device, _line(node / "name") or node.name, names.get(node.name)))
-    return cameras
+    links = sorted((root / "dev/v4l/by-id").glob("*"), reverse=True)  # index0 wins
+    stable_ids = {link.resolve().name: link.name for link in links}
+    nodes = (root / "sys/class/video4linux").glob("video*")
+    return [
+        Camera(root / "dev" / n.name, _line(n / "name") or n.name, stable_ids.get(n.name))
+        for n in sorted(nodes, key=lambda n: (len(n.name), n.name))
+        if _line(n / "index") in ("", "0")
+    ]
 
 
 def parse_camera(text: str) -> CameraRequest:
@@ -93,12 +90,10 @@ def parse_camera(text: str) -> CameraRequest:
         )
     if match["w"] is None:
         return CameraRequest(match["id"])
-    wh = int(match["w"]), int(match["h"])
-    fps = float(match["fps"])
-    if min(wh) < 1 or fps <= 0:
+    wh, fps = (int(match["w"]), int(match["h"])), float(match["fps"])
+    if min(*wh, fps) <= 0:
         raise SettingsError(f"source {text!r}: size and rate must be more than 0")
-    fourcc = match["fourcc"]
-    return CameraRequest(match["id"], wh, fps, fourcc.upper() if fourcc else None)
+    return CameraRequest(match["id"], wh, fps, match["fourcc"] and match["fourcc"].upper())
 
 
 def find_device(request: CameraRequest, root: Path = Path("/")) -> Path:
@@ -241,10 +236,8 @@ def _negotiation(request: CameraRequest) -> list[tuple[int, float]]:
     if request.fourcc:
         asked.append((cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*request.fourcc)))
     if request.wh:
-        asked += [
-            (cv2.CAP_PROP_FRAME_WIDTH, request.wh[0]),
-            (cv2.CAP_PROP_FRAME_HEIGHT, request.wh[1]),
-        ]
+        sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        asked += zip(sides, request.wh, strict=True)
     if request.fps:
         asked.append((cv2.CAP_PROP_FPS, request.fps))
     return asked
@@ -257,23 +250,11 @@ def _choices(root: Path) -> str:
     return "there are " + ", ".join(str(camera) for camera in cameras)
 
 
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError:
-        return []
-
-
 def _line(path: Path) -> str:
     try:
         return path.read_text(errors="replace").strip()
     except OSError:
         return ""
-
-
-def _number(name: str) -> int:
-    digits = re.sub(r"\D", "", name)
-    return int(digits) if digits else -1
 
 
 CAMERA = SourceKind(

@@ -17,7 +17,7 @@ from edge.sources.base import SourceBase, SourceKind
 from edge.sources.gst.errors import without_argus
 from edge.sources.gst.library import import_gst
 from edge.sources.gst.run import GstRun, start_pipeline
-from edge.sources.gst.text import PipelineText, named_files, parse_csi, parse_gst
+from edge.sources.gst.text import named_files, parse_csi, parse_gst
 from edge.sources.options import Policy, SourceOptions
 from edge.sources.timing.opening import POLL_S
 from edge.sources.timing.pacing import SECOND_NS, Pacer, StreamClock, longest_step_ns
@@ -27,38 +27,19 @@ from engines.errors import SourceError
 _log = logging.getLogger("edge")
 
 
-def open_csi(
+def open_pipeline(
     text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions
 ) -> GstSource:
-    """Open ``csi:N[:WxH@FPS]``, a camera on a Jetson's CSI port.
+    """Open ``gst:PIPELINE``, whatever ends in raw video, or a Jetson's ``csi:N[:WxH@FPS]``.
 
     Raises:
-        SettingsError: the text is no CSI camera.
-        SourceError: this is no Jetson, there is no such sensor, or it delivers nothing.
+        SettingsError: the text is no CSI camera, or GStreamer cannot read the pipeline.
+        SourceError: there is no GStreamer, element or sensor, or no picture comes in time.
     """
-    meant = parse_csi(text)
+    meant = parse_csi(text) if text.startswith("csi:") else parse_gst(text)
     gst = import_gst()
-    if gst.Gst.ElementFactory.find("nvarguscamerasrc") is None:
+    if text.startswith("csi:") and gst.Gst.ElementFactory.find("nvarguscamerasrc") is None:
         raise without_argus(text)
-    return _opened(meant, gst, policy=policy, stop=stop, options=options)
-
-
-def open_gst(
-    text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions
-) -> GstSource:
-    """Open ``gst:PIPELINE``, whatever ends in raw video.
-
-    Raises:
-        SettingsError: GStreamer cannot read the pipeline.
-        SourceError: it lacks an element, fails, or gives no picture in time.
-    """
-    meant = parse_gst(text)
-    return _opened(meant, import_gst(), policy=policy, stop=stop, options=options)
-
-
-def _opened(
-    meant: PipelineText, gst: Any, *, policy: Policy, stop: threading.Event, options: SourceOptions
-) -> GstSource:
     run = start_pipeline(meant, gst, stop=stop, deadline_s=options.open_timeout_s)
     return GstSource(run, policy=policy, stop=stop, read_timeout_s=options.read_timeout_s)
 
@@ -230,11 +211,11 @@ class GstSource(SourceBase):
 
 
 CSI = SourceKind(
-    lambda text: text.startswith("csi:"), open_csi, example="csi:0", prefixes=("csi:",)
+    lambda text: text.startswith("csi:"), open_pipeline, example="csi:0", prefixes=("csi:",)
 )
 GST = SourceKind(
     lambda text: text.startswith("gst:"),
-    open_gst,
+    open_pipeline,
     example="'gst:PIPELINE'",
     prefixes=("gst:",),
     files=named_files,

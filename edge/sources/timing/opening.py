@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 from engines.errors import SourceError
@@ -32,46 +32,30 @@ def opened_in_time(
         SourceError: the deadline has passed, or ``stop`` was set.
         Exception: what ``call`` raised within the deadline.
     """
-    outcome: queue.SimpleQueue[tuple[T] | Exception] = queue.SimpleQueue()
-    abandoned = threading.Event()
-
-    def discard_leftover() -> None:
-        try:
-            leftover = outcome.get_nowait()
-        except queue.Empty:
-            return
-        if not isinstance(leftover, Exception):
-            discard(leftover[0])
+    future: Future[T] = Future()
 
     def opener() -> None:
         try:
-            outcome.put((call(),))
+            future.set_result(call())
         except Exception as exc:  # crosses to the waiting thread
-            outcome.put(exc)
-        if abandoned.is_set():
-            discard_leftover()
+            future.set_exception(exc)
 
-    started = time.monotonic()
+    def discard_opened(done: Future[T]) -> None:
+        if done.exception() is None:
+            discard(done.result())
+
+    deadline = time.monotonic() + deadline_s
     threading.Thread(target=opener, name="open-source", daemon=True).start()
-    result: tuple[T] | Exception | None = None
-    while result is None and not stop.is_set():
-        left_s = started + deadline_s - time.monotonic()
-        if left_s <= 0:
-            break
-        try:
-            result = outcome.get(timeout=min(POLL_S, left_s))
-        except queue.Empty:
-            continue
-    if result is None:
-        abandoned.set()
-        discard_leftover()
+    while not (future.done() or stop.is_set()) and (left_s := deadline - time.monotonic()) > 0:
+        wait([future], timeout=min(POLL_S, left_s))
+    if not future.done():
+        future.add_done_callback(discard_opened)
         raise stopped(name) if stop.is_set() else late(name, deadline_s)
-    if isinstance(result, Exception):
-        # What a library raises at its own deadline depends on where it stood: the clock tells.
-        if time.monotonic() - started >= deadline_s:
-            raise late(name, deadline_s) from result
-        raise result
-    return result[0]
+    error = future.exception()
+    # What a library raises at its own deadline depends on where it stood: the clock tells.
+    if error is not None and time.monotonic() >= deadline:
+        raise late(name, deadline_s) from error
+    return future.result()
 
 
 def stopped(name: str) -> SourceError:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from edge.sources.base import Source, SourceKind
 from edge.sources.options import Policy, SourceOptions
+from edge.sources.timing.pacing import Pacer
 from engines.errors import SourceError
 
 if TYPE_CHECKING:
@@ -26,11 +27,11 @@ def open_video(
     Raises:
         SourceError: missing, unreadable, empty or not a video.
     """
-    from edge.sources.video.video import decoding
+    from edge.sources.video.video import VideoSource
 
     container = open_file(Path(os.path.expanduser(text)))
-    paced = policy == "drop"
-    return decoding(container, text, live=False, paced=paced, stop=stop, options=options)
+    pacer = Pacer(stop) if policy == "drop" else None
+    return VideoSource(container, name=text, live=False, pacer=pacer, stop=stop, options=options)
 
 
 def open_file(path: Path) -> InputContainer:

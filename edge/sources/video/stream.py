@@ -8,6 +8,7 @@ import threading
 from edge.sources.base import Source, SourceKind
 from edge.sources.options import Policy, SourceOptions
 from edge.sources.timing.opening import opened_in_time
+from edge.sources.timing.pacing import Pacer
 from engines.errors import SourceError
 from engines.redact import redact
 
@@ -24,7 +25,7 @@ def open_stream(
         SourceError: refused, no answer in time, not a video stream, or ``stop`` was set.
     """
     from edge.sources.video.media import av, reason
-    from edge.sources.video.video import decoding
+    from edge.sources.video.video import VideoSource
 
     name, deadline_s = redact(text), options.open_timeout_s
     try:
@@ -47,8 +48,8 @@ def open_stream(
             redact(f"{name}: cannot be opened: {reason(exc)}; {_url_advice(exc)}")
         ) from exc
     live = text.lower().startswith("rtsp") or container.duration is None
-    paced = policy == "drop" and not live
-    return decoding(container, name, live=live, paced=paced, stop=stop, options=options)
+    pacer = Pacer(stop) if policy == "drop" and not live else None
+    return VideoSource(container, name=name, live=live, pacer=pacer, stop=stop, options=options)
 
 
 def _url_options(url: str, deadline_s: float) -> dict[str, str]:

@@ -38,45 +38,19 @@ _MADE_UP_TIMES = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "obu", "jp
 """Formats without timestamps: FFmpeg numbers their frames at 25 fps whatever their real rate."""
 
 
-def decoding(
-    container: InputContainer,
-    name: str,
-    *,
-    live: bool,
-    paced: bool,
-    stop: threading.Event,
-    options: SourceOptions,
-) -> VideoSource:
-    """The source over an open container, which is closed where it holds no video.
+class VideoSource(SourceBase):
+    """The first video of an open container. ``pacer`` holds a file's frames until they are due.
+
+    ``gaps`` are damaged packets that gave no picture, and frames missing from the rhythm of a live
+    stream.
 
     Raises:
-        SourceError: there is no video in it, or no decoder for it.
-    """
-    try:
-        stream = video_stream(container, name=name)
-    except SourceError:
-        container.close()
-        raise
-    codec = stream.codec_context
-    _log.info("%s: %s %dx%d", name, codec.name, codec.width, codec.height)
-    longest_ns = longest_step_ns(_nominal_fps(stream))
-    pacer = Pacer(stop, longest_step_ns=longest_ns) if paced else None
-    return VideoSource(
-        container, stream, name=name, live=live, pacer=pacer, stop=stop, options=options
-    )
-
-
-class VideoSource(SourceBase):
-    """One video stream of an open container. ``pacer`` holds a file's frames until they are due.
-
-    ``gaps`` are damaged packets that gave no picture, and frames missing from a live stream's
-    rhythm.
+        SourceError: there is no video in it, or no decoder for it; the container is closed.
     """
 
     def __init__(
         self,
         container: InputContainer,
-        stream: VideoStream,
         *,
         name: str,
         live: bool,
@@ -86,6 +60,13 @@ class VideoSource(SourceBase):
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         super().__init__(name, live=live, stop=stop, release=container.close, clock_ns=clock_ns)
+        try:
+            stream = _video_stream(container, name)
+        except SourceError:
+            container.close()
+            raise
+        codec, rate = stream.codec_context, stream.average_rate or stream.guessed_rate
+        _log.info("%s: %s %dx%d", name, codec.name, codec.width, codec.height)
         # Frame threads decode a file faster but hold back one frame each: latency for a stream.
         stream.thread_type = "SLICE" if live else "AUTO"
         self._stream = stream
@@ -94,6 +75,9 @@ class VideoSource(SourceBase):
         # All streams: the deadline is on the picture, sound alone must not hold it off.
         self._packets = container.demux()
         self._timed = container.format.name not in _MADE_UP_TIMES
+        self.fps = float(rate) if rate and self._timed else None
+        if pacer is not None:
+            pacer.longest_step_ns = longest_step_ns(float(rate) if rate else None)
         self._to_bgr = _BgrConverter()
         self._ready: deque[VideoFrame] = deque()
         self._failure: SourceError | None = None
@@ -104,7 +88,6 @@ class VideoSource(SourceBase):
         self._start_ns = round((stream.start_time or 0) * (stream.time_base or 0) * SECOND_NS)
         self._media_ns = self._start_ns
         self._arrival_ns = 0
-        self.fps = _nominal_fps(stream) if self._timed else None
 
     def _read(self) -> Frame | None:
         decoded = self._next_decoded()
@@ -209,18 +192,18 @@ class VideoSource(SourceBase):
             f"frame {self._next_id}, wanted a steady stream; check the sender and the network"
         )
 
-    def _broken(self, reason: str) -> SourceError:
+    def _broken(self, why: str) -> SourceError:
         count = self._next_id + len(self._ready)
         if self.live:
             return SourceError(
-                f"{self.name}: the live stream ended after frame {count} ({reason}), wanted no "
+                f"{self.name}: the live stream ended after frame {count} ({why}), wanted no "
                 "end; check the sender and the network, then start again"
             )
         last = self._ready[-1] if self._ready else None
         end_ns = self._media_time_ns(last) if last is not None else self._media_ns
         end_s = (end_ns - self._start_ns) / SECOND_NS
         return SourceError(
-            f"{self.name}: breaks off after frame {count} at {end_s:.2f} s ({reason}); "
+            f"{self.name}: breaks off after frame {count} at {end_s:.2f} s ({why}); "
             "the frames before are good. Copy or record the video again"
         )
 
@@ -242,12 +225,8 @@ class _BgrConverter:
         return rotated(np.asarray(rgb.to_ndarray()), -round(decoded.rotation / 90) * 90)
 
 
-def video_stream(container: InputContainer, *, name: str) -> VideoStream:
-    """The first moving picture in the container; cover art of a song is none.
-
-    Raises:
-        SourceError: there is none, or no decoder for it.
-    """
+def _video_stream(container: InputContainer, name: str) -> VideoStream:
+    """The first moving picture in the container; cover art of a song is none."""
     pictures = [
         s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic
     ]
@@ -268,8 +247,3 @@ def video_stream(container: InputContainer, *, name: str) -> VideoStream:
             "H.264, for example: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4"
         )
     return stream
-
-
-def _nominal_fps(stream: VideoStream) -> float | None:
-    rate = stream.average_rate or stream.guessed_rate
-    return float(rate) if rate else None

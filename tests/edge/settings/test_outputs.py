@@ -139,9 +139,11 @@ def test_figures_are_not_written_over_what_was_measured(
 def test_files_of_their_own_and_those_that_are_not_there_are_taken(tmp_path: Path) -> None:
     for name in ("in.mp4", "old.mp4"):
         (tmp_path / name).write_bytes(b"the same")
-    refuse_overwriting([tmp_path / "old.mp4"], [("the source", tmp_path / "in.mp4")])
-    refuse_overwriting([tmp_path / "new.mp4"], [("the source", tmp_path / "in.mp4")])
-    refuse_overwriting([tmp_path / "new.mp4"], [("the source", tmp_path / "none.mp4")])
-    refuse_overwriting([], [("the source", Path("a\0b"))])
+    source, none = str(tmp_path / "in.mp4"), str(tmp_path / "none.mp4")
+    refuse_overwriting([tmp_path / "old.mp4"], models=[], source=source)
+    refuse_overwriting([tmp_path / "new.mp4"], models=[], source=source)
+    refuse_overwriting([tmp_path / "new.mp4"], models=[Path("a\0b")], source=none)
+    refuse_overwriting([tmp_path / "new.mp4"], models=[], source="no such kind")
+    refuse_overwriting([], models=[], source=source)
     with pytest.raises(SettingsError, match=r"a\.mp4: would be written over the source"):
-        refuse_overwriting(["a.mp4"], [("the source", Path("./a.mp4"))])
+        refuse_overwriting(["a.mp4"], models=[], source="./a.mp4")

@@ -17,7 +17,7 @@ from edge.sources.options import Policy
 from edge.sources.timing.pacing import SECOND_NS, Pacer
 from edge.sources.video.file import open_file
 from edge.sources.video.media import av
-from edge.sources.video.video import VideoSource, video_stream
+from edge.sources.video.video import VideoSource
 from edge.vision.types import Frame
 from engines.errors import SourceError
 from tests.edge.media_files import number_of, unprivileged, write_sound, write_video
@@ -114,7 +114,6 @@ def test_drop_plays_a_varying_rate_at_its_own_timestamps(tmp_path: Path) -> None
     container = open_file(path)
     source = VideoSource(
         container,
-        video_stream(container, name="a"),
         name="a",
         live=False,
         pacer=Pacer(stop, clock_ns=wall.clock, wait=wall.wait),
