@@ -9,7 +9,7 @@ from importlib import import_module
 import click
 
 INTERRUPTED = 130
-"""128 + SIGINT, as shells have it: nobody may take half a command for a whole one."""
+"""128 + SIGINT, as in shells: an interrupted command is not taken for a finished one."""
 
 
 class LazyGroup(click.Group):
@@ -42,10 +42,10 @@ class LazyGroup(click.Group):
 
 
 def invoke(command: click.Command, name: str) -> None:
-    """Run ``command`` and leave the process with the project's exit codes.
+    """Run ``command`` and exit with the project's codes.
 
     An ``OutriderError`` becomes its message on stderr and its own exit code; wrong usage exits 2,
-    Ctrl-C 130, and what nobody foresaw 5, with a traceback. None of it shows credentials.
+    Ctrl-C 130, and an unexpected error 5, with a traceback. None of it shows credentials.
     """
     try:
         code = command.main(prog_name=name, standalone_mode=False)
@@ -85,5 +85,5 @@ commands = LazyGroup(
 
 
 def main() -> None:
-    """The command, once ``edge.start`` has seen to the signals."""
+    """The command, after ``edge.start`` has held back the signals."""
     invoke(commands, "edge")

@@ -1,4 +1,4 @@
-"""Entry point of ``edge``: holds the signals of a run back before anything else is imported."""
+"""Entry point of ``edge``: holds back the signals of a run before anything else is imported."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command; a signal to any but ``run`` does what it does to other programs."""
+    """Run the command; only ``run`` handles signals itself."""
     if sys.argv[1:2] == ["run"]:
         from edge.run.signals import hold_signals
 

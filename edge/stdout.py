@@ -1,4 +1,4 @@
-"""Prints a text on standard output: all of it, or an error; it knows nothing of what it prints."""
+"""Prints a text on standard output whole, or raises."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from engines.errors import SettingsError, SinkError
 
 
 def check_stdout(option: str) -> None:
-    """Refuse "-" where the process was started without a standard output.
+    """Refuse "-" in a process that was started without a standard output.
 
     Raises:
         SettingsError: names the option.
@@ -19,7 +19,7 @@ def check_stdout(option: str) -> None:
 
 
 def print_whole(text: str) -> None:
-    """Print ``text`` and see it through; a reader that has gone raises BrokenPipeError.
+    """Print all of ``text``; raises BrokenPipeError where the reader has gone.
 
     Raises:
         SinkError: it cannot be written: a full disk, or there is no standard output.

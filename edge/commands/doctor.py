@@ -1,7 +1,4 @@
-"""``edge doctor``: prints what the machine can do; it finds nothing out itself.
-
-It fails only where it was told what is needed here and that is missing.
-"""
+"""``edge doctor``: prints what the machine can do; fails only for what ``--need`` names."""
 
 from __future__ import annotations
 
@@ -49,9 +46,9 @@ def doctor(as_json: bool, need: tuple[str, ...]) -> None:
 
 
 def needing(findings: list[Finding], need: Collection[str]) -> list[Finding]:
-    """The findings where ``need`` is needed: a machine may do without the rest.
+    """The findings with each of ``need`` missing unless it is ok.
 
-    A name that was not looked at is missing too: a camera may be unplugged, or it is mistyped.
+    A name that nothing has is missing, too: a camera is unplugged, or it is mistyped.
     """
     from edge.machine.finding import Finding
 

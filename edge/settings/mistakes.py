@@ -1,4 +1,4 @@
-"""Puts what pydantic found wrong with the settings into lines for people; it checks nothing."""
+"""Turns pydantic's errors into one readable line each; it checks nothing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def mistakes(
         error: what pydantic found.
         settings: the model of sections, each a model of keys.
         path: the settings file, None where there is none.
-        text: what stands in it, to find lines.
+        text: its content, to find lines.
         given: the dotted keys that came from the command line.
     """
     sections = sections_of(settings)
@@ -55,7 +55,7 @@ def mistakes(
     deepest = {found["loc"][:-1] for found in all_found}
     for found in all_found:
         if found["type"] == "too_short" and found["loc"] in deepest:
-            continue  # a list is too short only because of the entry that is told already
+            continue  # only because an entry was refused, which has a line of its own
         loc = [str(part) for part in found["loc"]]
         key = ".".join(loc[:2])
         line = _line_of(text, loc)
@@ -91,7 +91,7 @@ def _shown(key: str, value: Any) -> str:
 
 
 def _wanted(error: Mapping[str, Any], field: FieldInfo | None) -> str:
-    """What pydantic expected, in words."""
+    """What pydantic expected."""
     context = error.get("ctx", {})
     if "gt" in context:
         return f"more than {context['gt']:g}"
@@ -119,7 +119,7 @@ def _range(field: FieldInfo | None) -> tuple[Any, Any]:
 
 
 def _nearest(loc: list[str], sections: Sections) -> str:
-    """The valid name that an unknown one was probably meant to be, with its section."""
+    """The valid name nearest to an unknown one, with its section."""
     name = loc[-1]
     homes = {key: section for section, keys in sections.items() for key in keys}
     if name in homes:

@@ -49,7 +49,7 @@ def _files_of(models: Sequence[Path], outputs: Sequence[str | Path]) -> Iterator
         elif any(_may_be_weights(output, model) for output in outputs):
             from engines.model_file import weight_files
 
-            with contextlib.suppress(ModelError):  # told when it is opened
+            with contextlib.suppress(ModelError):  # reported when it is opened
                 yield from weight_files(model)
 
 

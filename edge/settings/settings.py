@@ -191,7 +191,7 @@ def load_settings(
     *,
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
-    """Read a settings file, put the command line's values over it and check the whole.
+    """Read a settings file, override it from the command line and check the whole.
 
     Args:
         path: the TOML file, None for the defaults.
@@ -250,7 +250,7 @@ def _read(path: Path) -> str:
 
 
 def _meant(path: Path) -> str:
-    """What to type for a file that is hardly one of settings."""
+    """The option to use for a file that does not look like settings."""
     suffix = path.suffix.lower()
     option = "model" if suffix in (".onnx", ".engine") else "source"
     return "" if suffix in ("", ".toml") else f". A {option} goes to: edge run --{option} {path}"

@@ -1,4 +1,4 @@
-"""Writes one JSON object a line for every rendered frame, to a file or stdout; it draws nothing.
+"""Writes one JSON object a line for every rendered frame, to a file or stdout.
 
 Each line is one write to the operating system: a reader on the other side sees a frame as soon as
 it is rendered, and a full disk leaves no line half written.

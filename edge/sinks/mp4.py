@@ -1,4 +1,4 @@
-"""Writes rendered frames into an mp4 (H.264) with real timestamps; it draws nothing on them.
+"""Writes rendered frames into an mp4 (H.264) with real timestamps.
 
 The file is written in fragments of a second, so that a killed process or a full disk leaves a
 playable file, and becomes a plain mp4 when it is closed (the muxer's ``hybrid_fragmented``).
@@ -30,9 +30,9 @@ TIME_BASE = Fraction(1, 90_000)
 FALLBACK_FPS = 25.0
 """For a source that does not say its rate; it sets how often a key frame comes, not the times."""
 FRAGMENT_US = 1_000_000
-"""What a killed process may lose."""
+"""A killed process loses at most this."""
 KEYFRAME_S = 2
-"""How far apart the places are that a player can jump to."""
+"""Between the places that a player can jump to."""
 ENCODER = {
     # At 960x540 on two cores: ultrafast 3.8 ms CPU a frame, superfast 5.9, veryfast 9.8; ultrafast
     # shows blocks in blended masks. Without B-frames and look-ahead nothing waits in the encoder.
@@ -55,8 +55,8 @@ BROKEN = (OSError, ValueError, av.error.FFmpegError)
 class _Output:
     """The file under the muxer: after the first failed write it takes nothing more.
 
-    What the disk took up to the last whole fragment stays playable. The muxer never learns of the
-    failure, since its own reaction is to leave the end of the file half written.
+    The file stays playable up to the last whole fragment. The muxer is not told of the failure: it
+    would leave the end of the file half written.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Checks where a file sink will write to, and opens it for one run alone; it writes nothing."""
+"""Checks the file that a sink will write to, and opens it for one run alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engines.files import lock
 def check_place(path: Path) -> None:
     """Refuse a file that could not be created later.
 
-    Folders are never made: one that is missing is more often a typing mistake than a wish.
+    Missing folders are not made: they are mostly typing mistakes.
 
     Raises:
         SinkError: the folder is missing or not writable, or the path is not that of a file.

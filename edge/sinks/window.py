@@ -1,4 +1,4 @@
-"""Shows rendered frames in a window and takes the user's wish to stop; it owns no thread."""
+"""Shows rendered frames in a window and notices when the user wants to stop."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def open_source(
 
 
 def source_files(text: str) -> list[Path]:
-    """The files that a source reads; of one that cannot be opened, those that can be told."""
+    """The files that a source reads; none where it cannot be opened."""
     try:
         return list(source_kind(kind_of(text)).files(text))
     except (SettingsError, SourceError):
@@ -98,7 +98,7 @@ def source_files(text: str) -> list[Path]:
 def is_path(text: str, folder: Path) -> bool:
     """Whether a source in a settings file is a path, which starts at the file's ``folder``.
 
-    Mistyped URLs and camera numbers are none, to be told as what they are.
+    Mistyped URLs and bare camera numbers are none, so that errors show them as written.
     """
     for kind in _kinds():
         begun = any(text.lower().startswith(p.partition(":")[0] + ":") for p in kind.prefixes)

@@ -66,11 +66,7 @@ class SourceBase(ABC):
         self._next_id = 0
 
     def read(self) -> Frame | None:
-        """The next frame; None at the end, or when stopped or closed.
-
-        Raises:
-            SourceError: the source broke.
-        """
+        """The next frame; None at the end, or when stopped or closed."""
         with self._gate as is_open:
             return self._read() if is_open and not self._stop.is_set() else None
 

@@ -10,20 +10,15 @@ import math
 import os
 import re
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from edge.sources.base import SourceBase, SourceKind
 from edge.sources.options import Policy, SourceOptions
 from edge.sources.timing.pacing import SECOND_NS, LostFrames
 from edge.vision.types import Clock, Frame, Image
 from engines.errors import SettingsError, SourceError
-
-if TYPE_CHECKING:
-    import cv2
 
 _log = logging.getLogger("edge")
 
@@ -124,73 +119,58 @@ def find_device(request: CameraRequest, root: Path = Path("/")) -> Path:
     return device
 
 
-def open_camera(
-    text: str,
-    *,
-    policy: Policy,  # a camera delivers at its own pace under every policy
-    stop: threading.Event,
-    options: SourceOptions,  # deadlines do not apply: OpenCV waits 10 s for V4L2, fixed
-    root: Path = Path("/"),
-) -> CameraSource:
-    """Open a camera and log what was negotiated with its driver.
+class CameraSource(SourceBase):
+    """A V4L2 camera; ``gaps`` are frames missing from the rhythm of its timestamps.
+
+    What was negotiated with its driver is logged. No policy changes its pace, and OpenCV waits 10 s
+    for a picture, fixed.
 
     Raises:
         SettingsError: the text is no camera.
         SourceError: absent, not allowed, busy, or no camera after all.
     """
-    del policy, options
-    import cv2
-
-    request = parse_camera(text)
-    device = find_device(request, root)
-    asked = _negotiation(request)
-    # OpenCV would print its own lines about a device that does not open; ours says it in full.
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        capture = cv2.VideoCapture(os.fspath(device), cv2.CAP_V4L2)
-        opened = capture.isOpened()
-        for prop, value in asked:
-            if opened:
-                capture.set(prop, value)  # what the driver made of it is read back below
-    finally:
-        cv2.utils.logging.setLogLevel(level)
-    if not opened:
-        capture.release()
-        raise SourceError(
-            f"camera {request.id}: {device} is there but delivers no pictures: busy with another "
-            f"program (fuser -v {device} shows which) or not a camera; {_choices(root)}"
-        )
-    code = int(capture.get(cv2.CAP_PROP_FOURCC))
-    _log.info(
-        "camera %s: %dx%d at %g fps, %s, %s buffers",
-        request.id,
-        capture.get(cv2.CAP_PROP_FRAME_WIDTH),
-        capture.get(cv2.CAP_PROP_FRAME_HEIGHT),
-        capture.get(cv2.CAP_PROP_FPS),
-        code.to_bytes(4, "little", signed=code < 0).decode("ascii", "replace"),
-        capture.get(cv2.CAP_PROP_BUFFERSIZE),
-    )
-    return CameraSource(capture, name=f"camera:{request.id}", stop=stop, root=root)
-
-
-class CameraSource(SourceBase):
-    """An opened V4L2 camera; ``gaps`` are frames missing from the rhythm of its timestamps."""
 
     def __init__(
         self,
-        capture: cv2.VideoCapture,
+        text: str,
         *,
-        name: str,
+        policy: Policy,
         stop: threading.Event,
+        options: SourceOptions,
         root: Path = Path("/"),
-        clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         import cv2
 
-        fps = rate_of(float(capture.get(cv2.CAP_PROP_FPS)))
-        super().__init__(
-            name, live=True, stop=stop, fps=fps, release=capture.release, clock_ns=clock_ns
+        request = parse_camera(text)
+        device = find_device(request, root)
+        asked = _negotiation(request)
+        # OpenCV would print its own lines about a device that does not open; ours says it in full.
+        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        try:
+            capture = cv2.VideoCapture(os.fspath(device), cv2.CAP_V4L2)
+            opened = capture.isOpened()
+            for prop, value in asked if opened else ():
+                capture.set(prop, value)  # what the driver made of it is read back below
+        finally:
+            cv2.utils.logging.setLogLevel(level)
+        if not opened:
+            capture.release()
+            raise SourceError(
+                f"camera {request.id}: {device} is there but delivers no pictures: busy with "
+                f"another program (fuser -v {device} shows which) or not a camera; {_choices(root)}"
+            )
+        fps, code = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FOURCC))
+        _log.info(
+            "camera %s: %dx%d at %g fps, %s, %s buffers",
+            request.id,
+            capture.get(cv2.CAP_PROP_FRAME_WIDTH),
+            capture.get(cv2.CAP_PROP_FRAME_HEIGHT),
+            fps,
+            code.to_bytes(4, "little", signed=code < 0).decode("ascii", "replace"),
+            capture.get(cv2.CAP_PROP_BUFFERSIZE),
         )
+        name = f"camera:{request.id}"
+        super().__init__(name, live=True, stop=stop, fps=rate_of(fps), release=capture.release)
         self._capture = capture
         self._root = root
         self._position_msec = cv2.CAP_PROP_POS_MSEC
@@ -259,7 +239,7 @@ def _line(path: Path) -> str:
 
 CAMERA = SourceKind(
     lambda text: text.startswith(("camera:", "/dev/video", "/dev/v4l/")),
-    open_camera,
+    CameraSource,
     example="camera:0",
     prefixes=("camera:",),
     corrections=((r"(\d+)", r"camera:\1"), (r"(video\d+)", r"/dev/\1")),

@@ -20,27 +20,13 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tif
 """Suffixes of the pictures taken from a folder, lower case."""
 
 
-def open_images(
-    text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions
-) -> ImageSource:
-    """Open a folder, a glob or one image. Under 'drop' they play at ``options.images_fps``.
-
-    Raises:
-        SourceError: nothing there, not readable, or no image among it.
-    """
-    files = find_images(text)
-    longest_ns = longest_step_ns(options.images_fps)
-    pacer = Pacer(stop, longest_step_ns=longest_ns) if policy == "drop" else None
-    return ImageSource(files, name=text, fps=options.images_fps, pacer=pacer, stop=stop)
-
-
 def find_images(text: str) -> list[Path]:
     """The image files that a folder, a glob or a path means, 'frame2' before 'frame10'.
 
     Raises:
         SourceError: nothing there, not readable, or no image among it.
     """
-    path = Path(os.path.expanduser(text))  # unlike that of Path it takes "~" for a name, too
+    path = Path(os.path.expanduser(text))  # Path.expanduser raises where there is no such user
     if os.path.isdir(path):  # unlike Path.is_dir it does not raise where a folder is closed to us
         try:
             found = list(path.iterdir())
@@ -79,21 +65,22 @@ def _contents(found: list[Path]) -> str:
 
 
 class ImageSource(SourceBase):
-    """A fixed list of image files, each read when it is asked for; a damaged one is an error."""
+    """A folder, a glob or one image, each file read when it is asked for.
+
+    Under 'drop' they play at ``options.images_fps``.
+
+    Raises:
+        SourceError: nothing there, not readable, or no image among it.
+    """
 
     def __init__(
-        self,
-        files: list[Path],
-        *,
-        name: str,
-        fps: float,
-        pacer: Pacer | None,
-        stop: threading.Event,
+        self, text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions
     ) -> None:
-        super().__init__(name, live=False, stop=stop, fps=fps if pacer else None)
-        self._files = files
-        self._rate = fps
-        self._pacer = pacer
+        self._files = find_images(text)
+        self._rate = options.images_fps
+        paced = policy == "drop"
+        super().__init__(text, live=False, stop=stop, fps=self._rate if paced else None)
+        self._pacer = Pacer(stop, longest_step_ns=longest_step_ns(self._rate)) if paced else None
 
     def _read(self) -> Frame | None:
         from edge.sources.picture import read_image
@@ -117,4 +104,4 @@ def _is_images(text: str) -> bool:
     return text.endswith("/") or bool(re.search(r"[*?\[]", text))
 
 
-IMAGES = SourceKind(_is_images, open_images, example="FOLDER", is_path=True, files=find_images)
+IMAGES = SourceKind(_is_images, ImageSource, example="FOLDER", is_path=True, files=find_images)

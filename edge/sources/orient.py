@@ -1,4 +1,4 @@
-"""Turns and mirrors the frames of any source, for cameras that are mounted askew."""
+"""Turns and mirrors the frames of any source, for cameras mounted sideways or upside down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decodes one image file into BGR; what is damaged or of an unknown range is refused."""
+"""Reads one image file as BGR; refuses damaged files and unknown value ranges."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _decoded(data: NDArray[np.uint8], mode: int) -> NDArray[Any] | None:
 
 
 def _highest_grey(header: bytes) -> int | None:
-    """What a PGM or PPM says is white; None of any other file (netpbm's formats, P2 to P6)."""
+    """The white level of a PGM or PPM (netpbm's P2 to P6); None of any other file."""
     gap = rb"(?:\s+|#[^\n]*\n)+"
     match = re.match(rb"P[2356]" + gap + rb"\d+" + gap + rb"\d+" + gap + rb"(\d+)", header)
     return int(match[1]) if match else None
@@ -75,7 +75,7 @@ def _highest_grey(header: bytes) -> int | None:
 def _is_whole(content: bytes) -> bool:
     """Whether a JPEG or PNG has its end.
 
-    OpenCV returns a JPEG that was cut off as if it were whole, filled up with grey; libpng prints.
+    OpenCV fills a JPEG that was cut off with grey and reports no error; libpng prints.
     """
     if content.startswith(b"\xff\xd8"):
         return _jpeg_ends(content)

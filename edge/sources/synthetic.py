@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SIZE_DEFAULT: Final = (960, 540)
 FPS_DEFAULT: Final = 30.0
-SIDE_PX: Final = (64, 4096)  # below it nothing can be told apart; above it no camera here is wider
+SIDE_PX: Final = (64, 4096)  # smaller shows nothing, no camera here is wider
 FPS_RANGE: Final = (0.1, 1000.0)
 SPEC: Final = re.compile(r"synthetic(?::(\d{1,9})[xX](\d{1,9})(?:@(\d{1,9}(?:\.\d{1,9})?))?)?")
 

@@ -1,4 +1,4 @@
-"""Turns GStreamer's errors into ours with the nearest name and a next step; it runs nothing."""
+"""Turns GStreamer's errors into ours, with the nearest name and a next step."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LONGEST_NAME = 64
 
 
 def without_argus(text: str) -> SourceError:
-    """A CSI camera was asked for where no Jetson is."""
+    """The error for a CSI camera on a machine that is no Jetson."""
     return SourceError(
         f"{text}: GStreamer has no element nvarguscamerasrc here, wanted a Jetson with JetPack's "
         "multimedia packages (sudo apt install nvidia-l4t-gstreamer; a container needs --runtime "
@@ -41,9 +41,9 @@ def without_argus(text: str) -> SourceError:
 
 
 def not_parsed(gst: Any, error: Any, missing: list[str], meant: PipelineText) -> OutriderError:
-    """What ``Gst.parse_launch_full`` raised, in words.
+    """The error for what ``Gst.parse_launch_full`` raised.
 
-    An element that is not there is this machine's lack, anything else the text's mistake.
+    A missing element is a SourceError, anything else a mistake in the text.
     """
     said = meant.hide(error.message)
     absent = [name for name in missing if gst.Gst.ElementFactory.find(name) is None]

@@ -1,4 +1,4 @@
-"""A GStreamer pipeline from its text to its first picture and to its end; it reads no pictures."""
+"""Starts, watches and stops a GStreamer pipeline; it reads no pictures."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def start_pipeline(
 
 
 class GstRun:
-    """A pipeline with its sink and its bus, and what the bus has told so far."""
+    """A pipeline with its sink, its bus and the first error that the bus reported."""
 
     def __init__(self, gst: Any, pipeline: Any, meant: PipelineText) -> None:
         self.gst = gst
@@ -64,7 +64,7 @@ class GstRun:
         self._warned: set[str] = set()
 
     def listen(self, *, wait_s: float = 0.0) -> None:
-        """Take in what the elements have said; returns with the first news of ``wait_s``."""
+        """Read the messages on the bus; waits up to ``wait_s`` for the first."""
         gst = self.gst.Gst
         kinds = gst.MessageType.ERROR | gst.MessageType.WARNING | gst.MessageType.ASYNC_DONE
         wait_ns = round(wait_s * SECOND_NS)
@@ -72,15 +72,19 @@ class GstRun:
             wait_ns = 0
             if message.type == gst.MessageType.ERROR and self.failure is None:
                 error, detail = message.parse_error()
-                words = f"{self._said(message.src, error, detail)}; {advice(gst, error, detail)}"
+                words = (
+                    f"{self._in_words(message.src, error, detail)}; {advice(gst, error, detail)}"
+                )
                 self.failure = SourceError(f"{self.meant.name}: {words}")
             elif message.type == gst.MessageType.WARNING:
                 error, detail = message.parse_warning()
                 if error.message not in self._warned:  # a damaged stream warns at every picture
                     self._warned.add(error.message)
-                    _log.warning("%s: %s", self.meant.name, self._said(message.src, error, detail))
+                    _log.warning(
+                        "%s: %s", self.meant.name, self._in_words(message.src, error, detail)
+                    )
 
-    def _said(self, element: Any, error: Any, detail: str | None) -> str:
+    def _in_words(self, element: Any, error: Any, detail: str | None) -> str:
         factory = element.get_factory() if hasattr(element, "get_factory") else None
         kind = f" ({factory.get_name()})" if factory is not None else ""
         # The detail's first line is the place in GStreamer's own source.
@@ -136,7 +140,7 @@ def _start(run: GstRun, *, stop: threading.Event, deadline_s: float) -> None:
         if result == gst.StateChangeReturn.SUCCESS and state == gst.State.PLAYING:
             return
         if result == gst.StateChangeReturn.NO_PREROLL and not run.live:
-            pause()  # a part that was made on the way turned out to be live
+            pause()  # an element added while starting is live
         elif result == gst.StateChangeReturn.SUCCESS and state == gst.State.PAUSED:
             run.pipeline.set_state(gst.State.PLAYING)
         elif run.failure is not None:  # behind a first picture read() raises it

@@ -100,7 +100,7 @@ class GstSource(SourceBase):
         return self._frame(image, capture_ns, read_ns, clock, media_ns)
 
     def _next_sample(self) -> Any:
-        """The next picture, None at the end; a failure is raised after the picture before it."""
+        """The next picture, None at the end; a failure is raised after the pictures before it."""
         run, started_ns = self._run, self._clock_ns()
         while not self._stop.is_set() and not self._closed:
             run.listen()

@@ -1,4 +1,4 @@
-"""Media time against CLOCK_MONOTONIC: playing a file at its rate, dating and missing live frames.
+"""Media time against CLOCK_MONOTONIC: plays files at their rate, dates live frames, counts losses.
 
 It reads no frames; times are integers in nanoseconds, clocks and waits are passed in.
 """

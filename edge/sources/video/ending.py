@@ -1,4 +1,4 @@
-"""Tells a video file that ended from one that was cut off; it reads nothing itself."""
+"""Tells a whole video file from one that was cut off; it reads nothing itself."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class EndCheck:
     """Compares where a video ended with what its header promised.
 
-    FFmpeg reports both as a plain end. Formats whose header promises nothing (a raw or transport
-    stream) are believed unless what came last is damaged.
+    FFmpeg reports both as a plain end. A format whose header promises nothing (a raw or transport
+    stream) is whole unless its last picture is damaged.
     """
 
     _SLACK_S = 0.5  # headers round, and some writers count one frame too many
@@ -26,7 +26,7 @@ class EndCheck:
         self._damaged = False
 
     def saw(self, packet: Packet[VideoStream], pictures: list[VideoFrame]) -> None:
-        """Take note of a packet of the video stream and of the pictures that came of it."""
+        """Note a packet of the video stream and the pictures decoded from it."""
         if pictures:
             self._damaged = pictures[-1].is_corrupt
         if packet.size == 0:
@@ -37,7 +37,7 @@ class EndCheck:
             self._reached_s = max(self._reached_s, end_s)
 
     def cut_short(self) -> str:
-        """Why the end is no proper one, or an empty text."""
+        """Why the file is not whole, or an empty text."""
         if self._promised_s is not None and self._reached_s < self._promised_s - self._SLACK_S:
             return f"its header promises {self._promised_s:.2f} s"
         return "its last frame is incomplete" if self._damaged else ""

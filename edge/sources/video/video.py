@@ -1,6 +1,6 @@
-"""Frames of video files and network streams through PyAV: real timestamps, deadlines, honest ends.
+"""Frames of video files and network streams through PyAV, with real timestamps and deadlines.
 
-It decodes one frame a ``read()`` and drops none; what is too many is the pipeline's decision.
+It decodes one frame a ``read()`` and drops none; dropping is the pipeline's decision.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class VideoSource(SourceBase):
             self._failure = self._broken(broken)
 
     def _break(self, exc: Exception, *, waited_s: float) -> None:
-        """Reading failed; keep what the decoder still holds, then tell."""
+        """Reading failed: keep what the decoder still holds, raise after it."""
         if waited_s >= self._read_timeout_s and "://" in self.name:
             self._failure = self._silent()
         else:

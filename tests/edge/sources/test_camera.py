@@ -11,10 +11,10 @@ import pytest
 from edge.sources import SourceOptions, open_source
 from edge.sources.camera import (
     CameraRequest,
+    CameraSource,
     dated,
     find_device,
     list_cameras,
-    open_camera,
     parse_camera,
     rate_of,
 )
@@ -112,7 +112,7 @@ def test_a_device_that_gives_no_pictures_is_refused_without_noise(
     root: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SourceError, match=r"busy with another program .* or not a camera"):
-        open_camera(
+        CameraSource(
             "camera:0",
             policy="auto",
             stop=threading.Event(),
