@@ -45,6 +45,18 @@ def opset_of(model: onnx.ModelProto) -> int:
     )
 
 
+def constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    """What a ``Constant`` holds, None for text and sparse tensors."""
+    for a in node.attribute:
+        if a.name == "value":
+            value: onnx.TensorProto = a.t
+            return value
+        kind = {"value_int": np.int64, "value_float": np.float32}.get(a.name.removesuffix("s"))
+        if kind is not None:
+            return numpy_helper.from_array(np.asarray(helper.get_attribute_value(a), kind))
+    return None
+
+
 def tensor_types(model: onnx.ModelProto, *, origin: str) -> dict[str, int]:
     """Element type of every tensor by name, from strict inference and not from the file's claims.
 

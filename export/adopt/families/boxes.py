@@ -12,6 +12,7 @@ import numpy as np
 from engines.base import Array
 from engines.spec import TensorSpec
 from export.adopt.foreign import Float, ForeignNet
+from export.onnx.graph import constant_tensor
 
 P5, P6 = (8, 16, 32), (8, 16, 32, 64)
 """Strides of a net's grids."""
@@ -119,12 +120,8 @@ def classes_in_graph(
     makers = {name: node for node in graph.node for name in node.output}
     known = {t.name: t for t in graph.initializer}
     for node in graph.node:
-        for a in node.attribute if node.op_type == "Constant" else ():
-            if a.name == "value":
-                known[node.output[0]] = a.t
-            elif a.name in ("value_int", "value_ints"):
-                ints = [a.i] if a.name == "value_int" else list(a.ints)
-                known[node.output[0]] = numpy_helper.from_array(np.array(ints, np.int64))
+        if node.op_type == "Constant" and (held := constant_tensor(node)) is not None:
+            known[node.output[0]] = held
     found = set()
     left = [output]
     seen = set(left)

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
@@ -19,7 +18,7 @@ from engines.base import Array
 from engines.errors import ExportError
 from engines.runtimes import first_line
 from export.fp16.typed import kept_nodes
-from export.onnx.graph import check_weights, fold_constants, name_nodes, opset_of
+from export.onnx.graph import check_weights, constant_tensor, fold_constants, name_nodes, opset_of
 
 Shape = tuple[int | None, ...]
 """Sizes of a tensor; None where one is not known before the run."""
@@ -264,10 +263,9 @@ def _walk(
         node = Node(proto, scope, name, opset, depth, _fault(proto, scope, opset))
         scope.made.update(dict.fromkeys(proto.output))
         _bind(node)
-        if proto.op_type == "Constant" and proto.output and not node.fault:
-            held = _held(node)
-            if held is not None:
-                scope.constants[proto.output[0]] = held
+        constant = proto.op_type == "Constant" and proto.output and not node.fault
+        if constant and (held := constant_tensor(proto)) is not None:
+            scope.constants[proto.output[0]] = held
         yield node
         for attribute in proto.attribute:
             for inner in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
@@ -281,7 +279,7 @@ def _fault(proto: onnx.NodeProto, scope: Scope, opset: int) -> str:
     if any(a.HasField("g") or a.graphs for a in proto.attribute):
         return ""  # the nodes inside are looked at themselves
     if proto.domain not in _STANDARD_DOMAINS or not onnx.defs.has(proto.op_type, opset, ""):
-        return ""  # told as an unknown operator
+        return ""  # another check finds an unknown operator
     plain = onnx.NodeProto()
     plain.CopyFrom(proto)
     plain.domain = ""
@@ -302,19 +300,6 @@ def _bind(node: Node) -> None:
             bound.setdefault(formal.type_str, node.type(name))
         elif not reads and not node.type(name) and formal.type_str in bound:
             node.scope.types[name] = bound[formal.type_str]
-
-
-def _held(node: Node) -> onnx.TensorProto | None:
-    """What a ``Constant`` holds, None for text and sparse tensors."""
-    for a in node.proto.attribute:
-        if a.name == "value":
-            value: onnx.TensorProto = a.t
-            return value
-        if a.name in ("value_int", "value_ints"):
-            return numpy_helper.from_array(np.asarray(node.attribute(a.name), np.int64))
-        if a.name in ("value_float", "value_floats"):
-            return numpy_helper.from_array(np.asarray(node.attribute(a.name), np.float32))
-    return None
 
 
 def _fold(model: onnx.ModelProto, scope: Scope, *, origin: str) -> frozenset[str]:

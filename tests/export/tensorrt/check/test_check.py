@@ -631,6 +631,7 @@ def test_a_report_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     done = run(SHIPPED_MODEL, "--json", tmp_path / "none" / "report.json")
     assert isinstance(done.exception, ExportError)
     assert "cannot be written" in str(done.exception)
+    assert "Name a writable file with --json" in str(done.exception)
 
 
 def test_a_profile_for_no_input_is_a_wrong_setting() -> None:
