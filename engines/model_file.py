@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,54 @@ if TYPE_CHECKING:
     import onnx
 
 
+@dataclass(frozen=True)
+class ModelFile:
+    """A model's file; what is asked of it is read once and kept.
+
+    Everything but ``path`` is of ONNX files, and a ``ModelError`` where the file is refused.
+    """
+
+    path: Path
+
+    @staticmethod
+    def of(model: Path | ModelFile) -> ModelFile:
+        """``model`` itself, or the file of that path."""
+        return model if isinstance(model, ModelFile) else ModelFile(model)
+
+    @cached_property
+    def model(self) -> onnx.ModelProto:
+        """The parsed file, not to be changed; external weights stay where they are."""
+        return load_model(self.path)
+
+    @cached_property
+    def spec(self) -> ModelSpec | None:
+        """The spec in the metadata, None for a valid file that has none."""
+        return spec_of(self.model, origin=str(self.path))
+
+    def required_spec(self) -> ModelSpec:
+        """The spec; a ``ModelError`` where there is none."""
+        if self.spec is None:
+            raise no_spec(self.path)
+        return self.spec
+
+    @cached_property
+    def weights(self) -> tuple[Path, ...]:
+        """The files beside it that hold its weights, which change without it."""
+        locations = {location for _, location in _external(self.model)}
+        return tuple(self.path.parent / location for location in sorted(locations))
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the file's bytes, and of its weights where they lie beside it; in hex."""
+        own, *beside = (sha256_of(file) for file in (self.path, *self.weights))
+        return hashlib.sha256(" ".join([own, *beside]).encode()).hexdigest() if beside else own
+
+    @cached_property
+    def op_types(self) -> frozenset[str]:
+        """Every operator type in the model, nested graphs and functions included."""
+        return _op_types(self.model)
+
+
 def load_model(path: Path) -> onnx.ModelProto:
     """Parse an ONNX file, leaving external weights where they are.
 
@@ -27,22 +77,14 @@ def load_model(path: Path) -> onnx.ModelProto:
             lie outside the file's folder.
     """
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-    try:
-        if path.exists() and not (path.is_file() or path.is_dir()):  # /dev/zero would never end
-            raise ModelError(f"{path}: not a regular file, wanted an ONNX file.")
-        data = path.read_bytes()
-    except FileNotFoundError as exc:
-        raise ModelError(f"{path}: no such model file. Check the path.") from exc
-    except OSError as exc:
-        raise ModelError(
-            f"{path}: cannot be read ({exc.strerror or exc}). Check the path and its permissions."
-        ) from exc
+    data = read_file(path, missing="no such model file", other=", wanted an ONNX file")
     again = f"got {len(data)} bytes, wanted a whole ONNX file; copy or export it again."
     try:
         model: onnx.ModelProto = onnx.ModelProto.FromString(data)
-    except DecodeError as exc:
+    except MemoryError:
+        raise
+    except Exception as exc:  # DecodeError of protobuf, which is onnx's dependency and not ours
         raise ModelError(f"{path}: not an ONNX model, or a truncated one: {again}") from exc
     # Random or empty bytes can parse as a message with nothing in it.
     if not model.ir_version or not model.opset_import or not model.graph.node:
@@ -79,15 +121,6 @@ def load_weights(model: onnx.ModelProto, path: Path) -> None:
         ) from exc
 
 
-def find_spec(path: Path) -> ModelSpec | None:
-    """The spec in an ONNX file's metadata, or None for a valid file that has none.
-
-    Raises:
-        ModelError: the file is refused by ``load_model``, or its spec is not valid.
-    """
-    return spec_of(load_model(path), origin=str(path))
-
-
 def spec_of(model: onnx.ModelProto, *, origin: str) -> ModelSpec | None:
     """The spec in a parsed model's metadata, or None.
 
@@ -106,10 +139,7 @@ def read_spec(path: Path) -> ModelSpec:
     Raises:
         ModelError: the file is refused, or it has no spec.
     """
-    spec = find_spec(path)
-    if spec is None:
-        raise no_spec(path)
-    return spec
+    return ModelFile(path).required_spec()
 
 
 def no_spec(path: Path) -> ModelError:
@@ -156,6 +186,21 @@ def write_atomically(data: bytes, path: Path) -> None:
         raise ModelError(f"{path}: cannot be written ({exc.strerror or exc}).") from exc
 
 
+def read_file(path: Path, *, missing: str, other: str) -> bytes:
+    """All bytes of a file; ``missing`` and ``other`` say that it is not there, or what it is not.
+
+    Raises:
+        ModelError: missing, unreadable, or a pipe or a device, which might never end.
+    """
+    try:
+        _check_regular(path, other)
+        return path.read_bytes()
+    except FileNotFoundError as exc:
+        raise ModelError(f"{path}: {missing}. Check the path.") from exc
+    except OSError as exc:
+        raise _unreadable(path, exc) from exc
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex.
 
@@ -164,28 +209,29 @@ def sha256_of(path: Path) -> str:
     """
     digest = hashlib.sha256()
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise ModelError(f"{path}: not a regular file. Check the path.")
+        _check_regular(path, ". Check the path")
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as exc:
-        raise ModelError(
-            f"{path}: cannot be read ({exc.strerror or exc}). Check the path and its permissions."
-        ) from exc
+        raise _unreadable(path, exc) from exc
     return digest.hexdigest()
 
 
+def _check_regular(path: Path, other: str) -> None:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ModelError(f"{path}: not a regular file{other}.")
+
+
+def _unreadable(path: Path, exc: OSError) -> ModelError:
+    return ModelError(
+        f"{path}: cannot be read ({exc.strerror or exc}). Check the path and its permissions."
+    )
+
+
 def model_sha256(path: Path) -> str:
-    """SHA-256 of an ONNX file with its weights, in hex.
-
-    That of the file's bytes, unless some weights lie beside it: they change without it.
-
-    Raises:
-        ModelError: as ``load_model``.
-    """
-    own, *beside = (sha256_of(file) for file in (path, *weight_files(path)))
-    return hashlib.sha256(" ".join([own, *beside]).encode()).hexdigest() if beside else own
+    """``ModelFile.sha256`` of a path."""
+    return ModelFile(path).sha256
 
 
 def any_sha256(path: Path) -> str:
@@ -197,31 +243,14 @@ def any_sha256(path: Path) -> str:
     return model_sha256(path) if path.suffix == ".onnx" else sha256_of(path)
 
 
-def weight_files(path: Path) -> tuple[Path, ...]:
-    """The files beside an ONNX file that hold its weights, which change without it.
-
-    Raises:
-        ModelError: as ``load_model``.
-    """
-    locations = {location for _, location in _external(load_model(path))}
-    return tuple(path.parent / location for location in sorted(locations))
-
-
-def op_types(model: onnx.ModelProto) -> set[str]:
-    """Every operator type in the model, nested graphs and functions included."""
-    return {node.op_type for node in _nodes(model)}
-
-
 def is_quantized(model: onnx.ModelProto) -> bool:
     """Whether any part of the graph computes in integers."""
-    return any("Quantize" in kind or kind.endswith("Integer") for kind in op_types(model))
+    return any("Quantize" in kind or kind.endswith("Integer") for kind in _op_types(model))
 
 
-def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """Every node, those of nested graphs and functions too."""
-    graphs = [model.graph, *(g for a in _attributes(model) for g in (a.g, *a.graphs))]
-    for holder in (*graphs, *model.functions):
-        yield from holder.node
+def _op_types(model: onnx.ModelProto) -> frozenset[str]:
+    holders = (*_graphs(model), *model.functions)
+    return frozenset(node.op_type for holder in holders for node in holder.node)
 
 
 def _attributes(model: onnx.ModelProto) -> Iterator[onnx.AttributeProto]:
@@ -236,14 +265,20 @@ def _attributes(model: onnx.ModelProto) -> Iterator[onnx.AttributeProto]:
             left.extend(a for node in graph.node for a in node.attribute)
 
 
+def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    """The graph, and those nested in attributes."""
+    yield model.graph
+    for attribute in _attributes(model):
+        yield from (attribute.g, *attribute.graphs)
+
+
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Every stored tensor: weights and constants, sparse ones in their two parts."""
-    attributes = list(_attributes(model))
-    for graph in (model.graph, *(g for a in attributes for g in (a.g, *a.graphs))):
+    for graph in _graphs(model):
         yield from graph.initializer
         for sparse in graph.sparse_initializer:
             yield from (sparse.values, sparse.indices)
-    for attribute in attributes:
+    for attribute in _attributes(model):
         yield from (attribute.t, *attribute.tensors)
         for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
             yield from (sparse.values, sparse.indices)

@@ -15,7 +15,7 @@ import psutil
 
 from engines.base import EngineBase, EngineOptions
 from engines.errors import EngineError
-from engines.model_file import is_quantized, load_model, no_spec, spec_of
+from engines.model_file import ModelFile, is_quantized
 from engines.runtimes import check_tensors, foreign_errors
 from engines.spec import ModelSpec, TensorSpec
 
@@ -75,17 +75,14 @@ def open_session(
     return ort.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
 
 
-def open_onnxruntime(path: Path, options: EngineOptions) -> OnnxRuntimeEngine:
+def open_onnxruntime(file: ModelFile, options: EngineOptions) -> OnnxRuntimeEngine:
     """Load an ONNX file with a spec into a CPU session.
 
     Raises:
         EngineError: ONNX Runtime is not installed or cannot run the graph.
         ModelError: the file is refused, has no spec, or contradicts it.
     """
-    model = load_model(path)
-    spec = spec_of(model, origin=str(path))
-    if spec is None:
-        raise no_spec(path)
+    path, spec = file.path, file.required_spec()
     with foreign_errors(f"{path}: ONNX Runtime cannot load it"):
         session = open_session(path, threads=options.threads)
     check_tensors(
@@ -94,7 +91,7 @@ def open_onnxruntime(path: Path, options: EngineOptions) -> OnnxRuntimeEngine:
         outputs=[_tensor(node) for node in session.get_outputs()],
         origin=str(path),
     )
-    return OnnxRuntimeEngine(session, spec, slots=options.slots, quantized=is_quantized(model))
+    return OnnxRuntimeEngine(session, spec, slots=options.slots, quantized=is_quantized(file.model))
 
 
 class OnnxRuntimeEngine(EngineBase):

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engines.base import EngineBase, EngineOptions
 from engines.errors import EngineError, ModelError
-from engines.model_file import is_quantized, load_model, no_spec, spec_of
+from engines.model_file import ModelFile, is_quantized
 from engines.runtimes import check_tensors, foreign_errors
 from engines.spec import ModelSpec, TensorSpec
 
@@ -42,17 +41,14 @@ def import_openvino() -> Any:
     return ov
 
 
-def open_openvino(path: Path, options: EngineOptions) -> OpenVinoEngine:
+def open_openvino(file: ModelFile, options: EngineOptions) -> OpenVinoEngine:
     """Compile an ONNX file with a spec for this machine's CPU.
 
     Raises:
         EngineError: OpenVINO is not installed or cannot run the graph.
         ModelError: the file is refused, has no spec, or contradicts it.
     """
-    model = load_model(path)
-    spec = spec_of(model, origin=str(path))
-    if spec is None:
-        raise no_spec(path)
+    path, spec = file.path, file.required_spec()
     ov = import_openvino()
 
     # Unpinned: the app's own threads share the cores, and a pinned worker cannot get out of their
@@ -76,7 +72,7 @@ def open_openvino(path: Path, options: EngineOptions) -> OpenVinoEngine:
     )
     with foreign_errors(f"{path}: OpenVINO cannot compile it"):
         compiled = compile_apart(core, graph, config)
-    return OpenVinoEngine(compiled, spec, slots=options.slots, quantized=is_quantized(model))
+    return OpenVinoEngine(compiled, spec, slots=options.slots, quantized=is_quantized(file.model))
 
 
 def compile_apart(core: ov.Core, graph: Any, config: dict[str, Any]) -> ov.CompiledModel:

@@ -17,7 +17,7 @@ import numpy as np
 
 from engines.base import Array, Engine, EngineBase, EngineOptions
 from engines.errors import EngineError, ModelError
-from engines.model_file import write_atomically
+from engines.model_file import ModelFile, write_atomically
 from engines.spec import ModelSpec
 
 _BROKEN = (
@@ -28,15 +28,14 @@ _BROKEN = (
 SUFFIX = ".replay.npz"
 
 
-def open_replay(path: Path, options: EngineOptions) -> ReplayEngine:
+def open_replay(model: ModelFile, options: EngineOptions) -> ReplayEngine:
     """Open a recording; for ``NAME.onnx`` the file ``NAME.replay.npz`` beside it.
 
     Raises:
         EngineError: there is no recording.
         ModelError: the file is not a recording, or its arrays contradict its spec.
     """
-    if path.suffix != ".npz":
-        path = path.with_suffix(SUFFIX)
+    path = model.path if model.path.suffix == ".npz" else model.path.with_suffix(SUFFIX)
     if not os.path.isfile(path):
         raise EngineError(
             f"{path}: no recording here to replay. Make one with engines.replay.record(), or "

@@ -97,7 +97,7 @@ def _measure(
     from edge.run.adopt_cache import runnable
     from engines.redact import redact
 
-    b = replace(b, model=runnable(b.model, b.source))
+    b = replace(b, model=runnable(b.model, b.source).path)
     cv2.setNumThreads(1)  # as the app does
     shown = redact(b.source)
     figures: dict[str, Any] = {"machine": machine(), "model": str(b.model), "source": shown}

@@ -25,7 +25,7 @@ from pathlib import Path
 import engines.spec
 from engines.errors import ModelError
 from engines.files import locked, user_folder
-from engines.model_file import find_spec, weight_files
+from engines.model_file import ModelFile
 from engines.redact import redact
 
 log = logging.getLogger(__name__)
@@ -48,28 +48,29 @@ STOP_POLL_S = 0.05
 """How late a stop is seen while the other process works."""
 
 
-def runnable(path: Path, frames: str | None, *, stop: threading.Event | None = None) -> Path:
+def runnable(path: Path, frames: str | None, *, stop: threading.Event | None = None) -> ModelFile:
     """The file that the app runs for ``path``: itself, or what a foreign ONNX is adopted into.
 
     Raises:
         ModelError: the file is refused, or cannot be adopted.
     """
-    if path.suffix != ".onnx" or find_spec(path) is not None:
-        return path
-    return adopted(path, frames, stop=stop)
+    file = ModelFile(path)
+    if path.suffix != ".onnx" or file.spec is not None:
+        return file
+    return ModelFile(adopted(file, frames, stop=stop))
 
 
 def adopted(
-    path: Path,
+    model: Path | ModelFile,
     frames: str | None = None,
     *,
     stop: threading.Event | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Path:
-    """The file that the app runs instead of ``path``, made now or found in the cache.
+    """The file that the app runs instead of ``model``, made now or found in the cache.
 
     Args:
-        path: an ONNX file without an Outrider spec.
+        model: an ONNX file without an Outrider spec.
         frames: the source being run; where it is a file or folder, the proof uses its frames, else
             those of the synthetic street.
         stop: once set, the adoption is given up.
@@ -79,6 +80,8 @@ def adopted(
         ModelError: the file cannot be adopted, or not to the end; says why, and the command to run
             by hand.
     """
+    file = ModelFile.of(model)
+    path = file.path
     by_hand = ["edge-export", "adopt", str(path), "-o", f"{path.stem}.outrider.onnx"]
     export = find_module("export")
     if export is None or export.origin is None:
@@ -92,8 +95,10 @@ def adopted(
     try:
         # No stale result: other bytes or another version of the code give another name.
         code = [Path(engines.spec.__file__), *sorted(export_folder.rglob("*.py"))]
-        key = _digest([path, *weight_files(path), *code])
-        found = folder / f"{path.stem}-{key[:20]}.onnx"
+        key = hashlib.sha256(file.sha256.encode())
+        for part in code:
+            key.update(part.read_bytes())
+        found = folder / f"{path.stem}-{key.hexdigest()[:20]}.onnx"
         if found.is_file():
             log.info("%s: adopted before, using %s", path, found)
             with contextlib.suppress(OSError):
@@ -202,10 +207,3 @@ def _kill_at_stop(child: subprocess.Popen[str], stop: threading.Event) -> None:
         if stop.wait(STOP_POLL_S):
             child.kill()
             return
-
-
-def _digest(paths: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

@@ -47,10 +47,10 @@ def _files_of(models: Sequence[Path], outputs: Sequence[str | Path]) -> Iterator
 
             yield sidecar_path(model)
         elif any(_may_be_weights(output, model) for output in outputs):
-            from engines.model_file import weight_files
+            from engines.model_file import ModelFile
 
             with contextlib.suppress(ModelError):  # reported when it is opened
-                yield from weight_files(model)
+                yield from ModelFile(model).weights
 
 
 def _may_be_weights(output: str | Path, model: Path) -> bool:

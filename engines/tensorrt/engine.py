@@ -10,13 +10,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from traceback import clear_frames
 from typing import TYPE_CHECKING
 
 from engines.base import Array, EngineBase, EngineOptions, Image
 from engines.cuda.context import CudaDevice, cuda_errors, is_lost, open_device
 from engines.errors import DeviceError, EngineError
+from engines.model_file import ModelFile
 from engines.spec import ModelSpec
 from engines.tensorrt.identity import check_identity
 from engines.tensorrt.log import TensorRtLog, import_tensorrt, open_log
@@ -35,7 +35,7 @@ _TRIALS = 10
 _PRECISIONS = {"fp32": "f32", "fp16": "f16", "int8": "int8"}
 
 
-def open_tensorrt(path: Path, options: EngineOptions) -> TensorRtEngine:
+def open_tensorrt(file: ModelFile, options: EngineOptions) -> TensorRtEngine:
     """Load a ``.engine`` file, or the engine that was built from an ONNX file.
 
     Raises:
@@ -44,7 +44,7 @@ def open_tensorrt(path: Path, options: EngineOptions) -> TensorRtEngine:
         DeviceError: the device is lost or out of memory.
         ModelError: a file cannot be read.
     """
-    plan = read_plan(path, trust=options.trust)
+    plan = read_plan(file, trust=options.trust)
     version = import_tensorrt()
     device = open_device()
     try:

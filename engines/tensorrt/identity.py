@@ -19,7 +19,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from engines.cuda.context import Device
 from engines.errors import EngineMismatch, ModelError
-from engines.model_file import model_sha256, sha256_of
+from engines.model_file import ModelFile, sha256_of
 from engines.spec import ModelSpec
 
 BUILT = Path(__file__).resolve().parents[1] / "built"
@@ -136,7 +136,7 @@ def check_identity(
     engine: Path,
     here: Device,
     *,
-    onnx: Path | None,
+    onnx: Path | ModelFile | None,
     plan_sha256: str | None = None,
     options: Mapping[str, int | str] | None = None,
 ) -> list[str]:
@@ -149,9 +149,10 @@ def check_identity(
         EngineMismatch: one message with every difference and the command that builds a fitting one.
         ModelError: the plan or the ONNX file cannot be read.
     """
-    found = list(_differences(sidecar.identity, engine, here, onnx, plan_sha256, options))
+    file = None if onnx is None else ModelFile.of(onnx)
+    found = list(_differences(sidecar.identity, engine, here, file, plan_sha256, options))
     if found:
-        name = str(onnx or sidecar.identity.onnx_name or "MODEL.onnx")
+        name = str(file.path if file else sidecar.identity.onnx_name or "MODEL.onnx")
         raise EngineMismatch(
             f"{engine}: this engine does not fit: {'; '.join(found)}. "
             f"Build one here: edge-export build {name}"
@@ -171,16 +172,17 @@ def built_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(named) if named else BUILT
 
 
-def built_path(folder: Path, onnx: Path) -> Path:
+def built_path(folder: Path, onnx: Path | ModelFile) -> Path:
     """Where the engine of an ONNX file lies: FOLDER/STEM-HASH.engine.
 
     Raises:
         ModelError: the ONNX file cannot be read.
     """
-    return folder / f"{onnx.stem}-{model_sha256(onnx)[:_HASH_CHARS]}.engine"
+    file = ModelFile.of(onnx)
+    return folder / f"{file.path.stem}-{file.sha256[:_HASH_CHARS]}.engine"
 
 
-def find_built(onnx: Path, folder: Path | None = None) -> Path | None:
+def find_built(onnx: Path | ModelFile, folder: Path | None = None) -> Path | None:
     """The engine in ``folder`` that was built from a file with this content, None without one.
 
     A renamed ONNX file finds its engine too. Whether it fits this machine is for
@@ -201,7 +203,7 @@ def _differences(
     identity: Identity,
     engine: Path,
     here: Device,
-    onnx: Path | None,
+    onnx: ModelFile | None,
     plan_sha256: str | None,
     options: Mapping[str, int | str] | None,
 ) -> Iterator[str]:
@@ -217,10 +219,11 @@ def _differences(
             f"{identity.plan_sha256[:12]}…"
         )
     if onnx is not None:
-        digest = model_sha256(onnx)
+        digest = onnx.sha256
         if digest not in (identity.onnx_sha256, identity.fp16_sha256):
             yield (
-                f"{onnx.name} has SHA-256 {digest[:12]}…, built from {identity.onnx_sha256[:12]}…"
+                f"{onnx.path.name} has SHA-256 {digest[:12]}…, "
+                f"built from {identity.onnx_sha256[:12]}…"
             )
     if options is not None:
         for key in sorted({*options, *identity.options}):

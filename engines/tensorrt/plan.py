@@ -6,14 +6,13 @@ A plan is machine code. One without a sidecar is read only where its SHA-256 is 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.errors import EngineMismatch, ModelError
-from engines.model_file import read_spec
+from engines.model_file import ModelFile, read_file, read_spec
 from engines.runtimes import check_tensors
 from engines.spec import ModelSpec, TensorSpec
 from engines.tensorrt.identity import Sidecar, built_folder, find_built, read_sidecar, sidecar_path
@@ -42,28 +41,19 @@ class Plan:
     sha256: str
     spec: ModelSpec
     sidecar: Sidecar | None
-    onnx: Path | None
+    onnx: ModelFile | None
 
 
-def read_plan(path: Path, *, trust: Sequence[str] = ()) -> Plan:
-    """The plan at a ``.engine`` path, or the one built from an ONNX file, with its spec.
+def read_plan(file: ModelFile, *, trust: Sequence[str] = ()) -> Plan:
+    """The plan in a ``.engine`` file, or the one built from an ONNX file, with its spec.
 
     Raises:
         EngineMismatch: there is none, or nothing trustworthy says what it is.
         ModelError: a file cannot be read.
     """
-    onnx = path if path.suffix == ".onnx" else None
-    engine = path if onnx is None else _built_from(onnx)
-    if os.path.exists(engine) and not os.path.isfile(engine):  # /dev/zero would never end
-        raise ModelError(f"{engine}: not a regular file, wanted a TensorRT engine.")
-    try:
-        data = engine.read_bytes()
-    except FileNotFoundError as exc:
-        raise ModelError(f"{engine}: no such engine file. Check the path.") from exc
-    except OSError as exc:
-        raise ModelError(
-            f"{engine}: cannot be read ({exc.strerror or exc}). Check the path and its permissions."
-        ) from exc
+    onnx = file if file.path.suffix == ".onnx" else None
+    engine = file.path if onnx is None else _built_from(onnx)
+    data = read_file(engine, missing="no such engine file", other=", wanted a TensorRT engine")
     digest = hashlib.sha256(data).hexdigest()
     if sidecar_path(engine).exists():
         sidecar = read_sidecar(engine)
@@ -83,8 +73,8 @@ def read_plan(path: Path, *, trust: Sequence[str] = ()) -> Plan:
     return Plan(engine, data, digest, read_spec(beside), None, None)
 
 
-def _built_from(onnx: Path) -> Path:
-    engine = find_built(onnx)
+def _built_from(file: ModelFile) -> Path:
+    onnx, engine = file.path, find_built(file)
     if engine is not None:
         return engine
     older = sorted(built_folder().glob(f"{onnx.stem}-*.engine"))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from engines import open_engine
-from engines.model_file import any_sha256
+from engines.model_file import ModelFile, any_sha256
 from export.data.class_map import class_map
 from export.data.labelled import LabelledData
 from export.score.frame_scorer import FrameScorer
@@ -32,7 +32,7 @@ def evaluate_model(
     renames: Mapping[str, str] | None = None,
     engine: str = "auto",
     precision: Precision = "f32",
-    adopt: Callable[[Path, str | None], Path] | None = None,
+    adopt: Callable[[Path, str | None], ModelFile] | None = None,
     gallery: Gallery | None = None,
     progress: bool = False,
 ) -> EvaluationReport:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from engines import ENGINES, open_engine
 from engines.base import Engine, EngineOptions
 from engines.errors import EngineError, ModelError, SettingsError
+from engines.model_file import ModelFile
 from engines.openvino import open_openvino
 from engines.replay import SUFFIX, record
 from engines.spec import ModelSpec
@@ -295,8 +296,20 @@ def test_openvino_runs_as_many_slots_side_by_side_as_it_has_threads(
 ) -> None:
     # Requests of one stream run one after the other, however many are in flight.
     tiny_street(tmp_path / "a.onnx")
-    engine = open_openvino(tmp_path / "a.onnx", EngineOptions(slots=slots, threads=threads))
+    engine = open_openvino(
+        ModelFile(tmp_path / "a.onnx"), EngineOptions(slots=slots, threads=threads)
+    )
     try:
         assert engine.streams == streams
     finally:
         engine.close()
+
+
+def test_errors_files_and_redaction_are_imported_without_numpy_or_a_backend() -> None:
+    # Every command needs them, and 0.2 s of NumPy and pydantic with them would show in each.
+    program = (
+        "import sys\nfrom engines import ENGINES, open_engine, errors, files, redact\n"
+        "print({'numpy', 'pydantic', 'onnx', 'engines.base', *ENGINES} & {*sys.modules})"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (run.stdout.strip(), run.stderr) == ("set()", "")

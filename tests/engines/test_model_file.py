@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines.errors import ModelError
 from engines.model_file import (
-    find_spec,
+    ModelFile,
     is_quantized,
     load_model,
     read_spec,
@@ -60,21 +60,21 @@ def test_a_written_spec_reads_back_equal_and_other_metadata_stays(tmp_path: Path
 def test_a_valid_file_without_a_spec_is_found_and_its_adoption_named(tmp_path: Path) -> None:
     path = tmp_path / "plain.onnx"
     save_model(plain(), path)
-    assert find_spec(path) is None
+    assert ModelFile(path).spec is None
     with pytest.raises(ModelError, match=f"edge-export adopt {path}"):
         read_spec(path)
 
 
 def test_a_missing_file_a_folder_and_bytes_that_are_no_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no such model file\. Check the path\.$"):
-        find_spec(tmp_path / "no.onnx")
+        read_spec(tmp_path / "no.onnx")
     with pytest.raises(ModelError, match="cannot be read"):
-        find_spec(tmp_path)
+        read_spec(tmp_path)
     for content in (b"", b"\x00" * 64, b"not a model at all", b"PK\x03\x04" + bytes(100)):
         path = tmp_path / "bad.onnx"
         path.write_bytes(content)
         with pytest.raises(ModelError, match=f"got {len(content)} bytes"):
-            find_spec(path)
+            read_spec(path)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
@@ -84,7 +84,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(ModelError, match=r"model\.onnx: (not an ONNX model|holds no ONNX graph)"):
-        find_spec(path)
+        read_spec(path)
 
 
 def test_a_spec_that_is_no_spec_is_refused_with_its_place(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_spec_that_is_no_spec_is_refused_with_its_place(tmp_path: Path) -> Non
     entry.value = entry.value.replace('"height":64', '"height":"tall"')
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ModelError, match=r"not valid at input\.height"):
-        find_spec(path)
+        read_spec(path)
 
 
 @pytest.mark.parametrize("location", ["/etc/hostname", "../outside.bin", "a/../../outside.bin", ""])
@@ -105,7 +105,7 @@ def test_external_weights_outside_the_folder_are_refused(tmp_path: Path, locatio
     (tmp_path / "outside.bin").write_bytes(bytes(8))
     with_external_weight(folder / "model.onnx", location)
     with pytest.raises(ModelError, match="outside the model's folder"):
-        find_spec(folder / "model.onnx")
+        read_spec(folder / "model.onnx")
 
 
 def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
@@ -115,16 +115,16 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     (folder / "inside.bin").symlink_to(tmp_path / "outside.bin")
     with_external_weight(folder / "model.onnx", "inside.bin")
     with pytest.raises(ModelError, match="outside the model's folder"):
-        find_spec(folder / "model.onnx")
+        read_spec(folder / "model.onnx")
 
 
 def test_external_weights_beside_the_file_are_taken_and_missing_ones_named(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     with_external_weight(path, "weights.bin")
     with pytest.raises(ModelError, match=r"'weights\.bin', which is missing"):
-        find_spec(path)
+        read_spec(path)
     (tmp_path / "weights.bin").write_bytes(bytes(8))
-    assert find_spec(path) is None
+    assert ModelFile(path).spec is None
 
 
 def secret_weight() -> onnx.TensorProto:

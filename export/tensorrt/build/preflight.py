@@ -13,7 +13,7 @@ import psutil
 
 from engines.cuda.context import Device, open_device
 from engines.errors import DeviceError, EngineError, ExportError, SettingsError
-from engines.model_file import weight_files
+from engines.model_file import ModelFile
 from engines.tensorrt import log as tensorrt_log
 from export.tensorrt.build.builder import DOCTOR, BuildOptions
 from export.tensorrt.build.place import check_disk
@@ -58,7 +58,7 @@ def preflight(
         EngineError: there is no CUDA here, or no DLA where one is asked for.
         SettingsError: there are fewer DLA cores.
     """
-    size = sum(file.stat().st_size for file in (model, *weight_files(model)))
+    size = sum(file.stat().st_size for file in (model, *ModelFile(model).weights))
     weights = size // (1 if half else 2)  # in FP16
     check_disk(engine.parent, 3 * weights + SPARE_DISK)  # the FP16 file, the plan, and air
     free = psutil.virtual_memory().available

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 
 from edge.run.adopt_cache import adopted, cache_folder
 from engines.errors import ModelError
-from engines.model_file import find_spec, read_spec
+from engines.model_file import ModelFile, read_spec
 from tests.export.adopting import write_frames
 from tests.foreign_models import CLASSES, foreign_yolov8, ultralytics
 
@@ -51,7 +51,7 @@ def test_a_file_is_adopted_once_and_then_found(
     detection = read_spec(made).detection
     assert detection is not None
     assert detection.classes == CLASSES
-    assert find_spec(model) is None  # the user's file stays as it was
+    assert ModelFile(model).spec is None  # the user's file stays as it was
     assert [p.name for p in made.parent.iterdir()] == [made.name]  # nothing temporary is left
     monkeypatch.setattr(sys, "executable", "/nonexistent")  # no process can be started now
     assert adopted(model, environ=environ) == made

@@ -45,6 +45,17 @@ os.write(2, b"started\\n")
 main()
 """
 
+COUNTED = """
+import sys
+from edge.start import main
+model, reads = sys.argv.pop(1), []
+sys.addaudithook(lambda event, of: event == "open" and str(of[0]) == model and reads.append(of))
+try:
+    main()
+finally:
+    print(len(reads))
+"""
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -61,6 +72,14 @@ def test_an_engine_on_the_cpu_holds_no_frame_back_for_a_device(model: str, engin
         assert not network.on_gpu
     finally:
         network.close()
+
+
+def test_a_default_run_parses_its_model_once(model: str, tmp_path: Path) -> None:
+    arguments = ["run", "--source", "synthetic:96x64@30", "--model", model, "--frames", "1"]
+    command = [sys.executable, "-c", COUNTED, model, *arguments, "--sink", "null"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    # Python reads it to parse it, and to look for an engine that was built from these bytes.
+    assert run.stdout.strip() == "2"
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engines.errors import SettingsError
-from engines.model_file import find_spec, read_spec
+from engines.model_file import ModelFile, read_spec
 from export.commands.adopt import parse_anchors, parse_size, parse_triple
 from tests.edge.door import edge
 from tests.edge.media_files import unprivileged
@@ -37,7 +37,7 @@ def test_the_file_is_written_beside_the_users_and_told_on_stderr(tmp_path: Path)
     assert f"3 frames of {frames}" in done.stderr
     made = tmp_path / "net.outrider.onnx"
     assert f"written      {made}" in done.stderr
-    assert find_spec(path) is None  # the user's file stays as it was
+    assert ModelFile(path).spec is None  # the user's file stays as it was
     assert made.stat().st_mode & 0o777 == 0o666 & ~_umask()
 
 
