@@ -60,7 +60,7 @@ class DeviceError(EngineError):
 
 
 class SinkError(OutriderError):
-    """A sink cannot be opened or written (a full disk, a closed pipe)."""
+    """An output cannot be written (a full disk, a closed pipe)."""
 
     exit_code = 5
 

@@ -150,7 +150,7 @@ def _check_place(path: Path, source: str, models: list[Path]) -> None:
     try:
         check_place(path)
         refuse_overwriting([path], models=models, source=source)
-    except (SettingsError, SinkError) as exc:
+    except SettingsError as exc:
         raise SettingsError(f"--json {exc}") from exc
 
 

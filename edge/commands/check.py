@@ -101,13 +101,9 @@ def _source(settings: Settings) -> Iterator[str]:
 def _sinks(settings: Settings) -> Iterator[str]:
     """Open every sink; none writes before its first frame."""
     from edge.sinks import open_sink
-    from engines.errors import SettingsError, SinkError
 
     for text in settings.output.sinks:
-        try:
-            sink = open_sink(text, fps=None)
-        except SinkError as exc:
-            raise SettingsError(str(exc)) from exc
+        sink = open_sink(text, fps=None)
         sink.close()
         yield sink.name
     metrics = settings.output.metrics

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from edge.run.signals import StopSignals
-from engines.errors import OutriderError, SettingsError, SinkError
+from engines.errors import OutriderError
 
 if TYPE_CHECKING:
     from edge.run.parts import Ending, Parts
@@ -89,11 +89,7 @@ def _parts(settings: Settings, asked_to_stop: threading.Event) -> Parts:
 
     def open_sinks(source: Source) -> Iterator[Sink]:
         for text in settings.output.sinks:
-            try:
-                sink = open_sink(text, fps=source.fps)
-            except SinkError as exc:  # nothing is written yet: a wrong place, not a full disk
-                raise SettingsError(str(exc)) from exc
-            yield sink
+            yield open_sink(text, fps=source.fps)
 
     def open_overlay() -> Any:
         from edge.sinks.overlay.overlay import Overlay

@@ -57,8 +57,7 @@ def open_sink(text: str, *, fps: float | None) -> Sink:
         fps: the source's nominal rate, None where it does not say.
 
     Raises:
-        SettingsError: no sink is written so.
-        SinkError: the sink cannot be opened.
+        SettingsError: no sink is written so, or nothing can be written there.
     """
     return sink_opener(text)(text, fps=fps)
 

@@ -25,7 +25,7 @@ class JsonlSink:
     """Lines of JSON into a file that is opened with the first frame; "-" is stdout.
 
     Raises:
-        SinkError: there is no such folder, or no permission.
+        SettingsError: there is no such folder, or no permission.
     """
 
     wants_image = False

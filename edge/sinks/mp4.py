@@ -117,7 +117,7 @@ class Mp4Sink:
     ``fps`` is the source's nominal rate; every frame brings its own time.
 
     Raises:
-        SinkError: there is no such folder, or no permission.
+        SettingsError: there is no such folder, or no permission.
     """
 
     wants_image = True

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from engines.errors import SettingsError, SinkError
+from engines.errors import SettingsError
 from engines.files import lock
 
 
@@ -16,19 +16,23 @@ def check_place(path: Path) -> None:
     Missing folders are not made: they are mostly typing mistakes.
 
     Raises:
-        SinkError: the folder is missing or not writable, or the path is not that of a file.
+        SettingsError: the folder is missing or not writable, or the path is not that of a file.
     """
     folder = path.parent
     try:
         folder_there, is_folder, there = folder.is_dir(), path.is_dir(), path.exists()
     except OSError as exc:  # a name too long, a closed folder above
-        raise SinkError(f"{path}: cannot be written: {exc.strerror}; choose another name") from exc
+        raise SettingsError(
+            f"{path}: cannot be written: {exc.strerror}; choose another name"
+        ) from exc
     if not folder_there:
-        raise SinkError(f"{path}: there is no folder {folder}; make it first: mkdir -p {folder}")
+        raise SettingsError(
+            f"{path}: there is no folder {folder}; make it first: mkdir -p {folder}"
+        )
     if is_folder:
-        raise SinkError(f"{path}: is a folder, wanted the name of a file")
+        raise SettingsError(f"{path}: is a folder, wanted the name of a file")
     if not os.access(path if there else folder, os.W_OK):
-        raise SinkError(f"{path}: no permission to write there; choose another place")
+        raise SettingsError(f"{path}: no permission to write there; choose another place")
 
 
 def open_alone(path: Path, access: int) -> int:

@@ -9,7 +9,7 @@ import cv2
 
 from edge.sinks.display import display_answers
 from edge.vision.types import Image, Result
-from engines.errors import SinkError
+from engines.errors import SettingsError, SinkError
 
 TITLE = "Outrider"
 MAX_WIDTH_PX = 1600
@@ -23,7 +23,7 @@ class WindowSink:
     """A resizable window; q, Esc or closing it asks the run to stop.
 
     Raises:
-        SinkError: no display answers, or this OpenCV has no windows.
+        SettingsError: no display answers, or this OpenCV has no windows.
     """
 
     name = "window"
@@ -33,11 +33,11 @@ class WindowSink:
         if not display_answers():
             display = os.environ.get("DISPLAY", "")
             got = f"the display {display} does not answer" if display else "DISPLAY is not set"
-            raise SinkError(
+            raise SettingsError(
                 f"window: {got}; start it on a desktop, or use --sink out.mp4, --sink null"
             )
         if not hasattr(cv2, "imshow") or getattr(cv2, "currentUIFramework", str)() == "":
-            raise SinkError(
+            raise SettingsError(
                 "window: this OpenCV is built without windows (opencv-python-headless?); "
                 "install opencv-python, or use --sink out.mp4"
             )

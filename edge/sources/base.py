@@ -67,7 +67,7 @@ class SourceBase(ABC):
 
     def read(self) -> Frame | None:
         """The next frame; None at the end, or when stopped or closed."""
-        with self._gate as is_open:
+        with self._gate.reading() as is_open:
             return self._read() if is_open and not self._stop.is_set() else None
 
     def close(self) -> None:

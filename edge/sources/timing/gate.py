@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Iterator
 
 
 class ReadGate:
@@ -20,20 +20,15 @@ class ReadGate:
         self._closing = threading.Event()
         self._released = False
 
-    def __enter__(self) -> bool:
-        """Enter for a read; False when the resource is closed or about to be."""
-        self._lock.acquire()
-        return not self._closing.is_set()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._lock.release()
-        if self._closing.is_set():
-            self.close()
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[bool]:
+        """The length of one read; False when the resource is closed or about to be."""
+        try:
+            with self._lock:
+                yield not self._closing.is_set()
+        finally:
+            if self._closing.is_set():
+                self.close()
 
     def close(self) -> None:
         """Release now, or leave it to the reader that is inside; safe to call twice."""

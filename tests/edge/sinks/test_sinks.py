@@ -8,7 +8,7 @@ import pytest
 
 from edge.sinks import SINKS, open_sink
 from edge.sinks.base import Sink
-from engines.errors import SettingsError, SinkError
+from engines.errors import SettingsError
 from tests.edge.sink_values import picture, result
 
 # The window has a test of its own under a display.
@@ -47,13 +47,13 @@ def test_an_unknown_sink_is_refused_with_the_valid_ones(text: str) -> None:
 def test_a_missing_folder_is_named_with_the_command_that_makes_it(
     suffix: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(SinkError, match=f"mkdir -p {tmp_path}/none"):
+    with pytest.raises(SettingsError, match=f"mkdir -p {tmp_path}/none"):
         open_sink(str(tmp_path / "none" / f"a.{suffix}"), fps=None)
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").mkdir()
-    with pytest.raises(SinkError, match="is a folder"):
+    with pytest.raises(SettingsError, match="is a folder"):
         open_sink(str(tmp_path / "a.mp4"), fps=None)
 
 

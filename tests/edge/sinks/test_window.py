@@ -15,7 +15,7 @@ import pytest
 
 from edge.sinks import open_sink
 from edge.sinks.display import display_answers
-from engines.errors import SinkError
+from engines.errors import SettingsError
 
 DEADLINE_S = 60
 VIEWER = """
@@ -118,7 +118,7 @@ def test_without_a_display_the_next_step_is_named(
     if name is not None:
         monkeypatch.setenv("DISPLAY", name)
     assert not display_answers()
-    with pytest.raises(SinkError, match=r"--sink out\.mp4"):
+    with pytest.raises(SettingsError, match=r"--sink out\.mp4"):
         open_sink("window", fps=None)
 
 

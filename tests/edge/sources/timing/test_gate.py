@@ -10,11 +10,11 @@ from edge.sources.timing.gate import ReadGate
 def test_closing_releases_once_and_later_reads_are_turned_away() -> None:
     released: list[str] = []
     gate = ReadGate(lambda: released.append("x"))
-    with gate as is_open:
+    with gate.reading() as is_open:
         assert is_open
     gate.close()
     gate.close()
-    with gate as is_open:
+    with gate.reading() as is_open:
         assert not is_open
     assert released == ["x"]
 
@@ -25,7 +25,7 @@ def test_a_close_during_a_read_returns_at_once_and_the_reader_releases() -> None
     inside, leave = threading.Event(), threading.Event()
 
     def read() -> None:
-        with gate:
+        with gate.reading():
             inside.set()
             leave.wait(10)
 
@@ -43,7 +43,7 @@ def test_a_read_that_raises_still_releases() -> None:
     released: list[str] = []
     gate = ReadGate(lambda: released.append("x"))
     try:
-        with gate:
+        with gate.reading():
             gate.close()
             raise ValueError
     except ValueError:
