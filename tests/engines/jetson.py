@@ -19,7 +19,7 @@ EDGE = ["-c", "from edge.start import main; main()"]
 
 MAKE = """
 import hashlib, sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 import tensorrt as trt
 from engines.cuda.context import open_device
@@ -34,7 +34,8 @@ device = open_device()
 facts = device.facts(trt.__version__)
 device.close()
 sha = hashlib.sha256(plan).hexdigest(), sha256_of(onnx), sha256_of(onnx)
-identity = Identity(*sha, facts, options.identity(), "as it is", onnx.name)
+chosen = {key: value for key, value in asdict(options).items() if value is not None}
+identity = Identity(*sha, facts, chosen, "as it is", onnx.name)
 spec = replace(read_spec(onnx), precision="fp16")
 sidecar_path(engine).write_text(sidecar_text(Sidecar(spec, identity, {})))
 """
