@@ -78,7 +78,9 @@ def load_model(path: Path) -> onnx.ModelProto:
     """
     import onnx
 
-    data = read_file(path, missing="no such model file", other=", wanted an ONNX file")
+    data = read_file(
+        path, missing="no such model file. Check the path.", other=", wanted an ONNX file."
+    )
     again = f"got {len(data)} bytes, wanted a whole ONNX file; copy or export it again."
     try:
         model: onnx.ModelProto = onnx.ModelProto.FromString(data)
@@ -187,7 +189,7 @@ def write_atomically(data: bytes, path: Path) -> None:
 
 
 def read_file(path: Path, *, missing: str, other: str) -> bytes:
-    """All bytes of a file; ``missing`` and ``other`` say that it is not there, or what it is not.
+    """All bytes of a file; ``missing`` ends the message where there is none, ``other`` for a pipe.
 
     Raises:
         ModelError: missing, unreadable, or a pipe or a device, which might never end.
@@ -196,7 +198,7 @@ def read_file(path: Path, *, missing: str, other: str) -> bytes:
         _check_regular(path, other)
         return path.read_bytes()
     except FileNotFoundError as exc:
-        raise ModelError(f"{path}: {missing}. Check the path.") from exc
+        raise ModelError(f"{path}: {missing}") from exc
     except OSError as exc:
         raise _unreadable(path, exc) from exc
 
@@ -209,7 +211,7 @@ def sha256_of(path: Path) -> str:
     """
     digest = hashlib.sha256()
     try:
-        _check_regular(path, ". Check the path")
+        _check_regular(path, ". Check the path.")
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
@@ -220,7 +222,7 @@ def sha256_of(path: Path) -> str:
 
 def _check_regular(path: Path, other: str) -> None:
     if path.exists() and not (path.is_file() or path.is_dir()):
-        raise ModelError(f"{path}: not a regular file{other}.")
+        raise ModelError(f"{path}: not a regular file{other}")
 
 
 def _unreadable(path: Path, exc: OSError) -> ModelError:
@@ -229,18 +231,13 @@ def _unreadable(path: Path, exc: OSError) -> ModelError:
     )
 
 
-def model_sha256(path: Path) -> str:
-    """``ModelFile.sha256`` of a path."""
-    return ModelFile(path).sha256
-
-
 def any_sha256(path: Path) -> str:
     """SHA-256 of a model of any kind, in hex: of an ONNX file with the weights beside it.
 
     Raises:
         ModelError: it cannot be read.
     """
-    return model_sha256(path) if path.suffix == ".onnx" else sha256_of(path)
+    return ModelFile(path).sha256 if path.suffix == ".onnx" else sha256_of(path)
 
 
 def is_quantized(model: onnx.ModelProto) -> bool:

@@ -6,6 +6,7 @@ is to copy. Heads name their tensors; nothing depends on the order of a graph's 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from math import inf
@@ -26,6 +27,7 @@ DetectionFamily = Literal["yolo-anchors", "yolov5", "yolov8", "yolox", "nanodet"
 BoxCode = Literal["darknet", "yolov5"]
 
 _WITH_EXTRA = ("yolov5", "yolov8", "end2end")
+_AGAIN = "Make the file again with 'edge-export adopt' or 'edge-export onnx'."
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -166,8 +168,7 @@ class ModelSpec:
             first = exc.errors()[0]
             where = ".".join(str(p) for p in first["loc"]) or "the whole text"
             raise ModelError(
-                f"{origin}: its Outrider spec is not valid at {where}: {first['msg']}. "
-                "Make the file again with 'edge-export adopt' or 'edge-export onnx'."
+                f"{origin}: its Outrider spec is not valid at {where}: {first['msg']}. {_AGAIN}"
             ) from exc
         spec.check(origin=origin)
         return spec
@@ -179,91 +180,40 @@ class ModelSpec:
             ModelError: names the part, what was got and what was wanted.
         """
         for problem in self._problems():
-            raise ModelError(
-                f"{origin}: its Outrider spec contradicts itself: {problem}. "
-                "Make the file again with 'edge-export adopt' or 'edge-export onnx'."
-            )
+            raise ModelError(f"{origin}: its Outrider spec contradicts itself: {problem}. {_AGAIN}")
 
-    def _problems(self) -> list[str]:
-        outputs = {t.name: t for t in self.outputs}
+    def _problems(self) -> Iterator[str]:
+        """What contradicts what, in an order in which each takes for granted what came before."""
         # They end up on terminals and pages, where some characters are commands.
-        problems = [f"name {n!r} cannot be printed" for n in self._names() if not n.isprintable()]
+        yield from (f"name {n!r} cannot be printed" for n in self._names() if not n.isprintable())
         size = self.input.height, self.input.width
         if not all(0 < side <= LARGEST_SIDE for side in size):
-            problems.append(f"input size {size[0]}x{size[1]}, wanted 1 to {LARGEST_SIDE}")
+            yield f"input size {size[0]}x{size[1]}, wanted 1 to {LARGEST_SIDE}"
         if not 0 <= self.input.pad_value <= 255:
-            problems.append(f"pad_value {self.input.pad_value}, wanted 0 to 255")
+            yield f"pad_value {self.input.pad_value}, wanted 0 to 255"
         if self.detection is None and not self.masks:
-            problems.append("no detection head and no mask")
+            yield "no detection head and no mask"
         heads = [("the boxes", self.detection.classes)] if self.detection else []
         heads += [(f"mask {m.name!r}", m.classes) for m in self.masks]
         heads.append(("the model", tuple(m.name for m in self.masks)))
         for whose, names in heads:
             twice = next((n for n in names if names.count(n) > 1), None)
             if twice is not None:
-                problems.append(f"{whose} have the name {twice!r} twice")
+                yield f"{whose} have the name {twice!r} twice"
+        outputs = {t.name: t for t in self.outputs}
         if self.detection is not None:
-            head = self.detection
-            if not head.classes:
-                problems.append("a detection head without classes")
-            problems += [
-                f"head tensor {n!r} is not an output" for n in head.outputs if n not in outputs
-            ]
-            if any(stride < 1 for stride in head.strides):
-                problems.append(f"strides {list(head.strides)}, wanted 1 or more")
-            elif head.family == "yolo-anchors":
-                if not len(head.outputs) == len(head.strides) == len(head.anchors) > 0:
-                    problems.append(
-                        f"{len(head.outputs)} head tensors, {len(head.strides)} strides and "
-                        f"{len(head.anchors)} anchor sets, wanted as many of each"
-                    )
-                else:
-                    problems += self._anchor_shape_problems(head, outputs)
-            elif head.family == "nanodet":
-                if not len(head.outputs) == 2 * len(head.strides) > 0:
-                    problems.append(
-                        f"{len(head.outputs)} head tensors and {len(head.strides)} strides, wanted "
-                        "two tensors a stride"
-                    )
-                else:
-                    problems += self._distance_shape_problems(head, outputs)
-            elif len(head.outputs) != 1:
-                problems.append(f"{len(head.outputs)} tensors for family {head.family}, wanted 1")
-            if head.extra < 0 or (head.extra and head.family not in _WITH_EXTRA):
-                problems.append(f"extra {head.extra} for family {head.family}")
-            if head.centre_scale and not (
-                head.family == "yolo-anchors"
-                and head.box_code == "darknet"
-                and len(head.centre_scale) == len(head.strides)
-                and all(1 <= scale <= 2 for scale in head.centre_scale)
-            ):
-                problems.append(
-                    f"centre_scale {list(head.centre_scale)}, wanted 1 to 2 for each of "
-                    f"{len(head.strides)} strides of Darknet anchors, or none"
-                )
-            if head.nms_iou is not None and not 0 <= head.nms_iou <= 1:
-                problems.append(f"nms_iou {head.nms_iou}, wanted 0 to 1")
-            if not 0 <= head.conf <= 1:
-                problems.append(f"conf {head.conf}, wanted 0 to 1")
-            if not all(0 < side < inf for pairs in head.anchors for wh in pairs for side in wh):
-                problems.append("anchors that are not above 0 and finite")
-            problems += [
-                f"head tensor {n!r} is {outputs[n].dtype}, wanted float32"
-                for n in head.outputs
-                if n in outputs and outputs[n].dtype != "float32"
-            ]
+            yield from self._box_problems(self.detection, outputs)
         for mask in self.masks:
             if not 1 <= len(mask.classes) <= 256:
-                problems.append(f"a mask of {len(mask.classes)} classes, wanted 1 to 256")
+                yield f"a mask of {len(mask.classes)} classes, wanted 1 to 256"
             tensor = outputs.get(mask.output)
             if tensor is None:
-                problems.append(f"mask tensor {mask.output!r} is not an output")
+                yield f"mask tensor {mask.output!r} is not an output"
             elif len(tensor.shape) != 3 or tensor.dtype != "uint8":
-                problems.append(
+                yield (
                     f"mask tensor {mask.output!r} is {tensor.dtype}{list(tensor.shape)}, "
                     "wanted uint8 [1, h, w]"
                 )
-        return problems
 
     def _names(self) -> list[str]:
         """All that others show of it: names of the model, its tensors and classes, the notice."""
@@ -272,45 +222,69 @@ class ModelSpec:
             names += [mask.name, *mask.classes, *mask.background]
         return names + list(self.detection.classes if self.detection else ())
 
-    def _anchor_shape_problems(
-        self, head: DetectionHead, outputs: dict[str, TensorSpec]
-    ) -> list[str]:
-        problems: list[str] = []
-        for name, stride, anchors in zip(head.outputs, head.strides, head.anchors, strict=True):
-            if name not in outputs:
-                continue
-            wanted = (
-                1,
-                len(anchors) * (5 + len(head.classes)),
-                self.input.height // stride,
-                self.input.width // stride,
+    def _box_problems(self, head: DetectionHead, outputs: dict[str, TensorSpec]) -> Iterator[str]:
+        if not head.classes:
+            yield "a detection head without classes"
+        yield from (f"head tensor {n!r} is not an output" for n in head.outputs if n not in outputs)
+        tensors = [outputs[n] for n in head.outputs]
+        if any(stride < 1 for stride in head.strides):
+            yield f"strides {list(head.strides)}, wanted 1 or more"
+        if head.family == "yolo-anchors":
+            yield from self._anchor_problems(head, tensors)
+        elif head.family == "nanodet":
+            yield from self._distance_problems(head, tensors)
+        elif len(head.outputs) != 1:
+            yield f"{len(head.outputs)} tensors for family {head.family}, wanted 1"
+        if head.extra < 0 or (head.extra and head.family not in _WITH_EXTRA):
+            yield f"extra {head.extra} for family {head.family}"
+        if head.centre_scale and not (
+            head.family == "yolo-anchors"
+            and head.box_code == "darknet"
+            and len(head.centre_scale) == len(head.strides)
+            and all(1 <= scale <= 2 for scale in head.centre_scale)
+        ):
+            yield (
+                f"centre_scale {list(head.centre_scale)}, wanted 1 to 2 for each of "
+                f"{len(head.strides)} strides of Darknet anchors, or none"
             )
-            if outputs[name].shape != wanted:
-                problems.append(
-                    f"head tensor {name!r} is {list(outputs[name].shape)}, wanted {list(wanted)}"
-                )
-        return problems
+        if head.nms_iou is not None and not 0 <= head.nms_iou <= 1:
+            yield f"nms_iou {head.nms_iou}, wanted 0 to 1"
+        if not 0 <= head.conf <= 1:
+            yield f"conf {head.conf}, wanted 0 to 1"
+        if not all(0 < side < inf for pairs in head.anchors for wh in pairs for side in wh):
+            yield "anchors that are not above 0 and finite"
+        for tensor in tensors:
+            if tensor.dtype != "float32":
+                yield f"head tensor {tensor.name!r} is {tensor.dtype}, wanted float32"
 
-    def _distance_shape_problems(
-        self, head: DetectionHead, outputs: dict[str, TensorSpec]
-    ) -> list[str]:
-        problems: list[str] = []
-        for i, name in enumerate(head.outputs):
-            if name not in outputs:
-                continue
-            stride = head.strides[i % len(head.strides)]
+    def _anchor_problems(self, head: DetectionHead, tensors: list[TensorSpec]) -> Iterator[str]:
+        if not len(tensors) == len(head.strides) == len(head.anchors) > 0:
+            yield (
+                f"{len(tensors)} head tensors, {len(head.strides)} strides and "
+                f"{len(head.anchors)} anchor sets, wanted as many of each"
+            )
+        for tensor, stride, anchors in zip(tensors, head.strides, head.anchors, strict=True):
+            channels = len(anchors) * (5 + len(head.classes))
+            wanted = (1, channels, self.input.height // stride, self.input.width // stride)
+            if tensor.shape != wanted:
+                yield f"head tensor {tensor.name!r} is {list(tensor.shape)}, wanted {list(wanted)}"
+
+    def _distance_problems(self, head: DetectionHead, tensors: list[TensorSpec]) -> Iterator[str]:
+        if not len(tensors) == 2 * len(head.strides) > 0:
+            yield (
+                f"{len(tensors)} head tensors and {len(head.strides)} strides, wanted "
+                "two tensors a stride"
+            )
+        for i, (tensor, stride) in enumerate(zip(tensors, head.strides * 2, strict=True)):
             cells = (self.input.height // stride) * (self.input.width // stride)
-            shape = outputs[name].shape
+            shape = tensor.shape
             if i < len(head.strides):
                 fits, wanted = shape == (1, cells, len(head.classes)), str(len(head.classes))
             else:
                 fits = len(shape) == 3 and shape[:2] == (1, cells)
                 fits, wanted = fits and shape[2] % 4 == 0 and shape[2] >= 8, "4·B"
             if not fits:
-                problems.append(
-                    f"head tensor {name!r} is {list(shape)}, wanted [1, {cells}, {wanted}]"
-                )
-        return problems
+                yield f"head tensor {tensor.name!r} is {list(shape)}, wanted [1, {cells}, {wanted}]"
 
 
 @cache

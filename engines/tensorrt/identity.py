@@ -19,7 +19,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from engines.cuda.context import Device
 from engines.errors import EngineMismatch, ModelError
-from engines.model_file import ModelFile, sha256_of
+from engines.model_file import ModelFile, read_file, sha256_of
 from engines.spec import ModelSpec
 
 BUILT = Path(__file__).resolve().parents[1] / "built"
@@ -92,20 +92,15 @@ def read_sidecar(engine: Path) -> Sidecar:
     """
     path = sidecar_path(engine)
     again = "Build the engine again: edge-export build MODEL.onnx"
+    missing = (
+        f"no such file, so nothing says what {engine.name} is and where it runs; a plan is code "
+        "and is not loaded unknown. Copy the file beside it, or build here: edge-export build "
+        "MODEL.onnx"
+    )
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):  # /dev/zero would never end
-            raise EngineMismatch(f"{path}: not a regular file. {again}")
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError as exc:
-        raise EngineMismatch(
-            f"{path}: no such file, so nothing says what {engine.name} is and where it runs; a "
-            f"plan is code and is not loaded unknown. Copy the file beside it, or build here: "
-            "edge-export build MODEL.onnx"
-        ) from exc
-    except OSError as exc:
-        raise EngineMismatch(
-            f"{path}: cannot be read ({exc.strerror or exc}). Check the path and its permissions."
-        ) from exc
+        content = json.loads(read_file(path, missing=missing, other=f". {again}"))
+    except ModelError as exc:
+        raise EngineMismatch(str(exc)) from exc
     except (ValueError, RecursionError) as exc:
         raise EngineMismatch(f"{path}: not whole JSON ({exc}). {again}") from exc
     if not isinstance(content, dict) or not isinstance(content.get("sha256"), str):

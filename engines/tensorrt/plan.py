@@ -53,7 +53,8 @@ def read_plan(file: ModelFile, *, trust: Sequence[str] = ()) -> Plan:
     """
     onnx = file if file.path.suffix == ".onnx" else None
     engine = file.path if onnx is None else _built_from(onnx)
-    data = read_file(engine, missing="no such engine file", other=", wanted a TensorRT engine")
+    missing = "no such engine file. Check the path."
+    data = read_file(engine, missing=missing, other=", wanted a TensorRT engine.")
     digest = hashlib.sha256(data).hexdigest()
     if sidecar_path(engine).exists():
         sidecar = read_sidecar(engine)

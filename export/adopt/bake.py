@@ -13,7 +13,7 @@ import numpy as np
 
 from engines.base import Array
 from engines.errors import ExportError
-from engines.model_file import is_quantized, model_sha256
+from engines.model_file import ModelFile, is_quantized
 from engines.runtimes import first_line
 from engines.spec import ModelSpec, TensorSpec
 from export.adopt.families.base import MaskPlan, Plan, Preprocess, RowsPlan
@@ -65,7 +65,7 @@ def bake(net: ForeignNet, plan: Plan) -> tuple[onnx.ModelProto, ModelSpec]:
         detection=plan.detection,
         masks=tuple(m.head for m in plan.masks),
         precision="int8" if is_quantized(net.model) else "fp32",
-        source_sha256=model_sha256(net.path),
+        source_sha256=ModelFile(net.path).sha256,
         notice=plan.notice,
     )
     try:

@@ -19,7 +19,7 @@ from edge.vision.types import Image
 from engines import open_engine
 from engines.base import Engine
 from engines.errors import ExportError, SettingsError
-from engines.model_file import is_quantized, load_whole, model_sha256, no_spec, spec_of, write_spec
+from engines.model_file import ModelFile, is_quantized, load_whole, no_spec, spec_of, write_spec
 from engines.spec import ModelSpec
 from export.compare.differences import SAME, Limits
 from export.compare.parity import Parity, compare
@@ -79,7 +79,7 @@ def convert_file(
     for name, reason in kept.items():
         say(f"             {name}: {reason}")
     made = to_float16(model, kept, origin=str(path))
-    half_spec = replace(spec, precision="fp16", source_sha256=model_sha256(path))
+    half_spec = replace(spec, precision="fp16", source_sha256=ModelFile(path).sha256)
     write_spec(made, half_spec)
     entry = made.metadata_props.add()
     entry.key, entry.value = KEPT_KEY, json.dumps(kept)

@@ -16,7 +16,7 @@ from engines import open_engine
 from engines.cuda.context import Device
 from engines.errors import ExportError, SettingsError
 from engines.files import user_folder
-from engines.model_file import is_quantized, load_model, model_sha256, read_spec, sha256_of
+from engines.model_file import ModelFile, is_quantized, load_model, read_spec, sha256_of
 from engines.tensorrt.identity import (
     Identity,
     Sidecar,
@@ -77,7 +77,7 @@ def build_file(model: Path, target: Path | None, *, request: Request, say: Say) 
     say(f"device       {device.gpu}, compute capability {device.compute_capability}, "
         f"{device.sm_count} SMs, TensorRT {device.tensorrt}")  # fmt: skip
     made_from = read_spec(model).source_sha256
-    if half and made_from not in ("", model_sha256(reference)):
+    if half and made_from not in ("", ModelFile(reference).sha256):
         say(f"note         {model.name} says it was made from another file than {reference.name}")
     release = _nearest_release(version)
     _check(model, release, request.options, say)
@@ -224,8 +224,8 @@ def _identity(
     kept = kept_nodes(load_model(source))
     return Identity(
         plan_sha256=sha256_of(made),
-        onnx_sha256=model_sha256(reference),
-        fp16_sha256=model_sha256(source),
+        onnx_sha256=ModelFile(reference).sha256,
+        fp16_sha256=ModelFile(source).sha256,
         device=device,
         options={k: v for k, v in asdict(options).items() if v is not None},
         recipe=f"fp16 mixed, fp32: {', '.join(kept)}" if kept else "fp16",

@@ -14,7 +14,7 @@ import onnx
 import pytest
 
 from edge.settings.settings import SHIPPED_MODEL
-from engines.model_file import model_sha256, save_model, sha256_of
+from engines.model_file import ModelFile, save_model, sha256_of
 from export.fp16.convert import convert_file
 from tests.cuda_host.build import HostCuda
 from tests.export.building import BUILDING, DEADLINE_S, Workshop, sidecar, until
@@ -405,7 +405,7 @@ def test_weights_beside_the_file_count_for_memory_and_for_what_an_engine_is_of(
     done = workshop.run(*BUILD)
     assert done.returncode == 0, done.stderr
     (engine,) = workshop.built.glob("*.engine")
-    assert sidecar(engine)["identity"]["onnx_sha256"] == model_sha256(tiny) != sha256_of(tiny)
+    assert sidecar(engine)["identity"]["onnx_sha256"] == ModelFile(tiny).sha256 != sha256_of(tiny)
     with (workshop.folder / "tiny.data").open("ab") as file:
         file.truncate(1 << 40)  # sparse: takes no room
     hashed = "from engines.tensorrt import identity; identity.model_sha256 = lambda path: '0' * 64"
