@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -211,3 +213,13 @@ def test_the_command_writes_one_page_without_links(camvid: Path, tmp_path: Path)
     assert re.findall(r'(?:src|href|url|action)\s*[=(]\s*["\']?(?!data:)[^\s"\')>]+', text) == []
     assert "http" not in text.replace("http-equiv", "")
     assert page.stat().st_mode & 0o044 == 0o044
+
+
+def test_scoring_and_comparing_know_nothing_of_the_running_app() -> None:
+    """The adopter, which starts another process, is handed in by the command."""
+    program = "import sys, export.score.evaluate, export.compare.verify\n"
+    program += "print([name for name in sys.modules if name.startswith('edge.run')])"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[]"
