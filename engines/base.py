@@ -194,15 +194,23 @@ class DeviceEngine(Engine, Protocol):
         """
 
     def frame_input(self, slot: int, height: int, width: int) -> Image:
-        """The slot's array (height, width, 3) for a BGR frame, the same again for the same size."""
+        """The slot's array (height, width, 3) for a BGR frame, the same again for the same size.
+
+        Raises:
+            EngineError: the slot is in flight, no such slot, or closed.
+            DeviceError: no memory.
+        """
 
     def letterbox(
         self, slot: int, *, size_wh: tuple[int, int], pad_xy: tuple[int, int], pad_value: int
     ) -> None:
         """Make the input from ``frame_input(slot)``: bilinear to ``size_wh``, placed at ``pad_xy``.
 
+        The next ``submit`` runs on it, unless ``inputs`` is asked for before.
+
         Raises:
-            EngineError: the slot is in flight, or the device failed.
+            EngineError: the slot is in flight, no such slot, closed, or the size is not taken.
+            DeviceError: the device failed.
         """
 
     def time_input(self, slot: int, fill: Callable[[], None]) -> int:

@@ -109,9 +109,8 @@ def _without_login(rest: str) -> str:
         # "user:pa/ss@host": the slash ended the authority early; a space may have as well, even
         # behind an "@" ("user:p@ ss@host"). An "@" further on in a sentence takes the host along.
         url = rest
-    elif plain is not None:
-        # "user:12/34@host" looks like host, port and path; without a port no password can be there.
-        url = url if plain.group(2) and not authority.startswith("[") else ""
+    elif not plain.group(2) or authority.startswith("["):
+        url = ""  # "user:12/34@host" looks like host, port and path; without a port it is none
     cut = url.rfind("@")
     return rest if cut < 0 else HIDDEN + rest[cut:]
 

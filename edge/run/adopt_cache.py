@@ -1,9 +1,8 @@
-"""Starts ``edge-export adopt`` for a model without a spec and keeps what it makes, by hash.
+"""Runs ``edge-export adopt`` for a model without a spec and keeps what it makes, by hash.
 
-It imports nothing of ``export``: the command is a process of its own, and its result is a file.
-What was adopted once is found again by the hashes of the file, of weights beside it and of the code
-that adopts. A start that is interrupted leaves no process behind; what a killed one leaves, the
-next adoption removes.
+It imports nothing of ``export``: the command is a process of its own, and its result is a file. It
+is found again by the hashes of the file, of weights beside it and of the code that adopts. What a
+killed start leaves, the next adoption removes.
 """
 
 from __future__ import annotations
@@ -40,8 +39,6 @@ if os.getppid() != int(sys.argv.pop(1)):
 from export.cli import main
 main()
 """
-
-
 DOUBT = "warning "
 """How the command's line begins that says what its proof could not show."""
 STOP_POLL_S = 0.05
@@ -82,22 +79,20 @@ def adopted(
     """
     file = ModelFile.of(model)
     path = file.path
-    by_hand = ["edge-export", "adopt", str(path), "-o", f"{path.stem}.outrider.onnx"]
+    by_hand = shlex.join(["edge-export", "adopt", str(path), "-o", f"{path.stem}.outrider.onnx"])
     export = find_module("export")
     if export is None or export.origin is None:
         raise ModelError(
             f"{path}: has no Outrider spec, and the package that adopts models is not installed "
-            f"here. Where it is: {shlex.join(by_hand)}"
+            f"here. Where it is: {by_hand}"
         )
     export_folder = Path(export.origin).parent
     folder = cache_folder(environ)
-    stop = stop or threading.Event()
     try:
         # No stale result: other bytes or another version of the code give another name.
-        code = [Path(engines.spec.__file__), *sorted(export_folder.rglob("*.py"))]
         key = hashlib.sha256(file.sha256.encode())
-        for part in code:
-            key.update(part.read_bytes())
+        for code in [Path(engines.spec.__file__), *sorted(export_folder.rglob("*.py"))]:
+            key.update(code.read_bytes())
         found = folder / f"{path.stem}-{key.hexdigest()[:20]}.onnx"
         if found.is_file():
             log.info("%s: adopted before, using %s", path, found)
@@ -121,7 +116,7 @@ def adopted(
         reason = f"{exc.filename or folder}: {exc.strerror}"
     raise ModelError(
         f"{path}: has no Outrider spec and could not be adopted: "
-        f"{reason or 'nothing was written'}. By hand: {shlex.join(by_hand)}"
+        f"{reason or 'nothing was written'}. By hand: {by_hand}"
     )
 
 
@@ -155,25 +150,18 @@ def _making(folder: Path) -> Iterator[Path]:
 
 
 def _adopt(
-    path: Path, made: Path, frames: str | None, *, root: Path, stop: threading.Event
+    path: Path, made: Path, frames: str | None, *, root: Path, stop: threading.Event | None
 ) -> str | None:
     """Run the command; None when it succeeded, else its last word."""
-    command = [sys.executable, "-c", CHILD, str(os.getpid())]
-    command += ["adopt", str(path), "-o", str(made)]
+    command = [sys.executable, "-c", CHILD, str(os.getpid()), "adopt", str(path), "-o", str(made)]
     if frames is not None and Path(frames).exists() and not frames.startswith("/dev/"):
         command += ["--frames", str(Path(frames).resolve())]
-    last = ""
+    last, stop = "", stop or threading.Event()
     # A session of its own: Ctrl-C in the terminal is the app's to handle.
     with subprocess.Popen(
-        command,
-        cwd=root,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    ) as child:
+        command, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
+    ) as child:  # fmt: skip
         assert child.stdout is not None
         threading.Thread(
             target=_kill_at_stop, args=(child, stop), name="adopt", daemon=True
@@ -197,13 +185,13 @@ def _adopt(
     return last.removeprefix("edge-export: ") or f"the command ended with {child.returncode}"
 
 
-def _doubts_of(adopted: Path) -> Path:
-    """What the proof of an adopted file could not show; there only where there is any doubt."""
-    return adopted.with_suffix(".doubts")
-
-
 def _kill_at_stop(child: subprocess.Popen[str], stop: threading.Event) -> None:
     while child.poll() is None:
         if stop.wait(STOP_POLL_S):
             child.kill()
             return
+
+
+def _doubts_of(adopted: Path) -> Path:
+    """What the proof of an adopted file could not show; there only where there is any doubt."""
+    return adopted.with_suffix(".doubts")

@@ -37,6 +37,9 @@ NVCC_TIMEOUT_S = 300.0
 ERROR_LINES = 12
 """How much of a compiler's answer a message repeats: the first error is what matters."""
 
+_AGAIN = "Make it anew: python -m engines.cuda.compiler"
+_ON_HOST = 'or let the host do this work: [model] letterbox = "host"'
+
 
 @dataclass(frozen=True, slots=True)
 class Toolkit:
@@ -86,23 +89,19 @@ def prebuilt(source: Path) -> bytes | None:
     try:
         code = path.read_bytes()
         record = json.loads(_record_path(path).read_text(encoding="utf-8"))
-        recorded = record["source_sha256"], record["fatbin_sha256"]
+        compared = (
+            (source.name, record["source_sha256"], _sha256(source.read_bytes())),
+            (path.name, record["fatbin_sha256"], _sha256(code)),
+        )
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as exc:
-        log.warning("%s ignored: its record cannot be read (%s). %s", path, exc, _again())
+        log.warning("%s ignored: its record cannot be read (%s). %s", path, exc, _AGAIN)
         return None
-    for what, was, now in zip(
-        (source.name, path.name),
-        recorded,
-        (_sha256(source.read_bytes()), _sha256(code)),
-        strict=True,
-    ):
+    for what, was, now in compared:
         if was != now:
-            log.warning(
-                "%s ignored: made with a %s of sha256 %.12s, but here it is %.12s. %s",
-                *(path, what, was, now, _again()),
-            )
+            message = "%s ignored: made with a %s of sha256 %.12s, but here it is %.12s. %s"
+            log.warning(message, path, what, was, now, _AGAIN)
             return None
     return code
 
@@ -122,22 +121,20 @@ def compiled(
     if toolkit is None:
         raise EngineError(
             f"{source.name}: no code for this device (sm_{wanted}) ships with it, and there is no "
-            "nvcc in CUDA_HOME, PATH or /usr/local/cuda to make some. Install the CUDA toolkit, or "
-            'let the host do this work: [model] letterbox = "host"'
+            "nvcc in CUDA_HOME, PATH or /usr/local/cuda to make some. Install the CUDA toolkit, "
+            f"{_ON_HOST}"
         )
     older = [arch for arch in toolkit.known if arch <= wanted]
     if not older:
         raise EngineError(
             f"{source.name}: nvcc {toolkit.version} compiles for sm_{toolkit.known[0]} and later, "
-            f"this device is sm_{wanted}. Install the toolkit of this machine's driver, or let the "
-            'host do this work: [model] letterbox = "host"'
+            f"this device is sm_{wanted}. Install the toolkit of this machine's driver, {_ON_HOST}"
         )
     code = f"sm_{wanted}" if older[-1] == wanted else f"compute_{older[-1]}"
     # The line table costs nothing at run time and lets profilers name the source.
     flags = ["-lineinfo", "-gencode", f"arch=compute_{older[-1]},code={code}"]
-    key = _sha256(
-        b"\0".join([source.read_bytes(), toolkit.version.encode(), *map(str.encode, flags)])
-    )
+    parts = [source.read_bytes(), *map(str.encode, [toolkit.version, *flags])]
+    key = _sha256(b"\0".join(parts))
     try:
         folder = cache_folder(environ)
         with locked(folder):  # one compiler at a time
@@ -165,15 +162,10 @@ def compile_fatbin(source: Path, toolkit: Toolkit, flags: Sequence[str]) -> byte
             # Started beside the source, so that no absolute path gets into what ships.
             run = subprocess.run(
                 [toolkit.nvcc, "-fatbin", "-std=c++14", *flags, "-o", made, source.name],
-                cwd=source.parent,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=NVCC_TIMEOUT_S,
-                text=True,
-                errors="replace",
+                cwd=source.parent, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, timeout=NVCC_TIMEOUT_S, text=True, errors="replace",
                 check=False,
-            )
+            )  # fmt: skip
             if run.returncode == 0 and made.is_file():
                 return made.read_bytes()
     except (OSError, subprocess.TimeoutExpired) as exc:
@@ -271,10 +263,6 @@ def _record_path(fatbin: Path) -> Path:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _again() -> str:
-    return "Make it anew: python -m engines.cuda.compiler"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import ConfigDict
 
@@ -241,14 +241,11 @@ def _cannot_import(exc: ImportError) -> str:
 
 def forbidden(nodes: Path) -> str | None:
     """Device files that are there and not for this user, and what to do; None where all are."""
-    closed: list[Any] = []
-    for pattern in _NODES:
-        for node in sorted(nodes.glob(pattern)):
-            if not os.access(node, os.R_OK | os.W_OK):
-                closed.append(node)
+    there = (node for pattern in _NODES for node in sorted(nodes.glob(pattern)))
+    closed = [str(node) for node in there if not os.access(node, os.R_OK | os.W_OK)]
     if not closed:
         return None
     return (
-        f"no permission to open {', '.join(str(node) for node in closed)}; add this user to the "
-        "group that owns it (video or render) and log in again, or give the container the device"
+        f"no permission to open {', '.join(closed)}; add this user to the group that owns it "
+        "(video or render) and log in again, or give the container the device"
     )

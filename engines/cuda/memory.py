@@ -91,8 +91,7 @@ class Marks:
         from pycuda import driver
 
         blocking = driver.event_flags.BLOCKING_SYNC
-        for index in range(count):
-            self._events.append(driver.Event(blocking if index == count - 1 else 0))
+        self._events = [driver.Event(f) for f in (*[0] * (count - 1), blocking)]
 
     def record(self, index: int, stream: driver.Stream) -> None:
         """Put mark ``index`` behind what was enqueued on ``stream`` so far."""

@@ -111,13 +111,9 @@ class TensorRtEngine(EngineBase):
                 self._open_run(log, mapped=self._runs[0].mapped)
         self._inputs = [{self.spec.input.name: run.input.host} for run in self._runs]
         self._outputs = [run.outputs for run in self._runs]
-        _log.info(
-            "%s: %d slots, %s memory, %s",
-            plan.path,
-            self.slots,
-            "mapped" if self._runs[0].mapped else "page-locked",
-            "captured runs" if self._runs[0].captured else "plain runs",
-        )
+        memory = "mapped" if self._runs[0].mapped else "page-locked"
+        runs = "captured" if self._runs[0].captured else "plain"
+        _log.info("%s: %d slots, %s memory, %s runs", plan.path, self.slots, memory, runs)
 
     def _open_run(self, log: TensorRtLog, *, mapped: bool) -> None:
         """Add the buffers of one more run, and run them once."""
@@ -129,7 +125,7 @@ class TensorRtEngine(EngineBase):
         self._runs[-1].open(self.spec)
 
     def inputs(self, slot: int) -> dict[str, Array]:
-        """See ``Engine``; the arrays are page-locked, and what ``letterbox`` made is forgotten."""
+        """See ``Engine``; page-locked. What ``letterbox`` made is forgotten."""
         arrays = super().inputs(slot)
         self._runs[slot].on_device = False
         return arrays
@@ -144,15 +140,11 @@ class TensorRtEngine(EngineBase):
             self._runs[slot].wait()
 
     def gpu_ns(self, slot: int) -> Mapping[str, int]:
-        """GPU time of each stage of the run that was last waited for, from events."""
+        """See ``DeviceEngine``."""
         return self._runs[slot].gpu_ns
 
     def load_letterbox(self) -> None:
-        """Make the device's letterbox ready.
-
-        Raises:
-            EngineError: why it cannot be had: the host's is to be used.
-        """
+        """See ``DeviceEngine``."""
         if self._letterbox is not None:
             return
         from engines.cuda.letterbox import DeviceLetterbox
@@ -161,14 +153,7 @@ class TensorRtEngine(EngineBase):
             self._letterbox = DeviceLetterbox()
 
     def frame_input(self, slot: int, height: int, width: int) -> Image:
-        """A page-locked array (height, width, 3) for the frame that ``letterbox`` takes.
-
-        Made when the size changes, else the same again.
-
-        Raises:
-            EngineError: in flight, no such slot, or closed.
-            DeviceError: no memory.
-        """
+        """See ``DeviceEngine``; the array is page-locked."""
         self._check_free(slot)
         run = self._runs[slot]
         if run.frame is None or run.frame.host.shape != (height, width, 3):
@@ -180,14 +165,7 @@ class TensorRtEngine(EngineBase):
     def letterbox(
         self, slot: int, *, size_wh: tuple[int, int], pad_xy: tuple[int, int], pad_value: int
     ) -> None:
-        """Upload ``frame_input(slot)``, resize it to ``size_wh`` at ``pad_xy`` in the input.
-
-        Returns at once; the next ``submit`` runs on what it makes, until ``inputs`` is asked for.
-
-        Raises:
-            EngineError: in flight, no such slot, closed, or a size that the kernel does not take.
-            DeviceError: the device failed.
-        """
+        """See ``DeviceEngine``; returns at once."""
         self._check_free(slot)
         if self._letterbox is None:
             raise EngineError(f"{self.name}: load_letterbox comes before letterbox.")
@@ -200,12 +178,7 @@ class TensorRtEngine(EngineBase):
             raise EngineError(f"the device cannot letterbox: {exc}") from exc
 
     def time_input(self, slot: int, fill: Callable[[], None]) -> int:
-        """Wall time in ns until what ``fill`` writes or letterboxes lies on the device.
-
-        Raises:
-            EngineError: in flight, no such slot, or closed.
-            DeviceError: the device failed.
-        """
+        """See ``DeviceEngine``."""
         self._check_free(slot)
         start = time.perf_counter_ns()
         fill()
