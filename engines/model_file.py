@@ -37,18 +37,25 @@ class ModelFile:
 
     @cached_property
     def model(self) -> onnx.ModelProto:
-        """The parsed file, not to be changed; external weights stay where they are."""
+        """The parsed file; external weights stay where they are. Only its one owner changes it."""
         return load_model(self.path)
 
     @cached_property
     def spec(self) -> ModelSpec | None:
         """The spec in the metadata, None for a valid file that has none."""
-        return spec_of(self.model, origin=str(self.path))
+        for entry in self.model.metadata_props:
+            if entry.key == METADATA_KEY:
+                return ModelSpec.from_json(entry.value, origin=str(self.path))
+        return None
 
     def required_spec(self) -> ModelSpec:
         """The spec; a ``ModelError`` where there is none."""
         if self.spec is None:
-            raise no_spec(self.path)
+            raise ModelError(
+                f"{self.path}: a valid ONNX file without an Outrider spec in its metadata, so its "
+                "input and its heads are unknown. Make one that the app runs with: edge-export "
+                f"adopt {self.path}"
+            )
         return self.spec
 
     @cached_property
@@ -123,18 +130,6 @@ def load_weights(model: onnx.ModelProto, path: Path) -> None:
         ) from exc
 
 
-def spec_of(model: onnx.ModelProto, *, origin: str) -> ModelSpec | None:
-    """The spec in a parsed model's metadata, or None.
-
-    Raises:
-        ModelError: the spec is not valid; ``origin`` names the file.
-    """
-    for entry in model.metadata_props:
-        if entry.key == METADATA_KEY:
-            return ModelSpec.from_json(entry.value, origin=origin)
-    return None
-
-
 def read_spec(path: Path) -> ModelSpec:
     """The spec in an ONNX file's metadata.
 
@@ -142,14 +137,6 @@ def read_spec(path: Path) -> ModelSpec:
         ModelError: the file is refused, or it has no spec.
     """
     return ModelFile(path).required_spec()
-
-
-def no_spec(path: Path) -> ModelError:
-    """The error for a valid ONNX file that does not say how to run it."""
-    return ModelError(
-        f"{path}: a valid ONNX file without an Outrider spec in its metadata, so its input and its "
-        f"heads are unknown. Make one that the app runs with: edge-export adopt {path}"
-    )
 
 
 def write_spec(model: onnx.ModelProto, spec: ModelSpec) -> None:

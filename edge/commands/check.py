@@ -51,21 +51,13 @@ def check(context: click.Context, /, settings: Path) -> None:
 
 def _models(settings: Settings) -> Iterator[str]:
     """Open every model, which compares its tensors with its spec, and look for the classes."""
-    from edge.run.adopt_cache import runnable
+    from edge.run.app import open_model
     from edge.vision.perception import Perception
-    from engines import open_engine
 
     opened: list[Engine] = []
     try:
         for path in settings.model.files:
-            engine = open_engine(
-                runnable(path, settings.source.uri),
-                engine=settings.model.engine,
-                precision=settings.model.precision,
-                slots=settings.model.slots,
-                threads=settings.model.threads,
-                trust=settings.model.trust,
-            )
+            engine = open_model(settings, path)
             opened.append(engine)
             size = f"{engine.spec.input.width}x{engine.spec.input.height}"
             yield f"{path}: {size} in {engine.name} at {engine.precision}"

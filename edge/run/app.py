@@ -17,6 +17,8 @@ from edge.run.signals import StopSignals
 from engines.errors import OutriderError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edge.run.parts import Ending, Parts
     from edge.run.pipeline import Pipeline
     from edge.settings.settings import Settings, SourceSettings
@@ -111,34 +113,24 @@ def source_options(given: SourceSettings) -> SourceOptions:
     return SourceOptions(**given.model_dump(exclude={"uri", "policy"}))
 
 
-def _open_perception(settings: Settings, asked_to_stop: threading.Event) -> Perception:
-    """Open every model; a foreign ONNX is adopted first."""
+def open_model(settings: Settings, path: Path, *, stop: threading.Event | None = None) -> Engine:
+    """Open one of the models that the settings name; a foreign ONNX is adopted first."""
     from edge.run.adopt_cache import runnable
-    from edge.vision.perception import Perception
     from engines import open_engine
 
+    options = settings.model.model_dump(exclude={"files", "letterbox"})
+    return open_engine(runnable(path, settings.source.uri, stop=stop), **options)
+
+
+def _open_perception(settings: Settings, asked_to_stop: threading.Event) -> Perception:
+    from edge.vision.perception import Perception
+
     opened: list[Engine] = []
-    m, d = settings.model, settings.detect
     try:
-        for path in m.files:
-            opened.append(
-                open_engine(
-                    runnable(path, settings.source.uri, stop=asked_to_stop),
-                    engine=m.engine,
-                    precision=m.precision,
-                    slots=m.slots,
-                    threads=m.threads,
-                    trust=m.trust,
-                )
-            )
-        return Perception(
-            opened,
-            conf=d.conf,
-            classes=d.classes,
-            nms_iou=d.nms_iou,
-            max_detections=d.max_detections,
-            letterbox=m.letterbox,
-        )
+        for path in settings.model.files:
+            opened.append(open_model(settings, path, stop=asked_to_stop))
+        letterbox = settings.model.letterbox
+        return Perception(opened, **settings.detect.model_dump(), letterbox=letterbox)
     except BaseException:
         for engine in opened:
             engine.close()

@@ -133,19 +133,18 @@ def check_identity(
     *,
     onnx: Path | ModelFile | None,
     plan_sha256: str | None = None,
-    options: Mapping[str, int | str] | None = None,
 ) -> list[str]:
-    """Compare a sidecar with this machine, the plan, the ONNX file and the build options.
+    """Compare a sidecar with this machine, the plan and the ONNX file.
 
-    ``onnx`` None skips that comparison, ``options`` None theirs; ``plan_sha256`` spares reading
-    ``engine`` again. Returns one line for each difference that a plan survives.
+    ``onnx`` None skips that comparison; ``plan_sha256`` spares reading ``engine`` again. Returns
+    one line for each difference that a plan survives.
 
     Raises:
         EngineMismatch: one message with every difference and the command that builds a fitting one.
         ModelError: the plan or the ONNX file cannot be read.
     """
     file = None if onnx is None else ModelFile.of(onnx)
-    found = list(_differences(sidecar.identity, engine, here, file, plan_sha256, options))
+    found = list(_differences(sidecar.identity, engine, here, file, plan_sha256))
     if found:
         name = str(file.path if file else sidecar.identity.onnx_name or "MODEL.onnx")
         raise EngineMismatch(
@@ -200,7 +199,6 @@ def _differences(
     here: Device,
     onnx: ModelFile | None,
     plan_sha256: str | None,
-    options: Mapping[str, int | str] | None,
 ) -> Iterator[str]:
     """One phrase for each thing that does not agree: what is here, and what was built for."""
     for field, label in _NEEDED.items():
@@ -220,11 +218,6 @@ def _differences(
                 f"{onnx.path.name} has SHA-256 {digest[:12]}…, "
                 f"built from {identity.onnx_sha256[:12]}…"
             )
-    if options is not None:
-        for key in sorted({*options, *identity.options}):
-            wanted, got = options.get(key, "unset"), identity.options.get(key, "unset")
-            if wanted != got:
-                yield f"build option {key} is to be {wanted}, built with {got}"
 
 
 def _hash_of(content: Mapping[str, Any]) -> str:

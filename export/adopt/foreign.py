@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from engines.base import Array
 from engines.errors import ExportError
-from engines.model_file import load_model, load_weights, spec_of
+from engines.model_file import ModelFile, load_weights
 from engines.spec import TensorSpec, printable
 from export.adopt.inputs import Size, image_and_sizes, kind_of, make_static, static_size
 from export.onnx.session import open_session, run_session
@@ -119,12 +119,13 @@ def open_foreign(path: Path, *, size: Size | None = None) -> ForeignNet:
     """
     from onnx import helper
 
-    model = load_model(path)
-    if spec_of(model, origin=str(path)) is not None:
+    file = ModelFile(path)
+    if file.spec is not None:
         raise ExportError(
             f"{path}: has an Outrider spec already, there is nothing to adopt. "
             f"Run it: edge run --model {path}"
         )
+    model = file.model
     load_weights(model, path)
     metadata = {_text(p.key): _text(p.value) for p in model.metadata_props}
     helper.set_model_props(model, metadata)

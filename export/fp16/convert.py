@@ -19,14 +19,14 @@ from edge.vision.types import Image
 from engines import open_engine
 from engines.base import Engine
 from engines.errors import ExportError, SettingsError
-from engines.model_file import ModelFile, is_quantized, load_whole, no_spec, spec_of, write_spec
+from engines.model_file import ModelFile, is_quantized, write_spec
 from engines.spec import ModelSpec
 from export.compare.differences import SAME, Limits
 from export.compare.parity import Parity, compare
 from export.data.frames import COUNT, read_frames
 from export.fp16.ranges import sensitive_nodes
 from export.fp16.typed import KEPT_KEY, to_float16
-from export.onnx.graph import check_weights, fold_constants, name_nodes, uses_float16
+from export.onnx.graph import fold_constants, load_checked, name_nodes, uses_float16
 from export.onnx.half import open_half
 from export.outputs import check_model_target, published_after
 from export.score.scores import check_ap
@@ -91,11 +91,7 @@ def convert_file(
 
 def _readable(path: Path) -> tuple[onnx.ModelProto, ModelSpec]:
     """The model and its spec, or why it cannot be converted."""
-    model = load_whole(path)
-    check_weights(model, origin=str(path))
-    spec = spec_of(model, origin=str(path))
-    if spec is None:
-        raise no_spec(path)
+    model, spec = load_checked(path)
     if is_quantized(model):
         raise ExportError(
             f"{path}: computes in int8 in parts, which FP16 would undo. Convert the FP32 file that "

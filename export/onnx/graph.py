@@ -6,6 +6,7 @@ It refuses graphs whose types cannot be known node by node: nested graphs, funct
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,28 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines.base import Array
 from engines.errors import ExportError
+from engines.model_file import ModelFile, load_weights
 from engines.runtimes import first_line
+from engines.spec import ModelSpec
 
 FLOAT, FLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16
 _LARGEST_FOLD = 1 << 24
 """Bytes: a constant beyond this is left to be computed, rather than make the file larger."""
 _RANDOM = ("Random", "Multinomial", "Bernoulli", "Dropout")
+
+
+def load_checked(path: Path) -> tuple[onnx.ModelProto, ModelSpec]:
+    """A model with all its weights, and its spec.
+
+    Raises:
+        ModelError: the file is refused, or has no spec.
+        ExportError: weights are broken.
+    """
+    file = ModelFile(path)
+    spec = file.required_spec()
+    load_weights(file.model, path)
+    check_weights(file.model, origin=str(path))
+    return file.model, spec
 
 
 def check_weights(model: onnx.ModelProto, *, origin: str) -> None:

@@ -19,14 +19,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines.base import Array, EngineBase
 from engines.errors import EngineError, ExportError
-from engines.model_file import load_whole, no_spec, spec_of
 from engines.runtimes import check_tensors
 from engines.spec import ModelSpec, TensorSpec
 from export.onnx.graph import (
     FLOAT,
     FLOAT16,
-    check_weights,
     float16_attributes,
+    load_checked,
     tensor_types,
 )
 from export.onnx.session import open_session, run_session
@@ -183,11 +182,7 @@ def open_half(path: Path) -> HalfEngine:
         ModelError: the file is refused, has no spec, or contradicts it.
         ExportError: its graph cannot be evaluated.
     """
-    model = load_whole(path)
-    check_weights(model, origin=str(path))
-    spec = spec_of(model, origin=str(path))
-    if spec is None:
-        raise no_spec(path)
+    model, spec = load_checked(path)
     check_tensors(
         spec,
         inputs=[_tensor(v) for v in model.graph.input],
