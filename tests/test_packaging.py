@@ -6,8 +6,10 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from importlib.metadata import entry_points, metadata, version
 from pathlib import Path
@@ -195,6 +197,25 @@ def test_both_commands_are_installed_and_say_what_they_offer() -> None:
         )
         assert run.returncode == 0, run.stderr
         assert "Commands:" in run.stdout
+
+
+def test_every_file_of_the_packages_is_in_the_wheel(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    ours = {
+        path.relative_to(ROOT)
+        for package in ("edge", "engines", "export")
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and path.suffix != ".pyc" and "built" not in path.parts
+    }
+    for path in (*ours, *map(Path, ("pyproject.toml", "README.md", "LICENSE", "NOTICE"))):
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, tree / path)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
+    command += ["--no-build-isolation", "--wheel-dir", str(tmp_path), str(tree)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        assert {str(path) for path in ours} - set(packed.namelist()) == set()
 
 
 def test_the_licence_and_the_notice_travel_with_the_package() -> None:

@@ -9,13 +9,15 @@ import itertools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from engines.errors import ExportError, SettingsError
 from engines.spec import DetectionHead, InputSpec, MaskHead, Resize, printable
 from export.adopt.foreign import Float, ForeignNet, Outputs
-from export.data.coco_names import COCO_NAMES
 
+COCO_NAMES = tuple(Path(__file__).with_name("coco_names.txt").read_text().splitlines())
+"""COCO 2017's classes in the order of its detectors: its 91 category ids closed up to 0..79."""
 Triple = tuple[float, float, float]
 Anchors = tuple[tuple[float, float], ...]
 Colour = Literal["RGB", "BGR"]
