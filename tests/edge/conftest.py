@@ -23,7 +23,7 @@ def display(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             pytest.fail(text)
         pytest.skip(text)
     reader, writer = os.pipe()
-    command = ["Xvfb", "-displayfd", str(writer), "-screen", "0", "640x480x24"]
+    command = ["Xvfb", "-displayfd", str(writer), "-screen", "0", "640x480x24", "-noreset"]
     with (tmp_path_factory.mktemp("x") / "log").open("wb") as log:
         server = subprocess.Popen(command, pass_fds=[writer], stderr=log)
     os.close(writer)

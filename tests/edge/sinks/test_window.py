@@ -6,7 +6,6 @@ import ctypes
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +72,7 @@ def _close_button(window: str) -> None:
     x.XCloseDisplay(connection)
 
 
+@pytest.mark.timing  # on busy cores Qt may leave the window black
 @pytest.mark.parametrize(
     "stop",
     [
@@ -99,15 +99,14 @@ def test_the_window_shows_the_frame_until_the_user_ends_it(
         )
         window = found.stdout.split()[-1]
         shot = tmp_path / "shot.png"
-        image, until = None, time.monotonic() + DEADLINE_S
-        while image is None or not (image == (30, 160, 240)).all():  # the server paints in its time
-            assert time.monotonic() < until, "never seen"
-            subprocess.run(["import", "-window", window, str(shot)], check=True, timeout=DEADLINE_S)
-            image = cv2.imread(str(shot))
+        subprocess.run(["import", "-window", window, str(shot)], check=True, timeout=DEADLINE_S)
         stop(window)
         rest, noise = viewer.communicate(timeout=DEADLINE_S)
     assert (viewer.returncode, rest, noise) == (0, "closed\n", "")
+    image = cv2.imread(str(shot))
+    assert image is not None
     assert image.shape == (240, 320, 3)
+    assert (image == (30, 160, 240)).all()
 
 
 @pytest.mark.parametrize("name", [None, "", ":987", "nonsense"])

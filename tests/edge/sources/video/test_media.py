@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.edge.media_files import write_video
 
@@ -18,6 +19,7 @@ DEADLINE_S = 120
 SHOW = """
 import subprocess, sys, threading
 import numpy as np
+import pytest
 from edge.sources import open_source
 source = open_source(sys.argv[1], policy="auto", stop=threading.Event())
 frame = source.read()
@@ -37,6 +39,7 @@ for _ in range(100):
 """
 
 
+@pytest.mark.timing  # as the test of the window sink
 def test_a_window_shows_a_decoded_frame_with_both_libraries_loaded(
     tmp_path: Path, display: str
 ) -> None:
