@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from engines.base import Array
 from engines.cuda.graph import Graph, capture
 from engines.cuda.memory import Buffer, Marks, new_stream
-from engines.spec import ModelSpec
+from engines.spec import ModelSpec, TensorSpec
 from engines.tensorrt.log import TensorRtLog
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class Run:
         self._log = log
         self._context: trt.IExecutionContext | None = context
         self._graph: Graph | None = None
-        self._results: list[Buffer] = []
-        self._input: Buffer | None = None
+        self._buffers: list[Buffer] = []
+        """Of the input, then of each output."""
         self._stream: driver.Stream = None
         self._marks = Marks()
 
@@ -52,35 +52,27 @@ class Run:
         """
         self._stream = new_stream()
         self._marks.make(_DONE + 1)
-        tensor = spec.input.tensor
-        self._input = self._bind(tensor.name, tensor.shape, tensor.dtype)
-        for tensor in spec.outputs:
-            result = self._bind(tensor.name, tensor.shape, tensor.dtype)
-            self._results.append(result)
-            self.outputs[tensor.name] = result.host
+        self._bind(spec.input.tensor)
+        self.outputs = {tensor.name: self._bind(tensor).host for tensor in spec.outputs}
         self.submit()
         self.wait()
         self._graph = capture(self._stream.handle, self._enqueue)
         self._log.forget()  # why a run could not be captured is no later error's cause
 
-    def _bind(self, name: str, shape: tuple[int, ...], dtype: str) -> Buffer:
+    def _bind(self, tensor: TensorSpec) -> Buffer:
         context = self._context
         assert context is not None
-        made = Buffer(shape, dtype, mapped=self.mapped)
-        try:
-            self._log.checked(
-                "set_tensor_address", lambda: context.set_tensor_address(name, made.address)
-            )
-        except BaseException:
-            made.free()
-            raise
+        made = Buffer(tensor.shape, tensor.dtype, mapped=self.mapped)
+        self._buffers.append(made)
+        self._log.checked(
+            "set_tensor_address", lambda: context.set_tensor_address(tensor.name, made.address)
+        )
         return made
 
     @property
     def input(self) -> Buffer:
         """Where the network reads its image."""
-        assert self._input is not None
-        return self._input
+        return self._buffers[0]
 
     @property
     def captured(self) -> bool:
@@ -96,7 +88,7 @@ class Run:
         else:
             self._enqueue()
         self._marks.record(_INFERRED, self._stream)
-        for result in self._results:
+        for result in self._buffers[1:]:
             result.download(self._stream)
         self._marks.record(_DONE, self._stream)
 
@@ -160,13 +152,13 @@ class Run:
             self._stream.synchronize()
         if self._graph is not None:
             self._graph.free()
-        for buffer in (self.frame, self._input, *self._results):
+        for buffer in (self.frame, *self._buffers):
             if buffer is not None:
                 buffer.free()
         self._marks.free()
         self._context = self._graph = self._stream = None
-        self.frame = self._input = None
-        self._results, self.outputs = [], {}
+        self.frame = None
+        self._buffers, self.outputs = [], {}
 
     def _upload(self) -> None:
         self._marks.record(_BEGUN, self._stream)

@@ -408,7 +408,7 @@ def test_weights_beside_the_file_count_for_memory_and_for_what_an_engine_is_of(
     assert sidecar(engine)["identity"]["onnx_sha256"] == ModelFile(tiny).sha256 != sha256_of(tiny)
     with (workshop.folder / "tiny.data").open("ab") as file:
         file.truncate(1 << 40)  # sparse: takes no room
-    hashed = "from engines.tensorrt import identity; identity.model_sha256 = lambda path: '0' * 64"
+    hashed = "from engines.model_file import ModelFile; ModelFile.sha256 = '0' * 64"
     large = workshop.run(*BUILD, before=hashed)
     assert large.returncode == 4
     assert "a build needs about 16493" in large.stderr
