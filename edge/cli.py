@@ -8,6 +8,9 @@ from importlib import import_module
 
 import click
 
+from engines.errors import OutriderError
+from engines.redact import redact
+
 INTERRUPTED = 130
 """128 + SIGINT, as in shells: an interrupted command is not taken for a finished one."""
 
@@ -62,10 +65,6 @@ def invoke(command: click.Command, name: str) -> None:
 
 def _report(exc: Exception, name: str) -> int:
     """Print an error on stderr; returns the exit code."""
-    # Imported only now: the packages bring NumPy, which --help can do without.
-    from engines.errors import OutriderError
-    from engines.redact import redact
-
     known = isinstance(exc, OutriderError)
     text = str(exc) if known else f"this is a fault of Outrider:\n{traceback.format_exc().rstrip()}"
     for line in redact(text).splitlines() or [type(exc).__name__]:
