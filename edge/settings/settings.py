@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -34,7 +34,10 @@ else:
 SHIPPED_MODEL = Path(engines.__file__).resolve().parent / "models" / "street.onnx"
 """The network that comes with the project."""
 
-EngineName = Literal["auto", "openvino", "onnxruntime", "tensorrt", "replay"]
+if TYPE_CHECKING:
+    EngineName = str
+else:
+    EngineName = Literal[("auto", *engines.ENGINES)]
 Precision = Literal["default", "f32"]
 
 _Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -62,12 +65,7 @@ class SourceSettings(_Section):
         str,
         FromFolder(edge.sources.is_path),
         Option(
-            1,
-            "--source",
-            "S",
-            "synthetic[:WxH@FPS], a video file, a folder or glob of images, /dev/video0, "
-            "camera:ID[:WxH@FPS[:MJPG]], csi:N[:WxH@FPS] (a Jetson's), an rtsp:// or http(s):// "
-            "URL, 'gst:PIPELINE' (GStreamer's elements up to raw video).",
+            1, "--source", "S", ", ".join(form for _, form in edge.sources.SOURCES.values()) + "."
         ),
     ] = Field("synthetic", min_length=1, repr=False)
     policy: Annotated[

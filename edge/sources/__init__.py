@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from edge.sources.base import Source, SourceKind
 
 SOURCES = {
-    "synthetic": "edge.sources.synthetic:SYNTHETIC",
-    "camera": "edge.sources.camera:CAMERA",
-    "csi": "edge.sources.gst.source:CSI",
-    "gst": "edge.sources.gst.source:GST",
-    "stream": "edge.sources.video.stream:STREAM",
-    "images": "edge.sources.images:IMAGES",
-    "video": "edge.sources.video.file:VIDEO",
+    "synthetic": ("edge.sources.synthetic:SYNTHETIC", "synthetic[:WxH@FPS]"),
+    "camera": ("edge.sources.camera:CAMERA", "/dev/video0, camera:ID[:WxH@FPS[:MJPG]]"),
+    "csi": ("edge.sources.gst.source:CSI", "csi:N[:WxH@FPS] (a Jetson's)"),
+    "gst": ("edge.sources.gst.source:GST", "'gst:PIPELINE' (GStreamer's elements up to raw video)"),
+    "stream": ("edge.sources.video.stream:STREAM", "an rtsp:// or http(s):// URL"),
+    "images": ("edge.sources.images:IMAGES", "a folder or glob of images"),
+    "video": ("edge.sources.video.file:VIDEO", "a video file"),
 }
-"""Where each kind is declared; the first that matches a text opens it."""
+"""Where each kind is declared and how it is written; the first that matches a text opens it."""
 
 
 def source_kind(name: str) -> SourceKind:
     """The declaration of a kind in ``SOURCES``."""
-    module, _, attribute = SOURCES[name].partition(":")
+    module, _, attribute = SOURCES[name][0].partition(":")
     return cast("SourceKind", getattr(import_module(module), attribute))
 
 

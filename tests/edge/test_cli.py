@@ -18,7 +18,7 @@ HEAVY = ("numpy", "cv2", "av", "onnx", "openvino", "onnxruntime", "pydantic", "t
 @pytest.mark.parametrize("arguments", [[], ["run"], ["doctor"], ["check"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     # The options of "run" are made of the settings, and those bring what checks them.
-    heavy = set(HEAVY) - ({"numpy", "psutil", "pydantic"} if arguments == ["run"] else set())
+    heavy = set(HEAVY) - ({"pydantic"} if arguments == ["run"] else set())
     code = f"""
 import sys
 from edge.cli import main

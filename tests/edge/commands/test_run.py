@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from edge.commands.run import overrides_of, run
 from edge.settings.settings import load_settings
+from edge.sources import SOURCES
 from tests.edge.door import DEADLINE_S, edge
 from tests.tiny_models import tiny_street
 
@@ -202,6 +204,12 @@ def test_an_option_sets_its_key_to_a_value_that_the_settings_take(flag: str) -> 
 
 def test_an_option_may_be_given_several_times_where_a_key_takes_several() -> None:
     assert _overrides("--sink", "-", "--sink", "a.mp4") == {"output.sinks": ["-", "a.mp4"]}
+
+
+def test_the_help_of_the_source_has_every_kind() -> None:
+    (source,) = (p for p in run.params if "--source" in p.opts)
+    assert isinstance(source, click.Option)
+    assert all(form in str(source.help) for _, form in SOURCES.values())
 
 
 def test_no_option_changes_nothing_and_none_is_untested() -> None:

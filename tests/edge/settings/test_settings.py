@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from edge.settings.settings import SHIPPED_MODEL, Settings, load_settings
+from engines import ENGINES
 from engines.errors import SettingsError
 from tests.conftest import ROOT
 
@@ -49,6 +50,11 @@ def test_without_a_file_the_shipped_model_looks_at_the_synthetic_street() -> Non
 
 def test_a_display_that_does_not_answer_is_no_display() -> None:
     assert load_settings(None, environ={"DISPLAY": ":987"}).output.sinks == ("null",)
+
+
+@pytest.mark.parametrize("name", ["auto", *ENGINES])
+def test_every_engine_of_the_table_can_be_asked_for(name: str) -> None:
+    assert load_settings(None, {"model.engine": name}, environ=NO_DISPLAY).model.engine == name
 
 
 def test_options_win_over_the_file_and_those_not_given_do_not(tmp_path: Path) -> None:
