@@ -10,7 +10,7 @@ from pathlib import Path
 from engines import open_engine
 from engines.base import Engine, EngineBase
 from engines.errors import ExportError
-from engines.model_file import load_model, sha256_of
+from engines.model_file import ModelFile, sha256_of
 from engines.spec import ModelSpec
 from export.onnx.graph import uses_float16
 from export.onnx.half import open_half
@@ -43,9 +43,10 @@ def _open(path: Path, like: ModelSpec | None) -> Engine:
     if path.suffix in CHECKPOINTS:
         return TorchEngine(path, like)
     if path.suffix == ".onnx":
-        if uses_float16(load_model(path)):
+        file = ModelFile(path)
+        if uses_float16(file.model):
             return open_half(path)
-        return open_engine(path, engine="onnxruntime", precision="f32")
+        return open_engine(file, engine="onnxruntime", precision="f32")
     return open_engine(path)
 
 

@@ -112,10 +112,11 @@ def _reference(model: Path, request: Request) -> tuple[Path, bool]:
             ".pt": f"Export the checkpoint first: edge-export onnx {model}",
         }.get(model.suffix, "Export the model as NAME.onnx.")
         raise SettingsError(f"{model}: wanted an ONNX file, got '{model.suffix}'. {step}")
-    loaded, spec = load_model(model), read_spec(model)
+    file = ModelFile(model)
+    spec = file.required_spec()
     if spec.detection is not None:
         check_ap()  # the proof wants it, at the end of a long build
-    if not uses_float16(loaded):
+    if not uses_float16(file.model):
         if request.reference is not None:
             raise SettingsError(
                 f"--reference {request.reference}: {model} is no FP16 file, so it is proven "
@@ -130,10 +131,10 @@ def _reference(model: Path, request: Request) -> tuple[Path, bool]:
         )
     if request.keep:
         raise SettingsError(f"--keep: {model} is FP16 already; nodes are kept where it is made.")
-    against = load_model(reference)
-    if uses_float16(against) or is_quantized(against):
+    against = ModelFile(reference)
+    if uses_float16(against.model) or is_quantized(against.model):
         raise SettingsError(f"--reference {reference}: is no FP32 file itself.")
-    other = read_spec(reference)
+    other = against.required_spec()
     if (other.input, other.outputs) != (spec.input, spec.outputs):  # the gate would say so, later
         raise SettingsError(
             f"--reference {reference}: has another input or other outputs than {model}. Name the "
