@@ -1,6 +1,6 @@
 """Files on disk: written whole or not at all, locked between processes, kept in the user's folders.
 
-It raises plain ``OSError``; who calls it says what could not be written.
+It raises plain ``OSError``; its callers say what could not be written.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _USER_FOLDERS = {"CACHE": ".cache", "STATE": ".local/state"}
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` to write to; what lies there takes the name ``path`` at a good end.
+    """A name beside ``path`` to write to; it replaces ``path`` if the block ends without an error.
 
     Readers see the old file or the whole new one, also after a power cut. The new name has the
     suffix of ``path``. After an error nothing is left and ``path`` is as it was.
 
     Raises:
-        OSError: the file cannot be moved or seen onto the disk.
+        OSError: the file cannot be moved or flushed to the disk.
     """
     # Not tempfile: its files are for their owner only, whatever the umask says.
     made = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")

@@ -1,4 +1,4 @@
-"""What the doctor finds of GStreamer, and what to write behind ``--source`` on a Jetson."""
+"""What the doctor finds about GStreamer, and what to write behind ``--source`` on a Jetson."""
 
 from __future__ import annotations
 

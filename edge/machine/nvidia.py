@@ -1,6 +1,6 @@
-"""What the doctor finds of NVIDIA's: the Jetson, the driver, TensorRT, PyCUDA, the built engine.
+"""What the doctor finds about NVIDIA: the Jetson, the driver, TensorRT, PyCUDA, the built engine.
 
-It starts CUDA once to compare the engine with the device, and lets go of it again.
+It starts CUDA once to compare the engine with the device, and releases it again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PYCUDA_HINT = (
 
 
 def l4t_of(root: Path) -> str | None:
-    """The Jetson's L4T ('36.4.7', 'unknown' where only its board tells), None on any other."""
+    """The Jetson's L4T ('36.4.7', 'unknown' where only the board shows it), else None."""
     release = re.search(
         r"# R(\d+) \(release\), REVISION: ([\d.]+)", read(root / "etc/nv_tegra_release")
     )

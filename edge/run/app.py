@@ -107,7 +107,7 @@ def _parts(settings: Settings, asked_to_stop: threading.Event) -> Parts:
 
 
 def source_options(given: SourceSettings) -> SourceOptions:
-    """What of the settings a source is opened with, beside its uri and policy."""
+    """The settings that a source is opened with, besides its uri and policy."""
     from edge.sources.options import SourceOptions
 
     return SourceOptions(**given.model_dump(exclude={"uri", "policy"}))

@@ -1,4 +1,4 @@
-"""Frame times and rates of a run in bounded memory, and their report; it takes no time itself.
+"""Frame times and rates of a run in bounded memory, and their report; it reads no clock itself.
 
 Percentiles come from a histogram whose buckets grow by 1 %, so they are right to 0.5 %; counts,
 means and maxima are exact. One recording costs about a microsecond. All calls come from one thread.

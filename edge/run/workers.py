@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RECENT = 8
-"""Runs from which the next one is foreseen: a quarter of a second of a usual camera."""
+"""Runs by which the next one is predicted: a quarter of a second of a usual camera."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,9 +243,9 @@ class InferWorker:
                 self._shared.ledger.settle(left.captured.frame.id, "discarded_at_stop")
 
     def _hold_back(self, running: _Running) -> bool:
-        """Wait until there is just the time to prepare a frame before ``running`` is done.
+        """Wait until just enough time is left to prepare a frame before ``running`` is done.
 
-        By the shortest of the recent runs, so that no result has to wait. False before the first.
+        Counts with the shortest of the recent runs, so that no result waits. False before any run.
         """
         if not self._run_ns:
             return False

@@ -44,7 +44,7 @@ class Source(Protocol):
 
 
 class SourceBase(ABC):
-    """The part that all sources share: their facts, counted frames, and closing beside a read."""
+    """The part that all sources share: their facts, counted frames, and closing during a read."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class SourceBase(ABC):
     def _frame(
         self, image: Image, capture_ns: int, read_ns: int, clock: Clock, media_ns: int | None = None
     ) -> Frame:
-        """The frame of the next id around an image in memory of its own."""
+        """The next frame, around an image in memory of its own."""
         image.flags.writeable = False
         frame_id, self._next_id = self._next_id, self._next_id + 1
         return Frame(image, frame_id, capture_ns, read_ns, clock, self.name, media_ns)

@@ -55,7 +55,7 @@ class Shelf:
         self._numbers = itertools.count()
 
     def number(self) -> int:
-        """A number of one's own, to build keys with."""
+        """A number that nobody else has, to build keys with."""
         return next(self._numbers)
 
 

@@ -88,7 +88,7 @@ class Letterbox:
         and the strips cost a hundredth of the resize.
 
         Raises:
-            ValueError: ``image`` or ``out`` has not the shape that this letterbox was made for.
+            ValueError: ``image`` or ``out`` is not of the shape that this letterbox is for.
         """
         frame_w, frame_h = self.frame_wh
         input_w, input_h = self.input_wh

@@ -79,7 +79,7 @@ class TensorRtLog:
 
 
 def import_tensorrt() -> str:
-    """Import ``tensorrt`` for all who need it from here on; returns its version.
+    """Import ``tensorrt`` for all code that needs it from here on; returns its version.
 
     Raises:
         EngineError: it is not installed or does not load.

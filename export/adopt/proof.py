@@ -156,7 +156,7 @@ class _Comparison:
             and scores is not None
             and not any(seen.any() for seen in (scores, *self.scores))
         ):
-            return  # rows left empty in frames without what the net knows: told as too few boxes
+            return  # rows left empty in frames without what the net knows: seen as too few boxes
         for name in plan.heads:
             if all(np.array_equal(seen[name], outputs[name]) for seen in self.outputs):
                 self.wrong[

@@ -1,6 +1,6 @@
 """AP and mIoU of two models where the first one's own output is the truth; it knows no labels.
 
-The scores say how much of the first the second one gives back.
+The scores say how much of the first one's output the second one gives, too.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from export.score.predictor import MIN_SCORE, Prediction
 from export.score.scores import BoxScores, BoxTally, Confusion, mean
 
 SHOWN = 1e-3
-"""Share of all pixels from which on a class counts where the truth is another model's mask: of a
-class with a dozen pixels the rounding of one changes the IoU by a tenth."""
+"""Least share of all pixels that a class needs to count where the truth is another model's mask: in
+a class of a dozen pixels, one that rounds the other way changes the IoU by a tenth."""
 
 
 @dataclass(frozen=True, slots=True)

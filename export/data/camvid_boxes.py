@@ -1,8 +1,8 @@
 """Boxes for a copy of CamVid out of its label maps, as COCO files.
 
 One box is one 8-connected region of a class with 40 pixels or more. Where several objects touch
-they come out as one: the maps do not part them, and no region is marked as a crowd, so scores are
-not quite those of the model card.
+they come out as one: the maps do not separate them, and no region is marked as a crowd, so scores
+are not quite those of the model card.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ STREET_STEP_S = 3.0
 
 COCO_ALIASES = {"person": "pedestrian", "truck": "car", "bus": "car"}
 """COCO's names for classes of CamVid, whose car takes in trucks and buses in the split of eleven
-classes. COCO's bicycle is not CamVid's bicyclist. Of other data nobody knows this."""
+classes. COCO's bicycle is not CamVid's bicyclist. For other data this is not known."""
 
 
 def camvid_data(root: Path, split: Split, classes: Classes | None = None) -> LabelledData:

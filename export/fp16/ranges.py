@@ -1,7 +1,8 @@
 """Which nodes of an FP32 graph half cannot hold: weights by their values, the rest by real frames.
 
-A node is judged by the tensors that it reads and writes. What happens inside one, a convolution's
-sum, a device keeps in FP32; a mean over a whole map not every device does, so its sum is judged.
+A node is judged by the tensors that it reads and writes. A device keeps what happens inside
+one, such as a convolution's sum, in FP32; not every device does so for a mean over a whole map, so
+that sum is judged.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from export.onnx.half import HALF_MAX
 from export.onnx.session import open_session, run_session
 
 HEADROOM = 8.0
-"""A value may grow so much beyond those of the frames: scenes differ, and a network of convolutions
+"""How many times those of the frames a value may be: scenes differ, and a network of convolutions
 and ReLUs is at most linear in an image's contrast."""
 SAFE_MAX = HALF_MAX / HEADROOM
 LOSS = 2.0**-8
@@ -32,7 +33,7 @@ LOSS = 2.0**-8
 most, unless the tensor as a whole lies among half's subnormals, below 2^-14, or vanishes."""
 DEAD = 2.0**-40
 """A whole tensor below this, 1e-12, becomes zeros in half and nothing is lost: no trained network
-has a gain that could bring it back. TwinLiteNet has a whole attention like that."""
+has a gain that could bring it back. One of TwinLiteNet's attentions is such."""
 EXACT_INTEGER = 2048
 """Half tells integers apart up to here."""
 _SUMS_INSIDE = frozenset({"ReduceMean", "GlobalAveragePool"})

@@ -24,7 +24,7 @@ CLASSES_SHOWN = 24
 CURVES_SHOWN = 8
 CURVE_WH = (440, 270)
 LINES = ("#2f81f7", "#e0533d", "#2da44e", "#a56bdb", "#d4a017", "#17a2b8", "#d65fa4", "#8a8f98")
-"""Colours of curves, to be told apart on white and on black. A class takes the free one that is
+"""Colours of curves, to tell apart on white and on black. A class takes the free one that is
 nearest to its colour in the masks."""
 STEPS = ("#8a8f98", "#2f81f7", "#17a2b8")
 """Colours of letterbox, inference and decode."""

@@ -1,4 +1,4 @@
-"""The log of scorings of a test split: choices are made on val, it tells how often test is seen."""
+"""The log of scorings of a test split, which shows how often it was seen; choices belong on val."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 The mean of their weights costs nothing at run time and can score better than each of them where
 they still lie in one valley of the loss ("model soups", arXiv 2203.05482); weights that were begun
 apart do not, and their mean is worth nothing. It says whether files fit each other; whether the
-mean is better, a scoring on val has to say.
+mean is better is for a scoring on val to say.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ) from exc
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of how hostile files were pickled
+            warnings.simplefilter("ignore")  # about how hostile files were pickled
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as exc:  # torch raises a dozen kinds for a damaged file, OSError among them
         raise ExportError(
@@ -111,7 +111,7 @@ def network_from(state: dict[str, Any], *, origin: Path) -> StreetNet:
 
 
 def difference(net: StreetNet, wanted: StreetNet) -> str | None:
-    """In words, what a network has otherwise than the one that is wanted; None if nothing."""
+    """In words, how a network differs from the one that is wanted; None where it does not."""
     given = network_state(net)
     for key, value in network_state(wanted).items():
         if given[key] != value:

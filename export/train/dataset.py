@@ -130,7 +130,7 @@ def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 def _chosen(root: Path, recipe: Recipe) -> list[Item]:
     """The photographs, or as many of them as are asked for, drawn by the seed.
 
-    More images of the same seed hold the fewer ones.
+    A larger draw of the same seed holds the smaller one.
     """
     items = [item for split in recipe.splits for item in load_index(root, split)]
     if recipe.images > len(items):

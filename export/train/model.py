@@ -76,7 +76,7 @@ class Depthwise(nn.Conv2d):
         self.uneven = stride > 1 or dilation > 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """In bfloat16 a CPU takes ten times as long back through strides and dilations."""
+        """In bfloat16 the backward pass of strides and dilations takes a CPU ten times as long."""
         if self.uneven and self.training and x.device.type == "cpu":
             with torch.autocast("cpu", enabled=False):
                 return super().forward(x.float()).to(x.dtype)

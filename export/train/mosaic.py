@@ -15,7 +15,7 @@ from export.train.batch import Batch, box_sides, drawn, shown_in
 
 QUARTERS = 4
 ROOM, LEAST_ROOM = 2, 16
-"""A mosaic has space for so many times the boxes of the fullest view, and for no fewer than these:
+"""A mosaic has space for ROOM times the boxes of the fullest view, and for LEAST_ROOM at least:
 of CamVid train, whose frames have up to 28, the fullest of 10,800 mosaics had 42."""
 
 

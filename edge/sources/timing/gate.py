@@ -22,7 +22,7 @@ class ReadGate:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[bool]:
-        """The length of one read; False when the resource is closed or about to be."""
+        """A block for one read; yields False when the resource is closed or about to be."""
         try:
             with self._lock:
                 yield not self._closing.is_set()

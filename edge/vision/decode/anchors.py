@@ -61,13 +61,13 @@ def _decode_grid(
     _, _, height, width = grid.shape
     raw = raw.reshape(len(grid.anchors), -1, height * width)  # (A, 5+C, h·w)
     # The score, σ(objectness)·σ(class), is at most σ(objectness): most cells end here, on one
-    # comparison of the raw logit. NaN compares False and falls.
+    # comparison of the raw logit. NaN compares False: dropped.
     anchor, cell = np.nonzero(raw[:, 4] >= floor)
     if not anchor.size:
         return base.NO_BOXES
     # At most one exp a class: the best class has the best logit.
     class_logits = raw[anchor, 5:, cell]  # (k, C)
-    class_ids = class_logits.argmax(axis=1)  # (k,), a NaN counts as the largest and falls below
+    class_ids = class_logits.argmax(axis=1)  # (k,), a NaN counts as the largest, dropped below
     scores = _sigmoid(raw[anchor, 4, cell]) * _sigmoid(class_logits.max(axis=1))  # (k,)
     keep = scores >= conf
     anchor, cell, scores, class_ids = anchor[keep], cell[keep], scores[keep], class_ids[keep]

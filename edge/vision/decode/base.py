@@ -66,7 +66,7 @@ def from_centres(
     scores: NDArray[np.float32],
     class_ids: NDArray[np.intp],
 ) -> RawBoxes:
-    """Boxes from centres (N, 2) and sizes (N, 2); those that ``from_corners`` drops fall."""
+    """Boxes from centres (N, 2) and sizes (N, 2); it drops what ``from_corners`` drops."""
     half = w_h * np.float32(0.5)
     return from_corners(np.concatenate((cx_cy - half, cx_cy + half), axis=1), scores, class_ids)
 
@@ -76,11 +76,11 @@ def from_corners(
     scores: NDArray[np.float32],
     class_ids: NDArray[np.intp] | NDArray[np.float32],
 ) -> RawBoxes:
-    """Boxes from corners (N, 4); those that are not finite or have no area fall.
+    """Boxes from corners (N, 4); those that are not finite or have no area are dropped.
 
     A network that overflowed gives NaN and inf: an infinite box would cover the whole frame.
     """
-    # NaN fails both comparisons; inf - inf is NaN, so infinite centres fall too.
+    # NaN fails both comparisons; inf - inf is NaN, so infinite centres go, too.
     size = xyxy[:, 2:] - xyxy[:, :2]
     good = ((size > 0) & (size < np.inf)).all(axis=1) & np.isfinite(scores)
     if not good.all():

@@ -55,7 +55,7 @@ def _decode_level(
     keep = np.unique(np.flatnonzero(scores.ravel() >= conf) // classes)  # (k,)
     if not keep.size:
         return base.NO_BOXES
-    best = scores[0, keep].max(axis=1)  # (k,), NaN stays NaN and falls
+    best = scores[0, keep].max(axis=1)  # (k,), NaN stays NaN: dropped
     bins = logits[0, keep].reshape(keep.size, 4, -1)  # (k, 4, B)
     # The softmax's weights on the cells that are left; less the largest, so that exp cannot grow.
     weights = np.exp(bins - bins.max(axis=2, keepdims=True))

@@ -24,7 +24,7 @@ def build(head: DetectionHead, spec: InputSpec) -> base.Decoder:
         raw = raw[0]  # (4+C, N)
         with np.errstate(all="ignore"):
             # Classes lie on the outer axis, so this maximum runs over contiguous rows: 0.09 ms for
-            # (80, 8400), where argmax over the same axis takes 0.6. NaN stays NaN and falls.
+            # (80, 8400), where argmax over the same axis takes 0.6. NaN stays NaN and is dropped.
             best = raw[4:end].max(axis=0)  # (N,)
             keep = np.flatnonzero(best >= conf)
             if not keep.size:

@@ -41,7 +41,7 @@ class BuildOptions:
 
 
 class _Warnings(logging.Handler):
-    """While entered, says TensorRT's warnings to the person who builds, each once."""
+    """While entered, shows TensorRT's warnings to the person who builds, each once."""
 
     def __init__(self, say: Say) -> None:
         super().__init__(logging.INFO)
@@ -177,7 +177,7 @@ def _keep_timings(cache: trt.ITimingCache, path: Path, say: Say) -> None:
 
 
 def _refused_by(parser: trt.OnnxParser, onnx: Path, version: str, say: Say) -> ExportError:
-    """The parser's first error; all of them are said with their nodes."""
+    """The parser's first error; all of them are listed with their nodes."""
     errors = []
     for i in range(parser.num_errors):
         error: trt.ParserError = parser.get_error(i)

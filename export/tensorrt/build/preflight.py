@@ -27,7 +27,7 @@ WITH_DLA = (
     "TensorRT 10.3 of JetPack 6 on Orin has it, and 11.4.1 of JetPack 7.2.2 on AGX Orin; 10.8 to "
     "11.4.0 have none, neither have Orin Nano, Thor and desktop GPUs"
 )
-"""By NVIDIA's notes on working with DLA; nothing of it was tried on hardware."""
+"""From NVIDIA's notes on working with DLA; none of it was tried on hardware."""
 SPARE_DISK = 64 << 20
 """Bytes for a plan's kernels, on top of its weights."""
 HOST_MEMORY = 512 << 20
@@ -60,7 +60,7 @@ def preflight(
     """
     size = sum(file.stat().st_size for file in (model, *ModelFile(model).weights))
     weights = size // (1 if half else 2)  # in FP16
-    check_disk(engine.parent, 3 * weights + SPARE_DISK)  # the FP16 file, the plan, and air
+    check_disk(engine.parent, 3 * weights + SPARE_DISK)  # the FP16 file, the plan, and more
     free = psutil.virtual_memory().available
     needed = 4 * weights + HOST_MEMORY  # the file, the graph, the network, the plan
     if free < needed:

@@ -156,7 +156,7 @@ def _same_activations(node: Node) -> Faults:
 def _branches(node: Node) -> Faults:
     one, two = (node.attribute(name) for name in ("then_branch", "else_branch"))
     if one is None or two is None or node.constant(0) is not None:
-        return  # of a constant condition the parser reads one branch alone
+        return  # with a constant condition the parser reads one branch only
     for a, b in zip(one.output, two.output, strict=False):
         if a.name == b.name:
             yield f"both branches call an output {a.name!r}", "rename it in one of them"
