@@ -66,16 +66,16 @@ class SharedFolder:
             return
         if event == "subprocess.Popen":
             words = [arguments[1]] if isinstance(arguments[1], (str, bytes)) else arguments[1]
-            told = " ".join(os.fsdecode(word) for word in words)
-            looked = any(f"{name}/" in f"{told}/" for name in self._names)
+            named = " ".join(os.fsdecode(word) for word in words)
+            looked = any(f"{name}/" in f"{named}/" for name in self._names)
         else:
             file = arguments[0]
             if not isinstance(file, (str, bytes, os.PathLike)):
                 return  # an open file's number, or the working folder
-            told = os.path.abspath(os.fsdecode(file))
-            looked = any(f"{told}/".startswith(f"{name}/") for name in self._names)
+            named = os.path.abspath(os.fsdecode(file))
+            looked = any(f"{named}/".startswith(f"{name}/") for name in self._names)
         if looked:
-            pytest.fail(f"{told}: only tests marked 'shared' may read the shared folder")
+            pytest.fail(f"{named}: only tests marked 'shared' may read the shared folder")
 
 
 FOLDER = pytest.StashKey[SharedFolder]()

@@ -75,17 +75,17 @@ def test_a_changed_constraint_file_installs_anew_and_nothing_else_does(fresh: Pa
 
 def test_a_jetson_is_installed_and_rolled_back_by_its_own_python(tmp_path: Path) -> None:
     for goal, words in {"install-jetson": "", "rollback-jetson": " --rollback"}.items():
-        told = make("-n", goal, "ARGS=--dry-run", "PYTHON=python3.99").stdout
-        assert told == f"/usr/bin/python3 -B systemd/install_jetson.py{words} --dry-run\n"
+        printed = make("-n", goal, "ARGS=--dry-run", "PYTHON=python3.99").stdout
+        assert printed == f"/usr/bin/python3 -B systemd/install_jetson.py{words} --dry-run\n"
     run = make("rollback-jetson", f"ARGS=--root {tmp_path}")
     assert "has no earlier version" in run.stderr
 
 
 @pytest.mark.parametrize(
-    ("given", "told"), [({}, "true"), ({"CI": ""}, "true"), ({"CI": "1"}, "1")]
+    ("given", "printed"), [({}, "true"), ({"CI": ""}, "true"), ({"CI": "1"}, "1")]
 )
 def test_ci_tells_the_tests_that_a_skip_hides_something(
-    given: dict[str, str], told: str, tmp_path: Path
+    given: dict[str, str], printed: str, tmp_path: Path
 ) -> None:
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
@@ -99,7 +99,7 @@ def test_ci_tells_the_tests_that_a_skip_hides_something(
         text=True,
         check=False,
     )
-    assert (run.returncode, run.stdout) == (0, f"CI={told}\n"), run.stderr
+    assert (run.returncode, run.stdout) == (0, f"CI={printed}\n"), run.stderr
 
 
 def test_what_is_missing_is_one_apt_line(

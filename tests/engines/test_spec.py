@@ -34,10 +34,10 @@ def test_a_spec_reads_back_as_it_was_written(family: str) -> None:
 
 
 def test_a_spec_from_before_a_field_was_added_is_read() -> None:
-    told = json.loads(spec(*HEADS["yolov5"]).to_json())
-    del told["detection"]["extra"]
-    told["detection"]["nms_iou"] = 0.45
-    head = ModelSpec.from_json(json.dumps(told), origin="x.onnx").detection
+    spec_json = json.loads(spec(*HEADS["yolov5"]).to_json())
+    del spec_json["detection"]["extra"]
+    spec_json["detection"]["nms_iou"] = 0.45
+    head = ModelSpec.from_json(json.dumps(spec_json), origin="x.onnx").detection
     assert head is not None
     assert (head.extra, head.nms_iou) == (0, 0.45)
 

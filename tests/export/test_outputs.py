@@ -46,10 +46,10 @@ def test_a_place_that_cannot_be_written_names_the_reason_and_the_option(
 ) -> None:
     (tmp_path / "file").write_text("")
     path = tmp_path / name
-    told = rf"cannot be written \({reason}.*\)\. Name a writable file with --json\."
-    with pytest.raises(ExportError, match=told):
+    message = rf"cannot be written \({reason}.*\)\. Name a writable file with --json\."
+    with pytest.raises(ExportError, match=message):
         check_output(path, "--json")
-    with pytest.raises(ExportError, match=told):
+    with pytest.raises(ExportError, match=message):
         write_output(path, "{}", "--json")
 
 

@@ -55,8 +55,8 @@ def test_a_run_that_nobody_sees_says_how_to_keep_it(sink: list[str], model: Path
     arguments = ["--source", "synthetic:96x64@30", "--policy", "wait", "--frames", "2"]
     done = edge("run", "--model", model, *arguments, *sink)
     assert done.returncode == 0, done.stderr
-    told = "no display answers" in done.stderr and "--sink out.mp4" in done.stderr
-    assert told == (sink == [])  # who asks for nothing knows what comes
+    advised = "no display answers" in done.stderr and "--sink out.mp4" in done.stderr
+    assert advised == (sink == [])  # who asks for nothing knows what comes
 
 
 def test_several_sinks_are_written_at_once(model: Path, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def balanced(path: Path) -> dict[str, Any]:
     return report
 
 
-def told(stderr: str) -> str:
+def fault(stderr: str) -> str:
     """The one line that says what went wrong."""
     assert "Traceback" not in stderr
     errors = [line for line in stderr.splitlines() if " error " in line]
@@ -307,7 +307,7 @@ def test_an_exception_in_a_stage_ends_the_app_with_code_5_and_a_film(
     gone = time.monotonic()
     assert done.returncode == 5, done.stderr
     assert gone - float((tmp_path / "raised").read_text()) < 2
-    assert f"error in {stage}: RuntimeError: two lines; --verbose shows where" in told(done.stderr)
+    assert f"error in {stage}: RuntimeError: two lines; --verbose shows where" in fault(done.stderr)
     assert (tmp_path / "threads").read_text() == "MainThread signals"
     frames = balanced(tmp_path / "m.json")["frames"]
     assert frames["failed"] == (0 if stage == "source" else 1)
@@ -330,7 +330,7 @@ def test_a_full_disk_under_the_film_keeps_what_was_written(model: str, tmp_path:
     arguments += ["--sink", "out.mp4", "--metrics", "m.json"]
     done = python(SMALL_DISK, "120000", *arguments, cwd=tmp_path)
     assert done.returncode == 5, done.stderr
-    assert "out.mp4: cannot be written: File too large; what was" in told(done.stderr)
+    assert "out.mp4: cannot be written: File too large; what was" in fault(done.stderr)
     rendered = balanced(tmp_path / "m.json")["frames"]["rendered"]
     # The whole film has about 200 kB in five fragments, a second or 30 frames each: the fourth is
     # cut off, and the next may have grown in memory.
@@ -342,7 +342,7 @@ def test_a_full_disk_under_the_lines_is_told(model: str, tmp_path: Path) -> None
     arguments = ["--source", "synthetic:96x64@30", "--model", model, "--metrics", "m.json"]
     done = edge("run", *arguments, "--sink", "out.jsonl", cwd=tmp_path)
     assert done.returncode == 5
-    assert "out.jsonl: cannot write frame 0: No space left on device" in told(done.stderr)
+    assert "out.jsonl: cannot write frame 0: No space left on device" in fault(done.stderr)
     assert balanced(tmp_path / "m.json")["frames"]["failed"] == 1
 
 
@@ -379,7 +379,7 @@ def test_streams_that_are_closed_from_the_start_lead_to_no_fault(
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     if code:
-        assert "stdout: cannot write frame 0: it was closed" in told(done.stderr)
+        assert "stdout: cannot write frame 0: it was closed" in fault(done.stderr)
     lines = 2 if code == 0 and sink == "-" else 0
     assert len(done.stdout.splitlines()) == lines, "a table must not go where lines are read"
 
@@ -391,8 +391,8 @@ def test_a_video_that_breaks_off_leaves_what_was_rendered(model: str, tmp_path: 
     arguments = ["--source", "broken.avi", "--model", model, "--metrics", "m.json"]
     done = edge("run", *arguments, "--sink", "out.mp4", "--sink", "out.jsonl", cwd=tmp_path)
     assert done.returncode == 3, done.stderr
-    assert "breaks off after frame 1" in told(done.stderr)
-    assert "Copy or record the video again" in told(done.stderr)
+    assert "breaks off after frame 1" in fault(done.stderr)
+    assert "Copy or record the video again" in fault(done.stderr)
     frames = balanced(tmp_path / "m.json")["frames"]
     assert 8 <= frames["rendered"] <= 12
     assert frames["rendered"] == frames["captured"]

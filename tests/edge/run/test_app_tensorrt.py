@@ -65,7 +65,7 @@ def test_on_the_highway_an_engine_finds_the_boxes_of_the_onnx_run(
     clip = shared / "data" / "videos" / "highway.mp4"
     common = ("--source", clip, "--policy", "wait", "--frames", str(FRAMES), "--conf", "0.3")
     report = tmp_path / "report.json"
-    told = {}
+    runs = {}
     for name, model, place in (
         ("onnx", (SHIPPED_MODEL, "--engine", "onnxruntime"), "auto"),
         ("host", (street,), "host"),
@@ -77,11 +77,11 @@ def test_on_the_highway_an_engine_finds_the_boxes_of_the_onnx_run(
             report=report, kernels=kernels, delay_us=200,
         )  # fmt: skip
         assert run.returncode == 0, run.stderr
-        told[name] = lines(out)
-        assert len(told[name]) == FRAMES
+        runs[name] = lines(out)
+        assert len(runs[name]) == FRAMES
     assert json.loads(report.read_text())["crimes"] == []
-    assert sum(len(boxes(line)) for line in told["onnx"]) > FRAMES  # more than a car a frame
-    for wanted, same, near in zip(told["onnx"], told["host"], told["device"], strict=True):
+    assert sum(len(boxes(line)) for line in runs["onnx"]) > FRAMES  # more than a car a frame
+    for wanted, same, near in zip(runs["onnx"], runs["host"], runs["device"], strict=True):
         np.testing.assert_array_equal(boxes(same), boxes(wanted))
         assert close(boxes(near), boxes(wanted)), (near, wanted)
 
@@ -122,8 +122,8 @@ def test_the_devices_letterbox_runs_frames_of_changing_sizes(
         report=report, kernels=kernels, delay_us=200, integrated=integrated,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    told = json.loads(report.read_text())
-    assert (told["crimes"], told["bytes_in_use"]) == ([], 0)
+    driver = json.loads(report.read_text())
+    assert (driver["crimes"], driver["bytes_in_use"]) == ([], 0)
     gpu = json.loads(metrics.read_text())["gpu"]
     assert gpu["letterbox"]["count"] == gpu["infer"]["count"] == 12
 
@@ -208,7 +208,7 @@ def test_ten_thousand_frames_leave_no_trace_in_host_or_device_memory(
     # Resident memory moves by a few pages of the allocator's; a frame kept would be 144 MB more.
     assert late[0] - early[0] < 4 << 20
     assert late[1:] == early[1:]  # device memory, threads, modules
-    told = json.loads(report.read_text())
-    assert (told["crimes"], told["bytes_in_use"]) == ([], 0)
+    driver = json.loads(report.read_text())
+    assert (driver["crimes"], driver["bytes_in_use"]) == ([], 0)
     # Two slots of one input and four outputs, each in host and device memory, and their frames.
-    assert told["allocations"] == 2 * 5 * 2 + (2 * 2 if place == "device" else 0)
+    assert driver["allocations"] == 2 * 5 * 2 + (2 * 2 if place == "device" else 0)

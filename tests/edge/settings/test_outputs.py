@@ -52,7 +52,7 @@ VIDEO, MODEL = ["--source", "in.mp4"], ["--model", "in.onnx"]
 
 
 @pytest.mark.parametrize(
-    ("make", "arguments", "told"),
+    ("make", "arguments", "what"),
     [
         (_video, [*VIDEO, "--sink", "link.mp4"], "the source"),
         (_video, [*VIDEO, "--sink", "soft.mp4"], "the source"),
@@ -80,7 +80,7 @@ VIDEO, MODEL = ["--source", "in.mp4"], ["--model", "in.onnx"]
 def test_an_input_is_what_it_was_after_a_run_that_would_have_written_over_it(
     make: Callable[[Path], Path],
     arguments: list[str],
-    told: str,
+    what: str,
     tmp_path: Path,
 ) -> None:
     if "gst:" in arguments[1]:
@@ -93,7 +93,7 @@ def test_an_input_is_what_it_was_after_a_run_that_would_have_written_over_it(
     before = file.read_bytes()
     done = edge("run", "--frames", "1", *arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
-    assert f"{arguments[-1]}: would be written over {told}" in done.stderr
+    assert f"{arguments[-1]}: would be written over {what}" in done.stderr
     assert file.read_bytes() == before
 
 
@@ -116,7 +116,7 @@ def test_two_names_of_one_file_are_not_written_by_two_sinks(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "what"),
     [
         (["--source", "in.mp4", "--json", "in.mp4"], "the source"),
         (["--source", "in.mp4", "--json", "link.json"], "the source"),
@@ -125,14 +125,14 @@ def test_two_names_of_one_file_are_not_written_by_two_sinks(tmp_path: Path) -> N
     ],
 )
 def test_figures_are_not_written_over_what_was_measured(
-    arguments: list[str], told: str, tmp_path: Path
+    arguments: list[str], what: str, tmp_path: Path
 ) -> None:
     files = [_video(tmp_path), _model(tmp_path)]
     os.link(files[0], tmp_path / "link.json")
     before = [file.read_bytes() for file in files]
     done = edge("bench", "--frames", "20", *arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
-    assert f"--json {Path(arguments[-1])}: would be written over {told}" in done.stderr
+    assert f"--json {Path(arguments[-1])}: would be written over {what}" in done.stderr
     assert [file.read_bytes() for file in files] == before
 
 

@@ -224,7 +224,7 @@ def test_a_file_that_is_no_text_is_told_with_its_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         ({"output.sinks": ["a.mp4", "./a.mp4"]}, "over another output"),
         ({"output.sinks": ["window", "window"]}, "twice, wanted it once"),
@@ -236,9 +236,9 @@ def test_a_file_that_is_no_text_is_told_with_its_line(tmp_path: Path) -> None:
     ],
 )
 def test_an_output_never_overwrites_an_input_or_another_output(
-    overrides: dict[str, Any], told: str
+    overrides: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(SettingsError, match=message):
         load_settings(None, overrides, environ=NO_DISPLAY)
 
 

@@ -193,9 +193,9 @@ def test_a_device_without_space_is_a_sink_error(tmp_path: Path) -> None:
     path.symlink_to("/dev/full")
     sink = open_sink(str(path), fps=25.0)
     sink.write(result(0), GREY, frame_age_ms=0)  # held back until a fragment is whole
-    with pytest.raises(SinkError, match=r"a\.mp4: cannot be written: No space left") as told:
+    with pytest.raises(SinkError, match=r"a\.mp4: cannot be written: No space left") as raised:
         sink.close()
-    assert "playable" not in str(told.value)  # nothing of it is
+    assert "playable" not in str(raised.value)  # nothing of it is
 
 
 def test_a_size_that_the_encoder_refuses_is_told(tmp_path: Path) -> None:

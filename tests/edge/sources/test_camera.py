@@ -145,8 +145,8 @@ def test_a_driver_timestamp_is_taken_only_from_the_second_before_the_read(
 
 
 @pytest.mark.parametrize(
-    ("told", "wanted"),
+    ("reported", "wanted"),
     [(30.0, 30.0), (7.5, 7.5), (0.0, None), (-1.0, None), (math.inf, None), (math.nan, None)],
 )
-def test_a_driver_may_not_know_its_rate(told: float, wanted: float | None) -> None:
-    assert rate_of(told) == wanted
+def test_a_driver_may_not_know_its_rate(reported: float, wanted: float | None) -> None:
+    assert rate_of(reported) == wanted

@@ -121,7 +121,7 @@ MAKERS: dict[str, Callable[[Path], Iterator[str]]] = {
 }
 NOT_HERE = {
     "camera": "needs a V4L2 device; its parts are tested in test_camera.py",
-    "csi": "needs a Jetson; it is a gst pipeline, tested in test_gst_text.py",
+    "csi": "needs a Jetson; it is a gst pipeline, tested in gst/test_text.py",
 }
 
 

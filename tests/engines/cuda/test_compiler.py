@@ -254,9 +254,9 @@ def test_shipped_code_that_does_not_fit_is_ignored_with_a_message(
     assert prebuilt(source) is None
     if what == "no record":
         return
-    (told,) = (r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
-    assert "tiny.fatbin ignored" in told
-    assert told.endswith("python -m engines.cuda.compiler")
+    (warning,) = (r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
+    assert "tiny.fatbin ignored" in warning
+    assert warning.endswith("python -m engines.cuda.compiler")
 
 
 def test_the_shipped_code_is_of_the_shipped_source() -> None:

@@ -1,5 +1,5 @@
-"""The device's facts and failures as far as they can be told without one; the rest runs on the host
-driver, in test_tensorrt.py."""
+"""The device's facts and failures as far as they show without one; the rest runs on the host
+driver, in tensorrt/test_engine.py."""
 
 from __future__ import annotations
 

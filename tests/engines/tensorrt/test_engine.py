@@ -84,10 +84,10 @@ def engine(made: Path, tmp_path: Path) -> Path:
 
 
 def crimes(report: Path) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(report.read_text())
-    assert told["crimes"] == []
-    assert told["bytes_in_use"] == 0
-    return told
+    reported: dict[str, Any] = json.loads(report.read_text())
+    assert reported["crimes"] == []
+    assert reported["bytes_in_use"] == 0
+    return reported
 
 
 @pytest.mark.parametrize("integrated", [0, 1])
@@ -100,11 +100,11 @@ def test_two_runs_in_flight_give_what_onnx_runtime_gives(
         report=report, integrated=integrated, delay_us=300,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    told = crimes(report)
+    reported = crimes(report)
     # Copied or mapped memory is a choice only where both are the same chip's.
     assert ("with copies" in run.stderr) == bool(integrated)
     if not integrated:
-        assert told["copies"] == (30 + 1) * 2 * 5  # a run's image, and its four outputs
+        assert reported["copies"] == (30 + 1) * 2 * 5  # a run's image, and its four outputs
 
 
 LETTERBOX = """
@@ -517,11 +517,11 @@ def test_gpu_times_stand_beside_wall_times(jetson: Jetson, engine: Path, tmp_pat
     metrics = tmp_path / "m.json"
     run = jetson.edge(*RUN, "--model", engine, "--frames", "5", "--metrics", metrics)
     assert run.returncode == 0, run.stderr
-    told = json.loads(metrics.read_text())
-    assert (told["engine"], told["precision"]) == ("tensorrt", "f16")
-    assert set(told["gpu"]) >= {"upload", "infer", "download"}
-    assert told["gpu"]["infer"]["count"] == told["frames"]["rendered"] == 5
-    assert 0 < told["gpu"]["infer"]["p50_ms"] <= told["stages"]["infer"]["max_ms"]
+    reported = json.loads(metrics.read_text())
+    assert (reported["engine"], reported["precision"]) == ("tensorrt", "f16")
+    assert set(reported["gpu"]) >= {"upload", "infer", "download"}
+    assert reported["gpu"]["infer"]["count"] == reported["frames"]["rendered"] == 5
+    assert 0 < reported["gpu"]["infer"]["p50_ms"] <= reported["stages"]["infer"]["max_ms"]
     assert re.search(r"^gpu infer +5 ", run.stderr, re.MULTILINE)
 
 

@@ -87,28 +87,28 @@ def test_a_sidecar_reads_back_as_it_was_written(engine: Path) -> None:
 
 def test_layout_and_order_of_the_keys_do_not_count_as_an_edit(engine: Path) -> None:
     path = sidecar_path(engine)
-    told = json.loads(path.read_text())
-    path.write_text(json.dumps(dict(reversed(told.items())), separators=(",", ":")))
+    sidecar = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(reversed(sidecar.items())), separators=(",", ":")))
     assert read_sidecar(engine) == SIDECAR
 
 
-def edit_device(told: dict[str, Any]) -> None:
-    told["identity"]["device"]["gpu"] = "NVIDIA GeForce RTX 4090"
+def edit_device(sidecar: dict[str, Any]) -> None:
+    sidecar["identity"]["device"]["gpu"] = "NVIDIA GeForce RTX 4090"
 
 
-def edit_spec(told: dict[str, Any]) -> None:
-    told["spec"]["detection"]["conf"] = 0.9
+def edit_spec(sidecar: dict[str, Any]) -> None:
+    sidecar["spec"]["detection"]["conf"] = 0.9
 
 
-def edit_proof(told: dict[str, Any]) -> None:
-    told["proof"]["worst_iou"] = 0.99
+def edit_proof(sidecar: dict[str, Any]) -> None:
+    sidecar["proof"]["worst_iou"] = 0.99
 
 
 @pytest.mark.parametrize("edit", [edit_device, edit_spec, edit_proof])
 def test_an_edited_sidecar_is_refused(engine: Path, edit: Callable[[dict[str, Any]], None]) -> None:
-    told = json.loads(sidecar_path(engine).read_text())
-    edit(told)
-    sidecar_path(engine).write_text(json.dumps(told))
+    sidecar = json.loads(sidecar_path(engine).read_text())
+    edit(sidecar)
+    sidecar_path(engine).write_text(json.dumps(sidecar))
     with pytest.raises(EngineMismatch, match=r"was edited or damaged.*edge-export build"):
         read_sidecar(engine)
 
@@ -142,22 +142,22 @@ def test_what_is_no_sidecar_is_refused(engine: Path, text: bytes, said: str) -> 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda told: told["identity"].pop("recipe"), "identity.recipe: Field required"),
-        (lambda told: told["identity"]["device"].pop("sm_count"), "identity.device.sm_count"),
-        (lambda told: told["identity"]["device"].update(sm_count="8"), "valid integer"),
-        (lambda told: told.update(version=2), "version"),
-        (lambda told: told.update(colour="red"), "colour"),
-        (lambda told: told["spec"].update(outputs=[]), "spec contradicts itself"),
+        (lambda sidecar: sidecar["identity"].pop("recipe"), "identity.recipe: Field required"),
+        (lambda sidecar: sidecar["identity"]["device"].pop("sm_count"), "identity.device.sm_count"),
+        (lambda sidecar: sidecar["identity"]["device"].update(sm_count="8"), "valid integer"),
+        (lambda sidecar: sidecar.update(version=2), "version"),
+        (lambda sidecar: sidecar.update(colour="red"), "colour"),
+        (lambda sidecar: sidecar["spec"].update(outputs=[]), "spec contradicts itself"),
     ],
 )
 def test_a_sidecar_of_another_version_is_refused_by_field(
     engine: Path, change: Callable[[dict[str, Any]], object], said: str
 ) -> None:
-    told = json.loads(sidecar_path(engine).read_text())
-    del told["sha256"]
-    change(told)
-    canonical = json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
-    sidecar_path(engine).write_text(json.dumps({**told, "sha256": sha(canonical)}))
+    sidecar = json.loads(sidecar_path(engine).read_text())
+    del sidecar["sha256"]
+    change(sidecar)
+    canonical = json.dumps(sidecar, sort_keys=True, separators=(",", ":")).encode()
+    sidecar_path(engine).write_text(json.dumps({**sidecar, "sha256": sha(canonical)}))
     with pytest.raises(EngineMismatch) as caught:
         read_sidecar(engine)
     assert said in str(caught.value)

@@ -114,9 +114,9 @@ def test_metadata_of_another_size_is_refused_in_any_family(tmp_path: Path, net: 
     model = with_metadata(FOREIGN[net](), imgsz="[640, 640]")
     said = refusal(adopt_net(model, tmp_path, name=net))
     assert "the metadata says imgsz [640, 640], but the graph's input is 64x96" in said
-    told = [*options_for(net, tmp_path), "--size", "64x96", "-o", str(tmp_path / "other.onnx")]
+    options = [*options_for(net, tmp_path), "--size", "64x96", "-o", str(tmp_path / "other.onnx")]
     assert "say so: --size 64x96" in said
-    assert adopt_net(model, tmp_path, *told).code == 0
+    assert adopt_net(model, tmp_path, *options).code == 0
 
 
 @pytest.mark.parametrize("imgsz", ["[96, 64]", "(1, 3, 64, 96)", "[64.0, 96.0]", "none"])

@@ -154,7 +154,7 @@ def test_a_run_that_fails_leaves_what_was_there_and_nothing_new(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "text"),
     [
         (["--data", "folder"], "--data folder: wanted --root with a folder with images/NAME"),
         (["--data", "coco-json"], "--data coco-json: wanted --root with the annotations' file"),
@@ -164,10 +164,10 @@ def test_a_run_that_fails_leaves_what_was_there_and_nothing_new(
         (["--map", "car"], "wanted MODEL_NAME=DATA_NAME"),
     ],
 )
-def test_options_that_do_not_go_together_are_wrong_usage(arguments: list[str], told: str) -> None:
+def test_options_that_do_not_go_together_are_wrong_usage(arguments: list[str], text: str) -> None:
     ran = CliRunner().invoke(evaluate, ["model.onnx", *arguments])
     assert isinstance(ran.exception, SettingsError)
-    assert told in str(ran.exception)
+    assert text in str(ran.exception)
 
 
 @pytest.mark.parametrize("outputs", [["--json", "model.onnx"], ["--json", "a", "--html", "a"]])

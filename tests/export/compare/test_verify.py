@@ -143,8 +143,8 @@ def camvid(tmp_path: Path) -> Path:
 def test_labelled_images_give_scores_against_the_labels(
     street: Path, camvid: Path, tmp_path: Path
 ) -> None:
-    told = tmp_path / "r.json"
-    more: list[str | Path] = ["--data", "camvid", "--root", camvid, "--limit", "3", "--json", told]
+    kept = tmp_path / "r.json"
+    more: list[str | Path] = ["--data", "camvid", "--root", camvid, "--limit", "3", "--json", kept]
     done = check(street, street, *more)
     assert isinstance(done.exception, ExportError), done.exception
     report = json.loads((tmp_path / "r.json").read_text())
@@ -162,10 +162,10 @@ def test_labelled_data_of_ones_own_is_scored_as_evaluate_does(tmp_path: Path) ->
     coco = coco_dict([{"bbox": [40, 16, 8, 8]}])
     coco["categories"][0]["name"] = "car"
     (root / "boxes.json").write_text(json.dumps(coco))
-    told = tmp_path / "r.json"
+    kept = tmp_path / "r.json"
     check(tmp_path / "a.onnx", tmp_path / "a.onnx", "--data", "folder", "--root", root,
-          "--json", told)  # fmt: skip
-    report = json.loads(told.read_text())
+          "--json", kept)  # fmt: skip
+    report = json.loads(kept.read_text())
     scored = score_on(tmp_path / "a.onnx", "folder", root=root, engine="onnxruntime").to_dict()
     assert report["data"] == "2 labelled images of folder drive"
     assert scored["miou"] is not None

@@ -110,9 +110,9 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_one_line_with_the_file_and_the_place(name: str, tmp_path: Path) -> None:
-    spoil, told = MISTAKES[name]
+    spoil, message = MISTAKES[name]
     file = make_coco(tmp_path, spoil(copy.deepcopy(coco_dict([{}]))))
-    with pytest.raises(ExportError, match=told) as caught:
+    with pytest.raises(ExportError, match=message) as caught:
         coco_data(file)
     assert str(caught.value).startswith(f"{file}: ")
     assert "\n" not in str(caught.value)

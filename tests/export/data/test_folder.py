@@ -75,10 +75,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_folder_that_does_not_fit_together_is_refused_at_once(name: str, tmp_path: Path) -> None:
-    spoil, told = MISTAKES[name]
+    spoil, message = MISTAKES[name]
     root = make_folder(tmp_path / "drive")
     spoil(root)
-    with pytest.raises(ExportError, match=told) as caught:
+    with pytest.raises(ExportError, match=message) as caught:
         folder_data(root)
     assert "\n" not in str(caught.value)
 
@@ -136,11 +136,11 @@ LABELS: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("name", LABELS)
 def test_a_wrong_label_map_is_refused_by_name(name: str, tmp_path: Path) -> None:
-    content, told = LABELS[name]
+    content, message = LABELS[name]
     root = make_folder(tmp_path)
     (root / "labels" / "1.png").write_bytes(content)
     data = folder_data(root)
-    with pytest.raises(ExportError, match=rf"labels/1\.png: .*{told}"):
+    with pytest.raises(ExportError, match=rf"labels/1\.png: .*{message}"):
         data.load(0)
 
 

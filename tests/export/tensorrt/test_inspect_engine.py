@@ -53,10 +53,10 @@ def test_identity_spec_proof_and_layers_are_told(workshop: Workshop) -> None:
         "mask street: 100.000% of labels equal",
     ):
         assert text in done.stdout
-    told = json.loads((workshop.folder / "told.json").read_text())
-    assert told["identity"] == held["identity"]
-    assert told["layers_not_shown"] == ""
-    precisions = {layer["name"]: layer["precision"] for layer in told["layers"]}
+    reported = json.loads((workshop.folder / "told.json").read_text())
+    assert reported["identity"] == held["identity"]
+    assert reported["layers_not_shown"] == ""
+    precisions = {layer["name"]: layer["precision"] for layer in reported["layers"]}
     # the graph's first node makes half of the image, its last ones give FP32 boxes, uint8 labels
     assert set(precisions.values()) >= {"fp16", "fp32", "uint8"}
     assert f"layers       {len(precisions)}: " in done.stdout
@@ -67,9 +67,9 @@ def test_without_tensorrt_the_sidecar_is_told_and_why_there_is_no_more(workshop:
     absent = "import sys; sys.modules['tensorrt'] = None"
     done = workshop.run("inspect", "tiny.engine", "--json", "-", before=absent)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["layers"] is None
-    assert "TensorRT is not usable here" in told["layers_not_shown"]
+    reported = json.loads(done.stdout)
+    assert reported["layers"] is None
+    assert "TensorRT is not usable here" in reported["layers_not_shown"]
     done = workshop.run("inspect", "tiny.engine", before=absent)
     assert "precision    fp16" in done.stdout
     assert "layers       not shown: TensorRT is not usable here" in done.stdout

@@ -156,8 +156,8 @@ def test_a_start_from_other_classes_says_what_it_keeps_and_is_resumed(
         lr_head=5e-3, freeze="backbone",
     )  # fmt: skip
     last = run_training(recipe, out=out, root=root, device=CPU, eval_every=1, init=init)
-    told = capsys.readouterr().err
-    assert re.search(r"kept 99\.\d% of the weights of .*init\.pt; begun anew: heads\.0\.out", told)
+    text = capsys.readouterr().err
+    assert re.search(r"kept 99\.\d% of the weights of .*init\.pt; begun anew: heads\.0\.out", text)
     spec = read_spec(out / "candidate.onnx")
     assert spec.detection is not None
     assert spec.detection.classes == ("thing",)

@@ -113,8 +113,8 @@ def test_the_sidecar_holds_spec_identity_and_proof(workshop: Workshop) -> None:
     )
     assert held["spec"]["precision"] == "fp16"
     assert held["spec"]["outputs"][0]["name"] == "boxes_8"
-    told = b'"level": 1, "workspace": 67108864'  # by the double: what its builder was given
-    assert told in engine.read_bytes()
+    shown = b'"level": 1, "workspace": 67108864'  # by the double: what its builder was given
+    assert shown in engine.read_bytes()
     assert "against tiny.onnx in FP32" in done.stderr
     assert held["proof"]["limits"]["iou"] == 0.98
     assert held["proof"]["frames"] == 4
@@ -235,9 +235,9 @@ def test_frames_that_show_nothing_prove_nothing(workshop: Workshop) -> None:
 def test_every_error_of_the_parser_is_told_with_its_node(workshop: Workshop) -> None:
     done = workshop.run(*BUILD, double={"FAULT": "parser:Concat"})
     assert done.returncode == 4
-    told = [line for line in done.stderr.splitlines() if line.startswith("parser ")]
-    assert len(told) > 1
-    assert all("(Concat): planted" in line for line in told)
+    shown = [line for line in done.stderr.splitlines() if line.startswith("parser ")]
+    assert len(shown) > 1
+    assert all("(Concat): planted" in line for line in shown)
     assert "tiny.fp16.onnx: TensorRT 10.3.0 does not parse it: " in done.stderr
     assert workshop.left() == []
 
