@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import click
 from click.core import ParameterSource
@@ -24,10 +24,8 @@ from export.data.streets import camvid_data, synthetic_data
 from export.outputs import check_output
 from export.score.log import ScoringLog
 
-DATA = ("camvid", "coco-json", "folder", "synthetic")
-"""What ``--data`` takes."""
-
 Data = Literal["camvid", "coco-json", "folder", "synthetic"]
+"""What ``--data`` takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +111,7 @@ def data_options(
     options = (
         click.option(
             "--data",
-            type=click.Choice(DATA),
+            type=click.Choice(get_args(Data)),
             default=default,
             show_default=default is not None,
             help=use,
@@ -130,7 +128,7 @@ def data_options(
         ),
         click.option(
             "--split",
-            type=click.Choice(["train", "val", "test"]),
+            type=click.Choice(get_args(Split)),
             default=split,
             show_default=True,
             help="CamVid's split.",

@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 
 from edge.run.adopt_cache import runnable
+from engines.base import Precision
 from export.commands.data_options import DataOptions, data_options
 from export.commands.options import PATH
 from export.outputs import write_output
-from export.score.evaluate import Precision, evaluate_model
+from export.score.evaluate import evaluate_model
 from export.score.gallery import Gallery
 from export.score.html import check_templates, html_report
 from export.score.report import table

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Literal
 
 from engines import open_engine
+from engines.base import Precision
 from engines.model_file import ModelFile, any_sha256
 from export.data.class_map import class_map
 from export.data.labelled import LabelledData
@@ -21,8 +21,6 @@ from export.score.frame_scorer import FrameScorer
 from export.score.gallery import Gallery
 from export.score.predictor import Predictor
 from export.score.report import EvaluationReport
-
-Precision = Literal["default", "f32"]
 
 
 def evaluate_model(
