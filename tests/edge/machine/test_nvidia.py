@@ -9,14 +9,10 @@ from pathlib import Path
 import pytest
 
 from edge.machine.finding import Finding
-from edge.machine.gstreamer import gstreamer
 from edge.machine.nvidia import l4t_of
 from edge.settings.settings import SHIPPED_MODEL
-from edge.sources.gst.library import APT_LINE
-from edge.sources.gst.text import JETSON_ELEMENTS, JETSON_PRESETS
 from engines.tensorrt.identity import built_path, sidecar_path
 from tests.cuda_host.build import HostCuda
-from tests.edge.gst_here import needs_gst
 from tests.engines.jetson import DOUBLE, ROOT, Jetson
 
 
@@ -103,36 +99,6 @@ def test_an_engine_that_cannot_be_compared_is_not_ok(jetson: Jetson, built: Path
     found = findings(run)["built engine"]
     assert found.status == "missing"
     assert "cannot be compared with the device: TensorRT engines need PyCUDA" in found.text
-
-
-def test_a_jetson_gets_its_presets_and_is_told_what_jetpack_lacks() -> None:
-    gst = needs_gst().Gst
-    found = {finding.name: finding for finding in gstreamer(jetson=True)}
-    for name in JETSON_ELEMENTS:
-        there = gst.ElementFactory.find(name) is not None
-        assert found[name].status == ("ok" if there else "missing")
-        assert there or "nvidia-l4t-gstreamer" in found[name].hint
-    for name in JETSON_PRESETS:
-        assert found[name].text.startswith("--source ")
-    assert "csi:0:1280x720@30" in found["CSI camera"].text
-    assert found["RTSP, H.264"].text.startswith("--source 'gst:rtspsrc location=rtsp://HOST/PATH ")
-    assert [finding.name for finding in gstreamer(jetson=False)] == ["bindings"]
-
-
-def test_gstreamer_is_missing_on_a_jetson_and_no_more_than_absent_elsewhere(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from engines.errors import SourceError
-
-    def absent() -> None:
-        raise SourceError(f"GStreamer cannot be used (no module named gi); install it: {APT_LINE}")
-
-    monkeypatch.setattr("edge.machine.gstreamer.import_gst", absent)
-    (on_jetson,) = gstreamer(jetson=True)
-    assert (on_jetson.status, on_jetson.hint) == ("missing", f"install it: {APT_LINE}")
-    (elsewhere,) = gstreamer(jetson=False)
-    assert elsewhere.status == "none"
-    assert APT_LINE in elsewhere.text
 
 
 def test_a_jetson_is_known_by_its_release_or_by_its_board(tmp_path: Path) -> None:
