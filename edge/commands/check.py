@@ -74,12 +74,12 @@ def _models(settings: Settings) -> Iterator[str]:
 
 def _source(settings: Settings) -> Iterator[str]:
     """Open the source and read one frame."""
-    from edge.run.app import source_options
     from edge.sources import open_source
 
     given = settings.source
-    options = source_options(given)
-    source = open_source(given.uri, policy=given.policy, stop=threading.Event(), options=options)
+    source = open_source(
+        given.uri, policy=given.policy, stop=threading.Event(), options=given.options()
+    )
     try:
         frame = source.read()
         kind = "live" if source.live else "a file"

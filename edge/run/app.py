@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 
     from edge.run.parts import Ending, Parts
     from edge.run.pipeline import Pipeline
-    from edge.settings.settings import Settings, SourceSettings
+    from edge.settings.settings import Settings
     from edge.sinks.base import Sink
     from edge.sources.base import Source
-    from edge.sources.options import SourceOptions
     from edge.vision.perception import Perception
     from engines.base import Engine
 
@@ -87,7 +86,7 @@ def _parts(settings: Settings, asked_to_stop: threading.Event) -> Parts:
         from edge.sources import open_source
 
         s = settings.source
-        return open_source(s.uri, policy=s.policy, stop=stop, options=source_options(s))
+        return open_source(s.uri, policy=s.policy, stop=stop, options=s.options())
 
     def open_sinks(source: Source) -> Iterator[Sink]:
         for text in settings.output.sinks:
@@ -104,13 +103,6 @@ def _parts(settings: Settings, asked_to_stop: threading.Event) -> Parts:
         open_sinks=open_sinks,
         open_overlay=open_overlay,
     )
-
-
-def source_options(given: SourceSettings) -> SourceOptions:
-    """The settings that a source is opened with, besides its uri and policy."""
-    from edge.sources.options import SourceOptions
-
-    return SourceOptions(**given.model_dump(exclude={"uri", "policy"}))
 
 
 def open_model(settings: Settings, path: Path, *, stop: threading.Event | None = None) -> Engine:

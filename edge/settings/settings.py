@@ -21,7 +21,7 @@ import engines
 from edge.settings.mistakes import mistakes
 from edge.settings.options import FromFolder, Option, mark_of, sections_of
 from edge.settings.outputs import refuse_overwriting
-from edge.sources.options import Flip, Policy, RotateDeg
+from edge.sources.options import Flip, Policy, RotateDeg, SourceOptions
 from engines.errors import SettingsError
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,9 @@ _File = Annotated[Path, BeforeValidator(lambda v: Path(v) if isinstance(v, str) 
 _Files = Annotated[tuple[_File, ...], Field(strict=False, min_length=1)]
 
 
+_SOURCE = SourceOptions()
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
@@ -72,12 +75,17 @@ class SourceSettings(_Section):
         Policy,
         Option(7, "--policy", help="Drop frames that come too fast, or wait for each."),
     ] = "auto"
-    open_timeout_s: _Positive = 10.0
-    read_timeout_s: _Positive = 5.0
-    rotate_deg: RotateDeg = 0
-    flip: Flip = "none"
-    images_fps: float = Field(25.0, ge=1e-6, le=1e9)  # of the slowest, a picture is due in 12 days
-    seed: int = Field(0, ge=0, le=2**32 - 1)
+    open_timeout_s: _Positive = _SOURCE.open_timeout_s
+    read_timeout_s: _Positive = _SOURCE.read_timeout_s
+    rotate_deg: RotateDeg = _SOURCE.rotate_deg
+    flip: Flip = _SOURCE.flip
+    # Of the slowest, a picture is due in 12 days.
+    images_fps: float = Field(_SOURCE.images_fps, ge=1e-6, le=1e9)
+    seed: int = Field(_SOURCE.seed, ge=0, le=2**32 - 1)
+
+    def options(self) -> SourceOptions:
+        """What a source is opened with, beside its uri and policy."""
+        return SourceOptions(**self.model_dump(exclude={"uri", "policy"}))
 
 
 class ModelSettings(_Section):

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from edge.settings.settings import SHIPPED_MODEL, Settings, load_settings
+from edge.settings.settings import SHIPPED_MODEL, Settings, SourceSettings, load_settings
+from edge.sources.options import SourceOptions
 from engines import ENGINES
 from engines.errors import SettingsError
 from tests.conftest import ROOT
@@ -269,3 +270,8 @@ def test_every_number_carries_its_unit() -> None:
         k for k, v in _keys().items() if isinstance(v, float) and not re.search(r"_(s|fps)$", k)
     }
     assert bare == {"overlay.mask_opacity"}  # a fraction
+
+
+def test_a_source_is_opened_with_every_setting_of_it_and_the_same_defaults() -> None:
+    assert SourceSettings().options() == SourceOptions()
+    assert SourceSettings(seed=7, flip="both").options() == SourceOptions(seed=7, flip="both")
