@@ -56,7 +56,7 @@ def _files_of(models: Sequence[Path], outputs: Sequence[str | Path]) -> Iterator
 def _may_be_weights(output: str | Path, model: Path) -> bool:
     """Whether the model is worth the 0.2 s of a look: weights lie in its folder or below."""
     try:
-        several_names = os.stat(output).st_nlink > 1
+        several_names = Path(output).stat().st_nlink > 1
     except (OSError, ValueError):
         return False
     folder = Path(os.path.realpath(model.parent))
@@ -65,9 +65,9 @@ def _may_be_weights(output: str | Path, model: Path) -> bool:
 
 def _identity(path: str | Path) -> object:
     """Device and inode of a file that is there, which links share, else its path."""
-    path = os.path.expanduser(path)
+    path = Path(os.path.expanduser(path))  # without a slash at its end, as sinks open it
     try:
-        info = os.stat(path)
+        info = path.stat()
     except OSError:
         return os.path.realpath(path)
     except ValueError:  # a NUL in the name, which no file has

@@ -57,6 +57,7 @@ VIDEO, MODEL = ["--source", "in.mp4"], ["--model", "in.onnx"]
         (_video, [*VIDEO, "--sink", "link.mp4"], "the source"),
         (_video, [*VIDEO, "--sink", "soft.mp4"], "the source"),
         (_video, [*VIDEO, "--sink", "in.mp4"], "the source"),
+        (_video, [*VIDEO, "--sink", "in.mp4/"], "the source"),
         (
             _video,
             ["--source", "gst:filesrc location=in.mp4 ! decodebin", "--sink", "link.mp4"],
@@ -70,6 +71,7 @@ VIDEO, MODEL = ["--source", "in.mp4"], ["--model", "in.onnx"]
         (_model, [*MODEL, "--metrics", "link.json"], "the model"),
         (_weights, [*MODEL, "--sink", "weights.jsonl"], "the model"),
         (_weights, [*MODEL, "--sink", "far/link.jsonl"], "the model"),
+        (_weights, [*MODEL, "--sink", "far/link.jsonl/"], "the model"),
         (
             _sidecar,
             ["--model", "net.engine", "--metrics", "net.engine.json"],
