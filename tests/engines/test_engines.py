@@ -33,7 +33,7 @@ def scenes() -> list[Image]:
 
 
 UNDER_TEST = os.environ.get("OUTRIDER_ENGINE_UNDER_TEST")
-"""Set to 'tensorrt' by test_tensorrt.py, which runs this file on a machine that has it."""
+"""Set to 'tensorrt' by tensorrt/test_engine.py, which runs this file on a machine that has it."""
 
 
 @pytest.fixture(params=[name for name in ENGINES if name != "tensorrt" or name == UNDER_TEST])
