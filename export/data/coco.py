@@ -117,7 +117,9 @@ def read_coco(
         raise ExportError(f"{file}: {exc}. Mend the annotations.") from exc
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as exc:
         reason = f"{exc} is missing" if isinstance(exc, KeyError) else str(exc)
-        raise ExportError(f"{file}: not a COCO file of boxes: {reason}.") from exc
+        raise ExportError(
+            f"{file}: not a COCO file of boxes: {reason}. Mend or restore it."
+        ) from exc
     if not of_id:
         raise ExportError(f"{file}: lists no images.")
     return names, list(of_id.values())

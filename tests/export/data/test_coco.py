@@ -69,7 +69,7 @@ def without(key: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
 
 MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "not JSON": (lambda _: "{", "not JSON"),
-    "a list": (lambda _: [], "not a COCO file of boxes"),
+    "a list": (lambda _: [], r"not a COCO file of boxes: .*\. Mend or restore it\."),
     "nested too deep": (lambda _: "[" * 100_000, "not JSON"),
     "no categories": (without("categories"), "'categories' is missing"),
     "no images": (lambda c: {**c, "images": [], "annotations": []}, "lists no images"),
