@@ -114,7 +114,9 @@ class Perception:
         self.slots = min(engine.slots for engine in several)
         self.engine = _joined(engine.name for engine in several)
         self.precision = _joined(engine.precision for engine in several)
-        self.on_gpu = any(isinstance(engine, DeviceEngine) for engine in several)
+        # Asked once: to look at an engine's attributes takes 16 us, and gpu_ns is called a frame.
+        self._devices = [engine for engine in several if isinstance(engine, DeviceEngine)]
+        self.on_gpu = bool(self._devices)
         """Whether an engine runs on a device of its own, so that ``gpu_ns`` gives times."""
         self._max_detections = max_detections
         self._place = letterbox
@@ -194,10 +196,9 @@ class Perception:
     def gpu_ns(self, slot: int) -> dict[str, int]:
         """GPU time by stage of what ``wait(slot)`` waited for, over all engines; {} without one."""
         times: dict[str, int] = {}
-        for model in self._models:
-            if isinstance(model.engine, DeviceEngine):
-                for stage, ns in model.engine.gpu_ns(slot).items():
-                    times[stage] = times.get(stage, 0) + ns
+        for engine in self._devices:
+            for stage, ns in engine.gpu_ns(slot).items():
+                times[stage] = times.get(stage, 0) + ns
         return times
 
     def decode(
