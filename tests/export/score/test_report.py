@@ -9,24 +9,8 @@ import pytest
 
 from engines.errors import ExportError
 from export.score.report import EvaluationReport, FrameScore, Table, table
+from tests.export.score.reports import BOTH
 
-BOTH = EvaluationReport(
-    model="street.onnx",
-    model_sha256="0123456789abcdef" * 4,
-    engine="openvino",
-    precision="f32",
-    data="camvid",
-    split="val",
-    images=101,
-    input_wh=(640, 384),
-    infer_ms_median=7.891,
-    miou=0.5,
-    iou={"road": 0.75, "car": 0.25, "fence": None},
-    ap=0.375,
-    ap_of_class={"car": 0.375, "sign": None},
-    ap50={"car": 0.625, "sign": None},
-    ap50_400px={"car": 0.875, "sign": None},
-)
 MASK_ALONE = replace(BOTH, ap=None, ap_of_class={}, ap50={}, ap50_400px={})
 SYNTHETIC = replace(
     BOTH, data="synthetic", split=None, ap=None, ap_of_class=None, ap50=None, ap50_400px=None,
