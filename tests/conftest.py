@@ -57,9 +57,11 @@ class SharedFolder:
         """Show it for the length of the block."""
         os.environ["OUTRIDER_SHARED"] = str(self.path or self.NOWHERE)
         self._hidden = False
-        yield
-        os.environ["OUTRIDER_SHARED"] = self.NOWHERE
-        self._hidden = True
+        try:
+            yield
+        finally:
+            os.environ["OUTRIDER_SHARED"] = self.NOWHERE
+            self._hidden = True
 
     def _watch(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self._hidden or event not in self.WATCHED:
