@@ -18,6 +18,7 @@ from engines.errors import DeviceError, EngineError, ModelError, SettingsError
 if TYPE_CHECKING:
     from engines.base import Engine, Precision
     from engines.model_file import ModelFile
+    from engines.tensorrt.library import Flavour
 
 _log = logging.getLogger(__name__)
 
@@ -25,13 +26,13 @@ ENGINES = {
     "openvino": "engines.openvino:open_openvino",
     "onnxruntime": "engines.onnxruntime:open_onnxruntime",
     "tensorrt": "engines.tensorrt.engine:open_tensorrt",
+    "rtx": "engines.tensorrt.engine:open_rtx",
     "replay": "engines.replay:open_replay",
 }
 """Backend name → its opener, which takes a ``ModelFile`` and ``EngineOptions``."""
 
-_SUFFIXES = {".engine": "tensorrt", ".npz": "replay"}
-"""Files that only one backend runs."""
-_SLOTS = {"tensorrt": 2}
+_OF_PLANS: tuple[Flavour, ...] = ("tensorrt", "rtx")
+_SLOTS = {"tensorrt": 2, "rtx": 2}
 """Runs in flight where the caller leaves it open: one, as a frame's age matters more on a CPU than
 the little that overlap gains there; with TensorRT frame n+1 is prepared while n runs."""
 
@@ -71,7 +72,7 @@ def open_engine(
         return _open_best(file, opened, below_f32=precision != "f32")
     if engine not in ENGINES:
         raise SettingsError(f"engine {engine!r}, wanted one of {', '.join(['auto', *ENGINES])}.")
-    if file.path.suffix == ".engine" and engine != "tensorrt":
+    if file.path.suffix == ".engine" and engine not in _OF_PLANS:
         raise EngineError(
             f"{file.path}: a TensorRT engine, which {engine} cannot run. Leave --engine out, or "
             "run the ONNX file that it was built from."
@@ -81,8 +82,12 @@ def open_engine(
 
 def _open_best(file: ModelFile, opened: Callable[[str], Engine], *, below_f32: bool) -> Engine:
     """TensorRT where an engine was built, else OpenVINO, ONNX Runtime where that is better."""
-    if file.path.suffix in _SUFFIXES:
-        return opened(_SUFFIXES[file.path.suffix])
+    if file.path.suffix == ".npz":
+        return opened("replay")
+    if file.path.suffix == ".engine":
+        from engines.tensorrt.identity import flavour_of
+
+        return opened(flavour_of(file.path))
     dynamic = "DynamicQuantizeLinear" in file.op_types
     if below_f32 and (built := _open_built(file, opened)) is not None:
         return built
@@ -99,7 +104,7 @@ def _open_best(file: ModelFile, opened: Callable[[str], Engine], *, below_f32: b
 
 
 def _open_built(file: ModelFile, opened: Callable[[str], Engine]) -> Engine | None:
-    """The TensorRT engine that was built from this ONNX file, None where there is none to use.
+    """The engine of either TensorRT that was built from this file, None where none can be used.
 
     Raises:
         DeviceError: there is one, but the device is lost or out of memory: a restart may help, and
@@ -108,8 +113,9 @@ def _open_built(file: ModelFile, opened: Callable[[str], Engine]) -> Engine | No
     from engines.cuda.context import device_names
     from engines.tensorrt.identity import find_built
 
-    path, built, devices = file.path, find_built(file), device_names()
-    if built is None:
+    path, devices = file.path, device_names()
+    built = {name: plan for name in _OF_PLANS if (plan := find_built(file, flavour=name))}
+    if not built:
         if devices:
             _log.warning(
                 "%s: there is a CUDA device (%s), but no TensorRT engine of this file; it runs on "
@@ -117,12 +123,16 @@ def _open_built(file: ModelFile, opened: Callable[[str], Engine]) -> Engine | No
             )  # fmt: skip
         return None
     if not devices:  # hidden on purpose, say: CUDA_VISIBLE_DEVICES=
-        _log.warning("%s: no CUDA device opens here for %s; running on the CPU", path, built.name)
+        name = next(iter(built.values())).name
+        _log.warning("%s: no CUDA device opens here for %s; running on the CPU", path, name)
         return None
-    try:
-        return opened("tensorrt")
-    except DeviceError:
-        raise
-    except (EngineError, ModelError) as exc:
-        _log.warning("%s; running on the CPU instead", exc)
-        return None
+    for flavour in built:
+        try:
+            return opened(flavour)
+        except DeviceError:
+            raise
+        except (EngineError, ModelError) as exc:
+            last = flavour == list(built)[-1]
+            instead = "running on the CPU" if last else "trying the one of TensorRT for RTX"
+            _log.warning("%s; %s instead", exc, instead)
+    return None

@@ -94,13 +94,13 @@ def gpu(cuda: list[str] | None, ask: Ask, *, nodes: Path = Path("/dev")) -> Iter
 
 def tensorrt(cuda: list[str] | None) -> Iterator[Finding]:
     """TensorRT's Python bindings: there, loadable, of a version that is supported."""
-    from engines.tensorrt.log import import_tensorrt
+    from engines.tensorrt.library import open_library
 
     if not cuda:
         yield _without_gpu("tensorrt")
         return
     try:
-        version = import_tensorrt()
+        version = open_library("tensorrt").version
     except EngineError as exc:
         text, _, hint = str(exc).partition("): ")
         yield Finding("engines", "tensorrt", "missing", text + ")", hint)
@@ -166,10 +166,10 @@ def _compared(engine: Path, model: Path) -> list[str]:
     """The differences that the engine survives."""
     from engines.cuda.context import open_device
     from engines.tensorrt.identity import check_identity, read_sidecar
-    from engines.tensorrt.log import import_tensorrt
+    from engines.tensorrt.library import open_library
 
     sidecar = read_sidecar(engine)
-    version = import_tensorrt()
+    version = open_library(sidecar.identity.flavour).version
     device = open_device()
     try:
         here = device.facts(version)

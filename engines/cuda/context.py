@@ -65,6 +65,13 @@ class Device:
     driver: str = ""
     l4t: str = ""
 
+    @property
+    def label(self) -> str:
+        """Device and TensorRT for a file's name: '10.3.0-orin-sm87x16'."""
+        gpu = re.sub(r"[^A-Za-z0-9]+", "-", self.gpu).strip("-").lower()
+        sm = self.compute_capability.replace(".", "")
+        return f"{self.tensorrt}-{gpu}-sm{sm}x{self.sm_count}"
+
 
 class CudaDevice:
     """A device whose primary context this process has retained, for one thread."""
@@ -103,7 +110,7 @@ class CudaDevice:
             gpu=str(self._device.name()),
             compute_capability=f"{major}.{minor}",
             sm_count=int(self._device.get_attribute(attribute.MULTIPROCESSOR_COUNT)),
-            system=f"{sys.platform}-{platform.machine()}",
+            system=system_name(),
             tensorrt=tensorrt_version,
             driver=kernel_driver(root, int(self._driver.get_driver_version())),
             l4t=l4t_version(root),
@@ -208,6 +215,11 @@ def pycuda_version() -> str:
 
     built = ".".join(map(str, driver.get_version()))
     return f"{metadata.version('pycuda')}, built against CUDA {built}"
+
+
+def system_name() -> str:
+    """Operating system and processor: 'linux-aarch64'."""
+    return f"{sys.platform}-{platform.machine()}"
 
 
 def l4t_version(root: Path = Path("/")) -> str:

@@ -1,4 +1,4 @@
-"""The TensorRT engine: runs a built plan on an NVIDIA GPU, two frames in flight; it builds none.
+"""The TensorRT engine, in either flavour: runs a built plan on an NVIDIA GPU; it builds none.
 
 What the plan was built for is compared with this machine before the plan is loaded.
 """
@@ -14,17 +14,18 @@ from traceback import clear_frames
 from typing import TYPE_CHECKING
 
 from engines.base import Array, EngineBase, EngineOptions, Image
-from engines.cuda.context import CudaDevice, cuda_errors, is_lost, open_device
+from engines.cuda.context import CudaDevice, Device, cuda_errors, is_lost, open_device
 from engines.errors import DeviceError, EngineError
 from engines.model_file import ModelFile
 from engines.spec import ModelSpec
 from engines.tensorrt.identity import check_identity
-from engines.tensorrt.log import TensorRtLog, import_tensorrt, open_log
+from engines.tensorrt.library import Flavour, Library, open_library
 from engines.tensorrt.plan import Plan, check_plan, read_plan
 from engines.tensorrt.run import Run
+from engines.tensorrt.runtime_cache import RuntimeCache
 
 if TYPE_CHECKING:
-    import tensorrt as trt
+    import tensorrt
 
     from engines.cuda.letterbox import DeviceLetterbox
 
@@ -36,30 +37,49 @@ _PRECISIONS = {"fp32": "f32", "fp16": "f16", "int8": "int8"}
 
 
 def open_tensorrt(file: ModelFile, options: EngineOptions) -> TensorRtEngine:
-    """Load a ``.engine`` file, or the engine that was built from an ONNX file.
+    """Load a ``.engine`` file of native TensorRT, or the one that was built from an ONNX file.
 
     Raises:
-        EngineMismatch: there is none, or it is of another machine, file or version.
+        EngineMismatch, EngineError, DeviceError, ModelError: see ``_open``.
+    """
+    return _open(file, options, "tensorrt")
+
+
+def open_rtx(file: ModelFile, options: EngineOptions) -> TensorRtEngine:
+    """As ``open_tensorrt``, of TensorRT for RTX.
+
+    Raises:
+        EngineMismatch, EngineError, DeviceError, ModelError: see ``_open``.
+    """
+    return _open(file, options, "rtx")
+
+
+def _open(file: ModelFile, options: EngineOptions, flavour: Flavour) -> TensorRtEngine:
+    """Load a plan of one flavour.
+
+    Raises:
+        EngineMismatch: there is none, it is of another flavour, machine, file or version, or it was
+            never run to prove it.
         EngineError: TensorRT or PyCUDA is missing, or refuses the plan.
         DeviceError: the device is lost or out of memory.
         ModelError: a file cannot be read.
     """
-    plan = read_plan(file, trust=options.trust)
-    version = import_tensorrt()
+    plan = read_plan(file, flavour, trust=options.trust)
+    trt = open_library(flavour)
     device = open_device()
     try:
+        here = device.facts(trt.version)
         if plan.sidecar is not None:
-            here = device.facts(version)
             for warning in check_identity(
                 plan.sidecar, plan.path, here, onnx=plan.onnx, plan_sha256=plan.sha256
             ):
                 _log.warning("%s", warning)
-        engine = TensorRtEngine(device, plan.spec, slots=options.slots)
+        engine = TensorRtEngine(trt, device, plan.spec, slots=options.slots)
     except BaseException:
         device.close()
         raise
     try:
-        engine.load(plan)
+        engine.load(plan, here)
     except BaseException as exc:
         engine.give_up(exc)
         raise
@@ -74,54 +94,63 @@ class TensorRtEngine(EngineBase):
     It is a ``DeviceEngine`` too: it tells GPU times and can letterbox.
     """
 
-    def __init__(self, device: CudaDevice, spec: ModelSpec, *, slots: int) -> None:
-        super().__init__("tensorrt", spec, precision=_PRECISIONS[spec.precision], slots=slots)
+    def __init__(self, trt: Library, device: CudaDevice, spec: ModelSpec, *, slots: int) -> None:
+        super().__init__(trt.flavour, spec, precision=_PRECISIONS[spec.precision], slots=slots)
+        self._trt = trt
         self._device = device
         self._runs: list[Run] = []
-        self._runtime: trt.Runtime | None = None
-        self._engine: trt.ICudaEngine | None = None
+        self._runtime: tensorrt.Runtime | None = None
+        self._engine: tensorrt.ICudaEngine | None = None
+        self._cache: RuntimeCache | None = None
         self._letterbox: DeviceLetterbox | None = None
         self._lost = False
 
-    def load(self, plan: Plan) -> None:
-        """Deserialise and make every slot ready; the first run of each is done here.
+    def load(self, plan: Plan, here: Device) -> None:
+        """Deserialise and make every slot ready on the device ``here``; each runs once.
 
         Raises:
             EngineError: TensorRT refuses.
             DeviceError: no memory for it.
         """
-        import tensorrt as trt
-
-        log = open_log()
+        trt, began = self._trt, time.monotonic()
         with self._working(f"{plan.path}: cannot be loaded"):
-            self._runtime = runtime = log.checked("Runtime", lambda: trt.Runtime(log.logger))
+            self._runtime = runtime = trt.checked("Runtime", lambda: trt.Runtime(trt.logger))
             core = -1 if plan.sidecar is None else plan.sidecar.identity.options.get("dla_core", -1)
             if int(core) >= 0:
                 runtime.DLA_core = int(core)
-            self._engine = log.checked(
+            self._engine = trt.checked(
                 "deserialize_cuda_engine", lambda: runtime.deserialize_cuda_engine(plan.data)
             )
-            check_plan(self._engine, plan)
-            self._open_run(log, mapped=False)
+            check_plan(trt, self._engine, plan)
+            if trt.flavour == "rtx":
+                self._cache = RuntimeCache(trt, self._engine, plan.sha256, here)
+            self._open_run(mapped=False)
             if self._device.integrated and self._device.maps_host_memory:
-                self._open_run(log, mapped=True)
+                self._open_run(mapped=True)
                 self._runs.remove(slower := _slower(*self._runs))
                 slower.close()
             while len(self._runs) < self.slots:
-                self._open_run(log, mapped=self._runs[0].mapped)
+                self._open_run(mapped=self._runs[0].mapped)
         self._inputs = [{self.spec.input.name: run.input.host} for run in self._runs]
         self._outputs = [run.outputs for run in self._runs]
+        if self._cache is not None:
+            self._cache.keep()
         memory = "mapped" if self._runs[0].mapped else "page-locked"
         runs = "captured" if self._runs[0].captured else "plain"
-        _log.info("%s: %d slots, %s memory, %s runs", plan.path, self.slots, memory, runs)
+        took = time.monotonic() - began
+        _log.info(
+            "%s: ready in %.1f s; %d slots, %s memory, %s runs",
+            plan.path, took, self.slots, memory, runs,
+        )  # fmt: skip
 
-    def _open_run(self, log: TensorRtLog, *, mapped: bool) -> None:
+    def _open_run(self, *, mapped: bool) -> None:
         """Add the buffers of one more run, and run them once."""
-        engine = self._engine
+        engine, cache = self._engine, self._cache
         assert engine is not None
-        context = log.checked("create_execution_context", lambda: engine.create_execution_context())
+        make = engine.create_execution_context if cache is None else cache.create_context
+        context = self._trt.checked("create_execution_context", lambda: make())
         # Known before it has anything: what it has when the device is lost is kept with the engine.
-        self._runs.append(Run(log, context, mapped=mapped))
+        self._runs.append(Run(self._trt, context, mapped=mapped))
         self._runs[-1].open(self.spec)
 
     def inputs(self, slot: int) -> dict[str, Array]:
@@ -197,7 +226,9 @@ class TensorRtEngine(EngineBase):
                 if self._letterbox is not None:
                     self._letterbox.free()
                 self._runs, self._letterbox = [], None
-                self._engine = self._runtime = None  # in this order, and with the context current
+                self._cache = self._engine = self._runtime = (
+                    None  # in this order, and with the context current
+                )
         except DeviceError:
             self._lost = True
             _abandon(self)

@@ -1,7 +1,8 @@
 """What a built engine was built from and for, in its sidecar; it loads no plan and asks no device.
 
-A TensorRT plan is machine code for one GPU and one TensorRT, so everything it depends on stands in
-``NAME.engine.json`` beside it and is compared before the plan is touched.
+A TensorRT plan is machine code for one GPU and one TensorRT, one of TensorRT for RTX for some
+architectures, so what it depends on stands in ``NAME.engine.json`` beside it and is compared before
+the plan is touched.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from engines.cuda.context import Device
 from engines.errors import EngineMismatch, ModelError
 from engines.model_file import ModelFile, read_file, sha256_of
 from engines.spec import ModelSpec
+from engines.tensorrt.library import FLAVOURS, Flavour, build_command
 
 BUILT = Path(__file__).resolve().parents[1] / "built"
 """Where ``edge-export build`` publishes, unless ``$OUTRIDER_BUILT`` names another folder."""
@@ -33,11 +35,14 @@ _NEEDED: dict[str, str] = {
     "compute_capability": "compute capability",
     "sm_count": "SM count",
     "system": "system",
-    "tensorrt": "TensorRT",
 }
 """Facts of a device that a plan depends on, and their names in messages."""
+_NEEDED_BY_RTX = ("system",)
+"""It compiles for the device when it loads a plan: the architecture has to be among its targets."""
 _NOTED: dict[str, str] = {"driver": "driver", "l4t": "L4T"}
 """Facts that a plan survives: a difference is worth a warning."""
+GRAPH_ONLY = "graph only"
+"""The ``kind`` of proof where no device was there to run the engine on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,9 @@ class Identity:
     built from (the same where that is the user's), both with weights beside them; ``onnx_name`` the
     user's file without its folder. ``recipe`` says the precision: 'fp16' or 'fp16 mixed, fp32: a
     node, another'.
+
+    A plan of flavour 'rtx' runs on every device whose compute capability is one of ``targets``;
+    what ``device`` says of a GPU is then empty.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -59,18 +67,29 @@ class Identity:
     options: Mapping[str, int | str]
     recipe: str
     onnx_name: str = ""
+    flavour: Flavour = "tensorrt"
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """All of ``NAME.engine.json``; ``proof`` is what the parity gate measured, as JSON values."""
+    """All of ``NAME.engine.json``; ``proof`` is what the parity gate measured, as JSON values.
+
+    ``layers`` are those of the network that TensorRT's parser made: name, kind and precision.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     spec: ModelSpec
     identity: Identity
     proof: Mapping[str, Any]
+    layers: tuple[tuple[str, str, str], ...] = ()
     version: Literal[1] = 1
+
+    @property
+    def ran(self) -> bool:
+        """Whether the engine was proven by running it, rather than built where nothing could."""
+        return self.proof.get("kind") != GRAPH_ONLY
 
 
 def sidecar_path(engine: Path) -> Path:
@@ -126,6 +145,16 @@ def read_sidecar(engine: Path) -> Sidecar:
     return sidecar
 
 
+def flavour_of(engine: Path) -> Flavour:
+    """Which TensorRT the plan at ``engine`` is for; the native one where nothing says.
+
+    Raises:
+        EngineMismatch: as ``read_sidecar``.
+    """
+    there = sidecar_path(engine).exists()
+    return read_sidecar(engine).identity.flavour if there else "tensorrt"
+
+
 def check_identity(
     sidecar: Sidecar,
     engine: Path,
@@ -149,9 +178,11 @@ def check_identity(
         name = str(file.path if file else sidecar.identity.onnx_name or "MODEL.onnx")
         raise EngineMismatch(
             f"{engine}: this engine does not fit: {'; '.join(found)}. "
-            f"Build one here: edge-export build {name}"
+            f"Build one here: {build_command(name, sidecar.identity.flavour)}"
         )
     built = sidecar.identity.device
+    if not built.gpu:  # built for whatever it will be compiled on
+        return []
     return [
         f"{engine}: {label} is {getattr(here, field) or 'unknown'} here, the engine was built "
         f"under {getattr(built, field) or 'unknown'}; it runs, but build it again if it misbehaves"
@@ -166,17 +197,23 @@ def built_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(named) if named else BUILT
 
 
-def built_path(folder: Path, onnx: Path | ModelFile) -> Path:
-    """Where the engine of an ONNX file lies: FOLDER/STEM-HASH.engine.
+def built_path(folder: Path, onnx: Path | ModelFile, flavour: Flavour = "tensorrt") -> Path:
+    """Where the engine of an ONNX file lies: FOLDER/STEM-HASH.engine, or .rtx.engine.
 
     Raises:
         ModelError: the ONNX file cannot be read.
     """
     file = ModelFile.of(onnx)
-    return folder / f"{file.path.stem}-{file.sha256[:_HASH_CHARS]}.engine"
+    return folder / f"{file.path.stem}-{_ending(file, flavour)}"
 
 
-def find_built(onnx: Path | ModelFile, folder: Path | None = None) -> Path | None:
+def _ending(file: ModelFile, flavour: Flavour) -> str:
+    return f"{file.sha256[:_HASH_CHARS]}{'' if flavour == 'tensorrt' else '.rtx'}.engine"
+
+
+def find_built(
+    onnx: Path | ModelFile, folder: Path | None = None, flavour: Flavour = "tensorrt"
+) -> Path | None:
     """The engine in ``folder`` that was built from a file with this content, None without one.
 
     A renamed ONNX file finds its engine too. Whether it fits this machine is for
@@ -185,12 +222,11 @@ def find_built(onnx: Path | ModelFile, folder: Path | None = None) -> Path | Non
     Raises:
         ModelError: the ONNX file cannot be read.
     """
-    folder = folder or built_folder()
-    named = built_path(folder, onnx)
+    file, folder = ModelFile.of(onnx), folder or built_folder()
+    named = built_path(folder, file, flavour)
     if named.is_file():
         return named
-    digits = named.stem.rpartition("-")[2]
-    return next(iter(sorted(folder.glob(f"*-{digits}.engine"))), None)
+    return next(iter(sorted(folder.glob(f"*-{_ending(file, flavour)}"))), None)
 
 
 def _differences(
@@ -201,10 +237,17 @@ def _differences(
     plan_sha256: str | None,
 ) -> Iterator[str]:
     """One phrase for each thing that does not agree: what is here, and what was built for."""
-    for field, label in _NEEDED.items():
+    rtx = identity.flavour == "rtx"
+    version = {"tensorrt": FLAVOURS[identity.flavour]}
+    for field, label in {**_NEEDED, **version}.items():
         is_, was = getattr(here, field), getattr(identity.device, field)
-        if is_ != was:
+        if is_ != was and not (rtx and field not in (*_NEEDED_BY_RTX, *version)):
             yield f"{label} is {is_}, built for {was}"
+    if rtx and here.compute_capability not in identity.targets:
+        yield (
+            f"compute capability is {here.compute_capability}, "
+            f"built for {', '.join(identity.targets)}"
+        )
     plan = plan_sha256 or sha256_of(engine)
     if plan != identity.plan_sha256:
         yield (

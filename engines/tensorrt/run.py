@@ -13,10 +13,10 @@ from engines.base import Array
 from engines.cuda.graph import Graph, capture
 from engines.cuda.memory import Buffer, Marks, new_stream
 from engines.spec import ModelSpec, TensorSpec
-from engines.tensorrt.log import TensorRtLog
+from engines.tensorrt.library import Library
 
 if TYPE_CHECKING:
-    import tensorrt as trt
+    import tensorrt
     from pycuda import driver
 
     from engines.cuda.letterbox import DeviceLetterbox
@@ -28,7 +28,7 @@ _BEGUN, _UPLOADED, _READY, _INFERRED, _DONE = range(5)
 class Run:
     """Input and output buffers of one execution context, and its runs."""
 
-    def __init__(self, log: TensorRtLog, context: trt.IExecutionContext, *, mapped: bool) -> None:
+    def __init__(self, trt: Library, context: tensorrt.IExecutionContext, *, mapped: bool) -> None:
         self.mapped = mapped
         """Whether device and host share the buffers, so that nothing is copied."""
         self.on_device = False
@@ -36,8 +36,8 @@ class Run:
         self.gpu_ns: dict[str, int] = {}
         self.outputs: dict[str, Array] = {}
         self.frame: Buffer | None = None
-        self._log = log
-        self._context: trt.IExecutionContext | None = context
+        self._trt = trt
+        self._context: tensorrt.IExecutionContext | None = context
         self._graph: Graph | None = None
         self._buffers: list[Buffer] = []
         """Of the input, then of each output."""
@@ -57,14 +57,14 @@ class Run:
         self.submit()
         self.wait()
         self._graph = capture(self._stream.handle, self._enqueue)
-        self._log.forget()  # why a run could not be captured is no later error's cause
+        self._trt.forget()  # why a run could not be captured is no later error's cause
 
     def _bind(self, tensor: TensorSpec) -> Buffer:
         context = self._context
         assert context is not None
         made = Buffer(tensor.shape, tensor.dtype, mapped=self.mapped)
         self._buffers.append(made)
-        self._log.checked(
+        self._trt.checked(
             "set_tensor_address", lambda: context.set_tensor_address(tensor.name, made.address)
         )
         return made
@@ -169,4 +169,4 @@ class Run:
     def _enqueue(self) -> None:
         assert self._context is not None
         if not self._context.execute_async_v3(self._stream.handle):
-            raise self._log.error("execute_async_v3", "returned False")
+            raise self._trt.error("execute_async_v3", "returned False")

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import click
 
+from engines.tensorrt.library import Flavour
 from export.commands import options
-from export.tensorrt.build.build import GATE, Request, build_file
+from export.tensorrt.build.build import Request, build_file
 from export.tensorrt.build.builder import BuildOptions, Verbosity
+from export.tensorrt.build.prove import GATE
 
 _DEFAULT = BuildOptions()
 
@@ -19,6 +21,20 @@ _DEFAULT = BuildOptions()
 @click.argument("model", type=options.PATH)
 @options.output(
     "Engine to write; else NAME-HASH.engine in engines/built/, where the app looks for it."
+)
+@click.option(
+    "--for",
+    "flavour",
+    type=click.Choice(["tensorrt", "rtx"]),
+    default="tensorrt",
+    show_default=True,
+    help="Native TensorRT, on and for this machine's GPU; or TensorRT for RTX, on any x86-64 "
+    "machine, for GeForce RTX and RTX workstation cards.",
+)
+@click.option(
+    "--sm",
+    metavar="89,120",
+    help="Architectures to build for with --for rtx; else all that it knows.",
 )
 @click.option(
     "--reference",
@@ -64,6 +80,8 @@ _DEFAULT = BuildOptions()
 def build(
     model: Path,
     output: Path | None,
+    flavour: Flavour,
+    sm: str | None,
     reference: Path | None,
     frames: str | None,
     keep: Sequence[str],
@@ -78,8 +96,12 @@ def build(
 
     Checks the graph, converts it to FP16 (as 'edge-export fp16' does), builds on this machine's
     GPU, runs the engine on frames and publishes it only if it agrees with FP32. An engine that was
-    there stays until then. Refusals exit with 4, a device without memory with 6, Ctrl-C with 130.
+    there stays until then. With --for rtx no GPU is needed; without one the engine runs only after
+    'edge-export verify' of it where there is one. Refusals exit with 4, a device without memory
+    with 6, Ctrl-C with 130.
     """
     wanted = BuildOptions(workspace, optimization_level, profiling_verbosity, dla_core)
-    request = Request(reference, frames, keep, replace(GATE, iou=iou), wanted, timing_cache)
+    request = Request(
+        reference, frames, keep, replace(GATE, iou=iou), wanted, timing_cache, flavour, sm
+    )
     build_file(model, output, request=request, say=options.say)

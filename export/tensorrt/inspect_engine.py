@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from engines.cuda.context import cuda_errors, open_device
 from engines.errors import EngineError, EngineMismatch, SettingsError
 from engines.model_file import sha256_of
-from engines.tensorrt import log as tensorrt_log
 from engines.tensorrt.identity import Sidecar, check_identity, read_sidecar
+from engines.tensorrt.library import Library, open_library
 
 if TYPE_CHECKING:
-    import tensorrt as trt
+    import tensorrt
 
 _FORMATS = {"fp16": "FP16|Half", "fp32": "FP32|Float"} | {
     kind: kind for kind in ("int8", "uint8", "int32", "int64", "bool")
@@ -68,13 +68,13 @@ def inspect_engine(engine: Path) -> tuple[Sidecar, list[EngineLayer] | None, str
 
 def _layers_of(engine: Path, sidecar: Sidecar, *, plan_sha256: str) -> list[EngineLayer]:
     """What TensorRT's inspector says of the layers, once it is known that the plan is for here."""
-    version = tensorrt_log.import_tensorrt()
+    trt = open_library(sidecar.identity.flavour)
     device = open_device()
     try:
         with cuda_errors(f"{engine}: cannot be looked into"), device.current():
-            here = device.facts(version)
+            here = device.facts(trt.version)
             check_identity(sidecar, engine, here, onnx=None, plan_sha256=plan_sha256)
-            return parse_layers(_information(engine, sidecar))
+            return parse_layers(_information(trt, engine, sidecar))
     except EngineError as exc:
         clear_frames(exc.__traceback__)  # what they hold of TensorRT's would outlive the device
         raise
@@ -82,24 +82,21 @@ def _layers_of(engine: Path, sidecar: Sidecar, *, plan_sha256: str) -> list[Engi
         device.close()
 
 
-def _information(engine: Path, sidecar: Sidecar) -> str:
+def _information(trt: Library, engine: Path, sidecar: Sidecar) -> str:
     """The inspector's JSON; TensorRT's objects end with this call."""
-    import tensorrt as trt
-
-    log = tensorrt_log.open_log()
-    runtime: trt.Runtime = log.checked("Runtime", lambda: trt.Runtime(log.logger))
+    runtime: tensorrt.Runtime = trt.checked("Runtime", lambda: trt.Runtime(trt.logger))
     core = int(sidecar.identity.options.get("dla_core", -1))
     if core >= 0:
         runtime.DLA_core = core
     data = engine.read_bytes()
-    loaded: trt.ICudaEngine = log.checked(
+    loaded: tensorrt.ICudaEngine = trt.checked(
         "deserialize_cuda_engine", lambda: runtime.deserialize_cuda_engine(data)
     )
-    inspector: trt.EngineInspector = log.checked(
+    inspector: tensorrt.EngineInspector = trt.checked(
         "create_engine_inspector", loaded.create_engine_inspector
     )
     form = trt.LayerInformationFormat.JSON
-    text: str = log.checked(
+    text: str = trt.checked(
         "get_engine_information", lambda: inspector.get_engine_information(form)
     )
     return text

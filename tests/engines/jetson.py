@@ -19,23 +19,23 @@ EDGE = ["-c", "from edge.start import main; main()"]
 
 MAKE = """
 import hashlib, sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 import tensorrt as trt
 from engines.cuda.context import open_device
 from engines.tensorrt.identity import Identity, Sidecar, sidecar_path, sidecar_text
 from engines.model_file import read_spec, sha256_of
+from engines.tensorrt.library import open_library
 from export.tensorrt.build.builder import BuildOptions, build_plan
 onnx, engine = map(Path, sys.argv[1:3])
 options = BuildOptions(dla_core=int(sys.argv[3]) if sys.argv[3:] else None)
-plan = build_plan(onnx, options, timings=None, say=lambda text: None)
+plan, _ = build_plan(open_library("tensorrt"), onnx, options, timings=None, say=lambda text: None)
 engine.write_bytes(plan)
 device = open_device()
 facts = device.facts(trt.__version__)
 device.close()
 sha = hashlib.sha256(plan).hexdigest(), sha256_of(onnx), sha256_of(onnx)
-chosen = {key: value for key, value in asdict(options).items() if value is not None}
-identity = Identity(*sha, facts, chosen, "as it is", onnx.name)
+identity = Identity(*sha, facts, options.recorded(), "as it is", onnx.name)
 spec = replace(read_spec(onnx), precision="fp16")
 sidecar_path(engine).write_text(sidecar_text(Sidecar(spec, identity, {})))
 """

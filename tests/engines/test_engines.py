@@ -33,10 +33,11 @@ def scenes() -> list[Image]:
 
 
 UNDER_TEST = os.environ.get("OUTRIDER_ENGINE_UNDER_TEST")
-"""Set to 'tensorrt' by tensorrt/test_engine.py, which runs this file on a machine that has it."""
+"""Set by tensorrt/test_engine.py to the TensorRT of the machine that it runs this file on."""
+OF_GPUS = ("tensorrt", "rtx")
 
 
-@pytest.fixture(params=[name for name in ENGINES if name != "tensorrt" or name == UNDER_TEST])
+@pytest.fixture(params=[name for name in ENGINES if name not in OF_GPUS or name == UNDER_TEST])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens a tiny model by family with the engine under test; closes it after the test."""
     name: str = request.param

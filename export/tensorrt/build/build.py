@@ -1,23 +1,24 @@
 """An FP32 model file becomes a TensorRT engine that was proven on this GPU.
 
 Check, convert, build, prove, publish: under the engine's name lies the old one until the new one
-has passed.
+has passed. TensorRT for RTX builds without a GPU, too; then what was built is compared with the
+file alone, and its sidecar says that it never ran.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from engines import open_engine
 from engines.cuda.context import Device
-from engines.errors import ExportError, SettingsError
+from engines.errors import ExportError, ModelError, SettingsError
 from engines.files import user_folder
 from engines.model_file import ModelFile, is_quantized, load_model, read_spec, sha256_of
+from engines.runtimes import check_tensors
 from engines.tensorrt.identity import (
+    GRAPH_ONLY,
     Identity,
     Sidecar,
     built_folder,
@@ -25,24 +26,22 @@ from engines.tensorrt.identity import (
     sidecar_path,
     sidecar_text,
 )
-from export.compare.differences import SAME, Limits
-from export.data.frames import read_frames
-from export.fp16.convert import compare_with_fp32, convert_file
+from engines.tensorrt.library import Flavour, Library
+from export.compare.differences import Limits
+from export.fp16.convert import convert_file
 from export.fp16.typed import kept_nodes
 from export.onnx.graph import uses_float16
 from export.score.scores import check_ap
 from export.tensorrt.build.builder import BuildOptions, build_plan, timings_file
+from export.tensorrt.build.network import Network, check_half
 from export.tensorrt.build.place import building, publish, write_durably
-from export.tensorrt.build.preflight import preflight, tensorrt_version
+from export.tensorrt.build.preflight import open_builder, preflight
+from export.tensorrt.build.prove import GATE, device_for, prove
+from export.tensorrt.build.targets import known_targets, parse_targets
 from export.tensorrt.check.check import check_file, report_lines
 from export.tensorrt.check.operators import RELEASES
 
 Say = Callable[[str], None]
-GATE = replace(SAME, iou=0.98, score=0.02, unmatched=0.01, mask=0.99)
-"""Twice what a conversion to FP16 may differ by.
-
-A device adds in another order and fuses, which no proof on a CPU shows. Chosen, not measured: no
-engine was built where this was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,9 @@ class Request:
     limits: Limits = GATE
     options: BuildOptions = field(default_factory=BuildOptions)
     timing_cache: bool = True
+    flavour: Flavour = "tensorrt"
+    sm: str | None = None
+    """Architectures to build for with TensorRT for RTX, such as '89,120'; None is all it knows."""
 
 
 def build_file(model: Path, target: Path | None, *, request: Request, say: Say) -> None:
@@ -71,16 +73,21 @@ def build_file(model: Path, target: Path | None, *, request: Request, say: Say) 
     reference, half = _reference(model, request)
     if target is not None and target.suffix != ".engine":
         raise SettingsError(f"-o {target}: an engine's file ends in .engine, as the app wants it.")
-    version = tensorrt_version()
-    engine = target or built_path(_made_folder(), model)
-    device = preflight(version, model, engine, request.options, half=half)
-    say(f"device       {device.gpu}, compute capability {device.compute_capability}, "
-        f"{device.sm_count} SMs, TensorRT {device.tensorrt}")  # fmt: skip
+    trt = open_builder(request.flavour)
+    engine = target or built_path(_made_folder(), model, request.flavour)
+    options = _options(request, trt)
+    device = preflight(trt, model, engine, options, half=half)
+    if device.gpu:
+        say(f"device       {device.gpu}, compute capability {device.compute_capability}, "
+            f"{device.sm_count} SMs, {trt.name} {trt.version}")  # fmt: skip
+    else:
+        targets = ", ".join(options.targets)
+        say(f"for          compute capability {targets}; {trt.name} {trt.version}")
     made_from = read_spec(model).source_sha256
     if half and made_from not in ("", ModelFile(reference).sha256):
         say(f"note         {model.name} says it was made from another file than {reference.name}")
-    release = _nearest_release(version)
-    _check(model, release, request.options, say)
+    release = _nearest_release(trt)
+    _check(model, release, options, say)
     with building(engine) as folder:
         source = model
         if not half:
@@ -88,20 +95,67 @@ def build_file(model: Path, target: Path | None, *, request: Request, say: Say) 
             convert_file(
                 model, source, frames=request.frames, keep=request.keep, say=_but_written(say)
             )
-            _check(source, release, replace(request.options, dla_core=None), None)
+            _check(source, release, replace(options, dla_core=None), None)
         began = time.monotonic()
-        timings = _timings(device, say) if request.timing_cache else None
-        plan = build_plan(source, request.options, timings=timings, say=say)
-        say(f"built        {len(plan) / 1e6:.1f} MB in {time.monotonic() - began:.0f} s")
+        timings = _timings(device, say) if request.timing_cache and device.gpu else None
+        plan, network = build_plan(trt, source, options, timings=timings, say=say)
+        say(f"built        {len(plan) / 1e6:.1f} MB in {time.monotonic() - began:.1f} s")
+        _check_network(network, source, say)
         made = folder / engine.name
         write_durably(made, plan)
-        identity = _identity(made, model, reference, source, device, request.options)
-        sidecar = Sidecar(read_spec(source), identity, proof={})
+        identity = _identity(made, model, reference, source, device, options)
+        identity = replace(identity, flavour=trt.flavour, targets=options.targets)
+        sidecar = Sidecar(read_spec(source), identity, proof={}, layers=network.layers)
         write_durably(sidecar_path(made), sidecar_text(sidecar).encode())
-        sidecar = replace(sidecar, proof=_prove(made, engine, reference, request, say))
+        runs_on, why_not = device_for(trt, options.targets)
+        if runs_on is None:
+            say(f"proof        graph only: {why_not}. On its device: edge-export verify {engine}")
+            proof = {"kind": GRAPH_ONLY, "why": why_not}
+        else:
+            stays = f"{engine} is as it was." if engine.exists() else "Nothing was published."
+            proof = prove(
+                made, reference, frames=request.frames, limits=request.limits,
+                stays=stays, on=runs_on, say=say,
+            )  # fmt: skip
+        sidecar = replace(sidecar, proof=proof)
         write_durably(sidecar_path(made), sidecar_text(sidecar).encode())
         publish(made, engine)
     say(f"published    {engine} and {sidecar_path(engine).name}")
+
+
+def _options(request: Request, trt: Library) -> BuildOptions:
+    """The builder's options, with what there is to build for."""
+    if trt.flavour == "tensorrt":
+        if request.sm is not None:
+            raise SettingsError(
+                f"--sm {request.sm}: goes with --for rtx; TensorRT builds for this machine's GPU."
+            )
+        return request.options
+    if request.options.dla_core is not None:
+        raise SettingsError("--dla-core: TensorRT for RTX has no DLA. Leave it out.")
+    targets = known_targets(trt) if request.sm is None else parse_targets(request.sm, trt)
+    return replace(request.options, targets=targets)
+
+
+def _check_network(network: Network, source: Path, say: Say) -> None:
+    """What the parser made against what the FP16 file says: the convolutions and the edges.
+
+    Raises:
+        ExportError: they differ.
+    """
+    half = check_half(network.layers, kept_nodes(load_model(source)), origin=source.name)
+    try:
+        check_tensors(
+            read_spec(source),
+            inputs=network.inputs,
+            outputs=network.outputs,
+            origin=f"{source.name} in TensorRT",
+            remake="Make the FP16 file again: edge-export fp16",
+        )
+    except ModelError as exc:
+        raise ExportError(str(exc)) from exc
+    edges = ", ".join(f"{t.name} {t.dtype}" for t in (*network.inputs, *network.outputs))
+    say(f"network      {half}; {edges}")
 
 
 def _reference(model: Path, request: Request) -> tuple[Path, bool]:
@@ -154,9 +208,11 @@ def _made_folder() -> Path:
     return folder
 
 
-def _nearest_release(version: str) -> str:
+def _nearest_release(trt: Library) -> str:
     """The release of the checks' tables that is nearest below the installed one."""
-    installed = tuple(int(n) for n in version.split(".")[:2])
+    if trt.flavour == "rtx":  # its parser is that of 11.x
+        return next(reversed(RELEASES))
+    installed = tuple(int(n) for n in trt.version.split(".")[:2])
     below = [r for r in RELEASES if tuple(map(int, r.split("."))) <= installed]
     return below[-1] if below else next(iter(RELEASES))
 
@@ -188,37 +244,6 @@ def _timings(device: Device, say: Say) -> Path | None:
         return None
 
 
-def _prove(made: Path, engine: Path, reference: Path, request: Request, say: Say) -> dict[str, Any]:
-    """What the engine in ``made``, run as the app runs it, differs by from FP32 on frames.
-
-    Raises:
-        ExportError: too much, or nothing is proven; ``engine``, where it was to go, is as it was.
-    """
-    read = read_frames(request.frames)
-    say(f"gate         {read.described}, against {reference.name} in FP32")
-    parity = compare_with_fp32(
-        reference,
-        lambda: open_engine(made, engine="tensorrt"),
-        read.images,
-        limits=request.limits,
-        say=lambda line: say(f"gate         {line}"),
-    )
-    stays = f"{engine} is as it was." if engine.exists() else "Nothing was published."
-    if parity.failures:
-        raise ExportError(
-            f"{made.name}: refused, the engine does not do what {reference.name} does: "
-            f"{'; '.join(parity.failures)}. {stays} Where boxes that differ a little will do, say "
-            "how much with --iou; leave nodes in FP32 with --keep NODE."
-        )
-    if parity.doubts:
-        raise ExportError(
-            f"{made.name}: not proven: {'; '.join(parity.doubts)}. {stays} Give frames that show "
-            "what the model detects: --frames SOURCE."
-        )
-    frames = read.described.partition(";")[0]
-    return {"frames_of": frames, "limits": asdict(request.limits), **parity.to_dict()}
-
-
 def _identity(
     made: Path, model: Path, reference: Path, source: Path, device: Device, options: BuildOptions
 ) -> Identity:
@@ -228,7 +253,7 @@ def _identity(
         onnx_sha256=ModelFile(reference).sha256,
         fp16_sha256=ModelFile(source).sha256,
         device=device,
-        options={k: v for k, v in asdict(options).items() if v is not None},
+        options=options.recorded(),
         recipe=f"fp16 mixed, fp32: {', '.join(kept)}" if kept else "fp16",
         onnx_name=model.name,
     )

@@ -1,17 +1,18 @@
 """TensorRT's builder: an FP16 ONNX file becomes a plan, or a message; it writes no engine file.
 
-One code path for TensorRT 10.3 to 11.4: the network is strongly typed, so precision is what the
-ONNX file says. Kernel timings are kept in a file for each TensorRT and device.
+One code path for TensorRT 10.3 to 11.4 and TensorRT for RTX: the network is strongly typed, so
+precision is what the ONNX file says. The native one needs the device and times its kernels, kept in
+a file for each TensorRT and device; TensorRT for RTX needs neither.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Literal
@@ -19,11 +20,14 @@ from typing import TYPE_CHECKING, Literal
 from engines.cuda.context import Device, open_device
 from engines.errors import EngineError, ExportError, ModelError
 from engines.model_file import write_atomically
-from engines.tensorrt import log as tensorrt_log
+from engines.tensorrt import library
+from engines.tensorrt.library import Library
+from export.tensorrt.build.network import Network, read_network
 from export.tensorrt.build.progress import Progress, above_the_bar, monitor
+from export.tensorrt.build.targets import set_targets
 
 if TYPE_CHECKING:
-    import tensorrt as trt
+    import tensorrt
 
 Say = Callable[[str], None]
 Verbosity = Literal["none", "layer_names_only", "detailed"]
@@ -32,12 +36,21 @@ DOCTOR = "see: edge doctor"
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """Options of the builder; ``dla_core`` None leaves all layers to the GPU."""
+    """Options of the builder; ``dla_core`` None leaves all layers to the GPU.
+
+    ``targets``, of TensorRT for RTX alone, are compute capabilities such as '8.9'.
+    """
 
     workspace_mb: int = 1024
     optimization_level: int = 3
     profiling_verbosity: Verbosity = "detailed"
     dla_core: int | None = None
+    targets: tuple[str, ...] = ()
+
+    def recorded(self) -> dict[str, int | str]:
+        """What an engine's sidecar keeps of them; the targets have a place of their own there."""
+        held = asdict(self)
+        return {k: v for k, v in held.items() if v is not None and k != "targets"}
 
 
 class _Warnings(logging.Handler):
@@ -46,7 +59,7 @@ class _Warnings(logging.Handler):
     def __init__(self, say: Say) -> None:
         super().__init__(logging.INFO)
         self._say, self._said = say, set[str]()
-        self._source = logging.getLogger(tensorrt_log.__name__)
+        self._source = logging.getLogger(library.__name__)
         self._before = self._source.level
 
     def __enter__(self) -> None:
@@ -60,16 +73,19 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called on threads of TensorRT's."""
-        text = record.getMessage().removeprefix("TensorRT: ")
+        text = record.getMessage().partition(": ")[2]
         if text not in self._said:
             self._said.add(text)
             self._say(f"TensorRT     {text}")
 
 
-def build_plan(onnx: Path, options: BuildOptions, *, timings: Path | None, say: Say) -> bytes:
-    """Build a plan, which takes minutes; Ctrl-C ends it at the builder's next step.
+def build_plan(
+    trt: Library, onnx: Path, options: BuildOptions, *, timings: Path | None, say: Say
+) -> tuple[bytes, Network]:
+    """Build a plan, which may take minutes; Ctrl-C ends it at the builder's next step.
 
-    ``timings`` is the file of kernel timings to use and add to.
+    ``timings`` is the file of kernel timings to use and add to. Returns the network too, as the
+    parser made it.
 
     Raises:
         ExportError: TensorRT's parser refuses the file.
@@ -78,38 +94,57 @@ def build_plan(onnx: Path, options: BuildOptions, *, timings: Path | None, say: 
     """
     stop, say = threading.Event(), above_the_bar(say)
 
-    def work() -> bytes:
-        device = open_device()
-        try:
-            with device.current():
-                return _build(onnx, options, timings=timings, stop=stop, say=say)
-        except BaseException as exc:
-            clear_frames(exc.__traceback__)  # what they hold of TensorRT's would outlive the device
-            raise
-        finally:
-            device.close()
+    def work() -> tuple[bytes, Network]:
+        with _device_of(trt):
+            return _build(trt, onnx, options, timings=timings, stop=stop, say=say)
 
     with _Warnings(say):
         return _on_a_thread(work, stop, say)
 
 
-def _build(
-    onnx: Path, options: BuildOptions, *, timings: Path | None, stop: threading.Event, say: Say
-) -> bytes:
-    """TensorRT's objects end with this call, before the device is closed."""
-    import tensorrt as trt
+@contextmanager
+def _device_of(trt: Library) -> Iterator[None]:
+    """The device that the native builder works on."""
+    if trt.flavour == "rtx":
+        yield
+        return
+    device = open_device()
+    try:
+        with device.current():
+            yield
+    except BaseException as exc:
+        clear_frames(exc.__traceback__)  # what they hold of TensorRT's would outlive the device
+        raise
+    finally:
+        device.close()
 
-    log = tensorrt_log.open_log()
-    builder: trt.Builder = log.checked("Builder", lambda: trt.Builder(log.logger), otherwise=DOCTOR)
+
+def _build(
+    trt: Library,
+    onnx: Path,
+    options: BuildOptions,
+    *,
+    timings: Path | None,
+    stop: threading.Event,
+    say: Say,
+) -> tuple[bytes, Network]:
+    """TensorRT's objects end with this call, before the device is closed."""
+    builder: tensorrt.Builder = trt.checked(
+        "Builder", lambda: trt.Builder(trt.logger), otherwise=DOCTOR
+    )
     # 10 needs the flag; 11 types every network strongly and ignores it.
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    network: trt.INetworkDefinition = log.checked(
+    network: tensorrt.INetworkDefinition = trt.checked(
         "create_network", lambda: builder.create_network(flags)
     )
-    parser: trt.OnnxParser = log.checked("OnnxParser", lambda: trt.OnnxParser(network, log.logger))
+    parser: tensorrt.OnnxParser = trt.checked(
+        "OnnxParser", lambda: trt.OnnxParser(network, trt.logger)
+    )
     if not parser.parse_from_file(str(onnx)):
-        raise _refused_by(parser, onnx, trt.__version__, say)
-    config: trt.IBuilderConfig = log.checked("create_builder_config", builder.create_builder_config)
+        raise _refused_by(parser, onnx, trt, say)
+    config: tensorrt.IBuilderConfig = trt.checked(
+        "create_builder_config", builder.create_builder_config
+    )
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
     config.builder_optimization_level = options.optimization_level
     config.profiling_verbosity = {
@@ -121,12 +156,13 @@ def _build(
         config.default_device_type = trt.DeviceType.DLA
         config.DLA_core = options.dla_core
         config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+    set_targets(trt, config, options.targets)
     cache = _use_timings(config, timings, say)
     progress = Progress(stop=stop, say=say)
-    watching = monitor(progress)  # the builder does not keep it alive
+    watching = monitor(trt.IProgressMonitor, progress)  # the builder does not keep it alive
     config.progress_monitor = watching
     try:
-        plan: trt.IHostMemory = log.checked(
+        plan: tensorrt.IHostMemory = trt.checked(
             f"build_serialized_network of {onnx.name}",
             lambda: builder.build_serialized_network(network, config),
             otherwise="more memory may help: --workspace MB; or another --optimization-level",
@@ -139,19 +175,17 @@ def _build(
         progress.close()
     if cache is not None and timings is not None:
         _keep_timings(cache, timings, say)
-    return bytes(plan)
+    return bytes(plan), read_network(network)
 
 
 def timings_file(folder: Path, device: Device) -> Path:
     """The file of timings of one TensorRT on one device, which no other can use."""
-    gpu = re.sub(r"[^A-Za-z0-9]+", "-", device.gpu).strip("-").lower()
-    sm = device.compute_capability.replace(".", "")
-    return folder / f"tensorrt-{device.tensorrt}-{gpu}-sm{sm}x{device.sm_count}.timings"
+    return folder / f"tensorrt-{device.label}.timings"
 
 
 def _use_timings(
-    config: trt.IBuilderConfig, path: Path | None, say: Say
-) -> trt.ITimingCache | None:
+    config: tensorrt.IBuilderConfig, path: Path | None, say: Say
+) -> tensorrt.ITimingCache | None:
     """Give the builder the timings of earlier builds, without which it takes longer."""
     if path is None:
         return None
@@ -168,7 +202,7 @@ def _use_timings(
     return cache if cache is not None and config.set_timing_cache(cache, False) else None
 
 
-def _keep_timings(cache: trt.ITimingCache, path: Path, say: Say) -> None:
+def _keep_timings(cache: tensorrt.ITimingCache, path: Path, say: Say) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(bytes(cache.serialize()), path)
@@ -176,11 +210,11 @@ def _keep_timings(cache: trt.ITimingCache, path: Path, say: Say) -> None:
         say(f"note         timings are not kept: {exc}")
 
 
-def _refused_by(parser: trt.OnnxParser, onnx: Path, version: str, say: Say) -> ExportError:
+def _refused_by(parser: tensorrt.OnnxParser, onnx: Path, trt: Library, say: Say) -> ExportError:
     """The parser's first error; all of them are listed with their nodes."""
     errors = []
     for i in range(parser.num_errors):
-        error: trt.ParserError = parser.get_error(i)
+        error: tensorrt.ParserError = parser.get_error(i)
         name = error.node_name() or (f"node {error.node()}" if error.node() >= 0 else "the file")
         operator = f" ({error.node_operator()})" if error.node_operator() else ""
         errors.append(f"{name}{operator}: {error.desc()}")
@@ -188,20 +222,22 @@ def _refused_by(parser: trt.OnnxParser, onnx: Path, version: str, say: Say) -> E
     for line in errors:
         say(f"parser       {line}")
     return ExportError(
-        f"{onnx.name}: TensorRT {version} does not parse it: {errors[0]}"
+        f"{onnx.name}: {trt.name} {trt.version} does not parse it: {errors[0]}"
         + (f", and {len(errors) - 1} more above" if len(errors) > 1 else "")
         + ". Export the model without what it names; 'edge-export check-tensorrt' says the way out "
         "of what it knows."
     )
 
 
-def _on_a_thread(work: Callable[[], bytes], stop: threading.Event, say: Say) -> bytes:
+def _on_a_thread(
+    work: Callable[[], tuple[bytes, Network]], stop: threading.Event, say: Say
+) -> tuple[bytes, Network]:
     """Run ``work`` on another thread, so that Ctrl-C is not raised inside TensorRT's callbacks.
 
     Raises:
         KeyboardInterrupt: once ``work`` has ended, if Ctrl-C came meanwhile.
     """
-    plan: Future[bytes] = Future()
+    plan: Future[tuple[bytes, Network]] = Future()
 
     def run() -> None:
         try:

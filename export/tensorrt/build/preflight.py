@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from engines.cuda.context import Device, open_device
+from engines.cuda.context import Device, open_device, system_name
 from engines.errors import DeviceError, EngineError, ExportError, SettingsError
 from engines.model_file import ModelFile
-from engines.tensorrt import log as tensorrt_log
+from engines.tensorrt.library import Flavour, Library, open_library
 from export.tensorrt.build.builder import DOCTOR, BuildOptions
 from export.tensorrt.build.place import check_disk
 
 if TYPE_CHECKING:
-    import tensorrt as trt
+    import tensorrt
 
 OLDEST = (10, 3)
 """The first release of TensorRT that builds: that of JetPack 6."""
@@ -34,23 +34,26 @@ HOST_MEMORY = 512 << 20
 """Bytes that the builder's own libraries take on the host."""
 
 
-def tensorrt_version() -> str:
-    """The release of TensorRT that is installed.
+def open_builder(flavour: Flavour) -> Library:
+    """The TensorRT that is installed.
 
     Raises:
         EngineError: it is not installed, cannot be loaded, or is older than ``OLDEST``.
     """
-    version = tensorrt_log.import_tensorrt()
-    found = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
-    if found < OLDEST:
-        raise EngineError(f"TensorRT {version} is installed, wanted 10.3 or later (JetPack 6).")
-    return version
+    trt = open_library(flavour)
+    found = tuple(int(n) for n in re.findall(r"\d+", trt.version)[:2])
+    if flavour == "tensorrt" and found < OLDEST:
+        raise EngineError(f"TensorRT {trt.version} is installed, wanted 10.3 or later (JetPack 6).")
+    return trt
 
 
 def preflight(
-    version: str, model: Path, engine: Path, options: BuildOptions, *, half: bool
+    trt: Library, model: Path, engine: Path, options: BuildOptions, *, half: bool
 ) -> Device:
-    """What this machine is, if it has what a build needs; ``half``: ``model`` is FP16 already.
+    """What an engine is built for, if this machine has what a build needs.
+
+    ``half``: ``model`` is FP16 already. Of TensorRT for RTX, which asks no device, only the system
+    and the release are told.
 
     Raises:
         ExportError: the host has not the memory, or the disk not the room.
@@ -68,11 +71,13 @@ def preflight(
             f"{free / 1e6:.0f} MB of memory are free, a build of {model.name} needs about "
             f"{needed / 1e6:.0f} MB. Stop other programs, or add swap for the build."
         )
+    if trt.flavour == "rtx":
+        return Device("", "", 0, system_name(), trt.version)
     device = open_device()
     try:
         with device.current():
-            facts = device.facts(version)
-            _check_dla(options.dla_core)
+            facts = device.facts(trt.version)
+            _check_dla(trt, options.dla_core)
             free = device.free_bytes()
     finally:
         device.close()
@@ -86,18 +91,17 @@ def preflight(
     return facts
 
 
-def _check_dla(core: int | None) -> None:
+def _check_dla(trt: Library, core: int | None) -> None:
     """Refuse a DLA core that this machine does not have; CUDA has to be started."""
     if core is None:
         return
-    import tensorrt as trt
-
-    log = tensorrt_log.open_log()
-    builder: trt.Builder = log.checked("Builder", lambda: trt.Builder(log.logger), otherwise=DOCTOR)
+    builder: tensorrt.Builder = trt.checked(
+        "Builder", lambda: trt.Builder(trt.logger), otherwise=DOCTOR
+    )
     cores = builder.num_DLA_cores
     if cores < 1:
         raise EngineError(
-            f"--dla-core {core}: TensorRT {trt.__version__} finds no DLA on this machine. "
+            f"--dla-core {core}: TensorRT {trt.version} finds no DLA on this machine. "
             f"{WITH_DLA}. Leave --dla-core out: the GPU takes every layer."
         )
     if core >= cores:

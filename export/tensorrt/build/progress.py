@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, SupportsInt
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    import tensorrt as trt
+    import tensorrt
 
 Say = Callable[[str], None]
 QUARTER = 0.25
@@ -107,13 +107,12 @@ def above_the_bar(say: Say) -> Say:
     return above
 
 
-def monitor(progress: Progress) -> trt.IProgressMonitor:
-    """An ``IProgressMonitor`` that hands every call to ``progress``."""
-    import tensorrt as trt
+def monitor(base: type[tensorrt.IProgressMonitor], progress: Progress) -> tensorrt.IProgressMonitor:
+    """An ``IProgressMonitor``, of either flavour, that hands every call to ``progress``."""
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+    class Monitor(base):  # type: ignore[misc]
         def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)  # pybind11 wants it by name
+            base.__init__(self)  # pybind11 wants it by name
 
         def phase_start(
             self, phase_name: str, parent_phase: str | None, num_steps: SupportsInt
@@ -126,4 +125,5 @@ def monitor(progress: Progress) -> trt.IProgressMonitor:
         def phase_finish(self, phase_name: str) -> None:
             progress.phase_finish(phase_name)
 
-    return Monitor()
+    made: tensorrt.IProgressMonitor = Monitor()
+    return made

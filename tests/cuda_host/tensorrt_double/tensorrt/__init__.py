@@ -34,7 +34,9 @@ LayerInformationFormat = IntEnum("LayerInformationFormat", "ONELINE JSON", start
 MemoryPoolType = IntEnum("MemoryPoolType", "WORKSPACE", start=0)
 BuilderFlag = IntEnum("BuilderFlag", {"GPU_FALLBACK": 3})
 NetworkDefinitionCreationFlag = IntEnum("NetworkDefinitionCreationFlag", {"STRONGLY_TYPED": 1})
+LayerType = IntEnum("LayerType", {"CONVOLUTION": 0, "ACTIVATION": 2, "IDENTITY": 29})
 _KINDS = {1: "FLOAT", 2: "UINT8", 6: "INT32", 7: "INT64", 9: "BOOL", 10: "HALF"}  # of TensorProto
+_LAYERS = {"Conv": LayerType["CONVOLUTION"], "Relu": LayerType["ACTIVATION"]}
 _WORDS = {**_KINDS, 1: "FP32", 10: "FP16"}
 _U64 = ctypes.c_uint64
 
@@ -94,8 +96,29 @@ class IBuilderConfig(_Strict):
         return fits or bool(_none(self._held[0], "The timing cache is of another device"))
 
 
+class ITensor(_Strict):
+    name = property(lambda self: self._held[0])
+    dtype = property(lambda self: DataType[_KINDS[self._held[1].elem_type]])
+    shape = property(lambda self: tuple(d.dim_value for d in self._held[1].shape.dim))
+
+
+class ILayer(_Strict):
+    num_outputs = 1
+    name = property(lambda self: self._held[0].name)
+    type = property(lambda self: _LAYERS.get(self._held[0].op_type, LayerType["IDENTITY"]))
+    get_output = lambda self, index: ITensor("", self._held[1][self._held[0].output[index]])  # noqa: E731
+
+
 class INetworkDefinition(_Strict):
     _model = onnx.ModelProto()
+    num_inputs = property(lambda self: len(self._model.graph.input))
+    num_outputs = property(lambda self: len(self._model.graph.output))
+    num_layers = property(lambda self: len(self._model.graph.node))
+    get_input = lambda self, index: _tensor(self._model.graph.input[index])  # noqa: E731
+    get_output = lambda self, index: _tensor(self._model.graph.output[index])  # noqa: E731
+
+    def get_layer(self, index: int) -> ILayer:
+        return ILayer(self._model.graph.node[index], _types(self._model))
 
 
 class ParserError(_Strict):
@@ -232,8 +255,7 @@ class EngineInspector(_Strict):
     def get_engine_information(self, format: Any) -> str:
         assert format == LayerInformationFormat["JSON"]
         engine = self._held[0]
-        inferred = onnx.shape_inference.infer_shapes(engine._model).graph.value_info
-        types = {v.name: v.type.tensor_type for v in inferred} | engine._ports
+        types = _types(engine._model)
         layers: list[Any] = []
         for node in engine._model.graph.node:
             word = f"Row major linear {_WORDS[types[node.output[0]].elem_type]} format"
@@ -241,6 +263,15 @@ class EngineInspector(_Strict):
             layers.append({"Name": node.name, "LayerType": node.op_type, "Outputs": made})
         names = [layer["Name"] for layer in layers]
         return json.dumps({"Layers": (names, [], layers)[engine._head["told"]], "Bindings": []})
+
+
+def _types(model: onnx.ModelProto) -> dict[str, Any]:
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    return {v.name: v.type.tensor_type for v in (*graph.value_info, *graph.input, *graph.output)}
+
+
+def _tensor(port: onnx.ValueInfoProto) -> ITensor:
+    return ITensor(port.name, port.type.tensor_type)
 
 
 def _none(logger: Any, why: str) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import sys
 import threading
-from types import SimpleNamespace
 
 import pytest
 
@@ -99,13 +98,12 @@ def test_on_a_terminal_it_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "0%" in terminal.getvalue()
 
 
-def test_the_monitor_hands_every_call_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_monitor_hands_every_call_on() -> None:
     class Interface:
         def __init__(self) -> None: ...
 
-    monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(IProgressMonitor=Interface))
     p = progress()
-    m = monitor(p)
+    m = monitor(Interface, p)
     m.phase_start("whole", None, 2)
     assert m.step_complete("whole", 0) is True
     assert p.share == 0.5

@@ -1,0 +1,150 @@
+"""TensorRT as a library, in either flavour: its import, its logger, and calls that quote it.
+
+NVIDIA makes two with one API: the native one for servers and Jetsons, and TensorRT for RTX, which
+compiles for the card when it loads a plan. Which one is used is chosen here, once for each plan.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec as find_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from engines.cuda.context import device_error
+from engines.errors import EngineError
+
+if TYPE_CHECKING:
+    import tensorrt
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+Flavour = Literal["tensorrt", "rtx"]
+FLAVOURS: dict[Flavour, str] = {"tensorrt": "TensorRT", "rtx": "TensorRT for RTX"}
+"""Flavours and their names in messages."""
+_MODULES: dict[Flavour, tuple[str, ...]] = {
+    "tensorrt": ("tensorrt",),
+    "rtx": ("tensorrt_rtx_bindings", "tensorrt_rtx"),
+}
+"""The wheels on PyPI have the first name of RTX's, NVIDIA's own archive the second."""
+_INSTALL: dict[Flavour, str] = {
+    "tensorrt": "pip install -e '.[tensorrt]' in the project's folder (on a Jetson: apt install "
+    "python3-libnvinfer)",
+    "rtx": "pip install -c constraints/rtx.txt -e '.[rtx]' in the project's folder",
+}
+_KEPT = 8
+"""Errors that one message quotes at most: TensorRT repeats a cause on its way up."""
+
+
+class Library:
+    """One flavour of TensorRT: what the project uses of it, and what it logged last."""
+
+    def __init__(self, flavour: Flavour, module: ModuleType) -> None:
+        self.flavour: Flavour = flavour
+        self.name = FLAVOURS[flavour]
+        self.version = str(module.__version__)
+        self.module = module
+        self.Builder: type[tensorrt.Builder] = module.Builder
+        self.BuilderFlag: type[tensorrt.BuilderFlag] = module.BuilderFlag
+        self.DataType: type[tensorrt.DataType] = module.DataType
+        self.DeviceType: type[tensorrt.DeviceType] = module.DeviceType
+        self.IProgressMonitor: type[tensorrt.IProgressMonitor] = module.IProgressMonitor
+        self.LayerInformationFormat: type[tensorrt.LayerInformationFormat] = (
+            module.LayerInformationFormat
+        )
+        self.MemoryPoolType: type[tensorrt.MemoryPoolType] = module.MemoryPoolType
+        self.NetworkDefinitionCreationFlag: type[tensorrt.NetworkDefinitionCreationFlag] = (
+            module.NetworkDefinitionCreationFlag
+        )
+        self.OnnxParser: type[tensorrt.OnnxParser] = module.OnnxParser
+        self.ProfilingVerbosity: type[tensorrt.ProfilingVerbosity] = module.ProfilingVerbosity
+        self.Runtime: type[tensorrt.Runtime] = module.Runtime
+        self.TensorIOMode: type[tensorrt.TensorIOMode] = module.TensorIOMode
+        self._errors: deque[str] = deque(maxlen=_KEPT)
+        self.logger: tensorrt.ILogger = _logger(module.ILogger, self.name, self._errors)
+        """The one of this process: a library keeps the first that it is given, for good."""
+
+    def checked(
+        self, name: str, call: Callable[[], _T | None], *, otherwise: str = "build the engine again"
+    ) -> _T:
+        """What ``call`` returns; None, False and what it raises are errors that quote TensorRT.
+
+        ``otherwise`` is the next step where the device is not at fault.
+
+        Raises:
+            DeviceError: the device is out of memory or lost.
+            EngineError: anything else.
+        """
+        self._errors.clear()
+        try:
+            answer = call()
+        except (TypeError, RuntimeError) as exc:  # how pybind11 tells a constructor's null
+            raise self.error(name, str(exc), otherwise=otherwise) from exc
+        if answer is None or answer is False:
+            raise self.error(name, f"returned {answer}", otherwise=otherwise)
+        return answer
+
+    def forget(self) -> None:
+        """Quote nothing that was logged until now."""
+        self._errors.clear()
+
+    def said(self) -> list[str]:
+        """The errors that were logged since the last checked call began, each once."""
+        return list(dict.fromkeys(self._errors))
+
+    def error(
+        self, name: str, what: str, *, otherwise: str = "build the engine again"
+    ) -> EngineError:
+        """The error of a call of TensorRT's that failed."""
+        said = " | ".join(self.said()) or f"{what}, and TensorRT logged nothing"
+        return device_error(f"{self.name} {name}", said, otherwise=otherwise)
+
+
+def _logger(base: type[tensorrt.ILogger], name: str, errors: deque[str]) -> tensorrt.ILogger:
+    failures, warning = (base.INTERNAL_ERROR, base.ERROR), base.WARNING
+
+    class Logger(base):  # type: ignore[misc]
+        """Keeps errors for the message of the call that failed; threads of TensorRT call it."""
+
+        def __init__(self) -> None:
+            base.__init__(self)
+
+        def log(self, severity: tensorrt.ILogger.Severity, msg: str) -> None:
+            if severity in failures:
+                errors.append(" ".join(msg.split()))
+            _log.log(logging.INFO if severity == warning else logging.DEBUG, "%s: %s", name, msg)
+
+    made: tensorrt.ILogger = Logger()
+    return made
+
+
+def build_command(model: object, flavour: Flavour) -> str:
+    """What to type to build a plan of ``model``."""
+    return f"edge-export build {model}{' --for rtx' if flavour == 'rtx' else ''}"
+
+
+def installed(flavour: Flavour) -> bool:
+    """Whether a module of this flavour is there; it may still not load."""
+    return any(find_module(name) for name in _MODULES[flavour])
+
+
+@cache
+def open_library(flavour: Flavour) -> Library:
+    """Import a flavour.
+
+    Raises:
+        EngineError: it is not installed or does not load.
+    """
+    names = _MODULES[flavour]
+    name = next((n for n in names if find_module(n)), names[0])
+    try:
+        return Library(flavour, import_module(name))
+    except (ImportError, OSError) as exc:
+        raise EngineError(
+            f"{FLAVOURS[flavour]} is not usable here ({exc}): {_INSTALL[flavour]}"
+        ) from exc

@@ -1,0 +1,80 @@
+"""What TensorRT for RTX compiles for a card when it loads a plan, kept on disk for the next start.
+
+One file for each plan, device, driver and release: none of them can use another's.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines.cuda.context import Device
+from engines.errors import ModelError
+from engines.files import user_folder
+from engines.model_file import write_atomically
+from engines.tensorrt.library import Library
+
+if TYPE_CHECKING:
+    import tensorrt_rtx_bindings as rtx
+
+_log = logging.getLogger(__name__)
+
+
+class RuntimeCache:
+    """The compiled kernels of one plan; without a folder to keep them, of this process alone."""
+
+    def __init__(
+        self, trt: Library, engine: rtx.ICudaEngine, plan_sha256: str, device: Device
+    ) -> None:
+        self._path = _path(plan_sha256, device)
+        self._engine = engine
+        self._config: rtx.IRuntimeConfig = trt.checked(
+            "create_runtime_config", engine.create_runtime_config
+        )
+        config = self._config
+        self._cache: rtx.IRuntimeCache = trt.checked(
+            "create_runtime_cache", config.create_runtime_cache
+        )
+        self._kept = _read(self._path)
+        if self._kept and not self._cache.deserialize(self._kept):
+            _log.warning("%s: TensorRT does not take it; all is compiled anew", self._path)
+            self._kept = b""
+        trt.checked("set_runtime_cache", lambda: config.set_runtime_cache(self._cache))
+
+    def create_context(self) -> rtx.IExecutionContext | None:
+        """A context that compiles what the cache lacks, now or at its first run."""
+        return self._engine.create_execution_context(self._config)
+
+    def keep(self) -> None:
+        """Write what was compiled, if anything was; where that fails the next start is slower."""
+        if self._path is None:
+            return
+        made = self._cache.serialize()
+        if made is None or bytes(made) == self._kept:
+            return
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(bytes(made), self._path)
+        except (OSError, ModelError) as exc:
+            _log.warning("what was compiled for this card is not kept: %s", exc)
+        else:
+            _log.info("%s: %.1f MB compiled for this card", self._path, len(bytes(made)) / 1e6)
+
+
+def _path(plan_sha256: str, device: Device) -> Path | None:
+    try:
+        folder = user_folder("CACHE")
+    except FileNotFoundError:
+        return None
+    driver = re.sub(r"[^A-Za-z0-9.]+", "-", device.driver)
+    return folder / "rtx" / f"{plan_sha256[:12]}-{device.label}-{driver}.cache"
+
+
+def _read(path: Path | None) -> bytes:
+    try:
+        return path.read_bytes() if path is not None and path.is_file() else b""
+    except OSError as exc:
+        _log.warning("%s: cannot be read (%s); all is compiled anew", path, exc.strerror)
+        return b""
