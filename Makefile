@@ -13,6 +13,8 @@ PIP_FLAGS ?=
 
 BIN := $(VENV)/bin
 PINS := $(wildcard constraints/py*.txt)
+# TensorRT for RTX has no wheels for some machines; the app runs, and most tests pass, without it.
+RTX := constraints/rtx.txt
 # Python 3.10 has a file of its own: the newest wheels for it are older.
 CONSTRAINTS = constraints/$$($(BIN)/python -c 'import sys; print("py310" if sys.version_info < (3, 11) else "py311")').txt
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check --only-binary=:all: \
@@ -97,10 +99,12 @@ $(VENV)/.run: pyproject.toml $(PINS)
 	@$(INSTALL) -e .
 	@touch $@
 
-$(VENV)/.test: pyproject.toml $(PINS)
+$(VENV)/.test: pyproject.toml $(PINS) $(RTX)
 	$(call ready,test)
 	@echo 'Installing what the tests need into $(VENV) (once; torch is the largest part) …'
-	@$(INSTALL) -e '.[test]'
+	@$(INSTALL) -c $(RTX) -e '.[test,rtx]' || { [ -z "$$CI" ] && \
+		echo 'Once more without TensorRT for RTX; the tests that build with it will skip.' && \
+		$(INSTALL) -e '.[test]'; }
 	@touch $(VENV)/.run $@
 
 # $(call ready,GOAL): this machine has what GOAL needs, and the venv is there.

@@ -21,6 +21,8 @@ FLOORS = {"engines": 0, "edge": 1, "export": 2}
 HEAVY = {
     "torch": ("export/",),
     "tensorrt": ("engines/", "export/"),
+    "tensorrt_rtx": ("engines/", "export/"),
+    "tensorrt_rtx_bindings": ("engines/", "export/"),
     "pycuda": ("engines/",),
     "gi": ("edge/sources/",),
     "onnxruntime": ("engines/onnxruntime.py",),
@@ -228,6 +230,8 @@ def test_every_file_said_to_define_with_torch_is_there_and_does() -> None:
         ("export/a.py", "from export.train.model import Net", "export.train.model imports torch"),
         ("export/a.py", "from export.train import model", "export.train.model imports torch"),
         ("engines/tensorrt/engine.py", "import tensorrt", "tensorrt at the top of a module"),
+        ("export/a.py", "import tensorrt_rtx_bindings as trt", "tensorrt_rtx_bindings at the top"),
+        ("edge/a.py", "def f():\n    import tensorrt_rtx", "tensorrt_rtx is imported outside"),
         ("edge/a.py", "def f():\n    import pycuda.driver", "pycuda is imported outside engines/"),
         ("export/a.py", "def f():\n    import onnxruntime", "outside engines/onnxruntime.py"),
         ("engines/a.py", "def f():\n    import openvino", "outside engines/openvino.py"),

@@ -73,6 +73,54 @@ def test_a_changed_constraint_file_installs_anew_and_nothing_else_does(fresh: Pa
     assert "pip install" in make("-n", "run", folder=fresh).stdout
 
 
+@pytest.fixture
+def noted(fresh: Path) -> Path:
+    """What make called the venv's pip with, a line each: a Python that only notes its words.
+
+    It has no wheels of the extra rtx, as on a machine for which NVIDIA makes none.
+    """
+    python = fresh / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(
+        """#!/bin/sh
+[ "$1" = -m ] || { echo py311; exit; }
+echo "$@" >> "$(dirname "$0")/noted"
+case "$*" in *rtx]*) echo 'No matching distribution' >&2; exit 1;; esac
+"""
+    )
+    python.chmod(0o755)
+    (fresh / ".ci" / "system_packages.py").write_text("")  # nothing is missing
+    return python.parent / "noted"
+
+
+def test_the_app_is_installed_without_tensorrt_for_rtx(fresh: Path, noted: Path) -> None:
+    run = make(".venv/.run", folder=fresh)
+    assert run.returncode == 0, run.stderr
+    assert "rtx" not in noted.read_text()
+    (fresh / ".venv" / ".test").touch()
+    assert "pip install" not in make("-n", ".venv/.test", folder=fresh).stdout
+    later = (fresh / ".venv" / ".run").stat().st_mtime + 10
+    os.utime(fresh / "constraints" / "rtx.txt", (later, later))
+    assert "pip install" not in make("-n", ".venv/.run", folder=fresh).stdout
+    assert "pip install" in make("-n", ".venv/.test", folder=fresh).stdout
+
+
+def test_a_machine_without_its_wheels_can_still_test_but_ci_cannot(
+    fresh: Path, noted: Path
+) -> None:
+    run = make(".venv/.test", folder=fresh, CI="")
+    assert run.returncode == 0, run.stderr
+    assert "Once more without TensorRT for RTX" in run.stdout
+    first, second = noted.read_text().splitlines()
+    assert first.endswith("-c constraints/py311.txt -c constraints/rtx.txt -e .[test,rtx]")
+    assert second.endswith("-c constraints/py311.txt -e .[test]")
+    assert all("--only-binary=:all:" in line for line in (first, second))
+    (fresh / ".venv" / ".test").unlink()
+    assert make(".venv/.test", folder=fresh, CI="1").returncode != 0
+    assert len(noted.read_text().splitlines()) == 3
+    assert not (fresh / ".venv" / ".test").exists()
+
+
 def test_a_jetson_is_installed_and_rolled_back_by_its_own_python(tmp_path: Path) -> None:
     for goal, words in {"install-jetson": "", "rollback-jetson": " --rollback"}.items():
         printed = make("-n", goal, "ARGS=--dry-run", "PYTHON=python3.99").stdout

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), ROOT / "tests/README.md"])
 
-ROOTS = ("outrider[dev]",)
+ROOTS = ("outrider[dev,rtx]",)
 """What is pinned, with all it pulls in. TensorRT and PyCUDA come with the machine."""
 
 PYCUDA = ("pytools>=2011.2", "platformdirs>=2.2.0", "mako")
@@ -39,9 +39,11 @@ TARGETS = [
     ("3.10", "x86_64"),
     ("3.10", "aarch64"),  # JetPack 6
     ("3.11", "x86_64"),
+    ("3.11", "aarch64"),
     ("3.12", "x86_64"),
     ("3.12", "aarch64"),  # JetPack 7
     ("3.13", "x86_64"),
+    ("3.13", "aarch64"),
 ]
 
 GLIBC_MINORS = (17, 24, 26, 27, 28, 31, 34, 35)
@@ -64,6 +66,30 @@ def pins_of(name: str) -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in pairs}
 
 
+def environment_of(python: str, machine: str, **others: str) -> dict[str, str]:
+    """What markers are judged by on a Linux machine with that Python."""
+    return {
+        **{name: str(value) for name, value in default_environment().items()},
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "sys_platform": "linux",
+        "platform_machine": machine,
+        "platform_release": "6.8.0-45-generic",
+        **others,
+    }
+
+
+def rtx_pins(environment: dict[str, str]) -> dict[str, str]:
+    """What constraints/rtx.txt pins on such a machine: {canonical name: version}."""
+    lines = (ROOT / "constraints" / "rtx.txt").read_text().splitlines()
+    pinned = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {
+        canonicalize_name(pin.name): str(pin.specifier).removeprefix("==")
+        for pin in pinned
+        if pin.marker and pin.marker.evaluate(environment)
+    }
+
+
 def unmet(
     requires: dict[str, list[str]],
     chosen: dict[str, str],
@@ -76,12 +102,7 @@ def unmet(
     ``requires`` maps a package to its Requires-Dist lines. Returns what is missing or out of range,
     and the names that were reached.
     """
-    environment: dict[str, str] = {
-        **{name: str(value) for name, value in default_environment().items()},
-        "python_version": python,
-        "python_full_version": f"{python}.0",
-        "platform_machine": machine,
-    }
+    environment = environment_of(python, machine)
     problems: list[str] = []
     seen: dict[str, set[str]] = {}
     queue = [(Requirement(text), "the project") for text in roots]
@@ -117,8 +138,32 @@ def own_requirements() -> list[str]:
 
 @pytest.mark.parametrize("python", ["3.10", "3.11"])
 def test_every_dependency_has_an_exact_version_in_the_constraints(python: str) -> None:
-    problems, _ = unmet({"outrider": own_requirements()}, pins(python), python, "x86_64")
+    chosen = pins(python) | rtx_pins(environment_of(python, "x86_64"))
+    problems, _ = unmet({"outrider": own_requirements()}, chosen, python, "x86_64")
     assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("machine", "others", "cuda"),
+    [
+        ("x86_64", {}, ["cu12"]),
+        ("aarch64", {"platform_release": "6.11.0-1016-nvidia"}, ["cu13"]),
+        ("aarch64", {"platform_release": "5.15.148-tegra"}, []),  # JetPack has its own TensorRT
+        ("ppc64le", {}, []),
+        ("AMD64", {"sys_platform": "win32"}, []),
+        ("x86_64", {"sys_platform": "darwin"}, []),
+    ],
+)
+def test_the_extra_rtx_is_libraries_and_bindings_of_one_cuda_or_nothing(
+    machine: str, others: dict[str, str], cuda: list[str]
+) -> None:
+    environment = environment_of("3.12", machine, **others)
+    asked = map(Requirement, PROJECT["optional-dependencies"]["rtx"])
+    names = {one.name for one in asked if one.marker and one.marker.evaluate(environment)}
+    assert names == {f"tensorrt-rtx-{cu}-{part}" for cu in cuda for part in ("libs", "bindings")}
+    pinned = rtx_pins(environment)
+    assert names <= set(pinned)
+    assert len(set(pinned.values())) == bool(pinned), "libraries and bindings of two releases"
 
 
 def test_a_missing_and_a_contradicting_pin_are_found() -> None:
@@ -137,6 +182,8 @@ def test_a_missing_and_a_contradicting_pin_are_found() -> None:
 def test_the_constraints_resolve_to_wheels(python: str, machine: str, tmp_path: Path) -> None:
     """pip finds a wheel for every pin on that machine, and the pins satisfy each other.
 
+    Those of constraints/rtx.txt by their own markers: not every machine has that extra.
+
     pip evaluates markers for the interpreter that runs it, whatever ``--python-version`` says. It
     only looks the wheels up here (``--no-deps``); the requirements it reports are walked below.
     """
@@ -145,6 +192,7 @@ def test_the_constraints_resolve_to_wheels(python: str, machine: str, tmp_path: 
         for name, version in pins(python).items()
         if not TORCHS_CUDA.match(name)  # several GB, fixed by torch itself
     }
+    chosen |= rtx_pins(environment_of(python, machine))
     roots: tuple[str, ...] = ROOTS
     if machine == "aarch64":
         jetson = pins_of("jetson")
@@ -221,7 +269,8 @@ def test_every_file_of_the_packages_is_in_the_wheel(tmp_path: Path) -> None:
 def test_the_licence_and_the_notice_travel_with_the_package() -> None:
     assert metadata("outrider").get_all("License-File") == ["LICENSE", "NOTICE"]
     assert "Apache License" in (ROOT / "LICENSE").read_text()
-    assert "CamVid" in (ROOT / "NOTICE").read_text()
+    for told in ("CamVid", "TensorRT for RTX"):
+        assert told in (ROOT / "NOTICE").read_text()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
