@@ -245,8 +245,8 @@ def _cannot_import(exc: ImportError) -> str:
         step = "install the NVIDIA driver; in a container: --gpus all, on a Jetson --runtime nvidia"
     else:
         step = (
-            "pip install -e '.[tensorrt]' in the project's folder (on a Jetson: sudo make "
-            "install-jetson)"
+            "pip install pycuda, which compiles it against the CUDA toolkit (on a Jetson: sudo "
+            "make install-jetson)"
         )
     return f"TensorRT engines need PyCUDA, which is not usable here ({exc}): {step}"
 

@@ -75,7 +75,7 @@ class Identity:
 class Sidecar:
     """All of ``NAME.engine.json``; ``proof`` is what the parity gate measured, as JSON values.
 
-    ``layers`` are those of the network that TensorRT's parser made: name, kind and precision.
+    ``network`` is what TensorRT's parser made: name, kind and precision of each layer.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -83,7 +83,7 @@ class Sidecar:
     spec: ModelSpec
     identity: Identity
     proof: Mapping[str, Any]
-    layers: tuple[tuple[str, str, str], ...] = ()
+    network: tuple[tuple[str, str, str], ...] = ()
     version: Literal[1] = 1
 
     @property

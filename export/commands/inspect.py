@@ -10,7 +10,12 @@ import click
 
 from export.commands import options
 from export.outputs import check_output, write_output
-from export.tensorrt.inspect_engine import inspect_engine, layer_lines, sidecar_lines
+from export.tensorrt.inspect_engine import (
+    inspect_engine,
+    layer_lines,
+    network_lines,
+    sidecar_lines,
+)
 
 
 @click.command()
@@ -29,7 +34,7 @@ def inspect(engine: Path, json_path: Path | None) -> None:
     sidecar, layers, why = inspect_engine(engine)
     if str(json_path) != "-":
         shown = [f"layers       not shown: {why}"] if layers is None else layer_lines(layers)
-        for line in (*sidecar_lines(engine, sidecar), *shown):
+        for line in (*sidecar_lines(engine, sidecar), *network_lines(sidecar), *shown):
             click.echo(line)
     if json_path is not None:
         found = None if layers is None else [asdict(layer) for layer in layers]

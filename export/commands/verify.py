@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import click
 
 from engines.errors import ExportError, SettingsError
 from export.commands.data_options import DataOptions, data_options
-from export.commands.options import PATH, Finite
+from export.commands.options import PATH, Finite, say
 from export.compare.differences import Limits
 from export.compare.verify import table, verify_models
 from export.data.frames import COUNT
-from export.outputs import write_output
+from export.outputs import check_output, write_output
+from export.tensorrt.build.prove import verify_engine
 
 SHARE = Finite(0, 1)
 
 
 @click.command()
 @click.argument("a", type=PATH)
-@click.argument("b", type=PATH)
+@click.argument("b", type=PATH, required=False)
+@click.option(
+    "--reference",
+    type=PATH,
+    help="With an engine alone: the FP32 file that it was made from, where that is not beside it.",
+)
 @click.option(
     "--frames",
     metavar="SOURCE",
@@ -54,7 +61,8 @@ SHARE = Finite(0, 1)
 @click.option("--json", "json_path", type=PATH, help="Write the report; - for stdout.")
 def verify(
     a: Path,
-    b: Path,
+    b: Path | None,
+    reference: Path | None,
     frames: str | None,
     count: int,
     miou: float,
@@ -66,9 +74,18 @@ def verify(
 ) -> None:
     """Compare model B with model A: checkpoints, ONNX in FP32, FP16 or int8, built engines.
 
+    With one built engine alone, prove it on this machine's GPU against the FP32 file that it was
+    made from, by the limits of its build, and write that into its sidecar: what 'edge-export build
+    --for rtx' made where there is no GPU runs only then.
+
     Exits with 4 where an output is not finite or ignores its input, where a limit is missed, and
     where the frames show too little to prove anything: fewer than ten boxes, one class of mask.
     """
+    if b is None:
+        _prove(a, reference, frames, json_path, said=chosen.said)
+        return
+    if reference is not None:
+        raise SettingsError(f"--reference {reference}: goes with an engine alone, without B.")
     labelled = chosen.data is not None
     of_frames, of_data = ("frames", "count"), ("root", "images", "split", "limit", "renames")
     for name in of_frames if labelled else of_data:
@@ -96,3 +113,25 @@ def verify(
             f"{b}: not proven against {a}: {'; '.join(parity.doubts)}. Give frames that show what "
             "the models detect: --frames SOURCE."
         )
+
+
+def _prove(
+    engine: Path, reference: Path | None, frames: str | None, json_path: Path | None,
+    *, said: Collection[str],
+) -> None:  # fmt: skip
+    if engine.suffix != ".engine":
+        raise SettingsError(
+            f"{engine}: wanted a second model to compare with, or a built engine, NAME.engine, to "
+            "prove by itself."
+        )
+    for name in said:
+        if name not in ("a", "reference", "frames", "json_path"):
+            raise SettingsError(
+                f"--{'map' if name == 'renames' else name}: goes with two models. An engine alone "
+                "is proven by the limits that it was built with, on --frames."
+            )
+    if json_path is not None:
+        check_output(json_path, "--json")
+    proof = verify_engine(engine, reference, frames=frames, say=say)
+    if json_path is not None:
+        write_output(json_path, json.dumps(proof, indent=2) + "\n", "--json")

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from engines.cuda.context import cuda_errors, open_device
 from engines.errors import EngineError, EngineMismatch, SettingsError
 from engines.model_file import sha256_of
-from engines.tensorrt.identity import Sidecar, check_identity, read_sidecar
-from engines.tensorrt.library import Library, open_library
+from engines.tensorrt.identity import GRAPH_ONLY, Identity, Sidecar, check_identity, read_sidecar
+from engines.tensorrt.library import FLAVOURS, Library, build_command, open_library
 
 if TYPE_CHECKING:
     import tensorrt
@@ -58,7 +58,7 @@ def inspect_engine(engine: Path) -> tuple[Sidecar, list[EngineLayer] | None, str
         raise EngineMismatch(
             f"{engine}: the plan is truncated or another one: SHA-256 {digest[:12]}…, its sidecar "
             f"wants {sidecar.identity.plan_sha256[:12]}…. Copy both again, or build it again: "
-            f"edge-export build {sidecar.identity.onnx_name or 'MODEL.onnx'}"
+            + build_command(sidecar.identity.onnx_name or "MODEL.onnx", sidecar.identity.flavour)
         )
     try:
         return sidecar, _layers_of(engine, sidecar, plan_sha256=digest), ""
@@ -130,17 +130,14 @@ def _precision(layer: Mapping[str, Any]) -> str:
 
 def sidecar_lines(engine: Path, sidecar: Sidecar) -> list[str]:
     """What the sidecar holds, for the terminal."""
-    identity, spec, device = sidecar.identity, sidecar.spec, sidecar.identity.device
+    identity, spec = sidecar.identity, sidecar.spec
     options = ", ".join(f"{key} {value}" for key, value in identity.options.items())
     lines = [
         f"engine       {engine}, {engine.stat().st_size / 1e6:.1f} MB",
         f"plan         sha256 {identity.plan_sha256}",
         f"from         {identity.onnx_name or 'an ONNX file'}, FP32 sha256 {identity.onnx_sha256}",
         f"             FP16 sha256 {identity.fp16_sha256}",
-        f"for          {device.gpu}, compute capability {device.compute_capability}, "
-        f"{device.sm_count} SMs, {device.system}, TensorRT {device.tensorrt}",
-        f"built under  driver {device.driver or 'unknown'}"
-        + (f", L4T {device.l4t}" if device.l4t else ""),
+        *_device_lines(identity),
         f"options      {options}",
         f"precision    {identity.recipe}",
         f"model        {spec.name}, input {spec.input.height}x{spec.input.width} (height x width)",
@@ -152,11 +149,27 @@ def sidecar_lines(engine: Path, sidecar: Sidecar) -> list[str]:
     return lines + _proof_lines(sidecar.proof)
 
 
+def _device_lines(identity: Identity) -> list[str]:
+    device, release = identity.device, f"{FLAVOURS[identity.flavour]} {identity.device.tensorrt}"
+    if not device.gpu:
+        wanted = ", ".join(identity.targets)
+        return [f"for          compute capability {wanted}, {device.system}, {release}"]
+    l4t = f", L4T {device.l4t}" if device.l4t else ""
+    return [
+        f"for          {device.gpu}, compute capability {device.compute_capability}, "
+        f"{device.sm_count} SMs, {device.system}, {release}",
+        f"built under  driver {device.driver or 'unknown'}{l4t}",
+    ]
+
+
 def _proof_lines(proof: Mapping[str, Any]) -> list[str]:
     """The gate's figures; a sidecar of a later version may hold others, which are left out."""
     if not proof:
         return ["proof        none is recorded"]
-    lines = [f"proof        {proof.get('frames_of', 'frames')}, against FP32"]
+    if proof.get("kind") == GRAPH_ONLY:
+        return [f"proof        graph only: {proof.get('why')}. On its device: edge-export verify"]
+    where = f" on {proof['on']['gpu']}" if "on" in proof else ""
+    lines = [f"proof        {proof.get('frames_of', 'frames')}{where}, against FP32"]
     for output in proof.get("outputs", ()):
         lines.append(
             f"             {output['name']}: difference {output['largest']:.3g} at most, "
@@ -170,6 +183,17 @@ def _proof_lines(proof: Mapping[str, Any]) -> list[str]:
         )
     for name, share in proof.get("masks", {}).items():
         lines.append(f"             mask {name}: {share:.3%} of labels equal in the worst frame")
+    return lines
+
+
+def network_lines(sidecar: Sidecar) -> list[str]:
+    """The layers of the network that the parser made, by kind and precision."""
+    counts = Counter((kind.lower(), precision) for _, kind, precision in sidecar.network)
+    heads = Counter(kind.lower() for _, kind, _ in sidecar.network)
+    lines = [f"network      {len(sidecar.network)} layers as the parser made them"] if heads else []
+    for kind, _ in heads.most_common():
+        each = (f"{n} {p or 'unknown'}" for (k, p), n in counts.most_common() if k == kind)
+        lines.append(f"  {kind:<19}{', '.join(each)}")
     return lines
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from engines.cuda.context import Device
 from engines.errors import ExportError, ModelError, SettingsError
@@ -105,12 +106,13 @@ def build_file(model: Path, target: Path | None, *, request: Request, say: Say) 
         write_durably(made, plan)
         identity = _identity(made, model, reference, source, device, options)
         identity = replace(identity, flavour=trt.flavour, targets=options.targets)
-        sidecar = Sidecar(read_spec(source), identity, proof={}, layers=network.layers)
+        sidecar = Sidecar(read_spec(source), identity, proof={}, network=network.layers)
         write_durably(sidecar_path(made), sidecar_text(sidecar).encode())
         runs_on, why_not = device_for(trt, options.targets)
         if runs_on is None:
             say(f"proof        graph only: {why_not}. On its device: edge-export verify {engine}")
-            proof = {"kind": GRAPH_ONLY, "why": why_not}
+            limits = asdict(request.limits)
+            proof: dict[str, Any] = {"kind": GRAPH_ONLY, "why": why_not, "limits": limits}
         else:
             stays = f"{engine} is as it was." if engine.exists() else "Nothing was published."
             proof = prove(

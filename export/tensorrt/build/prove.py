@@ -106,12 +106,12 @@ def prove(
 
 
 def verify_engine(
-    engine: Path, reference: Path | None, *, frames: str | None, limits: Limits, say: Say
-) -> None:
+    engine: Path, reference: Path | None, *, frames: str | None, say: Say
+) -> dict[str, Any]:
     """Prove a built engine on this machine's device and write that into its sidecar.
 
-    ``reference`` None looks for the FP32 file beside the engine, where the command runs, and among
-    the shipped models.
+    The limits are those that it was built with. ``reference`` None looks for the FP32 file beside
+    the engine, where the command runs, and among the shipped models. Returns the proof.
 
     Raises:
         SettingsError: ``reference`` is not the file that it was made from, or cannot be found.
@@ -120,6 +120,7 @@ def verify_engine(
         EngineError, DeviceError: there is no device, or it does not run.
     """
     sidecar = read_sidecar(engine)
+    limits = Limits(**sidecar.proof["limits"]) if "limits" in sidecar.proof else GATE
     against = _reference(engine, sidecar, reference)
     trt = open_library(sidecar.identity.flavour)
     device = open_device()
@@ -139,6 +140,7 @@ def verify_engine(
         proven = sidecar_text(replace(sidecar, proof=proof))
         write_durably(sidecar_path(engine), proven.encode())
     say(f"proven       {engine} on {here.gpu}; {sidecar_path(engine).name} says so")
+    return proof
 
 
 def _reference(engine: Path, sidecar: Sidecar, named: Path | None) -> Path:

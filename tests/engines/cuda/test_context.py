@@ -108,7 +108,7 @@ def test_the_driver_is_the_kernels_or_else_cudas_version(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("error", "step"),
     [
-        (ImportError("No module named 'pycuda'"), r"pip install -e '\.\[tensorrt\]'"),
+        (ImportError("No module named 'pycuda'"), "pip install pycuda, which compiles it"),
         (ImportError("libcuda.so.1: cannot open shared object file"), "NVIDIA driver.*--gpus all"),
     ],
 )

@@ -48,7 +48,7 @@ def test_identity_spec_proof_and_layers_are_told(workshop: Workshop) -> None:
         "input 64x96 (height x width)",
         "output       boxes_8 float32[1, 27, 8, 12]",
         "car, pedestrian, bicyclist, sign",
-        "proof        4 frames of frames, against FP32",
+        "proof        4 frames of frames on Orin, against FP32",
         "0 without a partner",
         "mask street: 100.000% of labels equal",
     ):
