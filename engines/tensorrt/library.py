@@ -44,29 +44,29 @@ _KEPT = 8
 class Library:
     """One flavour of TensorRT: what the project uses of it, and what it logged last."""
 
+    Builder: type[tensorrt.Builder]
+    BuilderFlag: type[tensorrt.BuilderFlag]
+    DataType: type[tensorrt.DataType]
+    DeviceType: type[tensorrt.DeviceType]
+    ILogger: type[tensorrt.ILogger]
+    IProgressMonitor: type[tensorrt.IProgressMonitor]
+    LayerInformationFormat: type[tensorrt.LayerInformationFormat]
+    MemoryPoolType: type[tensorrt.MemoryPoolType]
+    NetworkDefinitionCreationFlag: type[tensorrt.NetworkDefinitionCreationFlag]
+    OnnxParser: type[tensorrt.OnnxParser]
+    ProfilingVerbosity: type[tensorrt.ProfilingVerbosity]
+    Runtime: type[tensorrt.Runtime]
+    TensorIOMode: type[tensorrt.TensorIOMode]
+
     def __init__(self, flavour: Flavour, module: ModuleType) -> None:
         self.flavour: Flavour = flavour
         self.name = FLAVOURS[flavour]
         self.version = str(module.__version__)
         self.module = module
-        self.Builder: type[tensorrt.Builder] = module.Builder
-        self.BuilderFlag: type[tensorrt.BuilderFlag] = module.BuilderFlag
-        self.DataType: type[tensorrt.DataType] = module.DataType
-        self.DeviceType: type[tensorrt.DeviceType] = module.DeviceType
-        self.IProgressMonitor: type[tensorrt.IProgressMonitor] = module.IProgressMonitor
-        self.LayerInformationFormat: type[tensorrt.LayerInformationFormat] = (
-            module.LayerInformationFormat
-        )
-        self.MemoryPoolType: type[tensorrt.MemoryPoolType] = module.MemoryPoolType
-        self.NetworkDefinitionCreationFlag: type[tensorrt.NetworkDefinitionCreationFlag] = (
-            module.NetworkDefinitionCreationFlag
-        )
-        self.OnnxParser: type[tensorrt.OnnxParser] = module.OnnxParser
-        self.ProfilingVerbosity: type[tensorrt.ProfilingVerbosity] = module.ProfilingVerbosity
-        self.Runtime: type[tensorrt.Runtime] = module.Runtime
-        self.TensorIOMode: type[tensorrt.TensorIOMode] = module.TensorIOMode
+        for name in type(self).__annotations__:
+            setattr(self, name, getattr(module, name))
         self._errors: deque[str] = deque(maxlen=_KEPT)
-        self.logger: tensorrt.ILogger = _logger(module.ILogger, self.name, self._errors)
+        self.logger: tensorrt.ILogger = _logger(self, self._errors)
         """The one of this process: a library keeps the first that it is given, for good."""
 
     def checked(
@@ -105,22 +105,26 @@ class Library:
         return device_error(f"{self.name} {name}", said, otherwise=otherwise)
 
 
-def _logger(base: type[tensorrt.ILogger], name: str, errors: deque[str]) -> tensorrt.ILogger:
-    failures, warning = (base.INTERNAL_ERROR, base.ERROR), base.WARNING
+def _logger(trt: Library, errors: deque[str]) -> tensorrt.ILogger:
+    if not TYPE_CHECKING:
+        tensorrt = trt.module
+    base, name = tensorrt.ILogger, trt.name
+    failures = (base.INTERNAL_ERROR, base.ERROR)
 
-    class Logger(base):  # type: ignore[misc]
+    class Logger(tensorrt.ILogger):  # type: ignore[misc]
         """Keeps errors for the message of the call that failed; threads of TensorRT call it."""
 
         def __init__(self) -> None:
-            base.__init__(self)
+            base.__init__(self)  # pybind11 wants it by name
 
         def log(self, severity: tensorrt.ILogger.Severity, msg: str) -> None:
             if severity in failures:
                 errors.append(" ".join(msg.split()))
-            _log.log(logging.INFO if severity == warning else logging.DEBUG, "%s: %s", name, msg)
+            _log.log(
+                logging.INFO if severity == base.WARNING else logging.DEBUG, "%s: %s", name, msg
+            )
 
-    made: tensorrt.ILogger = Logger()
-    return made
+    return Logger()
 
 
 def build_command(model: object, flavour: Flavour) -> str:

@@ -20,18 +20,19 @@ from tests.engines.binding_stubs import real_bindings
 from tests.export.building import DOUBLE
 
 MOST_LINES = 800
-"""Of the double and the driver together: what a reader can still check by eye."""
+"""Of the driver and what claims to be TensorRT together: what a reader can still check by eye."""
 
 
 @pytest.fixture(scope="module")
-def double() -> ModuleType:
+def double() -> Iterator[ModuleType]:
     """The double under a name of its own, so that no other test finds a TensorRT here."""
     spec = importlib.util.spec_from_file_location("double", DOUBLE / "tensorrt" / "__init__.py")
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    sys.modules["double"] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    yield module
+    del sys.modules["double"], sys.modules["double.plans"]
 
 
 def public(module: ModuleType) -> Iterator[tuple[str, Any]]:

@@ -159,7 +159,7 @@ def _build(
     set_targets(trt, config, options.targets)
     cache = _use_timings(config, timings, say)
     progress = Progress(stop=stop, say=say)
-    watching = monitor(trt.IProgressMonitor, progress)  # the builder does not keep it alive
+    watching = monitor(trt, progress)  # the builder does not keep it alive
     config.progress_monitor = watching
     try:
         plan: tensorrt.IHostMemory = trt.checked(

@@ -47,7 +47,7 @@ def read_network(network: tensorrt.INetworkDefinition) -> Network:
 
 def _layers(network: tensorrt.INetworkDefinition) -> Iterator[Layer]:
     for i in range(network.num_layers):
-        layer = network.get_layer(i)
+        layer: tensorrt.ILayer = network.get_layer(i)
         made: tensorrt.ITensor | None = layer.get_output(0) if layer.num_outputs else None
         word = made.dtype.name if made is not None else ""
         yield Layer(layer.name, layer.type.name, _PRECISIONS.get(word, word.lower()))

@@ -16,6 +16,8 @@ from tqdm import tqdm
 if TYPE_CHECKING:
     import tensorrt
 
+    from engines.tensorrt.library import Library
+
 Say = Callable[[str], None]
 QUARTER = 0.25
 """Without a terminal to draw a bar in, every quarter is a line."""
@@ -107,12 +109,14 @@ def above_the_bar(say: Say) -> Say:
     return above
 
 
-def monitor(base: type[tensorrt.IProgressMonitor], progress: Progress) -> tensorrt.IProgressMonitor:
-    """An ``IProgressMonitor``, of either flavour, that hands every call to ``progress``."""
+def monitor(trt: Library, progress: Progress) -> tensorrt.IProgressMonitor:
+    """TensorRT's own interface, which hands every call to ``progress``."""
+    if not TYPE_CHECKING:
+        tensorrt = trt.module
 
-    class Monitor(base):  # type: ignore[misc]
+    class Monitor(tensorrt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
-            base.__init__(self)  # pybind11 wants it by name
+            tensorrt.IProgressMonitor.__init__(self)  # pybind11 wants it by name
 
         def phase_start(
             self, phase_name: str, parent_phase: str | None, num_steps: SupportsInt
@@ -125,5 +129,4 @@ def monitor(base: type[tensorrt.IProgressMonitor], progress: Progress) -> tensor
         def phase_finish(self, phase_name: str) -> None:
             progress.phase_finish(phase_name)
 
-    made: tensorrt.IProgressMonitor = Monitor()
-    return made
+    return Monitor()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +17,11 @@ from tests.engines.binding_stubs import ROOT, VERSIONS, complaints, make_stubs
 Stubs = Callable[[str], Path]
 
 
-def users_of_tensorrt() -> list[Path]:
-    """The project's files that import it."""
+def users_of(module: str) -> list[Path]:
+    """The project's files that import it, for its types."""
     files = [p for room in ("edge", "engines", "export") for p in (ROOT / room).rglob("*.py")]
-    return sorted(f for f in files if "import tensorrt" in f.read_text())
+    imports = re.compile(rf"^ *import {module}\b", re.MULTILINE)
+    return sorted(f for f in files if imports.search(f.read_text()))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_name_and_call_is_one_of_the_real_bindings(
     version: str, stubs: Stubs, cache: Path
 ) -> None:
-    files = users_of_tensorrt()
+    files = users_of("tensorrt")
     assert {f.relative_to(ROOT).parts[0] for f in files} == {"engines", "export"}
     assert complaints(files, stubs(version), cache=cache) == []
 
@@ -76,7 +78,7 @@ def test_no_name_escapes_the_check(
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("models"))
     names = distinctive_names(shared)
     files, planted = [], set()
-    for original in users_of_tensorrt():
+    for original in users_of("tensorrt"):
         file = tmp_path / original.relative_to(ROOT)
         places = attributes(ast.parse(file.read_text()), names, of_module=of_module)
         lines = file.read_text().splitlines(keepends=True)
@@ -109,7 +111,7 @@ def attributes(tree: ast.AST, names: set[str], *, of_module: bool) -> Iterator[t
     """Where an attribute of one of ``names`` ends, of the module or of its objects: line, byte."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr in names:
-            on_module = isinstance(node.value, ast.Name) and node.value.id == "trt"
+            on_module = isinstance(node.value, ast.Name) and node.value.id in ("trt", "tensorrt")
             if on_module == of_module:
                 assert node.end_lineno is not None
                 assert node.end_col_offset is not None

@@ -1,7 +1,7 @@
 """A module ``tensorrt`` for tests on the host driver: ONNX Runtime in the place of a GPU.
 
 It has only names of the real bindings, and shows nothing of what only TensorRT can: no fusion, no
-kernels, no speed. A plan is a header and the ONNX file; a run waits its turn on its stream and goes
+kernels, no speed. A plan is what plans.py makes; a run waits its turn on its stream and goes
 through device addresses alone. ``OUTRIDER_DOUBLE_VERSION`` is the release that it claims to be,
 ``_DLA`` how many DLA cores it has, ``_HALF`` rounds every float16 tensor to real half, ``_FAULT``
 plants a fault: ``parser:OPERATOR``, ``build``, ``memory``, ``forever``, ``plan`` (which cannot be
@@ -11,7 +11,6 @@ deserialised), or in the engine that is built ``constant``, ``swapped``, ``nan``
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import json
 import os
 from enum import IntEnum
@@ -19,12 +18,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import helper
+
+from .plans import packed, runner, shape, unpacked, values
 
 __version__ = os.environ.get("OUTRIDER_DOUBLE_VERSION", "10.3.0")
 _FAULT = os.environ.get("OUTRIDER_DOUBLE_FAULT", "")
-_MAGIC = b"double\0"
 _Severity = IntEnum("_Severity", "INTERNAL_ERROR ERROR WARNING INFO VERBOSE", start=0)
 DataType = IntEnum("DataType", "FLOAT HALF INT8 INT32 BOOL UINT8 FP8 BF16 INT64 INT4", start=0)
 TensorIOMode = IntEnum("TensorIOMode", "NONE INPUT OUTPUT", start=0)
@@ -34,7 +33,7 @@ LayerInformationFormat = IntEnum("LayerInformationFormat", "ONELINE JSON", start
 MemoryPoolType = IntEnum("MemoryPoolType", "WORKSPACE", start=0)
 BuilderFlag = IntEnum("BuilderFlag", {"GPU_FALLBACK": 3})
 NetworkDefinitionCreationFlag = IntEnum("NetworkDefinitionCreationFlag", {"STRONGLY_TYPED": 1})
-LayerType = IntEnum("LayerType", {"CONVOLUTION": 0, "ACTIVATION": 2, "IDENTITY": 29})
+LayerType = IntEnum("LayerType", {"CONVOLUTION": 0, "ACTIVATION": 2, "IDENTITY": 20})
 _KINDS = {1: "FLOAT", 2: "UINT8", 6: "INT32", 7: "INT64", 9: "BOOL", 10: "HALF"}  # of TensorProto
 _LAYERS = {"Conv": LayerType["CONVOLUTION"], "Relu": LayerType["ACTIVATION"]}
 _WORDS = {**_KINDS, 1: "FP32", 10: "FP16"}
@@ -68,7 +67,7 @@ class IProgressMonitor:
 
 class ITimingCache(_Strict):
     def serialize(self) -> memoryview:
-        return _packed(self._held[0], b"")
+        return packed(self._held[0], b"")
 
 
 class IBuilderConfig(_Strict):
@@ -84,9 +83,9 @@ class IBuilderConfig(_Strict):
         self._fallback = flag == BuilderFlag["GPU_FALLBACK"]
 
     def create_timing_cache(self, serialized_timing_cache: bytes) -> Any:
-        fresh = _packed({**_here(), "layers": []}, b"")
+        fresh = packed({**_here(), "layers": []}, b"")
         try:
-            return ITimingCache(_unpacked(serialized_timing_cache or fresh)[0])
+            return ITimingCache(unpacked(serialized_timing_cache or fresh)[0])
         except ValueError as exc:
             return _none(self._held[0], f"Failed to read the timing cache: {exc}")
 
@@ -97,16 +96,16 @@ class IBuilderConfig(_Strict):
 
 
 class ITensor(_Strict):
-    name = property(lambda self: self._held[0])
-    dtype = property(lambda self: DataType[_KINDS[self._held[1].elem_type]])
-    shape = property(lambda self: tuple(d.dim_value for d in self._held[1].shape.dim))
+    name = property(lambda self: self._held[0].name)
+    dtype = property(lambda self: DataType[_KINDS[self._held[0].type.tensor_type.elem_type]])
+    shape = property(lambda self: shape(self._held[0].type.tensor_type))
 
 
 class ILayer(_Strict):
     num_outputs = 1
     name = property(lambda self: self._held[0].name)
     type = property(lambda self: _LAYERS.get(self._held[0].op_type, LayerType["IDENTITY"]))
-    get_output = lambda self, index: ITensor("", self._held[1][self._held[0].output[index]])  # noqa: E731
+    get_output = lambda self, index: ITensor(self._held[1][self._held[0].output[index]])  # noqa: E731
 
 
 class INetworkDefinition(_Strict):
@@ -114,11 +113,11 @@ class INetworkDefinition(_Strict):
     num_inputs = property(lambda self: len(self._model.graph.input))
     num_outputs = property(lambda self: len(self._model.graph.output))
     num_layers = property(lambda self: len(self._model.graph.node))
-    get_input = lambda self, index: _tensor(self._model.graph.input[index])  # noqa: E731
-    get_output = lambda self, index: _tensor(self._model.graph.output[index])  # noqa: E731
+    get_input = lambda self, index: ITensor(self._model.graph.input[index])  # noqa: E731
+    get_output = lambda self, index: ITensor(self._model.graph.output[index])  # noqa: E731
 
     def get_layer(self, index: int) -> ILayer:
-        return ILayer(self._model.graph.node[index], _types(self._model))
+        return ILayer(self._model.graph.node[index], values(self._model))
 
 
 class ParserError(_Strict):
@@ -173,7 +172,7 @@ class Builder(_Strict):
         core = config.DLA_core if config.default_device_type and config._fallback else -1
         head = {**_here(), "fault": _FAULT, "told": int(config.profiling_verbosity), "dla": core}
         head |= {"level": config.builder_optimization_level, "workspace": config._workspace}
-        return _packed(head, network._model.SerializeToString())
+        return packed(head, network._model.SerializeToString())
 
 
 class ICudaEngine(_Strict):
@@ -192,10 +191,10 @@ class ICudaEngine(_Strict):
         kinds = {n: helper.tensor_dtype_to_np_dtype(p.elem_type) for n, p in self._ports.items()}
         self._sizes = {n: int(np.prod(self.get_tensor_shape(n))) * kinds[n].itemsize for n in kinds}
         self._kinds = kinds
-        self._run = _runner(self._model, [v.name for v in graph.output])
+        self._run = runner(self._model, [v.name for v in graph.output])
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return tuple(d.dim_value for d in self._ports[name].shape.dim)
+        return shape(self._ports[name])
 
     def _array(self, name: str, address: int) -> Any:
         """The device memory of a tensor, for the length of one run."""
@@ -219,7 +218,7 @@ class Runtime(_Strict):
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> Any:
         try:
-            head, data = _unpacked(serialized_engine)
+            head, data = unpacked(serialized_engine)
         except ValueError as exc:
             return _none(self._held[0], f"Serialization assertion failed: {exc}")
         if _FAULT == "plan" or not {**_here(), "dla": self.DLA_core}.items() <= head.items():
@@ -255,23 +254,15 @@ class EngineInspector(_Strict):
     def get_engine_information(self, format: Any) -> str:
         assert format == LayerInformationFormat["JSON"]
         engine = self._held[0]
-        types = _types(engine._model)
+        made = values(engine._model)
         layers: list[Any] = []
         for node in engine._model.graph.node:
-            word = f"Row major linear {_WORDS[types[node.output[0]].elem_type]} format"
-            made = [{"Name": node.output[0], "Format/Datatype": word}]
-            layers.append({"Name": node.name, "LayerType": node.op_type, "Outputs": made})
+            kind = made[node.output[0]].type.tensor_type
+            word = f"Row major linear {_WORDS[kind.elem_type]} format"
+            outputs = [{"Name": node.output[0], "Format/Datatype": word}]
+            layers.append({"Name": node.name, "LayerType": node.op_type, "Outputs": outputs})
         names = [layer["Name"] for layer in layers]
         return json.dumps({"Layers": (names, [], layers)[engine._head["told"]], "Bindings": []})
-
-
-def _types(model: onnx.ModelProto) -> dict[str, Any]:
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    return {v.name: v.type.tensor_type for v in (*graph.value_info, *graph.input, *graph.output)}
-
-
-def _tensor(port: onnx.ValueInfoProto) -> ITensor:
-    return ITensor(port.name, port.type.tensor_type)
 
 
 def _none(logger: Any, why: str) -> Any:
@@ -284,27 +275,3 @@ def _here() -> dict[str, str]:
 
     major, minor = driver.Device(0).compute_capability()
     return {"version": __version__, "capability": f"{major}.{minor}"}
-
-
-def _packed(head: dict[str, Any], data: bytes) -> memoryview:  # as IHostMemory a buffer
-    body = _MAGIC + json.dumps(head).encode() + b"\0" + data
-    return memoryview(body + hashlib.sha256(body).digest())
-
-
-def _unpacked(plan: bytes | memoryview) -> tuple[dict[str, Any], bytes]:
-    body, digest = bytes(plan)[:-32], bytes(plan)[-32:]
-    if not body.startswith(_MAGIC) or hashlib.sha256(body).digest() != digest:
-        raise ValueError("Magic tag does not match, or it is truncated")
-    head, _, data = body[len(_MAGIC) :].partition(b"\0")
-    return json.loads(head), data
-
-
-def _runner(model: onnx.ModelProto, names: list[str]) -> Any:
-    if os.environ.get("OUTRIDER_DOUBLE_HALF"):
-        from export.onnx.half import HalfNet
-
-        net = HalfNet(model, origin="the double")
-        return lambda feed: net.run(feed).outputs
-    data, providers = model.SerializeToString(), ["CPUExecutionProvider"]
-    session = onnxruntime.InferenceSession(data, providers=providers)
-    return lambda feed: dict(zip(names, session.run(names, feed), strict=True))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import sys
 import threading
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -103,7 +105,8 @@ def test_the_monitor_hands_every_call_on() -> None:
         def __init__(self) -> None: ...
 
     p = progress()
-    m = monitor(Interface, p)
+    trt: Any = SimpleNamespace(module=SimpleNamespace(IProgressMonitor=Interface))
+    m = monitor(trt, p)
     m.phase_start("whole", None, 2)
     assert m.step_complete("whole", 0) is True
     assert p.share == 0.5
