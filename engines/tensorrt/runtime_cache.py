@@ -33,15 +33,14 @@ class RuntimeCache:
         self._config: rtx.IRuntimeConfig = trt.checked(
             "create_runtime_config", engine.create_runtime_config
         )
-        config = self._config
         self._cache: rtx.IRuntimeCache = trt.checked(
-            "create_runtime_cache", config.create_runtime_cache
+            "create_runtime_cache", lambda: self._config.create_runtime_cache()
         )
         self._kept = _read(self._path)
         if self._kept and not self._cache.deserialize(self._kept):
             _log.warning("%s: TensorRT does not take it; all is compiled anew", self._path)
             self._kept = b""
-        trt.checked("set_runtime_cache", lambda: config.set_runtime_cache(self._cache))
+        trt.checked("set_runtime_cache", lambda: self._config.set_runtime_cache(self._cache))
 
     def create_context(self) -> rtx.IExecutionContext | None:
         """A context that compiles what the cache lacks, now or at its first run."""

@@ -1,8 +1,8 @@
 """Type stubs of TensorRT's real Python bindings, and mypy as the judge of code that uses them.
 
-The official wheels import without a GPU beside link stubs; what pybind11 wrote into their
-docstrings becomes one stub a version. It checks names, attributes, enum members and calls; it runs
-nothing.
+The official wheels import without a GPU beside link stubs, TensorRT for RTX as it is; what pybind11
+wrote into their docstrings becomes one stub a version. It checks names, attributes, enum members
+and calls; it runs nothing.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import sys
 import sysconfig
 import tempfile
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.kept import kept
 
 VERSIONS = ("10.3.0", "10.16.1.11", "11.4.0.106")
 """JetPack 6's, JetPack 7.2's, and the newest for desktops."""
+RTX = "tensorrt_rtx_bindings"
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = str(sysconfig.get_config_var("SOABI"))
 """Names the Python that the wheels are for."""
@@ -59,19 +61,42 @@ def make_stubs(version: str, *, shared: Path) -> Path:
         str(bindings),
         metadata.version("pybind11-stubgen"),
     ]
-    return kept(f"stubs-{version}", decides, lambda at: _write_stubs(bindings, at))
+    return kept(
+        f"stubs-{version}",
+        decides,
+        lambda at: _write_stubs("tensorrt_bindings", at / "tensorrt", PYTHONPATH=str(bindings)),
+    )
 
 
-def _write_stubs(bindings: Path, folder: Path) -> None:
-    stubgen = [sys.executable, "-m", "pybind11_stubgen", "tensorrt_bindings", "--ignore-all-errors"]
+def make_rtx_stubs() -> Path:
+    """The folder with stubs of the TensorRT for RTX that is installed.
+
+    The package ``tensorrt`` there is the same one, so that code for both flavours is judged by it.
+    """
+    package = find_spec(RTX)
+    assert package is not None
+    assert package.origin is not None
+    module = Path(package.origin).with_name("tensorrt_rtx.so")
+    decides: list[Path | str] = [Path(__file__), module, metadata.version("pybind11-stubgen")]
+    return kept("stubs-rtx", decides, _write_rtx_stubs)
+
+
+def _write_rtx_stubs(folder: Path) -> None:
+    _write_stubs(RTX, folder / RTX)
+    (folder / "tensorrt").mkdir()
+    (folder / "tensorrt" / "__init__.pyi").write_text(f"from {RTX} import *\n")
+
+
+def _write_stubs(package: str, made: Path, **environment: str) -> None:
+    stubgen = [sys.executable, "-m", "pybind11_stubgen", package, "--ignore-all-errors"]
+    made.mkdir()
     with tempfile.TemporaryDirectory() as raw:
-        _run([*stubgen, "-o", raw], PYTHONPATH=str(bindings))
-        made = folder / "tensorrt"
-        made.mkdir()
-        for name in ("__init__.pyi", "tensorrt.pyi"):
-            text = (Path(raw) / "tensorrt_bindings" / name).read_text()
-            (made / name).write_text(_as_python(text.replace("tensorrt_bindings", "tensorrt")))
-    _add_protocols(made / "tensorrt.pyi")
+        _run([*stubgen, "-o", raw], **environment)
+        for stub in (Path(raw) / package).glob("*.pyi"):
+            text = stub.read_text().replace(package, made.name)
+            (made / stub.name).write_text(_as_python(text))
+            if stub.name != "__init__.pyi":
+                _add_protocols(made / stub.name)
 
 
 def _run(command: list[str], **environment: str) -> None:

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 def known_targets(trt: Library) -> tuple[str, ...]:
     """Compute capabilities that this release builds for, ascending: '7.5', '8.9', '12.0'."""
-    found = (
-        re.fullmatch(r"SM(\d+)(\d)", name) for name in trt.module.ComputeCapability.__members__
-    )
+    found = (re.fullmatch(r"SM(\d+)(\d)", name) for name in _capabilities(trt).__members__)
     return tuple(
         f"{m[1]}.{m[2]}" for m in sorted(filter(None, found), key=lambda m: int(m[1] + m[2]))
     )
@@ -52,7 +50,7 @@ def set_targets(trt: Library, config: rtx.IBuilderConfig, targets: Sequence[str]
     """
     if not targets:
         return
-    capability: type[rtx.ComputeCapability] = trt.module.ComputeCapability
+    capability = _capabilities(trt)
     config.num_compute_capabilities = len(targets)
     for i, target in enumerate(targets):
         value = capability.__members__[f"SM{target.replace('.', '')}"]
@@ -60,3 +58,9 @@ def set_targets(trt: Library, config: rtx.IBuilderConfig, targets: Sequence[str]
             f"set_compute_capability {target}",
             lambda value=value, i=i: config.set_compute_capability(value, i),  # type: ignore[misc]
         )
+
+
+def _capabilities(trt: Library) -> type[rtx.ComputeCapability]:
+    if not TYPE_CHECKING:
+        rtx = trt.module
+    return rtx.ComputeCapability  # type: ignore[no-any-return]
