@@ -28,7 +28,7 @@ from engines.tensorrt.identity import (
     sidecar_text,
 )
 from engines.tensorrt.library import Flavour, Library
-from export.compare.differences import Limits
+from export.compare.differences import SAME, Limits
 from export.fp16.convert import convert_file
 from export.fp16.typed import kept_nodes
 from export.onnx.graph import uses_float16
@@ -93,9 +93,12 @@ def build_file(model: Path, target: Path | None, *, request: Request, say: Say) 
         source = model
         if not half:
             source = folder / f"{model.stem}.fp16.onnx"
+            # who allows the engine more than the gate does allows the conversion as much
+            iou = request.limits.iou if request.limits.iou < GATE.iou else SAME.iou
             convert_file(
-                model, source, frames=request.frames, keep=request.keep, say=_but_written(say)
-            )
+                model, source, frames=request.frames, keep=request.keep,
+                limits=replace(SAME, iou=iou), say=_but_written(say),
+            )  # fmt: skip
             _check(source, release, replace(options, dla_core=None), None)
         began = time.monotonic()
         timings = _timings(device, say) if request.timing_cache and device.gpu else None
