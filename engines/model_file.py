@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,9 @@ from engines.spec import METADATA_KEY, ModelSpec
 
 if TYPE_CHECKING:
     import onnx
+
+_LARGEST = 2**31 - 1
+"""Bytes of one protobuf message at most."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +121,21 @@ def load_weights(model: onnx.ModelProto, path: Path) -> None:
     """Read the weights that lie beside ``path`` into the model that ``load_model`` gave for it.
 
     Raises:
-        ModelError: they are cut short, or lie where they must not.
+        ModelError: they are cut short, lie where they must not, or are too large for one model.
     """
-    from onnx import checker, external_data_helper
+    from onnx import checker, external_data_helper, helper
 
+    size = path.stat().st_size + sum(
+        math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        for tensor in _tensors(model)
+        if external_data_helper.uses_external_data(tensor)
+    )
+    if size > _LARGEST:
+        raise ModelError(
+            f"{path}: is {size / 2**30:.1f} GiB with its weights, wanted less than 2: ONNX's "
+            "format ends there, and this works on the model in one piece. The app runs the file as "
+            "it is; for this, export a smaller network."
+        )
     try:
         external_data_helper.load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, checker.ValidationError) as exc:

@@ -15,6 +15,7 @@ from engines.model_file import (
     ModelFile,
     is_quantized,
     load_model,
+    load_weights,
     read_spec,
     save_model,
     sha256_of,
@@ -125,6 +126,21 @@ def test_external_weights_beside_the_file_are_taken_and_missing_ones_named(tmp_p
         read_spec(path)
     (tmp_path / "weights.bin").write_bytes(bytes(8))
     assert ModelFile(path).spec is None
+
+
+def test_a_model_of_two_gigabytes_and_more_is_refused_where_it_is_worked_on_whole(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "model.onnx"
+    with_external_weight(path, "weights.bin")
+    model = onnx.load(path, load_external_data=False)
+    model.graph.initializer[0].dims[:] = [1 << 29]  # of 4 bytes: 2^31
+    path.write_bytes(model.SerializeToString())
+    with (tmp_path / "weights.bin").open("wb") as file:
+        file.truncate(1 << 31)  # takes no room on the disk
+    assert ModelFile(path).spec is None
+    with pytest.raises(ModelError, match=r"is 2\.0 GiB with its weights, wanted less than 2:"):
+        load_weights(load_model(path), path)
 
 
 def secret_weight() -> onnx.TensorProto:

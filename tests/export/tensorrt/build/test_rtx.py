@@ -124,7 +124,7 @@ def test_networks_of_others_are_built(shared: Path, tmp_path: Path, name: str, i
     request = replace(RTX, frames=frames, limits=replace(GATE, iou=iou))
     sidecar, _ = built(model, tmp_path / "its.engine", request)
     nodes = onnx.load(model).graph.node
-    count = sum(node.op_type in ("Conv", "ConvTranspose") for node in nodes)
+    count = sum(node.op_type in ("Conv", "ConvTranspose", "MatMul") for node in nodes)
     assert count > 50
     assert convolutions(sidecar) == ["fp16"] * count
 
