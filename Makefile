@@ -62,9 +62,11 @@ test-all: lint
 	@echo '== 2 of 2: the tests that read ../shared =='
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m shared
 
-# Needs no TensorRT, but the CUDA toolkit: PyCUDA has no wheels and is built here once.
+# Needs the CUDA toolkit: PyCUDA has no wheels and is built here once.
 test-gpu: $(VENV)/.run
 	@$(INSTALL) pytest setuptools
+	@$(INSTALL) -c $(RTX) -e '.[export,rtx]' || \
+		echo 'Without TensorRT for RTX, which has no wheels here: its tests skip.'
 	@$(BIN)/python -m tests.gpu $(ARGS)
 
 lint: $(VENV)/.test
