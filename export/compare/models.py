@@ -12,6 +12,7 @@ from engines.base import Engine, EngineBase
 from engines.errors import ExportError
 from engines.model_file import ModelFile, sha256_of
 from engines.spec import ModelSpec
+from engines.tensorrt.identity import sidecar_path
 from export.onnx.graph import uses_float16
 from export.onnx.half import open_half
 
@@ -47,7 +48,8 @@ def _open(path: Path, like: ModelSpec | None) -> Engine:
         if uses_float16(file.model):
             return open_half(path)
         return open_engine(file, engine="onnxruntime", precision="f32")
-    return open_engine(path)
+    # one that was never run is what this can prove; one that nothing describes is not loaded
+    return open_engine(path, trust=[sha256_of(path)] if sidecar_path(path).exists() else [])
 
 
 class TorchEngine(EngineBase):
