@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import inspect
 import json
@@ -15,61 +16,98 @@ from typing import Any
 
 import pytest
 
+from tests.engines.binding_stubs import RTX, real_bindings
 from tests.engines.binding_stubs import VERSIONS as RELEASES
-from tests.engines.binding_stubs import real_bindings
 from tests.export.building import DOUBLE
+from tests.rtx_here import needs_rtx
 
 MOST_LINES = 800
 """Of the driver and what claims to be TensorRT together: what a reader can still check by eye."""
+MOST_LINES_OF_RTX = 120
+"""What TensorRT for RTX is beyond that."""
+
+
+Api = dict[str, Any]
+"""Names of a module; of each its members, where they are methods with their signatures."""
+
+
+def load(package: str) -> ModuleType:
+    """A double under a name of its own, so that no other test finds a TensorRT here."""
+    name = f"double_of_{package}"
+    spec = importlib.util.spec_from_file_location(name, DOUBLE / package / "__init__.py")
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def double() -> Iterator[ModuleType]:
-    """The double under a name of its own, so that no other test finds a TensorRT here."""
-    spec = importlib.util.spec_from_file_location("double", DOUBLE / "tensorrt" / "__init__.py")
-    assert spec is not None
-    assert spec.loader is not None
-    sys.modules["double"] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["double"], sys.modules["double.plans"]
+    yield load("tensorrt")
+    forget()
+
+
+@pytest.fixture(scope="module")
+def rtx_double() -> Iterator[ModuleType]:
+    yield load(RTX)
+    forget()
+
+
+def forget() -> None:
+    for name in [n for n in sys.modules if n.startswith("double_of_")]:
+        del sys.modules[name]
 
 
 def public(module: ModuleType) -> Iterator[tuple[str, Any]]:
     """The names that the double defines, its imports left out."""
     for name, value in vars(module).items():
-        own = getattr(value, "__module__", None) == module.__name__
-        if own and not name.startswith("_") and name != "annotations":
+        own = str(getattr(value, "__module__", None)).startswith(module.__name__)
+        if own and not name.startswith("_") and isinstance(value, type):
             yield name, value
 
 
-@pytest.mark.parametrize("release", RELEASES)
-def test_every_name_is_one_of_the_real_bindings(
-    double: ModuleType, shared: Path, release: str
-) -> None:
-    real = json.loads((shared / "tensorrt" / f"api-{release}.json").read_text())
+def members(cls: type) -> dict[str, Any]:
+    """What the double defines of a class, with what the native double gives to that of RTX."""
+    own = [base for base in reversed(cls.__mro__) if "double_of_" in base.__module__]
+    return {n: v for base in own for n, v in vars(base).items() if not n.startswith("_")}
+
+
+def recorded(shared: Path, release: str) -> Api:
+    api: Api = json.loads((shared / "tensorrt" / f"api-{release}.json").read_text())
+    return api
+
+
+def api_of(module: ModuleType) -> Api:
+    """As ``recorded`` has it."""
+    api: Api = {}
+    for name, cls in vars(module).items():
+        if hasattr(cls, "__members__"):
+            api[name] = {"enum": list(cls.__members__)}
+        elif isinstance(cls, type):
+            api[name] = {m: str(getattr(cls, m).__doc__).splitlines() for m in dir(cls)}
+    return api
+
+
+def check_names(double: ModuleType, real: Api) -> None:
     checked = 0
     for name, value in public(double):
         assert name in real
-        if isinstance(real[name], dict) and "enum" in real[name]:
+        if "enum" in real[name]:
             assert set(value.__members__) <= set(real[name]["enum"]), name
             checked += len(value.__members__)
             continue
-        own = [m for m in vars(value) if not m.startswith("_")]
-        assert set(own) <= set(real[name]), name
+        own = set(members(value))
+        assert own <= set(real[name]), name
         checked += len(own)
     assert checked > 50
 
 
-@pytest.mark.parametrize("release", RELEASES)
-def test_every_method_takes_the_arguments_of_the_real_one(
-    double: ModuleType, shared: Path, release: str
-) -> None:
-    real = json.loads((shared / "tensorrt" / f"api-{release}.json").read_text())
+def check_arguments(double: ModuleType, real: Api) -> None:
     checked = 0
     for name, cls in public(double):
-        for method, value in vars(cls).items():
-            if method.startswith("_") or not inspect.isfunction(value) or "enum" in real[name]:
+        for method, value in members(cls).items():
+            if not inspect.isfunction(value) or "enum" in real[name]:
                 continue
             signatures = [s for s in real[name][method] if f"{method}(self" in s]
             wanted = list(inspect.signature(value).parameters)
@@ -78,6 +116,37 @@ def test_every_method_takes_the_arguments_of_the_real_one(
             assert any(wanted == t[: len(wanted)] for t in taken), (name, method, signatures)
             checked += 1
     assert checked > 20
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_every_name_is_one_of_the_real_bindings(
+    double: ModuleType, shared: Path, release: str
+) -> None:
+    check_names(double, recorded(shared, release))
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_every_method_takes_the_arguments_of_the_real_one(
+    double: ModuleType, shared: Path, release: str
+) -> None:
+    check_arguments(double, recorded(shared, release))
+
+
+@needs_rtx
+def test_the_double_of_rtx_has_names_arguments_and_values_of_the_real_one(
+    rtx_double: ModuleType,
+) -> None:
+    real = importlib.import_module(RTX)
+    check_names(rtx_double, api_of(real))
+    check_arguments(rtx_double, api_of(real))
+    assert rtx_double.__version__ == real.__version__
+    for name, members in enumerations(rtx_double).items():
+        for member, value in members.items():
+            assert int(getattr(real, name).__members__[member]) == int(value), (name, member)
+
+
+def enumerations(double: ModuleType) -> dict[str, Any]:
+    return {n: v.__members__ for n, v in public(double) if hasattr(v, "__members__")}
 
 
 VALUES = """
@@ -90,7 +159,7 @@ print(json.dumps({name: {k: int(v) for k, v in getattr(trt, name).__members__.it
 
 
 def test_enumerations_have_the_real_values(double: ModuleType, shared: Path) -> None:
-    own = {n: v.__members__ for n, v in public(double) if hasattr(v, "__members__")}
+    own = enumerations(double)
     bindings = real_bindings(RELEASES[0], shared=shared)
     done = subprocess.run(
         [sys.executable, "-c", VALUES, bindings, json.dumps(list(own))],
@@ -109,6 +178,7 @@ def test_no_attribute_is_set_that_the_real_class_lacks(double: ModuleType) -> No
         config.max_workspace_size = 1
 
 
-def test_the_double_and_the_driver_stay_readable() -> None:
+def test_the_doubles_and_the_driver_stay_readable() -> None:
     parts = [DOUBLE / "tensorrt" / "__init__.py", DOUBLE.parent / "driver.c"]
     assert sum(len(path.read_text().splitlines()) for path in parts) <= MOST_LINES
+    assert len((DOUBLE / RTX / "__init__.py").read_text().splitlines()) <= MOST_LINES_OF_RTX

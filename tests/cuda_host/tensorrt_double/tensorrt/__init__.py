@@ -74,7 +74,7 @@ class IBuilderConfig(_Strict):
     progress_monitor: Any = None
     profiling_verbosity = ProfilingVerbosity["LAYER_NAMES_ONLY"]
     builder_optimization_level, DLA_core, default_device_type = 3, -1, DeviceType["GPU"]
-    _cache, _workspace, _fallback = None, 0, False
+    _cache, _workspace, _fallback, _targets = None, 0, False, list[int]()
 
     def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
         self._workspace = pool_size * (pool == MemoryPoolType["WORKSPACE"])
@@ -172,6 +172,7 @@ class Builder(_Strict):
         core = config.DLA_core if config.default_device_type and config._fallback else -1
         head = {**_here(), "fault": _FAULT, "told": int(config.profiling_verbosity), "dla": core}
         head |= {"level": config.builder_optimization_level, "workspace": config._workspace}
+        head["targets"] = config._targets
         return packed(head, network._model.SerializeToString())
 
 
