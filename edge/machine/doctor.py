@@ -18,7 +18,16 @@ from typing import Literal
 
 from edge.machine.finding import Ask, Finding, ask, read
 from edge.machine.gstreamer import gstreamer
-from edge.machine.nvidia import built_engine, cuda_devices, gpu, jetson, l4t_of, pycuda, tensorrt
+from edge.machine.nvidia import (
+    built_engine,
+    cuda_devices,
+    gpu,
+    jetson,
+    l4t_of,
+    pycuda,
+    rtx,
+    tensorrt,
+)
 from edge.settings.settings import SHIPPED_MODEL
 from edge.sinks.display import display_answers
 
@@ -61,6 +70,7 @@ def examine(
         ("engines", "openvino", _openvino),
         ("engines", "onnxruntime", _onnxruntime),
         ("engines", "tensorrt", lambda: tensorrt(cuda)),
+        ("engines", "rtx", rtx),
         ("engines", "pycuda", lambda: pycuda(cuda)),
         ("engines", "model", _shipped_model),
         ("engines", "built engine", lambda: built_engine(cuda, SHIPPED_MODEL)),

@@ -10,9 +10,13 @@ import re
 from collections.abc import Iterator
 from importlib.util import find_spec as find_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge.machine.finding import Ask, Finding, read
 from engines.errors import DeviceError, EngineError, EngineMismatch, ModelError
+
+if TYPE_CHECKING:
+    from engines.tensorrt.identity import Sidecar
 
 CUDA_CAPABILITY = (75, 76)
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR in cuda.h."""
@@ -93,17 +97,16 @@ def gpu(cuda: list[str] | None, ask: Ask, *, nodes: Path = Path("/dev")) -> Iter
 
 
 def tensorrt(cuda: list[str] | None) -> Iterator[Finding]:
-    """TensorRT's Python bindings: there, loadable, of a version that is supported."""
-    from engines.tensorrt.library import open_library
+    """Native TensorRT's Python bindings: there, loadable, of a version that is supported."""
+    from engines.tensorrt.library import ask_version
 
     if not cuda:
         yield _without_gpu("tensorrt")
         return
     try:
-        version = open_library("tensorrt").version
+        version = ask_version("tensorrt")
     except EngineError as exc:
-        text, _, hint = str(exc).partition("): ")
-        yield Finding("engines", "tensorrt", "missing", text + ")", hint)
+        yield _unusable("tensorrt", exc)
         return
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     if TENSORRT[0] <= numbers < TENSORRT[1]:
@@ -113,6 +116,27 @@ def tensorrt(cuda: list[str] | None) -> Iterator[Finding]:
         hint = "JetPack 6 or later brings it; elsewhere, in the project's folder: "
         hint += "pip install -e '.[tensorrt]'"
         yield Finding("engines", "tensorrt", "missing", text, hint)
+
+
+def rtx() -> Iterator[Finding]:
+    """TensorRT for RTX, which parses and builds without a GPU, too; missing only where broken."""
+    from engines.tensorrt.library import ask_version, installed
+
+    use = "judges and builds engines here, runs them on GeForce RTX and RTX workstation GPUs"
+    try:
+        yield Finding("engines", "rtx", "ok", f"{ask_version('rtx')}; {use}")
+    except EngineError as exc:
+        if installed("rtx"):
+            yield _unusable("rtx", exc)
+        else:
+            hint = _unusable("rtx", exc).hint
+            text = f"not installed; {use}: {hint}"
+            yield Finding("engines", "rtx", "none", text, hint)
+
+
+def _unusable(name: str, exc: EngineError) -> Finding:
+    text, _, hint = str(exc).partition("): ")
+    return Finding("engines", name, "missing", text + ")", hint)
 
 
 def pycuda(cuda: list[str] | None) -> Iterator[Finding]:
@@ -136,40 +160,56 @@ def _without_gpu(module: str) -> Finding:
 
 
 def built_engine(cuda: list[str] | None, model: Path) -> Iterator[Finding]:
-    """Whether the shipped model has an engine that runs on this device."""
+    """The engines of the shipped model, of either flavour: whether they run on this device."""
     from engines.tensorrt.identity import find_built
+    from engines.tensorrt.library import FLAVOURS
 
-    engine = find_built(model) if model.is_file() else None
-    hint = f"edge-export build {model}"
-    if engine is None:
-        if cuda:
-            text = f"{model.name} has no TensorRT engine yet; it runs on the CPU"
-            yield Finding("engines", "built engine", "missing", text, hint)
-        else:
-            yield Finding("engines", "built engine", "none", "none yet; needs an NVIDIA GPU")
+    flavours = FLAVOURS if model.is_file() else ()
+    built = [found for flavour in flavours if (found := find_built(model, flavour=flavour))]
+    for engine in built:
+        yield _judged(engine, model, cuda)
+    if built:
         return
-    if not cuda:
-        yield Finding("engines", "built engine", "none", f"{engine}; needs an NVIDIA GPU")
-        return
+    if cuda:
+        text = f"{model.name} has no TensorRT engine yet; it runs on the CPU"
+        hint = f"edge-export build {model}"
+        yield Finding("engines", "built engine", "missing", text, hint)
+    else:
+        yield Finding("engines", "built engine", "none", "none yet; needs an NVIDIA GPU")
+
+
+def _judged(engine: Path, model: Path, cuda: list[str] | None) -> Finding:
+    """One engine; with a GPU it is compared with that."""
+    from engines.tensorrt.identity import read_sidecar
+    from engines.tensorrt.library import build_command
+
+    hint = build_command(model, "rtx" if engine.name.endswith(".rtx.engine") else "tensorrt")
     try:
-        warnings = _compared(engine, model)
+        sidecar = read_sidecar(engine)
+        if not cuda:
+            to_prove = "" if sidecar.ran else ", where it is to be proven"
+            text = f"{engine}; needs an NVIDIA GPU{to_prove}"
+            return Finding("engines", "built engine", "none", text)
+        warnings = _compared(sidecar, engine, model)
     except (EngineMismatch, ModelError) as exc:
-        yield Finding("engines", "built engine", "missing", str(exc), hint)
+        return Finding("engines", "built engine", "missing", str(exc), hint)
     except (EngineError, DeviceError) as exc:
         text = f"{engine} cannot be compared with the device: {exc}"
-        yield Finding("engines", "built engine", "missing", text, "see tensorrt, pycuda and CUDA")
-    else:
-        yield Finding("engines", "built engine", "ok", "; ".join([str(engine), *warnings]))
+        hint = "see tensorrt, rtx, pycuda and CUDA"
+        return Finding("engines", "built engine", "missing", text, hint)
+    if not sidecar.ran:
+        text = f"{engine}: was built where no device could run it, so it is not proven"
+        return Finding("engines", "built engine", "missing", text, f"edge-export verify {engine}")
+    return Finding("engines", "built engine", "ok", "; ".join([str(engine), *warnings]))
 
 
-def _compared(engine: Path, model: Path) -> list[str]:
+def _compared(sidecar: Sidecar, engine: Path, model: Path) -> list[str]:
     """The differences that the engine survives."""
     from engines.cuda.context import open_device
-    from engines.tensorrt.identity import check_identity, read_sidecar
-    from engines.tensorrt.library import open_library
+    from engines.tensorrt.identity import check_identity
+    from engines.tensorrt.library import ask_version
 
-    sidecar = read_sidecar(engine)
-    version = open_library(sidecar.identity.flavour).version
+    version = ask_version(sidecar.identity.flavour)
     device = open_device()
     try:
         here = device.facts(version)

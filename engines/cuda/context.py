@@ -43,6 +43,8 @@ _LOST = (
     ("unknown error", "see the kernel's log, start again"),
 )
 """Texts of CUDA's errors (cuGetErrorString) after which a restart may help, and the next step."""
+_OLD_DRIVER = "driver version is insufficient"
+"""Of CUDA's error 35, which is also what a CUDA runtime says where there is no driver."""
 _NODES = ("nvidia[0-9]*", "nvidiactl", "nvidia-uvm", "nvhost-*gpu", "nvmap", "nvgpu/igpu0/*")
 """Device files that CUDA opens: of desktop drivers, then of Jetsons."""
 
@@ -179,6 +181,11 @@ def device_error(doing: str, text: str, *, otherwise: str = "see: edge doctor") 
     for part, step in _LOST:
         if part.lower() in cause.lower():
             return DeviceError(f"{doing}: {cause}; {step}")
+    if _OLD_DRIVER in cause:
+        otherwise = (
+            "the NVIDIA driver is missing or older than the CUDA of this TensorRT: nvidia-smi "
+            "shows it; install a newer driver, or a TensorRT for its CUDA"
+        )
     return EngineError(f"{doing}: {cause}; {otherwise}")
 
 

@@ -131,16 +131,15 @@ class TensorRtEngine(EngineBase):
                 slower.close()
             while len(self._runs) < self.slots:
                 self._open_run(mapped=self._runs[0].mapped)
+            kernels = "" if self._cache is None else f", {self._cache.keep()}"
         self._inputs = [{self.spec.input.name: run.input.host} for run in self._runs]
         self._outputs = [run.outputs for run in self._runs]
-        if self._cache is not None:
-            self._cache.keep()
         memory = "mapped" if self._runs[0].mapped else "page-locked"
         runs = "captured" if self._runs[0].captured else "plain"
         took = time.monotonic() - began
         _log.info(
-            "%s: ready in %.1f s; %d slots, %s memory, %s runs",
-            plan.path, took, self.slots, memory, runs,
+            "%s: ready in %.1f s; %d slots, %s memory, %s runs%s",
+            plan.path, took, self.slots, memory, runs, kernels,
         )  # fmt: skip
 
     def _open_run(self, *, mapped: bool) -> None:
@@ -226,9 +225,8 @@ class TensorRtEngine(EngineBase):
                 if self._letterbox is not None:
                     self._letterbox.free()
                 self._runs, self._letterbox = [], None
-                self._cache = self._engine = self._runtime = (
-                    None  # in this order, and with the context current
-                )
+                # In this order, and with the context current.
+                self._cache = self._engine = self._runtime = None
         except DeviceError:
             self._lost = True
             _abandon(self)

@@ -6,7 +6,12 @@ compiles for the card when it loads a plan. Which one is used is chosen here, on
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import os
+import signal
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable
 from functools import cache
@@ -35,8 +40,15 @@ _MODULES: dict[Flavour, tuple[str, ...]] = {
 _INSTALL: dict[Flavour, str] = {
     "tensorrt": "pip install -e '.[tensorrt]' in the project's folder (on a Jetson: apt install "
     "python3-libnvinfer)",
-    "rtx": "pip install -c constraints/rtx.txt -e '.[rtx]' in the project's folder",
+    "rtx": "pip install --force-reinstall --no-deps -r constraints/rtx.txt in the project's folder",
 }
+"""RTX's wheels by force: pip takes those for installed whose files another pair's removal took."""
+_LIBRARY_OF_RTX = "libtensorrt_rtx.so.1"
+_ASK = """
+import sys
+from engines.tensorrt.library import open_library
+print(open_library(sys.argv[1]).version)
+"""
 _KEPT = 8
 """Errors that one message quotes at most: TensorRT repeats a cause on its way up."""
 
@@ -142,13 +154,61 @@ def open_library(flavour: Flavour) -> Library:
     """Import a flavour.
 
     Raises:
-        EngineError: it is not installed or does not load.
+        EngineError: it is not installed, does not load, is too old, or its parts are of two
+            releases.
     """
     names = _MODULES[flavour]
     name = next((n for n in names if find_module(n)), names[0])
     try:
-        return Library(flavour, import_module(name))
+        trt = Library(flavour, import_module(name))
+    except ModuleNotFoundError as exc:
+        raise _unusable(flavour, "not installed here", exc) from exc
     except (ImportError, OSError) as exc:
-        raise EngineError(
-            f"{FLAVOURS[flavour]} is not usable here ({exc}): {_INSTALL[flavour]}"
-        ) from exc
+        raise _unusable(flavour, "installed here but does not load", exc) from exc
+    except AttributeError as exc:
+        raise _unusable(flavour, "installed here but too old or not whole", exc) from exc
+    if flavour == "rtx" and (library := _loaded_release()) not in ("", trt.version):
+        parts = f"Python's bindings are {trt.version}, the library is {library}"
+        raise _unusable(flavour, "installed here in two releases at once", parts)
+    return trt
+
+
+def ask_version(flavour: Flavour) -> str:
+    """The version of a flavour, as a process of its own finds it.
+
+    A damaged library ends the process that loads it, which is then not this one.
+
+    Raises:
+        EngineError: as ``open_library``, and where it ends its process.
+    """
+    if not installed(flavour):
+        return open_library(flavour).version
+    path = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        [sys.executable, "-c", _ASK, flavour],
+        env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode < 0:
+        ended = f"loading it ends the process by {signal.Signals(-done.returncode).name}"
+        raise _unusable(flavour, "installed here but damaged", ended)
+    if done.returncode:
+        raise EngineError(done.stderr.strip().splitlines()[-1].partition(": ")[2])
+    return done.stdout.strip()
+
+
+def _unusable(flavour: Flavour, what: str, why: object) -> EngineError:
+    return EngineError(f"{FLAVOURS[flavour]} is {what} ({why}): {_INSTALL[flavour]}")
+
+
+def _loaded_release() -> str:
+    """The release of RTX's library in this process, '' where it goes by another name.
+
+    The bindings of one release load and build with the library of another without a word, and a
+    plan is of the library's.
+    """
+    try:
+        library = ctypes.CDLL(_LIBRARY_OF_RTX)
+        number, build = library.getInferLibVersion(), library.getInferLibBuildVersion()
+    except (OSError, AttributeError):
+        return ""
+    return f"{number // 10000}.{number // 100 % 100}.{number % 100}.{build}"

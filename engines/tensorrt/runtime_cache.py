@@ -46,20 +46,27 @@ class RuntimeCache:
         """A context that compiles what the cache lacks, now or at its first run."""
         return self._engine.create_execution_context(self._config)
 
-    def keep(self) -> None:
-        """Write what was compiled, if anything was; where that fails the next start is slower."""
-        if self._path is None:
-            return
+    def keep(self) -> str:
+        """Write what was compiled, if anything was; the device's context has to be current.
+
+        Returns where the kernels are from, in words. Where writing fails the next start is slower.
+        """
         made = self._cache.serialize()
-        if made is None or bytes(made) == self._kept:
-            return
+        data = b"" if made is None else bytes(made)
+        if self._kept:
+            told = "kernels kept from an earlier start"
+        else:
+            told = "kernels compiled for this card"
+        if data in (b"", self._kept):
+            return told
+        if self._path is None:
+            return f"{told}, not kept: no cache folder here (XDG_CACHE_HOME, HOME)"
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(bytes(made), self._path)
+            write_atomically(data, self._path)
         except (OSError, ModelError) as exc:
-            _log.warning("what was compiled for this card is not kept: %s", exc)
-        else:
-            _log.info("%s: %.1f MB compiled for this card", self._path, len(bytes(made)) / 1e6)
+            return f"{told}, not kept: {exc}"
+        return f"{told}, kept in {self._path} ({len(data) / 1e6:.1f} MB)"
 
 
 def _path(plan_sha256: str, device: Device) -> Path | None:

@@ -52,11 +52,11 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
             source = open_engine(path, engine="onnxruntime")
             record(source, scenes(), path.with_suffix(SUFFIX))
             source.close()
-        if name == "tensorrt":
+        if name in OF_GPUS:
             from tests.engines.jetson import MAKE
 
             path, onnx = path.with_suffix(".engine"), path
-            subprocess.run([sys.executable, "-c", MAKE, onnx, path], check=True)
+            subprocess.run([sys.executable, "-c", MAKE, onnx, path, name], check=True)
         engines.append(
             open_engine(path, engine=name, precision="f32", slots=slots, threads=threads)
         )
@@ -193,7 +193,7 @@ def test_an_engine_says_its_name_precision_slots_and_spec(opened: Open) -> None:
     engine = opened(slots=3, threads=1)
     assert engine.name in ENGINES
     # What a plan computes in was settled when it was built.
-    assert engine.precision == ("f16" if engine.name == "tensorrt" else "f32")
+    assert engine.precision == ("f16" if engine.name in OF_GPUS else "f32")
     assert engine.slots == 3
     assert engine.spec.name == "tiny-street"
 

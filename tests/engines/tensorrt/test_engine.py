@@ -23,7 +23,7 @@ from engines.spec import InputSpec
 from engines.tensorrt.identity import Sidecar, built_path, read_sidecar, sidecar_path, sidecar_text
 from tests.cuda_host.build import HostCuda
 from tests.cuda_host.host_kernel import build_host_kernel
-from tests.engines.jetson import MAKE, ROOT, Jetson
+from tests.engines.jetson import MAKE, ROOT, RTX_CARD, Jetson
 from tests.tiny_models import tiny_street
 
 RUN = ("run", "--source", "synthetic:96x64@30", "--policy", "wait", "--sink", "null")
@@ -211,10 +211,13 @@ def test_captured_runs_give_the_same(jetson: Jetson, engine: Path, tmp_path: Pat
     crimes(report)
 
 
-def test_the_contract_of_all_engines_holds(jetson: Jetson) -> None:
+@pytest.mark.parametrize(("flavour", "card"), [("tensorrt", {}), ("rtx", RTX_CARD)])
+def test_the_contract_of_all_engines_holds(
+    jetson: Jetson, flavour: str, card: dict[str, object]
+) -> None:
     run = jetson.run(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/engines/test_engines.py",
-        "-k", "tensorrt", env={"OUTRIDER_ENGINE_UNDER_TEST": "tensorrt"},
+        "-k", flavour, env={"OUTRIDER_ENGINE_UNDER_TEST": flavour}, **card,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
     passed = re.search(r"(\d+) passed", run.stdout)
@@ -320,7 +323,7 @@ def test_an_engine_for_a_dla_core_runs_on_that_core(
 ) -> None:
     """The double takes a plan only where the runtime was given the core that it was built for."""
     engine, two_cores = tmp_path / "dla.engine", {"OUTRIDER_DOUBLE_DLA": "2"}
-    built = jetson.run("-c", MAKE, made / "tiny.onnx", engine, "1", env=two_cores)
+    built = jetson.run("-c", MAKE, made / "tiny.onnx", engine, "tensorrt", "1", env=two_cores)
     assert built.returncode == 0, built.stderr
     assert read_sidecar(engine).identity.options["dla_core"] == 1
     run = jetson.edge(*RUN, "--model", engine, "--frames", "2", env=two_cores)
@@ -388,7 +391,7 @@ def test_without_tensorrt_the_next_step_is_told(jetson: Jetson, engine: Path) ->
     python_path = jetson.host.environment()["PYTHONPATH"]
     run = jetson.edge(*RUN, "--model", engine, env={"PYTHONPATH": python_path})
     assert run.returncode == 4
-    assert "TensorRT is not usable here" in run.stderr
+    assert "TensorRT is not installed here (No module named" in run.stderr
     assert "pip install -e '.[tensorrt]'" in run.stderr
 
 

@@ -35,6 +35,7 @@ NetworkDefinitionCreationFlag = IntEnum("NetworkDefinitionCreationFlag", {"STRON
 
 class IBuilderConfig(_native.IBuilderConfig):  # type: ignore[misc]
     num_compute_capabilities = 0
+    _targets: list[int]
 
     def set_compute_capability(self, compute_capability: Any, index: int) -> bool:
         assert isinstance(compute_capability, ComputeCapability)
