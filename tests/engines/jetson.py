@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from engines.tensorrt.library import Flavour
 from tests.cuda_host.build import HostCuda
@@ -23,6 +24,7 @@ MAKE = """
 import hashlib, sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from engines.cuda.context import Device, open_device, system_name
 from engines.tensorrt.identity import Identity, Sidecar, sidecar_path, sidecar_text
 from engines.model_file import read_spec, sha256_of
@@ -47,7 +49,12 @@ spec = replace(read_spec(onnx), precision="fp16")
 sidecar_path(engine).write_text(sidecar_text(Sidecar(spec, identity, {})))
 """
 """Builds a plan from a file as it is, and says that it is FP16: no proof, no publishing."""
-RTX_CARD = {"name": "NVIDIA GeForce RTX 4090", "cc": "8.9", "sms": 128, "integrated": 0}
+RTX_CARD: dict[str, Any] = {
+    "name": "NVIDIA GeForce RTX 4090",
+    "cc": "8.9",
+    "sms": 128,
+    "integrated": 0,
+}
 """The host driver as a card that TensorRT for RTX is for."""
 
 

@@ -69,10 +69,10 @@ def test_without_tensorrt_the_sidecar_is_told_and_why_there_is_no_more(workshop:
     assert done.returncode == 0, done.stderr
     reported = json.loads(done.stdout)
     assert reported["layers"] is None
-    assert "TensorRT is not usable here" in reported["layers_not_shown"]
+    assert "TensorRT is not installed here" in reported["layers_not_shown"]
     done = workshop.run("inspect", "tiny.engine", before=absent)
     assert "precision    fp16" in done.stdout
-    assert "layers       not shown: TensorRT is not usable here" in done.stdout
+    assert "layers       not shown: TensorRT is not installed here" in done.stdout
 
 
 def test_an_engine_for_another_machine_is_told_but_never_loaded(workshop: Workshop) -> None:

@@ -279,7 +279,7 @@ def test_without_tensorrt_the_command_says_what_to_install(workshop: Workshop) -
     absent = "import sys; sys.modules['tensorrt'] = None"
     done = workshop.run(*BUILD, before=absent)
     assert done.returncode == 4
-    assert "TensorRT is not usable here" in done.stderr
+    assert "TensorRT is not installed here" in done.stderr
     assert workshop.left() == []
 
 
