@@ -131,7 +131,13 @@ class Metrics:
         return (len(self._recent_ns) - 1) * 1e9 / (self._recent_ns[-1] - self._recent_ns[0])
 
     def report(
-        self, counts: Counts, *, engine: str | None, precision: str | None, model: str
+        self,
+        counts: Counts,
+        *,
+        engine: str | None,
+        precision: str | None,
+        model: str,
+        opened_s: float | None = None,
     ) -> dict[str, Any]:
         """Everything as JSON values.
 
@@ -157,6 +163,7 @@ class Metrics:
             "peak_rss_mb": round(peak_rss_bytes() / 1e6, 2),
             "engine": engine,
             "precision": precision,
+            "opened_s": None if opened_s is None else round(opened_s, 3),
             "model": model,
         }
 

@@ -51,6 +51,7 @@ class Pipeline:
         self._shared = Shared(clock)
         self._metrics = Metrics()
         self._perception: Perception | None = None
+        self._opened_ns = 0
         self._source: Source | None = None
         self._sinks: list[Sink] = []
         self._overlay: Overlay | None = None
@@ -111,6 +112,7 @@ class Pipeline:
             self.counts(),
             engine=opened.engine if opened else None,
             precision=opened.precision if opened else None,
+            opened_s=self._opened_ns / 1e9 if opened else None,
             model=model,
         )
 
@@ -132,7 +134,7 @@ class Pipeline:
             if message.error is not None:
                 self._fail("source", message.error)
         elif isinstance(message, PerceptionReady):
-            self._perception = message.perception
+            self._perception, self._opened_ns = message.perception, message.took_ns
             self._capture.start()
         elif isinstance(message, SourceReady):
             self._source = message.source

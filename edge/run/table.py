@@ -27,6 +27,8 @@ def frame_time_table(report: Mapping[str, Any]) -> str:
         f"{report['detections_total']} boxes, peak memory {report['peak_rss_mb']:.0f} MB"
     )
     engine = f"model: {report['model']} on {report['engine']} at {report['precision']}"
+    if report["opened_s"] is not None:
+        engine += f", opened in {_number(report['opened_s'], 2)} s"
     return "\n".join([head, *rows, ledger, rates, engine])
 
 

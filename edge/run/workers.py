@@ -44,9 +44,10 @@ class Captured:
 
 @dataclass(frozen=True, slots=True)
 class PerceptionReady:
-    """The models are open; inference waits for ``Shared.go``."""
+    """The models are open, which took ``took_ns``; inference waits for ``Shared.go``."""
 
     perception: Perception
+    took_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +203,10 @@ class InferWorker:
 
     def run(self) -> None:
         """Body of the infer thread."""
-        shared, perception = self._shared, None
+        shared, perception, began_ns = self._shared, None, self._shared.clock()
         try:
             perception = self._open()
-            shared.outbox.post(PerceptionReady(perception))
+            shared.outbox.post(PerceptionReady(perception, shared.clock() - began_ns))
             shared.go.wait()
             self._infer(perception)
         except BaseException as exc:

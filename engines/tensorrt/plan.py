@@ -97,7 +97,11 @@ def _built_from(file: ModelFile, flavour: Flavour) -> Path:
     onnx, engine = file.path, find_built(file, flavour=flavour)
     if engine is not None:
         return engine
-    older = sorted(built_folder().glob(f"{onnx.stem}-*.engine"))
+    older = [
+        path
+        for path in sorted(built_folder().glob(f"{onnx.stem}-*.engine"))
+        if path.name.endswith(".rtx.engine") == (flavour == "rtx")
+    ]
     why = f"; {older[-1].name} was built from other content" if older else ""
     raise EngineMismatch(
         f"{onnx}: no {FLAVOURS[flavour]} engine was built from this file{why}. "

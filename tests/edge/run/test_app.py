@@ -412,7 +412,8 @@ def test_waiting_renders_every_frame_of_a_video_and_counts_them_all(
     report = balanced(tmp_path / "m.json")
     assert list(report) == [
         "frames", "fps", "seconds", "stages", "frame_age_ms", "detections_total",
-        "cpu_ms_per_frame", "peak_rss_mb", "engine", "precision", "model", "source", "ended",
+        "cpu_ms_per_frame", "peak_rss_mb", "engine", "precision", "opened_s", "model", "source",
+        "ended",
     ]  # fmt: skip
     assert list(report["frames"]) == [
         "captured", "rendered", "dropped_overwritten", "dropped_stale", "failed",

@@ -201,8 +201,9 @@ def test_the_table_is_aligned_and_balances_in_words() -> None:
     metrics = Metrics()
     metrics.record(rendered(1000))
     report = metrics.report(
-        Counts(4, 1, 2, 1, 0, 0, 0), engine="openvino", precision="bf16", model="street.onnx"
-    )
+        Counts(4, 1, 2, 1, 0, 0, 0), engine="openvino", precision="bf16", model="street.onnx",
+        opened_s=0.25,
+    )  # fmt: skip
     lines = frame_time_table(report).splitlines()
     head, rows = lines[0], lines[1 : len(STAGES) + 2]
     assert [row.split()[0] for row in rows] == [*STAGES, "frame_age"]
@@ -210,7 +211,7 @@ def test_the_table_is_aligned_and_balances_in_words() -> None:
     assert lines[3].split() == ["infer", "1", *["2.00"] * 5]
     assert lines[5].split() == ["overlay", "0", *["-"] * 5]
     assert "4 captured = 1 rendered + 2 overwritten + 1 stale + 0 failed" in lines[-3]
-    assert lines[-1] == "model: street.onnx on openvino at bf16"
+    assert lines[-1] == "model: street.onnx on openvino at bf16, opened in 0.25 s"
 
 
 def test_times_of_a_gpu_stand_apart_from_wall_times() -> None:

@@ -152,6 +152,18 @@ def test_the_overlay_gets_a_readout_once_there_is_a_rate() -> None:
     assert all(image is not None for image in sink.images)
 
 
+def test_the_report_tells_how_long_the_models_took_to_open() -> None:
+    now = [0]
+
+    def open_slowly() -> None:
+        now[0] += 1500 * MS
+
+    source = ScriptedSource(iter([frame(0)]))
+    script = Script(source, on_open={"network": open_slowly}, clock=lambda: now[0])
+    _, pipeline = run(script)
+    assert pipeline.report(model="m")["opened_s"] == 1.5
+
+
 def test_the_report_times_every_stage_of_every_rendered_frame() -> None:
     now = [0]
 
