@@ -112,14 +112,16 @@ def _open_built(file: ModelFile, opened: Callable[[str], Engine]) -> Engine | No
     """
     from engines.cuda.context import device_names
     from engines.tensorrt.identity import find_built
+    from engines.tensorrt.library import build_command, to_build_for
 
     path, devices = file.path, device_names()
     built = {name: plan for name in _OF_PLANS if (plan := find_built(file, flavour=name))}
     if not built:
         if devices:
+            command = build_command(path, to_build_for())
             _log.warning(
                 "%s: there is a CUDA device (%s), but no TensorRT engine of this file; it runs on "
-                "the CPU. Build one: edge-export build %s", path, ", ".join(devices), path
+                "the CPU. Build one: %s", path, ", ".join(devices), command
             )  # fmt: skip
         return None
     if not devices:  # hidden on purpose, say: CUDA_VISIBLE_DEVICES=

@@ -162,7 +162,7 @@ def _without_gpu(module: str) -> Finding:
 def built_engine(cuda: list[str] | None, model: Path) -> Iterator[Finding]:
     """The engines of the shipped model, of either flavour: whether they run on this device."""
     from engines.tensorrt.identity import find_built
-    from engines.tensorrt.library import FLAVOURS
+    from engines.tensorrt.library import FLAVOURS, build_command, to_build_for
 
     flavours = FLAVOURS if model.is_file() else ()
     built = [found for flavour in flavours if (found := find_built(model, flavour=flavour))]
@@ -172,7 +172,7 @@ def built_engine(cuda: list[str] | None, model: Path) -> Iterator[Finding]:
         return
     if cuda:
         text = f"{model.name} has no TensorRT engine yet; it runs on the CPU"
-        hint = f"edge-export build {model}"
+        hint = build_command(model, to_build_for())
         yield Finding("engines", "built engine", "missing", text, hint)
     else:
         yield Finding("engines", "built engine", "none", "none yet; needs an NVIDIA GPU")

@@ -149,6 +149,11 @@ def installed(flavour: Flavour) -> bool:
     return any(find_module(name) for name in _MODULES[flavour])
 
 
+def to_build_for() -> Flavour:
+    """The flavour that this machine can build engines of; the native one where both or none."""
+    return "rtx" if installed("rtx") and not installed("tensorrt") else "tensorrt"
+
+
 @cache
 def open_library(flavour: Flavour) -> Library:
     """Import a flavour.

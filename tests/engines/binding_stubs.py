@@ -83,6 +83,18 @@ def make_rtx_stubs() -> Path:
 
 def _write_rtx_stubs(folder: Path) -> None:
     _write_stubs(RTX, folder / RTX)
+    stub = folder / RTX / "tensorrt_rtx.pyi"
+    text = stub.read_text()
+    for unknown, known in (  # where pybind11 printed the C++ name
+        (
+            "def create_runtime_cache(self) -> ...:",
+            "def create_runtime_cache(self) -> IRuntimeCache:",
+        ),
+        ("cache: ... = None) -> bool:", "cache: IRuntimeCache | None = None) -> bool:"),
+    ):
+        assert unknown in text, unknown
+        text = text.replace(unknown, known)
+    stub.write_text(text)
     (folder / "tensorrt").mkdir()
     (folder / "tensorrt" / "__init__.pyi").write_text(f"from {RTX} import *\n")
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +14,15 @@ import pytest
 from edge.machine.finding import Finding
 from edge.machine.nvidia import l4t_of
 from edge.settings.settings import SHIPPED_MODEL
-from engines.tensorrt.identity import built_path, sidecar_path
+from engines.tensorrt.identity import (
+    GRAPH_ONLY,
+    built_path,
+    read_sidecar,
+    sidecar_path,
+    sidecar_text,
+)
 from tests.cuda_host.build import HostCuda
-from tests.engines.jetson import DOUBLE, ROOT, Jetson
+from tests.engines.jetson import DOUBLE, EDGE, ROOT, RTX_CARD, Jetson
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +108,100 @@ def test_an_engine_that_cannot_be_compared_is_not_ok(jetson: Jetson, built: Path
     found = findings(run)["built engine"]
     assert found.status == "missing"
     assert "cannot be compared with the device: TensorRT engines need PyCUDA" in found.text
+
+
+# TensorRT for RTX
+
+
+@pytest.fixture(scope="module")
+def card(host_cuda: HostCuda) -> Jetson:
+    return Jetson(host_cuda, card=RTX_CARD)
+
+
+@pytest.fixture(scope="module")
+def built_for_rtx(card: Jetson, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("built_for_rtx")
+    card.build(SHIPPED_MODEL, built_path(folder, SHIPPED_MODEL, "rtx"), "rtx")
+    return folder
+
+
+def test_an_rtx_card_with_its_engine_is_ready(card: Jetson, built_for_rtx: Path) -> None:
+    env = {"OUTRIDER_BUILT": str(built_for_rtx)}
+    need = ("--need", "rtx", "--need", "built engine")
+    run = card.edge("doctor", "--json", *need, env=env)
+    assert run.returncode == 0, run.stderr
+    found = findings(run)
+    assert found["rtx"].status == "ok"
+    assert found["rtx"].text.startswith("1.7.1.116; judges and builds engines here")
+    engine = built_path(built_for_rtx, SHIPPED_MODEL, "rtx")
+    assert found["built engine"] == Finding("engines", "built engine", "ok", str(engine))
+
+    other = findings(card.edge("doctor", "--json", env=env, cc="9.0"))["built engine"]
+    assert other.status == "missing"
+    assert "compute capability is 9.0, built for 8.6, 8.9" in other.text
+    assert other.hint == f"edge-export build {SHIPPED_MODEL} --for rtx"
+
+
+def test_an_engine_that_never_ran_is_not_ok_until_it_is_proven(
+    card: Jetson, built_for_rtx: Path, tmp_path: Path
+) -> None:
+    name = built_path(built_for_rtx, SHIPPED_MODEL, "rtx").name
+    engine = tmp_path / name
+    engine.write_bytes((built_for_rtx / name).read_bytes())
+    sidecar = replace(read_sidecar(built_for_rtx / name), proof={"kind": GRAPH_ONLY})
+    sidecar_path(engine).write_text(sidecar_text(sidecar))
+    env = {"OUTRIDER_BUILT": str(tmp_path)}
+    found = findings(card.edge("doctor", "--json", env=env))["built engine"]
+    assert (found.status, found.hint) == ("missing", f"edge-export verify {engine}")
+    assert "not proven" in found.text
+    found = findings(card.edge("doctor", "--json", env=env, fail="init:100"))["built engine"]
+    assert (found.status, found.hint) == ("none", "")
+    assert found.text == f"{engine}; needs an NVIDIA GPU, where it is to be proven"
+
+
+def test_engines_of_both_flavours_are_told(
+    card: Jetson, built: Path, built_for_rtx: Path, tmp_path: Path
+) -> None:
+    for path in (*built.iterdir(), *built_for_rtx.iterdir()):
+        (tmp_path / path.name).symlink_to(path)
+    env = {"OUTRIDER_BUILT": str(tmp_path)}
+    run = card.edge("doctor", "--json", "--need", "built engine", env=env)
+    assert run.returncode == 0, run.stderr  # one that runs is enough
+    both = [f for f in json.loads(run.stdout) if f["name"] == "built engine"]
+    assert [f["status"] for f in both] == ["missing", "ok"]
+    assert "GPU is NVIDIA GeForce RTX 4090, built for Orin" in both[0]["text"]
+
+
+WITHOUT = """
+import sys
+sys.modules["tensorrt_rtx_bindings"] = sys.modules["tensorrt_rtx"] = None
+from edge.start import main
+main()
+"""
+
+
+def test_without_tensorrt_for_rtx_its_use_is_told_and_nothing_is_missing(card: Jetson) -> None:
+    found = findings(card.run("-c", WITHOUT, "doctor", "--json"))["rtx"]
+    assert found.status == "none"
+    assert found.text.startswith("not installed; judges and builds engines here")
+    assert found.hint.startswith("pip install ")
+    needed = card.run("-c", WITHOUT, "doctor", "--json", "--need", "rtx")
+    assert (needed.returncode, findings(needed)["rtx"].status) == (4, "missing")
+
+
+def test_a_library_that_ends_its_process_does_not_end_the_doctor(tmp_path: Path) -> None:
+    package = tmp_path / "tensorrt_rtx_bindings"
+    package.mkdir()
+    (package / "__init__.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGBUS)")
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    run = subprocess.run(
+        [sys.executable, *EDGE, "doctor", "--json"], cwd=ROOT, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": path, "DISPLAY": ""}, check=True,
+    )  # fmt: skip
+    found = findings(run)["rtx"]
+    assert found.status == "missing"
+    assert found.text.endswith("damaged (loading it ends the process by SIGBUS)")
+    assert found.hint.startswith("pip install --force-reinstall")
 
 
 def test_a_jetson_is_known_by_its_release_or_by_its_board(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from engines.tensorrt.identity import (
 )
 from engines.tensorrt.library import Flavour
 from tests.cuda_host.build import HostCuda
-from tests.engines.jetson import RTX_CARD, Jetson
+from tests.engines.jetson import DOUBLE, RTX_CARD, Jetson
 from tests.export.building import Workshop
 from tests.export.planted import pictures
 from tests.tiny_models import tiny_street
@@ -133,6 +133,17 @@ def test_auto_takes_what_is_built_and_the_native_one_first(desk: Desk) -> None:
     assert desk.ran(neither) == "openvino"
     assert "compute capability is 9.0, built for 8.6, 8.9" in neither.stderr
     assert "running on the CPU instead" in neither.stderr
+
+
+def test_where_only_this_flavour_is_installed_its_build_is_what_is_told(desk: Desk) -> None:
+    alone = desk.folder / "site"
+    alone.mkdir()
+    (alone / "tensorrt_rtx_bindings").symlink_to(DOUBLE / "tensorrt_rtx_bindings")
+    path = f"{alone}:{desk.card.host.environment()['PYTHONPATH']}"
+    run = desk.edge("--model", desk.onnx, env={"PYTHONPATH": path})
+    assert desk.ran(run) == "openvino"
+    assert f"Build one: edge-export build {desk.onnx} --for rtx\n" in run.stderr
+    assert desk.ran(desk.edge("--model", desk.engine, env={"PYTHONPATH": path})) == "rtx"
 
 
 @pytest.mark.parametrize(("built", "named"), [FLAVOURS, FLAVOURS[::-1]])

@@ -17,7 +17,7 @@ from typing import Any
 
 __version__ = os.environ.get("OUTRIDER_DOUBLE_RTX", "1.7.1.116")
 _spec = spec_from_file_location(
-    f"{__name__}.double", Path(__file__).parents[1] / "tensorrt" / "__init__.py"
+    f"{__name__}.double", Path(__file__).resolve().parents[1] / "tensorrt" / "__init__.py"
 )
 assert _spec is not None
 assert _spec.loader is not None
