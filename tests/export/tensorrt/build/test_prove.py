@@ -1,0 +1,136 @@
+"""``edge-export verify ENGINE``: what was built without a GPU is proven where there is one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import pytest
+
+from engines.tensorrt.identity import read_sidecar, sidecar_path
+from tests.cuda_host.build import HostCuda
+from tests.engines.jetson import RTX_CARD
+from tests.export.building import Workshop
+from tests.export.planted import pictures
+from tests.tiny_models import grey, tiny_street
+
+BUILD = ("build", "tiny.onnx", "--for", "rtx", "--sm", "89", "--frames", "frames", "-o")
+VERIFY = ("verify", "tiny.engine", "--frames", "frames")
+NO_GPU = {"fail": "init:100"}
+
+
+@pytest.fixture(scope="module")
+def built(host_cuda: HostCuda, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    made = Workshop(host_cuda, tmp_path_factory.mktemp("built"))
+    tiny_street(made.folder / "tiny.onnx")
+    pictures(made.folder / "frames")
+    for engine, fault in (("tiny.engine", ""), ("wrong.engine", "swapped")):
+        done = made.run(*BUILD, engine, double={"FAULT": fault}, **NO_GPU)
+        assert done.returncode == 0, done.stderr
+    return made
+
+
+@pytest.fixture
+def workshop(built: Workshop, tmp_path: Path) -> Workshop:
+    """A folder with two engines that never ran, one of them wrong, and what they were made from."""
+    shutil.copytree(built.folder, tmp_path / "own")
+    return Workshop(built.host, tmp_path / "own")
+
+
+def sidecar_of(workshop: Workshop, engine: str = "tiny.engine") -> bytes:
+    return sidecar_path(workshop.folder / engine).read_bytes()
+
+
+def test_the_proof_is_written_into_the_sidecar_and_nothing_else_changes(workshop: Workshop) -> None:
+    engine = workshop.folder / "tiny.engine"
+    before, plan = read_sidecar(engine), engine.read_bytes()
+    assert before.proof["kind"] == "graph only"
+    done = workshop.run(*VERIFY, "--json", "proof.json", **RTX_CARD)
+    assert done.returncode == 0, done.stderr
+    after = read_sidecar(engine)
+    assert after.proof["passed"] is True
+    assert after.proof["on"]["gpu"] == RTX_CARD["name"]
+    assert after.proof["limits"] == before.proof["limits"]
+    assert json.loads((workshop.folder / "proof.json").read_text()) == dict(after.proof)
+    assert (after.identity, after.spec, after.network) == (
+        before.identity, before.spec, before.network,
+    )  # fmt: skip
+    assert engine.read_bytes() == plan
+    told = workshop.run("inspect", "tiny.engine")
+    assert f"4 frames of frames on {RTX_CARD['name']}, against FP32" in told.stdout
+
+
+def test_a_wrong_engine_is_refused_and_stays_unproven(workshop: Workshop) -> None:
+    before = sidecar_of(workshop, "wrong.engine")
+    done = workshop.run("verify", "wrong.engine", "--frames", "frames", **RTX_CARD)
+    assert done.returncode == 4
+    assert "refused, the engine does not do what tiny.onnx does" in done.stderr
+    assert "Its sidecar is as it was." in done.stderr
+    assert sidecar_of(workshop, "wrong.engine") == before
+
+
+def test_frames_that_show_nothing_prove_nothing(workshop: Workshop) -> None:
+    before = sidecar_of(workshop)
+    for picture in (workshop.folder / "frames").iterdir():
+        cv2.imwrite(str(picture), grey(120))
+    done = workshop.run(*VERIFY, **RTX_CARD)
+    assert done.returncode == 4
+    assert "not proven" in done.stderr
+    assert sidecar_of(workshop) == before
+
+
+def test_the_file_it_was_made_from_is_looked_for_and_can_be_named(workshop: Workshop) -> None:
+    folder = workshop.folder
+    (folder / "elsewhere").mkdir()
+    (folder / "tiny.onnx").rename(folder / "elsewhere" / "renamed.onnx")
+    done = workshop.run(*VERIFY, **RTX_CARD)
+    assert done.returncode == 2
+    assert "was made from tiny.onnx with SHA-256" in done.stderr
+    assert "edge-export verify tiny.engine --reference tiny.onnx" in done.stderr
+    done = workshop.run(*VERIFY, "--reference", "elsewhere/renamed.onnx", **RTX_CARD)
+    assert done.returncode == 0, done.stderr
+
+
+def test_another_file_is_no_reference(workshop: Workshop) -> None:
+    tiny_street(workshop.folder / "tiny.onnx", height=96, width=64)
+    for named in ((), ("--reference", "tiny.onnx")):
+        done = workshop.run(*VERIFY, *named, **RTX_CARD)
+        assert done.returncode == 2
+        assert "was made from tiny.onnx with SHA-256" in done.stderr
+
+
+def test_a_card_that_it_was_not_built_for_is_named_with_the_way_out(workshop: Workshop) -> None:
+    h200 = RTX_CARD | {"cc": "9.0", "name": "NVIDIA H200"}
+    done = workshop.run(*VERIFY, **h200)
+    assert done.returncode == 4
+    assert "compute capability is 9.0, built for 8.9" in done.stderr
+    assert "edge-export build tiny.onnx --for rtx" in done.stderr
+
+
+def test_without_a_card_nothing_is_proven(workshop: Workshop) -> None:
+    done = workshop.run(*VERIFY, **NO_GPU)
+    assert done.returncode == 6
+    assert "no CUDA-capable device" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("tiny.onnx",), "wanted a second model to compare with, or a built engine"),
+        (("tiny.engine", "--miou", "0.1"), "--miou: goes with two models"),
+        (("tiny.engine", "--data", "camvid"), "--data: goes with two models"),
+        (("tiny.engine", "--map", "a=b"), "--map: goes with two models"),
+        (
+            ("tiny.onnx", "tiny.onnx", "--reference", "x"),
+            "--reference x: goes with an engine alone",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_wrong_usage(
+    workshop: Workshop, arguments: tuple[str, ...], said: str
+) -> None:
+    done = workshop.run("verify", *arguments, **RTX_CARD)
+    assert done.returncode == 2
+    assert said in done.stderr
