@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -18,7 +19,7 @@ from tests.tiny_models import grey, tiny_street
 
 BUILD = ("build", "tiny.onnx", "--for", "rtx", "--sm", "89", "--frames", "frames", "-o")
 VERIFY = ("verify", "tiny.engine", "--frames", "frames")
-NO_GPU = {"fail": "init:100"}
+NO_GPU: dict[str, Any] = {"fail": "init:100"}
 
 
 @pytest.fixture(scope="module")
