@@ -6,7 +6,6 @@ compiles for the card when it loads a plan. Which one is used is chosen here, on
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
@@ -17,11 +16,13 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec as find_module
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from engines.cuda.context import device_error
 from engines.errors import EngineError
+from engines.tensorrt.shared_libraries import loaded_release_of_rtx, truncated
 
 if TYPE_CHECKING:
     import tensorrt
@@ -43,7 +44,11 @@ _INSTALL: dict[Flavour, str] = {
     "rtx": "pip install --force-reinstall --no-deps -r constraints/rtx.txt in the project's folder",
 }
 """RTX's wheels by force: pip takes those for installed whose files another pair's removal took."""
-_LIBRARY_OF_RTX = "libtensorrt_rtx.so.1"
+_PARTS: dict[Flavour, tuple[str, ...]] = {
+    "tensorrt": ("tensorrt_bindings", "tensorrt_libs"),
+    "rtx": ("tensorrt_rtx_bindings", "tensorrt_rtx_libs"),
+}
+"""Folders of the wheels' shared libraries, side by side."""
 _ASK = """
 import sys
 from engines.tensorrt.library import open_library
@@ -164,7 +169,12 @@ def open_library(flavour: Flavour) -> Library:
     """
     names = _MODULES[flavour]
     name = next((n for n in names if find_module(n)), names[0])
+    found = find_module(name)
     try:
+        if found is not None and found.origin is not None:
+            site = Path(found.origin).parents[1]
+            if damage := truncated(site / part for part in _PARTS[flavour]):
+                raise _unusable(flavour, "installed here but damaged", damage)
         trt = Library(flavour, import_module(name))
     except ModuleNotFoundError as exc:
         raise _unusable(flavour, "not installed here", exc) from exc
@@ -172,7 +182,7 @@ def open_library(flavour: Flavour) -> Library:
         raise _unusable(flavour, "installed here but does not load", exc) from exc
     except AttributeError as exc:
         raise _unusable(flavour, "installed here but too old or not whole", exc) from exc
-    if flavour == "rtx" and (library := _loaded_release()) not in ("", trt.version):
+    if flavour == "rtx" and (library := loaded_release_of_rtx()) not in ("", trt.version):
         parts = f"Python's bindings are {trt.version}, the library is {library}"
         raise _unusable(flavour, "installed here in two releases at once", parts)
     return trt
@@ -203,17 +213,3 @@ def ask_version(flavour: Flavour) -> str:
 
 def _unusable(flavour: Flavour, what: str, why: object) -> EngineError:
     return EngineError(f"{FLAVOURS[flavour]} is {what} ({why}): {_INSTALL[flavour]}")
-
-
-def _loaded_release() -> str:
-    """The release of RTX's library in this process, '' where it goes by another name.
-
-    The bindings of one release load and build with the library of another without a word, and a
-    plan is of the library's.
-    """
-    try:
-        library = ctypes.CDLL(_LIBRARY_OF_RTX)
-        number, build = library.getInferLibVersion(), library.getInferLibBuildVersion()
-    except (OSError, AttributeError):
-        return ""
-    return f"{number // 10000}.{number // 100 % 100}.{number % 100}.{build}"

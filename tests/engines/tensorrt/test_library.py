@@ -58,6 +58,10 @@ def emptied_bindings(site: Path) -> None:
     own(site / BINDINGS / "tensorrt_rtx.so").write_bytes(b"")
 
 
+def not_elf(site: Path) -> None:
+    own(site / BINDINGS / "tensorrt_rtx.so").write_bytes(bytes(1000))
+
+
 def left_behind(site: Path) -> None:
     own(site / BINDINGS / "__init__.py").write_text("")
 
@@ -73,8 +77,9 @@ def older_bindings(site: Path) -> None:
     ("spoil", "said"),
     [
         (without_libraries, "installed here but does not load (libtensorrt_rtx.so.1: cannot open"),
-        (emptied_bindings, "installed here but does not load ("),
-        (cut_parser, "installed here but damaged (loading it ends the process by SIGBUS)"),
+        (emptied_bindings, "tensorrt_rtx.so has 0 bytes, wanted at least"),
+        (cut_parser, "libtensorrt_onnxparser_rtx.so.1 has 2048992 bytes, wanted at least 4097"),
+        (not_elf, "installed here but does not load ("),
         (left_behind, "too old or not whole (module 'tensorrt_rtx_bindings' has no attribute"),
         (older_bindings, "in two releases at once (Python's bindings are 1.6.1.120, the library"),
     ],
