@@ -70,7 +70,7 @@ def examine(
         ("engines", "openvino", _openvino),
         ("engines", "onnxruntime", _onnxruntime),
         ("engines", "tensorrt", lambda: tensorrt(cuda)),
-        ("engines", "rtx", rtx),
+        ("engines", "rtx", lambda: rtx(jetson=l4t_of(root) is not None)),
         ("engines", "pycuda", lambda: pycuda(cuda)),
         ("engines", "model", _shipped_model),
         ("engines", "built engine", lambda: built_engine(cuda, SHIPPED_MODEL)),

@@ -118,8 +118,11 @@ def tensorrt(cuda: list[str] | None) -> Iterator[Finding]:
         yield Finding("engines", "tensorrt", "missing", text, hint)
 
 
-def rtx() -> Iterator[Finding]:
-    """TensorRT for RTX, which parses and builds without a GPU, too; missing only where broken."""
+def rtx(*, jetson: bool) -> Iterator[Finding]:
+    """TensorRT for RTX, which parses and builds without a GPU, too; missing only where broken.
+
+    There is none for a Jetson, so nothing is said of it there.
+    """
     from engines.tensorrt.library import ask_version, installed
 
     use = "judges and builds engines here, runs them on GeForce RTX and RTX workstation GPUs"
@@ -128,7 +131,7 @@ def rtx() -> Iterator[Finding]:
     except EngineError as exc:
         if installed("rtx"):
             yield _unusable("rtx", exc)
-        else:
+        elif not jetson:
             hint = _unusable("rtx", exc).hint
             text = f"not installed; {use}: {hint}"
             yield Finding("engines", "rtx", "none", text, hint)

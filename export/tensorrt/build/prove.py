@@ -10,7 +10,7 @@ from typing import Any
 
 from engines import open_engine
 from engines.cuda.context import Device, device_names, open_device
-from engines.errors import EngineError, EngineMismatch, ExportError, SettingsError
+from engines.errors import DeviceError, EngineError, EngineMismatch, ExportError, SettingsError
 from engines.model_file import ModelFile, sha256_of
 from engines.tensorrt.identity import (
     Sidecar,
@@ -39,14 +39,15 @@ def device_for(trt: Library, targets: Sequence[str]) -> tuple[Device | None, str
     Where ``targets`` is empty the plan was built on the device and for it.
 
     Raises:
-        EngineError, DeviceError: the device that the plan was built on is gone.
+        EngineError: the device that the plan was built on is gone.
+        DeviceError: there is one, but it is lost or busy: what was proven before is not replaced.
     """
     if targets and not device_names():
         return None, "no NVIDIA device opens here"
     try:
         device = open_device()
     except EngineError as exc:
-        if not targets:
+        if isinstance(exc, DeviceError) or not targets:
             raise
         return None, str(exc)
     try:

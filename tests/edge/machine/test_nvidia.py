@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge.machine.finding import Finding
-from edge.machine.nvidia import l4t_of
+from edge.machine.nvidia import l4t_of, rtx
 from edge.settings.settings import SHIPPED_MODEL
 from engines.tensorrt.identity import (
     GRAPH_ONLY,
@@ -21,6 +21,7 @@ from engines.tensorrt.identity import (
     sidecar_path,
     sidecar_text,
 )
+from engines.tensorrt.library import open_library
 from tests.cuda_host.build import HostCuda
 from tests.engines.jetson import DOUBLE, EDGE, ROOT, RTX_CARD, Jetson
 
@@ -187,6 +188,14 @@ def test_without_tensorrt_for_rtx_its_use_is_told_and_nothing_is_missing(card: J
     assert found.hint.startswith("pip install ")
     needed = card.run("-c", WITHOUT, "doctor", "--json", "--need", "rtx")
     assert (needed.returncode, findings(needed)["rtx"].status) == (4, "missing")
+
+
+def test_a_jetson_is_not_told_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    open_library.cache_clear()
+    for name in ("tensorrt_rtx_bindings", "tensorrt_rtx"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert [found.status for found in rtx(jetson=False)] == ["none"]
+    assert list(rtx(jetson=True)) == []
 
 
 def test_a_library_that_ends_its_process_does_not_end_the_doctor(tmp_path: Path) -> None:

@@ -184,6 +184,28 @@ def test_an_engine_that_never_ran_is_refused_until_it_is_trusted(desk: Desk) -> 
     assert f"edge-export verify {desk.engine}" in line
     assert line.endswith(f"--trust {digest}")
     assert desk.ran(desk.edge("--model", desk.engine, "--trust", digest)) == "rtx"
+    desk.publish("rtx")
+    auto = desk.edge("--model", desk.onnx)
+    assert desk.ran(auto) == "openvino"
+    assert "edge-export verify" in auto.stderr
+
+
+def test_without_a_sidecar_tensorrt_itself_refuses_what_does_not_fit(desk: Desk) -> None:
+    shutil.copy(desk.onnx, desk.folder / "rtx.onnx")
+    shutil.copy(desk.onnx, desk.folder / "tensorrt.onnx")
+    trust = {}
+    for flavour in FLAVOURS:
+        plan = desk.folder / f"{flavour}.engine"
+        sidecar_path(plan).unlink()
+        trust[flavour] = ("--trust", hashlib.sha256(plan.read_bytes()).hexdigest())
+    command = ("--model", desk.engine, *trust["rtx"], "--engine", "rtx")
+    assert desk.ran(desk.edge(*command)) == "rtx"
+    line = desk.refused(*command, cc="12.0")
+    assert "TensorRT for RTX deserialize_cuda_engine: The plan is not for compute" in line
+    native = ("--model", desk.folder / "tensorrt.engine", *trust["tensorrt"])
+    assert "deserialize_cuda_engine: The plan is not for" in desk.refused(
+        *native, "--engine", "rtx"
+    )
 
 
 # What is compiled
@@ -246,6 +268,15 @@ def test_where_nothing_can_be_kept_it_runs_and_says_so(desk: Desk) -> None:
     assert desk.ran(run) == "rtx"
     assert re.search(r"kernels compiled for this card, not kept: .*cache", run.stderr)
 
+    (desk.folder / "cache").unlink()
+    desk.ran(desk.edge("--model", desk.engine))
+    (cache,) = desk.caches
+    cache.unlink()
+    cache.mkdir()  # so that it can be neither read nor replaced
+    run = desk.edge("--model", desk.engine)
+    assert desk.ran(run) == "rtx"
+    assert f"not kept: {cache}: cannot be written" in run.stderr
+
 
 # Builds
 
@@ -277,6 +308,13 @@ def test_an_engine_that_does_not_do_what_the_file_does_is_not_published(
     done = workshop.run(*BUILD, double={"FAULT": "swapped"}, **RTX_CARD)
     assert done.returncode == 4
     assert "refused, the engine does not do what tiny.onnx does" in done.stderr
+    assert workshop.left() == []
+
+
+def test_a_card_that_is_busy_is_no_machine_without_one(workshop: Workshop) -> None:
+    done = workshop.run(*BUILD, **RTX_CARD, fail="retain:46")
+    assert done.returncode == 6, done.stderr
+    assert "busy or unavailable" in done.stderr
     assert workshop.left() == []
 
 
