@@ -164,11 +164,12 @@ def _without_gpu(module: str) -> Finding:
 
 def built_engine(cuda: list[str] | None, model: Path) -> Iterator[Finding]:
     """The engines of the shipped model, of either flavour: whether they run on this device."""
+    from engines.model_file import ModelFile
     from engines.tensorrt.identity import find_built
     from engines.tensorrt.library import FLAVOURS, build_command, to_build_for
 
-    flavours = FLAVOURS if model.is_file() else ()
-    built = [found for flavour in flavours if (found := find_built(model, flavour=flavour))]
+    file, flavours = ModelFile(model), FLAVOURS if model.is_file() else ()
+    built = [found for flavour in flavours if (found := find_built(file, flavour=flavour))]
     for engine in built:
         yield _judged(engine, model, cuda)
     if built:
