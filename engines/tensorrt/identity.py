@@ -30,15 +30,21 @@ BUILT = Path(__file__).resolve().parents[1] / "built"
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 _HASH_CHARS = 12
 """Hexadecimal digits of the ONNX file's SHA-256 in an engine's name: 48 bits, never the proof."""
-_NEEDED: dict[str, str] = {
-    "gpu": "GPU",
-    "compute_capability": "compute capability",
-    "sm_count": "SM count",
-    "system": "system",
+_NEEDED: dict[Flavour, dict[str, str]] = {
+    "tensorrt": {
+        "gpu": "GPU",
+        "compute_capability": "compute capability",
+        "sm_count": "SM count",
+        "system": "system",
+        "tensorrt": FLAVOURS["tensorrt"],
+    },
+    "rtx": {"system": "system", "tensorrt": FLAVOURS["rtx"]},
 }
-"""Facts of a device that a plan depends on, and their names in messages."""
-_NEEDED_BY_RTX = ("system",)
-"""It compiles for the device when it loads a plan: the architecture has to be among its targets."""
+"""Facts of a device that a plan depends on, and their names in messages.
+
+TensorRT for RTX compiles for the device when it loads a plan, which only has to have its
+architecture among its targets.
+"""
 _NOTED: dict[str, str] = {"driver": "driver", "l4t": "L4T"}
 """Facts that a plan survives: a difference is worth a warning."""
 GRAPH_ONLY = "graph only"
@@ -237,13 +243,11 @@ def _differences(
     plan_sha256: str | None,
 ) -> Iterator[str]:
     """One phrase for each thing that does not agree: what is here, and what was built for."""
-    rtx = identity.flavour == "rtx"
-    version = {"tensorrt": FLAVOURS[identity.flavour]}
-    for field, label in {**_NEEDED, **version}.items():
+    for field, label in _NEEDED[identity.flavour].items():
         is_, was = getattr(here, field), getattr(identity.device, field)
-        if is_ != was and not (rtx and field not in (*_NEEDED_BY_RTX, *version)):
+        if is_ != was:
             yield f"{label} is {is_}, built for {was}"
-    if rtx and here.compute_capability not in identity.targets:
+    if identity.flavour == "rtx" and here.compute_capability not in identity.targets:
         yield (
             f"compute capability is {here.compute_capability}, "
             f"built for {', '.join(identity.targets)}"
