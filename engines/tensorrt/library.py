@@ -64,6 +64,7 @@ class Library:
     Builder: type[tensorrt.Builder]
     BuilderFlag: type[tensorrt.BuilderFlag]
     DataType: type[tensorrt.DataType]
+    Dims: type[tensorrt.Dims]
     DeviceType: type[tensorrt.DeviceType]
     ILogger: type[tensorrt.ILogger]
     IProgressMonitor: type[tensorrt.IProgressMonitor]

@@ -13,8 +13,9 @@ from engines.model_file import sha256_of
 from export.commands import options
 from export.outputs import write_output
 from export.tensorrt.check.check import check_file, report_lines
+from export.tensorrt.check.judge import best_judge
 from export.tensorrt.check.operators import RELEASES
-from export.tensorrt.check.shapes import FORM, parse_profiles
+from export.tensorrt.check.profiles import FORM, parse_profiles
 
 
 @click.command("check-tensorrt")
@@ -22,9 +23,7 @@ from export.tensorrt.check.shapes import FORM, parse_profiles
 @click.option(
     "--trt",
     type=click.Choice(list(RELEASES)),
-    default=next(iter(RELEASES)),
-    show_default=True,
-    help="Release of TensorRT to check against.",
+    help="Say too what this release of TensorRT lacks, by its table.",
 )
 @click.option(
     "--profile",
@@ -33,7 +32,6 @@ from export.tensorrt.check.shapes import FORM, parse_profiles
     metavar="NAME=SHAPES",
     help=f"Sizes of an input whose shape is open: {FORM}; repeatable.",
 )
-@click.option("--dla", is_flag=True, help="Say by layer what a Jetson's DLA could run.")
 @click.option(
     "--json",
     "json_path",
@@ -41,23 +39,29 @@ from export.tensorrt.check.shapes import FORM, parse_profiles
     help="Write the report here, every node named; '-' is stdout.",
 )
 def check_tensorrt(
-    model: Path, trt: str, profiles: Sequence[str], dla: bool, json_path: Path | None
+    model: Path, trt: str | None, profiles: Sequence[str], json_path: Path | None
 ) -> None:
-    """Say whether TensorRT will take an ONNX file, on a machine that has no TensorRT.
+    """Say whether TensorRT will take an ONNX file; no GPU is needed.
 
-    Operators, types, restrictions and opset; uint8 at the edge alone; types that a strongly typed
-    network needs; shapes; 64-bit constants. Exits with 4 where TensorRT would refuse the file. What
-    the tables do not know is a warning. No check stands for a build: only that proves an engine.
+    Asked are native TensorRT where it opens, else TensorRT for RTX, else the table of operators for
+    10.3 alone: the first line says who, and what that does not prove. Exits with 4 where the file
+    is refused.
     """
-    report = check_file(model, trt, profiles=parse_profiles(profiles), dla=dla)
-    for line in report_lines(report):
+    sizes = parse_profiles(profiles)
+    judge, reasons = best_judge()
+    if judge is None and trt is None:
+        trt = next(iter(RELEASES))
+    report = check_file(model, judge=judge, release=trt, profiles=sizes)
+    first, *rest = report_lines(report)
+    for line in (first, *(f"note         {reason}" for reason in reasons), *rest):
         options.say(line)
     if json_path is not None:
         written = {"model": str(model), "sha256": sha256_of(model), **report.to_dict()}
         write_output(json_path, json.dumps(written, indent=2) + "\n", "--json")
     if not report.taken:
-        count = len(report.errors)
+        count = len({f.node for f in report.errors})
         raise ExportError(
-            f"{model}: TensorRT {trt} will not take it: {count} "
-            f"{'error' if count == 1 else 'errors'}, told above with the way out of each."
+            f"{model}: {report.against} will not take it: {count} "
+            f"{'place' if count == 1 else 'places'}, told above with the way out of each. Check "
+            "again when they are mended: the parser stops at the first node that it cannot import."
         )

@@ -1,8 +1,9 @@
-"""Small graphs for the checks for TensorRT, sound ones and such with one fault."""
+"""Small graphs for the checks for TensorRT, and what the table and the real parser say of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export.tensorrt.check.check import Report, check_model
+from export.tensorrt.check.check import Report, check_file
+from export.tensorrt.check.judge import best_judge
+from export.tensorrt.check.operators import check_operators, release
+from export.tensorrt.check.profiles import Profile
 
 F, H, U8, I64 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8, TensorProto.INT64
 I32, BOOL, F64 = TensorProto.INT32, TensorProto.BOOL, TensorProto.DOUBLE
@@ -58,13 +62,19 @@ def model(
     return made
 
 
-def check(made: onnx.ModelProto, trt: str = "10.3", **how: Any) -> Report:
-    return check_model(made, trt, origin="a test", **how)
+def listed(made: onnx.ModelProto, trt: str = "10.3") -> list[tuple[str, str]]:
+    """Rule and node of every error by the table of a release."""
+    found = check_operators(made, release(trt))
+    return [(f.rule, f.node) for f in found if f.level == "error"]
 
 
-def found(made: onnx.ModelProto, trt: str = "10.3", **how: Any) -> list[tuple[str, str]]:
-    """Rule and node of every error."""
-    return [(f.rule, f.node) for f in check(made, trt, **how).errors]
+def judged(made: onnx.ModelProto, folder: Path, **sizes: Profile) -> Report:
+    """What TensorRT for RTX says of a model; ``sizes`` are profiles of inputs."""
+    path = folder / "made.onnx"
+    path.write_bytes(made.SerializeToString())
+    judge, _ = best_judge()
+    assert judge is not None
+    return check_file(path, judge=judge, release=None, profiles=sizes)
 
 
 def i64(*values: int) -> NDArray[np.int64]:

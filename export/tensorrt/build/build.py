@@ -40,7 +40,7 @@ from export.tensorrt.build.preflight import open_builder, preflight
 from export.tensorrt.build.prove import GATE, device_for, prove
 from export.tensorrt.build.targets import known_targets, parse_targets
 from export.tensorrt.check.check import check_file, report_lines
-from export.tensorrt.check.operators import RELEASES
+from export.tensorrt.check.judge import Judge
 
 Say = Callable[[str], None]
 
@@ -87,8 +87,7 @@ def build_file(model: Path, target: Path | None, *, request: Request, say: Say) 
     made_from = read_spec(model).source_sha256
     if half and made_from not in ("", ModelFile(reference).sha256):
         say(f"note         {model.name} says it was made from another file than {reference.name}")
-    release = _nearest_release(trt)
-    _check(model, release, options, say)
+    _check(trt, model, say)
     with building(engine) as folder:
         source = model
         if not half:
@@ -99,7 +98,6 @@ def build_file(model: Path, target: Path | None, *, request: Request, say: Say) 
                 model, source, frames=request.frames, keep=request.keep,
                 limits=replace(SAME, iou=iou), say=_but_written(say),
             )  # fmt: skip
-            _check(source, release, replace(options, dla_core=None), None)
         began = time.monotonic()
         timings = _timings(device, say) if request.timing_cache and device.gpu else None
         plan, network = build_plan(trt, source, options, timings=timings, say=say)
@@ -213,25 +211,16 @@ def _made_folder() -> Path:
     return folder
 
 
-def _nearest_release(trt: Library) -> str:
-    """The release of the checks' tables that is nearest below the installed one."""
-    if trt.flavour == "rtx":  # its parser is that of 11.x
-        return next(reversed(RELEASES))
-    installed = tuple(int(n) for n in trt.version.split(".")[:2])
-    below = [r for r in RELEASES if tuple(map(int, r.split("."))) <= installed]
-    return below[-1] if below else next(iter(RELEASES))
-
-
-def _check(path: Path, release: str, options: BuildOptions, say: Say | None) -> None:
-    """What edge-export check-tensorrt says; only what is refused is said where ``say`` is None."""
-    report = check_file(path, release, dla=options.dla_core is not None)
-    if say is not None:
-        for line in report_lines(report):
-            say(line)
+def _check(trt: Library, path: Path, say: Say) -> None:
+    """What the parser says of the file, before the work of converting it."""
+    judge = Judge(trt, builds=trt.flavour == "rtx")
+    report = check_file(path, judge=judge, release=None, build=False)
+    for line in report_lines(report)[1:]:
+        say(line)
     if not report.taken:
         worst = report.errors[0]
         raise ExportError(
-            f"{path.name}: TensorRT {release} will not take it: {worst.node}: {worst.problem} (way "
+            f"{path.name}: {report.against} will not take it: {worst.node}: {worst.problem} (way "
             f"out: {worst.way_out}); {len(report.errors)} in all. Nothing was built."
         )
 

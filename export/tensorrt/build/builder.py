@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from traceback import clear_frames
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-from engines.cuda.context import Device, open_device
+from engines.cuda.context import Device
 from engines.errors import EngineError, ExportError, ModelError
 from engines.model_file import write_atomically
 from engines.tensorrt import library
@@ -25,13 +24,17 @@ from engines.tensorrt.library import Library
 from export.tensorrt.build.network import Network, read_network
 from export.tensorrt.build.progress import Progress, above_the_bar, monitor
 from export.tensorrt.build.targets import set_targets
+from export.tensorrt.check.findings import table
+from export.tensorrt.check.profiles import Profile
+from export.tensorrt.check.refusals import of_parser
+from export.tensorrt.parse import Parsed, device_of, parse
 
 if TYPE_CHECKING:
     import tensorrt
 
 Say = Callable[[str], None]
+_T = TypeVar("_T")
 Verbosity = Literal["none", "layer_names_only", "detailed"]
-DOCTOR = "see: edge doctor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,28 +98,11 @@ def build_plan(
     stop, say = threading.Event(), above_the_bar(say)
 
     def work() -> tuple[bytes, Network]:
-        with _device_of(trt):
+        with device_of(trt):
             return _build(trt, onnx, options, timings=timings, stop=stop, say=say)
 
     with _Warnings(say):
-        return _on_a_thread(work, stop, say)
-
-
-@contextmanager
-def _device_of(trt: Library) -> Iterator[None]:
-    """The device that the native builder works on."""
-    if trt.flavour == "rtx":
-        yield
-        return
-    device = open_device()
-    try:
-        with device.current():
-            yield
-    except BaseException as exc:
-        clear_frames(exc.__traceback__)  # what they hold of TensorRT's would outlive the device
-        raise
-    finally:
-        device.close()
+        return on_a_thread(work, stop, say)
 
 
 def _build(
@@ -129,21 +115,32 @@ def _build(
     say: Say,
 ) -> tuple[bytes, Network]:
     """TensorRT's objects end with this call, before the device is closed."""
-    builder: tensorrt.Builder = trt.checked(
-        "Builder", lambda: trt.Builder(trt.logger), otherwise=DOCTOR
-    )
-    # 10 needs the flag; 11 types every network strongly and ignores it.
-    flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    network: tensorrt.INetworkDefinition = trt.checked(
-        "create_network", lambda: builder.create_network(flags)
-    )
-    parser: tensorrt.OnnxParser = trt.checked(
-        "OnnxParser", lambda: trt.OnnxParser(network, trt.logger)
-    )
-    if not parser.parse_from_file(str(onnx)):
-        raise _refused_by(parser, onnx, trt, say)
+    parsed = parse(trt, onnx)
+    if not parsed.taken:
+        raise _refused(onnx, parsed.parser, trt, say)
+    plan = build_parsed(trt, parsed, options, what=onnx.name, timings=timings, stop=stop, say=say)
+    return plan, read_network(parsed.network)
+
+
+def build_parsed(
+    trt: Library,
+    parsed: Parsed,
+    options: BuildOptions,
+    *,
+    what: str,
+    profiles: Mapping[str, Profile] | None = None,
+    timings: Path | None = None,
+    stop: threading.Event,
+    say: Say,
+) -> bytes:
+    """Build a plan of what was parsed; ``what`` names it in messages.
+
+    Raises:
+        EngineError: the builder fails; ``trt.said()`` holds why.
+        KeyboardInterrupt: ``stop`` was set.
+    """
     config: tensorrt.IBuilderConfig = trt.checked(
-        "create_builder_config", builder.create_builder_config
+        "create_builder_config", parsed.builder.create_builder_config
     )
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
     config.builder_optimization_level = options.optimization_level
@@ -156,15 +153,18 @@ def _build(
         config.default_device_type = trt.DeviceType.DLA
         config.DLA_core = options.dla_core
         config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+        say(_of_dla(parsed.network, config))
     set_targets(trt, config, options.targets)
+    if profiles:
+        _add_profile(trt, parsed.builder, config, profiles)
     cache = _use_timings(config, timings, say)
     progress = Progress(stop=stop, say=say)
     watching = monitor(trt, progress)  # the builder does not keep it alive
     config.progress_monitor = watching
     try:
         plan: tensorrt.IHostMemory = trt.checked(
-            f"build_serialized_network of {onnx.name}",
-            lambda: builder.build_serialized_network(network, config),
+            f"build_serialized_network of {what}",
+            lambda: parsed.builder.build_serialized_network(parsed.network, config),
             otherwise="more memory may help: --workspace MB; or another --optimization-level",
         )
     except EngineError:
@@ -175,7 +175,35 @@ def _build(
         progress.close()
     if cache is not None and timings is not None:
         _keep_timings(cache, timings, say)
-    return bytes(plan), read_network(network)
+    return bytes(plan)
+
+
+def _add_profile(
+    trt: Library,
+    builder: tensorrt.Builder,
+    config: tensorrt.IBuilderConfig,
+    profiles: Mapping[str, Profile],
+) -> None:
+    made: tensorrt.IOptimizationProfile = trt.checked(
+        "create_optimization_profile", builder.create_optimization_profile
+    )
+    for name, sizes in profiles.items():
+        least, usual, largest = (trt.Dims(list(s)) for s in sizes)
+        made.set_shape(name, least, usual, largest)
+    trt.checked(
+        "add_optimization_profile", lambda: config.add_optimization_profile(made) >= 0 or None
+    )
+
+
+def _of_dla(network: tensorrt.INetworkDefinition, config: tensorrt.IBuilderConfig) -> str:
+    """How many layers the DLA takes, by TensorRT's word, and which kinds it leaves to the GPU."""
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    left = Counter(x.type.name for x in layers if not config.can_run_on_DLA(x))
+    kinds = ", ".join(f"{count} × {kind}" for kind, count in left.most_common())
+    able = len(layers) - left.total()
+    return f"dla          takes {able} of {len(layers)} layers" + f"; to the GPU: {kinds}" * bool(
+        kinds
+    )
 
 
 def timings_file(folder: Path, device: Device) -> Path:
@@ -210,50 +238,40 @@ def _keep_timings(cache: tensorrt.ITimingCache, path: Path, say: Say) -> None:
         say(f"note         timings are not kept: {exc}")
 
 
-def _refused_by(parser: tensorrt.OnnxParser, onnx: Path, trt: Library, say: Say) -> ExportError:
-    """The parser's first error; all of them are listed with their nodes."""
-    errors = []
-    for i in range(parser.num_errors):
-        error: tensorrt.ParserError = parser.get_error(i)
-        name = error.node_name() or (f"node {error.node()}" if error.node() >= 0 else "the file")
-        operator = f" ({error.node_operator()})" if error.node_operator() else ""
-        errors.append(f"{name}{operator}: {error.desc()}")
-    errors = errors or ["no reason was given"]
-    for line in errors:
-        say(f"parser       {line}")
+def _refused(onnx: Path, parser: tensorrt.OnnxParser, trt: Library, say: Say) -> ExportError:
+    """The parser's first error; all of them are told with their nodes."""
+    found = of_parser(parser, trt.name)
+    for line in table(found):
+        say(line)
     return ExportError(
-        f"{onnx.name}: {trt.name} {trt.version} does not parse it: {errors[0]}"
-        + (f", and {len(errors) - 1} more above" if len(errors) > 1 else "")
-        + ". Export the model without what it names; 'edge-export check-tensorrt' says the way out "
-        "of what it knows."
+        f"{onnx.name}: {trt.name} {trt.version} does not take it: {found[0].node}: "
+        f"{found[0].problem} (way out: {found[0].way_out}); {len(found)} in all. Nothing was built."
     )
 
 
-def _on_a_thread(
-    work: Callable[[], tuple[bytes, Network]], stop: threading.Event, say: Say
-) -> tuple[bytes, Network]:
+def on_a_thread(work: Callable[[], _T], stop: threading.Event, say: Say) -> _T:
     """Run ``work`` on another thread, so that Ctrl-C is not raised inside TensorRT's callbacks.
 
     Raises:
         KeyboardInterrupt: once ``work`` has ended, if Ctrl-C came meanwhile.
     """
-    plan: Future[tuple[bytes, Network]] = Future()
+    made: Future[_T] = Future()
 
     def run() -> None:
         try:
-            plan.set_result(work())
+            made.set_result(work())
         except BaseException as exc:
-            plan.set_exception(exc)
+            made.set_exception(exc)
 
     thread = threading.Thread(target=run, name="builder")
     thread.start()
-    while not plan.done():
+    while not made.done():
         try:
-            wait([plan])
+            wait([made])
         except KeyboardInterrupt:
             stop.set()
             say("stopping     at the builder's next step")
     thread.join()
     if stop.is_set():
         raise KeyboardInterrupt
-    return plan.result()
+    return made.result()

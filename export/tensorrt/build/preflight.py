@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 
@@ -15,11 +14,9 @@ from engines.cuda.context import Device, open_device, system_name
 from engines.errors import DeviceError, EngineError, ExportError, SettingsError
 from engines.model_file import ModelFile
 from engines.tensorrt.library import Flavour, Library, open_library
-from export.tensorrt.build.builder import DOCTOR, BuildOptions
+from export.tensorrt.build.builder import BuildOptions
 from export.tensorrt.build.place import check_disk
-
-if TYPE_CHECKING:
-    import tensorrt
+from export.tensorrt.parse import make_builder
 
 OLDEST = (10, 3)
 """The first release of TensorRT that builds: that of JetPack 6."""
@@ -95,10 +92,7 @@ def _check_dla(trt: Library, core: int | None) -> None:
     """Refuse a DLA core that this machine does not have; CUDA has to be started."""
     if core is None:
         return
-    builder: tensorrt.Builder = trt.checked(
-        "Builder", lambda: trt.Builder(trt.logger), otherwise=DOCTOR
-    )
-    cores = builder.num_DLA_cores
+    cores = make_builder(trt).num_DLA_cores
     if cores < 1:
         raise EngineError(
             f"--dla-core {core}: TensorRT {trt.version} finds no DLA on this machine. "

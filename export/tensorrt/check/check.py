@@ -1,44 +1,41 @@
-"""Whether TensorRT will take an ONNX file, from its graph alone: without TensorRT or a GPU.
+"""Whether TensorRT will take an ONNX file: NVIDIA's own word where its libraries are, else a table.
 
-What TensorRT is known to refuse is an error, what the tables do not know a warning; each has its
-node and a way out.
+The table also says what an older release lacks. What is refused is an error, each with a way out.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx
 
-from engines.model_file import is_quantized, load_whole
-from export.tensorrt.check import operators, rules, shapes, strong_types
-from export.tensorrt.check.dla import RULES as DLA_RULES
-from export.tensorrt.check.dla import Layer, check_dla, layers
-from export.tensorrt.check.net import Fault, Finding, Level, Net, Node, read_net
-from export.tensorrt.check.operators import RELEASES, Release
-from export.tensorrt.check.shapes import Profile
+from engines.errors import ExportError, ModelError
+from engines.model_file import is_quantized, load_model
+from export.fp16.typed import kept_nodes
+from export.onnx.graph import opset_of, uses_float16
+from export.tensorrt.build.network import Network, check_half
+from export.tensorrt.check import operators
+from export.tensorrt.check.findings import Finding, table
+from export.tensorrt.check.judge import TARGET, Judge, ask
+from export.tensorrt.check.operators import RELEASES
+from export.tensorrt.check.profiles import Profile, check_inputs
 
-_FP32 = "FP32 (edge-export fp16 makes the FP16 form)"
-_AGAIN = "export the model again"
-_NAMED = 3
-"""Nodes with the same fault that the terminal names; ``--json`` names all."""
+_NO_JUDGE = "for NVIDIA's own word: pip install -c constraints/rtx.txt -e '.[rtx]'"
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found in one file for one release; ``layers`` is None where not asked for."""
+    """What was found in one file; ``release`` is that of the table, None where it was not asked."""
 
-    release: str
-    table: str
+    judge: Judge | None
+    release: str | None
     opset: int
     nodes: int
     precision: str
     findings: tuple[Finding, ...]
-    layers: tuple[Layer, ...] | None
 
     @property
     def taken(self) -> bool:
@@ -50,124 +47,132 @@ class Report:
         """What TensorRT refuses."""
         return tuple(f for f in self.findings if f.level == "error")
 
+    @property
+    def against(self) -> str:
+        """Who judged, in a few words."""
+        name = f"{self.judge.trt.name} {self.judge.trt.version}" if self.judge else ""
+        listed = f"TensorRT {self.release}" if self.release else ""
+        return " and the table of ".join(filter(None, (name, listed)))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        judged = {"rules": DLA_RULES, "layers": [asdict(layer) for layer in self.layers or ()]}
+        judge = self.judge and {
+            "flavour": self.judge.trt.flavour,
+            "name": self.judge.trt.name,
+            "version": self.judge.trt.version,
+            "asked": self.judge.asked,
+            "target": TARGET if self.judge.builds else None,
+        }
         return {
+            "judge": judge,
             "tensorrt": self.release,
-            "table": self.table,
+            "table": operators.release(self.release).table if self.release else None,
             "opset": self.opset,
             "nodes": self.nodes,
             "precision": self.precision,
             "taken": self.taken,
             "findings": [asdict(f) for f in self.findings],
-            "dla": None if self.layers is None else judged,
         }
 
 
 def check_file(
-    path: Path, trt: str, *, profiles: Mapping[str, Profile] | None = None, dla: bool = False
+    path: Path,
+    *,
+    judge: Judge | None,
+    release: str | None,
+    profiles: Mapping[str, Profile] | None = None,
+    build: bool = True,
 ) -> Report:
-    """Check a model file.
+    """Ask ``judge`` about a file, then the table of ``release``, one of ``RELEASES``.
+
+    ``build`` False leaves the judge's builder out.
 
     Raises:
         ModelError: the file cannot be read.
-        ExportError, SettingsError: as ``check_model``.
+        SettingsError: a profile is for an input that the file does not have.
+        EngineError: the judge fails before it looks at the file.
     """
-    return check_model(load_whole(path), trt, profiles=profiles, dla=dla, origin=str(path))
-
-
-def check_model(
-    model: onnx.ModelProto,
-    trt: str,
-    *,
-    profiles: Mapping[str, Profile] | None = None,
-    dla: bool = False,
-    origin: str,
-) -> Report:
-    """Check a whole model, external weights loaded, for a release: one of ``RELEASES``.
-
-    Raises:
-        ExportError: its types cannot be inferred at all.
-        SettingsError: a profile is for an input that it does not have.
-    """
-    profiles = profiles or {}
-    release = operators.release(trt)
-    of_inputs = list(shapes.check_inputs(model, profiles))
-    fixed = {} if of_inputs else shapes.fixed_shapes(model, profiles)
-    net = read_net(model, origin=origin, fixed=fixed)
-    findings = [
-        *(n.finding("error", "onnx", Fault(n.fault, _AGAIN)) for n in net.nodes if n.fault),
-        *operators.check_opset(net, release),
-        *of_inputs,
-    ]
-    net = replace(net, nodes=tuple(n for n in net.nodes if not n.fault))
-    findings += _findings(net, release, profiles)
-    if dla:
-        findings += check_dla(release)
-    refused = {f.node for f in findings if f.rule == "operator" and f.level == "error"}
-    precision = "int8 in parts" if is_quantized(model) else _FP32
-    if strong_types.is_half(net):
-        precision = "FP16" + (f", {len(net.kept)} named to stay in FP32" if net.kept else "")
+    model = load_model(path)
+    if any(isinstance(text, bytes) for text in _texts(model.graph)):
+        raise ModelError(f"{path}: has a name that is not UTF-8: it is damaged. Export it again.")
+    findings = list(check_inputs(model, profiles or {}))
+    precision = _precision(model)
+    if judge is not None:
+        verdict = ask(judge, path, profiles or {}, build=build and not findings)
+        findings += verdict.findings
+        if verdict.network is not None:
+            findings += _open_outputs(verdict.network, bool(profiles or findings))
+            if uses_float16(model):
+                try:
+                    precision += f", {_half(verdict.network, model, path)}"
+                except ExportError as exc:
+                    way_out = "edge-export fp16, with --keep NODE for what is to stay in FP32"
+                    findings.append(
+                        Finding("error", "precision", "the network", "", str(exc), way_out)
+                    )
+    if release is not None:
+        told = {f.node for f in findings}
+        lacks = operators.check_operators(model, operators.release(release))
+        findings += [f for f in lacks if f.node not in told or f.node == "the file"]
     return Report(
-        release=trt,
-        table=release.table,
-        opset=net.opset,
-        nodes=len(net.nodes),
+        judge=judge,
+        release=release,
+        opset=opset_of(model),
+        nodes=len(model.graph.node),
         precision=precision,
-        # of an operator that TensorRT does not have, nothing else matters
-        findings=tuple(f for f in findings if f.rule == "operator" or f.node not in refused),
-        layers=tuple(layers(net)) if dla else None,
+        findings=tuple(findings),
     )
 
 
-def _findings(net: Net, release: Release, profiles: Mapping[str, Profile]) -> Iterator[Finding]:
-    def each(
-        rule: str, check: Callable[[Node], Iterator[Fault]], level: Level = "error"
-    ) -> Iterator[Finding]:
-        return (node.finding(level, rule, fault) for node in net.nodes for fault in check(node))
+def _texts(graph: onnx.GraphProto) -> Iterator[Any]:
+    """Every name in a graph; bytes where protobuf cannot read one, over which TensorRT stumbles."""
+    yield from (held.name for held in (*graph.input, *graph.output, *graph.initializer))
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield attribute.name
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _texts(inner)
 
-    yield from operators.check_operators(net, release)
-    yield from rules.check_restrictions(net, release)
-    yield from strong_types.check_edges(net)
-    yield from each("uint8", lambda node: strong_types.check_uint8(node, net))
-    yield from each("typing", lambda node: strong_types.check_agreement(node, release))
-    yield from strong_types.check_islands(net)
-    yield from each("int64", strong_types.check_integers)
-    yield from each("shape", shapes.check_ranks)
-    yield from shapes.check_outputs(net, profiles)
-    yield from each("float64", operators.check_doubles, "warning")
+
+def _half(network: Network, model: onnx.ModelProto, path: Path) -> str:
+    return check_half(network.layers, kept_nodes(model), origin=path.name)
+
+
+def _open_outputs(network: Network, open_inputs: bool) -> Iterator[Finding]:
+    for output in network.outputs:
+        if -1 in output.shape and not open_inputs:
+            yield Finding(
+                "warning", "shape", f"output {output.name}", "",
+                "has a size that is known only after the run; an engine of the app wants it fixed",
+                "leave NonZero, NonMaxSuppression and the like to the host",
+            )  # fmt: skip
+
+
+def _precision(model: onnx.ModelProto) -> str:
+    if uses_float16(model):
+        kept = kept_nodes(model)
+        return "FP16" + (f", {len(kept)} named to stay in FP32" if kept else "")
+    if is_quantized(model):
+        return "int8 in parts"
+    return "FP32 (edge-export fp16 makes the FP16 form)"
 
 
 def report_lines(report: Report) -> list[str]:
     """The report for the terminal."""
-    lines = [
-        f"graph        opset {report.opset}, {report.nodes} nodes, {report.precision}",
-        f"against      TensorRT {report.release} ({RELEASES[report.release]}); operators as of "
-        f"release {report.table} and what is known to have come since",
-    ]
-    groups: dict[tuple[str, ...], list[Finding]] = {}
-    for f in report.findings:
-        groups.setdefault((f.level, f.operator, f.problem, f.way_out), []).append(f)
-    for (level, operator, problem, way_out), alike in groups.items():
-        who = ", ".join(f.node for f in alike[:_NAMED])
-        more = f" and {len(alike) - _NAMED} more" if len(alike) > _NAMED else ""
-        kind = f" ({operator})" if operator else ""
-        about = f", {', '.join(alike[0].tensors)}" if len(alike) == 1 and alike[0].tensors else ""
-        lines.append(f"{level:<13}{who}{more}{kind}: {problem}{about}")
-        lines.append(f"{'':<13}way out: {way_out}")
-    if report.layers is not None:
-        lines += _dla_lines(report.layers, half=report.precision.startswith("FP16"))
+    lines = []
+    if report.judge is not None:
+        lines.append(f"judged by    {report.judge}")
+    if report.release is not None:
+        release = operators.release(report.release)
+        alone = "" if report.judge else f"; it sees no shapes and no attributes; {_NO_JUDGE}"
+        lines.append(
+            f"{'and by' if report.judge else 'judged by':<13}a table of operators and types for "
+            f"TensorRT {report.release} ({RELEASES[report.release]}), of release {release.table} "
+            f"and what is known to have come since{alone}"
+        )
+    lines.append(f"graph        opset {report.opset}, {report.nodes} nodes, {report.precision}")
+    lines += table(report.findings)
     if report.taken:
-        lines.append(f"taken        nothing found that TensorRT {report.release} would refuse")
-    return lines
-
-
-def _dla_lines(found: Sequence[Layer], *, half: bool) -> list[str]:
-    able = sum(layer.eligible for layer in found)
-    as_half = "" if half else ", judged as its FP16 form would be"
-    lines = [f"dla          {able} of {len(found)} layers could run there{as_half}"]
-    reasons = Counter(f"{x.operator}: {x.reason}" for x in found if not x.eligible)
-    lines += [f"{'':<13}{count} × {reason}" for reason, count in reasons.most_common()]
-    lines.append(f"{'':<13}by {DLA_RULES}")
+        lines.append(f"taken        nothing found that {report.against} would refuse")
     return lines

@@ -20,12 +20,13 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from .plans import packed, runner, shape, unpacked, values
+from .plans import capability, packed, runner, shape, unpacked, values
 
 __version__ = os.environ.get("OUTRIDER_DOUBLE_VERSION", "10.3.0")
 _FAULT = os.environ.get("OUTRIDER_DOUBLE_FAULT", "")
 _Severity = IntEnum("_Severity", "INTERNAL_ERROR ERROR WARNING INFO VERBOSE", start=0)
 DataType = IntEnum("DataType", "FLOAT HALF INT8 INT32 BOOL UINT8 FP8 BF16 INT64 INT4", start=0)
+Dims = list[int]
 TensorIOMode = IntEnum("TensorIOMode", "NONE INPUT OUTPUT", start=0)
 DeviceType = IntEnum("DeviceType", "GPU DLA", start=0)
 ProfilingVerbosity = IntEnum("ProfilingVerbosity", "LAYER_NAMES_ONLY NONE DETAILED", start=0)
@@ -75,6 +76,7 @@ class IBuilderConfig(_Strict):
     profiling_verbosity = ProfilingVerbosity["LAYER_NAMES_ONLY"]
     builder_optimization_level, DLA_core, default_device_type = 3, -1, DeviceType["GPU"]
     _cache, _workspace, _fallback, _targets = None, 0, False, list[int]()
+    can_run_on_DLA = lambda self, layer: "Cast" not in layer.name  # noqa: E731, N815
 
     def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
         self._workspace = pool_size * (pool == MemoryPoolType["WORKSPACE"])
@@ -125,6 +127,7 @@ class ParserError(_Strict):
     node = lambda self: self._held[1]  # noqa: E731
     node_name = lambda self: self._held[2]  # noqa: E731
     node_operator = lambda self: self._held[3]  # noqa: E731
+    func = lambda self: "parseNode"  # noqa: E731
 
 
 class OnnxParser(_Strict):
@@ -272,7 +275,4 @@ def _none(logger: Any, why: str) -> Any:
 
 def _here() -> dict[str, str]:
     """What a plan and a timing cache are for."""
-    from pycuda import driver
-
-    major, minor = driver.Device(0).compute_capability()
-    return {"version": __version__, "capability": f"{major}.{minor}"}
+    return {"version": __version__, "capability": capability()}

@@ -16,6 +16,13 @@ import onnxruntime
 _MAGIC = b"double\0"
 
 
+def capability() -> str:
+    from pycuda import driver
+
+    major, minor = driver.Device(0).compute_capability()
+    return f"{major}.{minor}"
+
+
 def values(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
     graph = onnx.shape_inference.infer_shapes(model).graph
     return {v.name: v for v in (*graph.value_info, *graph.input, *graph.output)}
