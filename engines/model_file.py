@@ -25,6 +25,10 @@ _LARGEST = 2**31 - 1
 """Bytes of one protobuf message at most."""
 
 
+_MOST_BYTES = (1 << 31) - 1
+"""Of one protobuf message."""
+
+
 @dataclass(frozen=True)
 class ModelFile:
     """A model's file; what is asked of it is read once and kept.
@@ -89,6 +93,11 @@ def load_model(path: Path) -> onnx.ModelProto:
     """
     import onnx
 
+    if path.is_file() and (size := path.stat().st_size) > _MOST_BYTES:
+        raise ModelError(
+            f"{path}: got {size} bytes, and one ONNX file holds 2 GB at most: export the model "
+            "again, with its weights in a file beside it."
+        )
     data = read_file(
         path, missing="no such model file. Check the path.", other=", wanted an ONNX file."
     )
@@ -102,6 +111,8 @@ def load_model(path: Path) -> onnx.ModelProto:
     # Random or empty bytes can parse as a message with nothing in it.
     if not model.ir_version or not model.opset_import or not model.graph.node:
         raise ModelError(f"{path}: holds no ONNX graph: {again}")
+    if any(isinstance(text, bytes) for graph in _graphs(model) for text in _names(graph)):
+        raise ModelError(f"{path}: has a name that is not UTF-8: {again}")
     _check_external_data(model, path)
     return model
 
@@ -269,6 +280,13 @@ def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
     yield model.graph
     for attribute in _attributes(model):
         yield from (attribute.g, *attribute.graphs)
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[object]:
+    """Every name in a graph itself; bytes where protobuf cannot read one as text."""
+    yield from (held.name for held in (*graph.input, *graph.output, *graph.initializer))
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

@@ -15,7 +15,7 @@ from export.outputs import write_output
 from export.tensorrt.check.check import check_file, report_lines
 from export.tensorrt.check.judge import best_judge
 from export.tensorrt.check.operators import RELEASES
-from export.tensorrt.check.profiles import FORM, parse_profiles
+from export.tensorrt.profiles import FORM, parse_profiles
 
 
 @click.command("check-tensorrt")

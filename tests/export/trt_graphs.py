@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.tensorrt.check.check import Report, check_file
 from export.tensorrt.check.judge import best_judge
 from export.tensorrt.check.operators import check_operators, release
-from export.tensorrt.check.profiles import Profile
+from export.tensorrt.profiles import Profile
 
 F, H, U8, I64 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8, TensorProto.INT64
 I32, BOOL, F64 = TensorProto.INT32, TensorProto.BOOL, TensorProto.DOUBLE

@@ -213,8 +213,7 @@ def _made_folder() -> Path:
 
 def _check(trt: Library, path: Path, say: Say) -> None:
     """What the parser says of the file, before the work of converting it."""
-    judge = Judge(trt, builds=trt.flavour == "rtx")
-    report = check_file(path, judge=judge, release=None, build=False)
+    report = check_file(path, judge=Judge(trt, builds=False), release=None)
     for line in report_lines(report)[1:]:
         say(line)
     if not report.taken:

@@ -25,9 +25,9 @@ from export.tensorrt.build.network import Network, read_network
 from export.tensorrt.build.progress import Progress, above_the_bar, monitor
 from export.tensorrt.build.targets import set_targets
 from export.tensorrt.check.findings import table
-from export.tensorrt.check.profiles import Profile
 from export.tensorrt.check.refusals import of_parser
 from export.tensorrt.parse import Parsed, device_of, parse
+from export.tensorrt.profiles import Profile
 
 if TYPE_CHECKING:
     import tensorrt

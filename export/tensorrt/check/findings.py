@@ -35,10 +35,8 @@ def table(findings: Iterable[Finding]) -> Iterator[str]:
     for (level, operator, problem, way_out), nodes in groups.items():
         names = list(nodes)
         who = ", ".join(names[:_NAMED])
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        yield f"{level:<13}{f'{len(names)} × {operator}' if operator else who + more}: {problem}"
         if operator:
-            yield f"{level:<13}{len(names)} × {operator}: {problem}"
-            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             yield f"{'':<13}{who}{more}"
-        else:
-            yield f"{level:<13}{who}: {problem}"
         yield f"{'':<13}way out: {way_out}"

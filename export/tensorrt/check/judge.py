@@ -12,16 +12,12 @@ from engines.tensorrt.library import FLAVOURS, Library, installed, open_library
 from export.tensorrt.build.builder import BuildOptions, build_parsed, on_a_thread
 from export.tensorrt.build.network import Network, read_network
 from export.tensorrt.check.findings import Finding
-from export.tensorrt.check.profiles import Profile
 from export.tensorrt.check.refusals import of_builder, of_parser
 from export.tensorrt.parse import device_of, make_builder, parse
+from export.tensorrt.profiles import Profile
 
 TARGET = "8.9"
 """The compute capability that the builder of TensorRT for RTX is asked for: one costs a second."""
-
-
-def _silent(_line: str) -> None:
-    """A check shows no progress."""
 
 
 class Judge(NamedTuple):
@@ -31,20 +27,25 @@ class Judge(NamedTuple):
     builds: bool
 
     @property
+    def name(self) -> str:
+        """Library and version."""
+        return f"{self.trt.name} {self.trt.version}"
+
+    @property
     def asked(self) -> str:
         """What of it judges."""
         return f"parser and builder for compute capability {TARGET}" if self.builds else "parser"
 
+    def to_dict(self) -> dict[str, str]:
+        """Plain values, for JSON."""
+        known = {"flavour": self.trt.flavour, "name": self.trt.name, "version": self.trt.version}
+        return {**known, "asked": self.asked}
+
     def __str__(self) -> str:
-        beyond = (
-            "native TensorRT's kernels, memory or speed"
-            if self.trt.flavour == "rtx"
-            else "the builder, which takes minutes: edge-export build"
-        )
-        return (
-            f"{self.trt.name} {self.trt.version}, {self.asked}: says nothing of {beyond}, nor that "
-            "results are right"
-        )
+        beyond = "native TensorRT's kernels, memory or speed"
+        if self.trt.flavour != "rtx":
+            beyond = "the builder, which takes minutes: edge-export build"
+        return f"{self.name}, {self.asked}: says nothing of {beyond}, nor that results are right"
 
 
 class Verdict(NamedTuple):
@@ -71,30 +72,24 @@ def best_judge() -> tuple[Judge | None, list[str]]:
     return None, reasons
 
 
-def ask(judge: Judge, onnx: Path, profiles: Mapping[str, Profile], *, build: bool) -> Verdict:
-    """What a judge says of a file; ``build`` False leaves its builder out.
+def ask(judge: Judge, onnx: Path, profiles: Mapping[str, Profile]) -> Verdict:
+    """What a judge says of a file.
 
     Raises:
-        EngineError: the library fails before it looks at the file.
-        DeviceError: there is no memory.
+        EngineError: the library fails before it looks at the file, or memory is short.
         KeyboardInterrupt: it was asked to stop.
     """
     stop = threading.Event()
 
     def work() -> Verdict:
         with device_of(judge.trt):
-            return _asked(judge, onnx, profiles, build=build, stop=stop)
+            return _asked(judge, onnx, profiles, stop)
 
     return on_a_thread(work, stop, _silent)
 
 
 def _asked(
-    judge: Judge,
-    onnx: Path,
-    profiles: Mapping[str, Profile],
-    *,
-    build: bool,
-    stop: threading.Event,
+    judge: Judge, onnx: Path, profiles: Mapping[str, Profile], stop: threading.Event
 ) -> Verdict:
     """TensorRT's objects end with this call, before the device is closed."""
     trt = judge.trt
@@ -102,15 +97,19 @@ def _asked(
     if not parsed.taken:
         return Verdict(of_parser(parsed.parser, trt.name), None)
     network = read_network(parsed.network)
-    if judge.builds and build:
+    if judge.builds:
+        options = BuildOptions(targets=(TARGET,))
         try:
             build_parsed(
-                trt, parsed, BuildOptions(targets=(TARGET,)), what=onnx.name, profiles=profiles,
-                stop=stop, say=_silent,
-            )  # fmt: skip
+                trt, parsed, options, what=onnx.name, profiles=profiles, stop=stop, say=_silent
+            )
         except DeviceError:
             raise
         except EngineError:
             layers = ((layer.name, layer.kind) for layer in network.layers)
             return Verdict(of_builder(trt.said(), layers, trt.name), network)
     return Verdict([], network)
+
+
+def _silent(_line: str) -> None:
+    """A check shows no progress."""

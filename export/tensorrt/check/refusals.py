@@ -20,22 +20,12 @@ _STANDARD = "export the model with standard operators; the project loads no plug
 _CONSTANT = "write that value into the file, or fold the constants: edge-export fp16 does"
 _CAST = "cast to float32 or float16 before it, or export it so"
 _AGAIN = "export the model again"
-_EDGE = (
-    "cast the image to float32 before any other node, and to uint8 behind the last; quantise to "
-    "int8 with zero points of 0"
-)
+_EDGE = "cast the image to float32 before any other node, and to uint8 behind the last"
 _PROFILE = "give --profile NAME=MIN,OPT,MAX in that order, other sizes for the open ones alone"
-_SYMMETRIC = "quantise weights and activations alone, symmetrically: to int8 with zero points of 0"
-_FP32 = "take the FP32 model that this one was quantised from, and edge-export fp16"
-_BY_OPERATOR = {
-    **dict.fromkeys(
-        ("DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"),
-        _FP32,
-    ),
-    "DequantizeLinear": _SYMMETRIC,
-    "QuantizeLinear": _SYMMETRIC,
-}
-"""The way out of these, whatever the reason."""
+_QUANTISED = (
+    "take the FP32 model that this one was quantised from, and edge-export fp16; else quantise "
+    "weights and activations alone, to int8 with zero points of 0"
+)
 _NATIVE_ALONE = ("DeformConv", "NMS", "NonMaxSuppression", "NonZero", "RoiAlign")
 """Operators, and NVIDIA's name of one, that the table of the native TensorRT has."""
 _NAME = 3
@@ -122,7 +112,8 @@ def _finding(
             types = " and ".join(filter(None, found.groups()))
             problem, way_out = words.format(trt=trt, said=said, types=types), known
             break
-    way_out = _BY_OPERATOR.get(operator, way_out)
+    if re.search("(?i)quantize|integer|qlinear", operator):
+        way_out = _QUANTISED
     if trt != "TensorRT" and operator in _NATIVE_ALONE and way_out in ("", _STANDARD):
         problem = f"{trt} does not have this operator; the native TensorRT lists it"
         way_out = f"ask a machine with the native TensorRT; else {_OTHERWISE}"

@@ -23,7 +23,7 @@ from export.onnx.graph import fold_constants, name_nodes
 from export.tensorrt.check.check import Report, check_file, report_lines
 from export.tensorrt.check.judge import best_judge
 from export.tensorrt.check.operators import RELEASES
-from export.tensorrt.check.profiles import Profile
+from export.tensorrt.profiles import Profile
 from tests.export.test_cli import edge_export
 from tests.export.trt_graphs import F, H, Tensor, f32, judged, listed, model, node
 from tests.foreign_models import FOREIGN
@@ -191,7 +191,7 @@ def test_the_report_as_json_names_every_node_and_the_judge(tmp_path: Path) -> No
     assert report["sha256"] == sha256_of(path)
     assert report["taken"] is False
     assert report["judge"]["flavour"] == "rtx"
-    assert report["judge"]["target"] == "8.9"
+    assert "compute capability 8.9" in report["judge"]["asked"]
     assert (report["tensorrt"], report["opset"], report["nodes"]) == ("11.4", 17, 1)
     (found,) = report["findings"]
     assert (found["rule"], found["node"], found["operator"]) == ("parser", "d", "Det")
@@ -215,7 +215,7 @@ def test_the_table_alone_refuses_what_the_release_lacks(tmp_path: Path) -> None:
     path = saved(model(node("Det", "x", "d")), tmp_path)
     done = run(path, "--json", "-")
     assert isinstance(done.exception, ExportError)
-    assert "TensorRT 10.3 will not take it: 1 place" in str(done.exception)
+    assert "the table of TensorRT 10.3 will not take it: 1 place" in str(done.exception)
     assert json.loads(done.stdout)["judge"] is None
 
 
@@ -237,6 +237,30 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes | Non
     if content is not None:
         path.write_bytes(content)
     assert isinstance(run(path).exception, ModelError)
+
+
+def test_one_file_beyond_2_gb_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "a.onnx"
+    with path.open("wb") as file:
+        file.truncate(1 << 31)  # of holes, which take no room
+    done = run(path)
+    assert isinstance(done.exception, ModelError)
+    assert "got 2147483648 bytes, and one ONNX file holds 2 GB at most" in str(done.exception)
+    assert "weights in a file beside it" in str(done.exception)
+
+
+@needs_rtx
+def test_weights_beside_the_file_are_read_and_told_where_they_are_cut_short(
+    tmp_path: Path,
+) -> None:
+    path, beside = tmp_path / "a.onnx", tmp_path / "a.bin"
+    made = model(node("Add", "x c", "y"), c=f32(1, 4, 8, 12))
+    onnx.save(made, str(path), save_as_external_data=True, location=beside.name, size_threshold=0)
+    assert run(path).exit_code == 0
+    beside.write_bytes(beside.read_bytes()[:100])
+    done = run(path)
+    assert isinstance(done.exception, ExportError)
+    assert "the file: weights cannot be read: c" in done.output
 
 
 def test_a_report_that_cannot_be_written_is_told(tmp_path: Path) -> None:

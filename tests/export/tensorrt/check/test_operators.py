@@ -96,7 +96,7 @@ def test_what_the_table_does_not_name_is_a_warning() -> None:
 def test_an_operator_of_a_later_opset_is_refused_and_the_opset_itself_a_warning() -> None:
     found = check_operators(model(node("Swish", "x", "y"), opset=24), release("10.3"))
     assert [(f.level, f.rule) for f in found] == [("warning", "opset"), ("error", "operator")]
-    assert "came after the opsets that TensorRT 10.3 knows" in found[1].problem
+    assert "came after the opsets that TensorRT 10.3 is documented for" in found[1].problem
 
 
 def test_unknown_operators_and_domains_are_refused() -> None:
@@ -115,10 +115,7 @@ def test_branches_are_looked_into_with_the_types_around_them() -> None:
         inputs={"c": (TensorProto.BOOL, []), "x": (F, [2, 2]), "n": (TensorProto.INT16, [2])},
         outputs={"y": (TensorProto.INT16, [2])},
     )
-    assert listed(made) == [
-        ("type", "input n"), ("type", "output y"),
-        *[("operator", "d"), ("type", "m")] * 2,
-    ]  # fmt: skip
+    assert listed(made) == [("operator", "d"), ("type", "m")] * 2
 
 
 def test_a_function_of_the_file_is_looked_into() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 
 from engines.errors import SettingsError
+from export.tensorrt.check.check import check_file
 from export.tensorrt.check.findings import Finding
-from export.tensorrt.check.profiles import Profile, check_inputs, parse_profiles
+from export.tensorrt.profiles import Profile, parse_profiles
 from tests.export.trt_graphs import F, Tensor, f32, judged, model, node
 from tests.rtx_here import needs_rtx
 
@@ -16,8 +18,14 @@ SMALL, USUAL, LARGE = (1, 4, 8, 12), (2, 4, 8, 12), (4, 4, 8, 12)
 OPEN: dict[str, Tensor] = {"x": (F, ["batch", 4, 8, 12])}
 
 
-def net(shape: Tensor) -> list[Finding]:
-    return list(check_inputs(model(node("Relu", "x", "y"), inputs={"x": shape}), ()))
+def opened(made: onnx.ModelProto, folder: Path) -> list[Finding]:
+    path = folder / "a.onnx"
+    path.write_bytes(made.SerializeToString())
+    return list(check_file(path, judge=None, release=None).findings)
+
+
+def net(shape: Tensor, folder: Path) -> list[Finding]:
+    return opened(model(node("Relu", "x", "y"), inputs={"x": shape}), folder)
 
 
 @pytest.mark.parametrize(
@@ -53,19 +61,21 @@ def test_a_profile_given_twice_is_refused() -> None:
     ],
 )
 def test_an_open_size_is_found_with_a_profile_to_give(
-    shape: list[int | str | None] | None, way_out: str
+    tmp_path: Path, shape: list[int | str | None] | None, way_out: str
 ) -> None:
-    (found,) = net((F, shape))
+    (found,) = net((F, shape), tmp_path)
     assert (found.level, found.node) == ("error", "input x")
     assert found.way_out.endswith(f"--profile {way_out}")
 
 
-def test_fixed_sizes_empty_tensors_and_initialisers_listed_as_inputs_need_none() -> None:
-    assert net((F, [1, 0, 4])) == []
-    assert net((F, [])) == []
+def test_fixed_sizes_empty_tensors_and_initialisers_listed_as_inputs_need_none(
+    tmp_path: Path,
+) -> None:
+    assert net((F, [1, 0, 4]), tmp_path) == []
+    assert net((F, []), tmp_path) == []
     both: dict[str, Tensor] = {"x": (F, [1, 4]), "w": (F, ["N"])}
     made = model(node("Add", "x w", "y"), inputs=both, w=f32(4))
-    assert list(check_inputs(made, ())) == []
+    assert opened(made, tmp_path) == []
 
 
 @needs_rtx
