@@ -62,6 +62,7 @@ def check_tensorrt(
         count = len({f.node for f in report.errors})
         raise ExportError(
             f"{model}: {report.against} will not take it: {count} "
-            f"{'place' if count == 1 else 'places'}, told above with the way out of each. Check "
-            "again when they are mended: the parser stops at the first node that it cannot import."
+            f"{'place' if count == 1 else 'places'}, told above with the way out of each."
+            + " Check again when mended: the parser may stop at the first."
+            * bool(judge)
         )

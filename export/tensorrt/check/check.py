@@ -5,23 +5,23 @@ The table also says what an older release lacks. What is refused is an error, ea
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx
 
-from engines.errors import ExportError, SettingsError
+from engines.errors import ExportError
 from engines.model_file import is_quantized, load_model
 from export.fp16.typed import kept_nodes
 from export.onnx.graph import opset_of, uses_float16
-from export.tensorrt.build.network import Network, check_half
+from export.tensorrt.build.network import check_half
 from export.tensorrt.check import operators
 from export.tensorrt.check.findings import Finding, table
 from export.tensorrt.check.judge import Judge, ask
 from export.tensorrt.check.operators import RELEASES, Release
-from export.tensorrt.profiles import Profile
+from export.tensorrt.profiles import Profile, check_inputs
 
 _NO_JUDGE = "for NVIDIA's own word: pip install -c constraints/rtx.txt -e '.[rtx]'"
 
@@ -82,22 +82,17 @@ def check_file(
         EngineError: the judge fails before it looks at the file.
     """
     model, table_of = load_model(path), release and operators.release(release)
-    findings = list(_open_inputs(model, profiles or {}))
+    findings = list(check_inputs(model, profiles or {}))
     precision = _precision(model)
     if judge is not None:
         verdict = ask(judge if not findings else judge._replace(builds=False), path, profiles or {})
-        if verdict.network is not None:
-            if not findings and not profiles:
-                findings += _open_outputs(verdict.network)
-            if uses_float16(model):
-                layers, kept = verdict.network.layers, kept_nodes(model)
-                try:
-                    precision = f"{precision}, {check_half(layers, kept, origin=path.name)}"
-                except ExportError as exc:
-                    way_out = "convert the FP32 file again"
-                    findings.append(
-                        Finding("error", "precision", "the network", "", str(exc), way_out)
-                    )
+        if verdict.network is not None and uses_float16(model):
+            layers, kept = verdict.network.layers, kept_nodes(model)
+            try:
+                precision = f"{precision}, {check_half(layers, kept, origin=path.name)}"
+            except ExportError as exc:
+                way_out = "convert the FP32 file again"
+                findings.append(Finding("error", "precision", "the network", "", str(exc), way_out))
         findings += verdict.findings
     if table_of:
         told = {f.node for f in findings if f.node != "the file"}
@@ -106,41 +101,6 @@ def check_file(
     return Report(
         judge, table_of or None, opset_of(model), len(model.graph.node), precision, tuple(findings)
     )
-
-
-def _open_inputs(model: onnx.ModelProto, profiles: Collection[str]) -> Iterator[Finding]:
-    """Inputs of an open shape that have no profile; a wrong setting is a profile for none."""
-    constants = {t.name for t in model.graph.initializer}
-    inputs = {i.name: i.type.tensor_type for i in model.graph.input if i.name not in constants}
-    for name in profiles:
-        if name not in inputs:
-            raise SettingsError(
-                f"--profile {name!r}: the file has no such input; it has {', '.join(inputs)}."
-            )
-    for name, tensor in inputs.items():
-        sizes = [
-            str(d.dim_value) if d.HasField("dim_value") and d.dim_value >= 0 else d.dim_param or "?"
-            for d in tensor.shape.dim  # exporters mean open sizes by those below 0
-        ]
-        known = tensor.HasField("shape")
-        if not tensor.elem_type or name in profiles or (known and all(map(str.isdigit, sizes))):
-            continue
-        shape = "x".join(s if s.isdigit() else "N" for s in sizes) if known else "1x3x384x640"
-        yield Finding(
-            "error", "shape", f"input {name}", "",
-            f"has {'an open shape' if known else 'no shape'}, ({', '.join(sizes)}), and no profile",
-            f"fix it in the export, or give --profile {name}={shape}",
-        )  # fmt: skip
-
-
-def _open_outputs(network: Network) -> Iterator[Finding]:
-    for output in network.outputs:
-        if -1 in output.shape:
-            yield Finding(
-                "warning", "shape", f"output {output.name}", "",
-                "has a size that is known only after the run; an engine of the app wants it fixed",
-                "leave NonZero, NonMaxSuppression and the like to the host",
-            )  # fmt: skip
 
 
 def _precision(model: onnx.ModelProto) -> str:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+STANDARD = "export the model with standard operators; the project loads no plugin"
+_OTHERWISE = "export the model without it, or leave its part of the work to the host"
+_QUANTISED = (
+    "take the FP32 model that this one was quantised from, and edge-export fp16; else quantise "
+    "weights and activations alone, to int8 with zero points of 0"
+)
 _NAMED = 3
 """Nodes with the same fault that the terminal names; ``--json`` names all."""
 
@@ -24,6 +31,12 @@ class Finding:
     way_out: str
     said: str = ""
     """NVIDIA's own text."""
+
+
+def usual_way_out(operator: str) -> str:
+    """What to do without an operator."""
+    quantised = re.search("(?i)quantize|integer|qlinear", operator)
+    return _QUANTISED if quantised else _OTHERWISE
 
 
 def table(findings: Iterable[Finding]) -> Iterator[str]:

@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto
 
 from export.onnx.graph import opset_of
-from export.tensorrt.check.findings import Finding
+from export.tensorrt.check.findings import STANDARD, Finding, usual_way_out
 
 TABLE = Path(__file__).with_name("operators.json")
 RELEASES = {
@@ -142,10 +142,10 @@ def _check_node(node: _Node, trt: Release, opset: int, edges: Set[str]) -> Itera
     op, standard = node.proto.op_type, node.proto.domain in _ONNX
     types = trt.operators.get(op) if standard else ()
     level: Literal["error", "warning"] = "error"
-    way_out = "export the model without it, or leave its part of the work to the host"
+    way_out = usual_way_out(op)
     if not standard:
         problem = f"is of domain {node.proto.domain}, which TensorRT does not know"
-        way_out = "export the model with standard operators; the project loads no plugin"
+        way_out = STANDARD
     elif types is not None and not types:
         problem = f"is not taken by TensorRT {trt.name}"
     elif types:

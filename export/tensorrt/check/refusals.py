@@ -10,29 +10,23 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
-from export.tensorrt.check.findings import Finding
+from export.tensorrt.check.findings import STANDARD, Finding, usual_way_out
 
 if TYPE_CHECKING:
     import tensorrt
 
-_OTHERWISE = "export the model without it, or leave its part of the work to the host"
-_STANDARD = "export the model with standard operators; the project loads no plugin"
 _CONSTANT = "write that value into the file, or fold the constants: edge-export fp16 does"
 _CAST = "cast to float32 or float16 before it, or export it so"
 _AGAIN = "export the model again"
 _EDGE = "cast the image to float32 before any other node, and to uint8 behind the last"
 _PROFILE = "give --profile NAME=MIN,OPT,MAX in that order, other sizes for the open ones alone"
-_QUANTISED = (
-    "take the FP32 model that this one was quantised from, and edge-export fp16; else quantise "
-    "weights and activations alone, to int8 with zero points of 0"
-)
 _NATIVE_ALONE = ("DeformConv", "NMS", "NonMaxSuppression", "NonZero", "RoiAlign")
 """Operators, and NVIDIA's name of one, that the table of the native TensorRT has."""
 _NAME = 3
 """Letters of a name that is looked for in a text: 'a' is a word."""
 _KNOWN: tuple[tuple[str, str, str], ...] = (
     (r"^false$", "{trt} does not have this operator", ""),
-    (r"[Pp]lugin", "{trt} does not have this operator, and no plugin for it is loaded", _STANDARD),
+    (r"[Pp]lugin", "{trt} does not have this operator, and no plugin for it is loaded", STANDARD),
     (r"dedicated kernel", "{trt} has no kernel for this attention",
      "export it as MatMul, Softmax and MatMul"),
     (r"has no runners", "{trt} has no code for it", ""),
@@ -112,12 +106,13 @@ def _finding(
             types = " and ".join(filter(None, found.groups()))
             problem, way_out = words.format(trt=trt, said=said, types=types), known
             break
-    if re.search("(?i)quantize|integer|qlinear", operator):
-        way_out = _QUANTISED
-    if trt != "TensorRT" and operator in _NATIVE_ALONE and way_out in ("", _STANDARD):
+    usual = usual_way_out(operator)
+    if "quantised" in usual:
+        way_out = usual
+    if trt != "TensorRT" and operator in _NATIVE_ALONE and way_out in ("", STANDARD):
         problem = f"{trt} does not have this operator; the native TensorRT lists it"
-        way_out = f"ask a machine with the native TensorRT; else {_OTHERWISE}"
-    return Finding("error", rule, node, operator, problem, way_out or _OTHERWISE, text)
+        way_out = f"ask a machine with the native TensorRT; else {usual}"
+    return Finding("error", rule, node, operator, problem, way_out or usual, text)
 
 
 def _cleaned(text: str, node: str) -> str:

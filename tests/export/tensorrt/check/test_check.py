@@ -24,6 +24,8 @@ from export.tensorrt.check.check import Report, check_file, report_lines
 from export.tensorrt.check.judge import best_judge
 from export.tensorrt.check.operators import RELEASES
 from export.tensorrt.profiles import Profile
+from tests.cuda_host.build import HostCuda
+from tests.export.building import Workshop
 from tests.export.test_cli import edge_export
 from tests.export.trt_graphs import F, H, Tensor, f32, judged, listed, model, node
 from tests.foreign_models import FOREIGN
@@ -217,6 +219,7 @@ def test_the_table_alone_refuses_what_the_release_lacks(tmp_path: Path) -> None:
     assert isinstance(done.exception, ExportError)
     assert "the table of TensorRT 10.3 will not take it: 1 place" in str(done.exception)
     assert json.loads(done.stdout)["judge"] is None
+    assert str(done.exception).endswith("told above with the way out of each.")
 
 
 @needs_rtx
@@ -229,6 +232,17 @@ def test_a_native_one_that_has_no_device_is_told_and_the_other_asked(
     first, second, *_ = done.output.splitlines()
     assert first.startswith("judged by    TensorRT for RTX")
     assert second.startswith("note         TensorRT is not installed here")
+
+
+def test_where_the_native_one_opens_its_parser_judges(host_cuda: HostCuda, tmp_path: Path) -> None:
+    workshop = Workshop(host_cuda, tmp_path)
+    done = workshop.run("check-tensorrt", SHIPPED_MODEL)
+    assert done.returncode == 0, done.stderr
+    first = done.stderr.splitlines()[0]
+    assert first.startswith("judged by    TensorRT 10.3.0, parser: says nothing of the builder")
+    done = workshop.run("check-tensorrt", SHIPPED_MODEL, double={"FAULT": "parser:Conv"})
+    assert done.returncode == 4
+    assert "× Conv: NVIDIA says: planted" in done.stderr
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", None])
