@@ -72,7 +72,7 @@ commands = ExportGroup(
         ),
         "check-tensorrt": (
             "export.commands.check_tensorrt:check_tensorrt",
-            "Say whether TensorRT will take an ONNX file, without TensorRT.",
+            "Say whether TensorRT will take an ONNX file; no GPU is needed.",
         ),
         "build": (
             "export.commands.build:build",
