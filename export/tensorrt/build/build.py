@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.cuda.context import Device
-from engines.errors import ExportError, ModelError, SettingsError
+from engines.errors import EngineMismatch, ExportError, ModelError, SettingsError
 from engines.files import user_folder
 from engines.model_file import ModelFile, is_quantized, load_model, read_spec, sha256_of
 from engines.runtimes import check_tensors
@@ -24,6 +24,7 @@ from engines.tensorrt.identity import (
     Sidecar,
     built_folder,
     built_path,
+    read_sidecar,
     sidecar_path,
     sidecar_text,
 )
@@ -88,6 +89,9 @@ def build_file(model: Path, target: Path | None, *, request: Request, say: Say) 
     if half and made_from not in ("", ModelFile(reference).sha256):
         say(f"note         {model.name} says it was made from another file than {reference.name}")
     _check(trt, model, say)
+    runs_on, why_not = device_for(trt, options.targets)
+    if runs_on is None:
+        _keep_proven(engine, reference, trt, why_not)
     with building(engine) as folder:
         source = model
         if not half:
@@ -109,7 +113,6 @@ def build_file(model: Path, target: Path | None, *, request: Request, say: Say) 
         identity = replace(identity, flavour=trt.flavour, targets=options.targets)
         sidecar = Sidecar(read_spec(source), identity, proof={}, network=network.layers)
         write_durably(sidecar_path(made), sidecar_text(sidecar).encode())
-        runs_on, why_not = device_for(trt, options.targets)
         if runs_on is None:
             say(f"proof        graph only: {why_not}. On its device: edge-export verify {engine}")
             limits = asdict(request.limits)
@@ -138,6 +141,26 @@ def _options(request: Request, trt: Library) -> BuildOptions:
         raise SettingsError("--dla-core: TensorRT for RTX has no DLA. Leave it out.")
     targets = known_targets(trt) if request.sm is None else parse_targets(request.sm, trt)
     return replace(request.options, targets=targets)
+
+
+def _keep_proven(engine: Path, reference: Path, trt: Library, why_not: str) -> None:
+    """Refuse to put an engine that cannot be proven here over one of the same file that was.
+
+    Raises:
+        ExportError: says where else to build.
+    """
+    try:
+        old = read_sidecar(engine) if sidecar_path(engine).exists() else None
+    except EngineMismatch:  # damaged: nothing runs it
+        return
+    if old is None or not old.ran or old.identity.device.tensorrt != trt.version:
+        return
+    if old.identity.onnx_sha256 == ModelFile(reference).sha256:
+        raise ExportError(
+            f"{engine}: was proven on {old.proof.get('on', {}).get('gpu', 'a device')}, and what "
+            f"is built here cannot be: {why_not}. Build into another file with -o FILE.engine, or "
+            "remove that one first."
+        )
 
 
 def _check_network(network: Network, source: Path, say: Say) -> None:

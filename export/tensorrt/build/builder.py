@@ -11,7 +11,6 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -23,6 +22,7 @@ from engines.tensorrt import library
 from engines.tensorrt.library import Library
 from export.tensorrt.build.network import Network, read_network
 from export.tensorrt.build.progress import Progress, above_the_bar, monitor
+from export.tensorrt.build.signals import on_a_thread
 from export.tensorrt.build.targets import set_targets
 from export.tensorrt.check.findings import table
 from export.tensorrt.check.refusals import of_parser
@@ -102,7 +102,7 @@ def build_plan(
             return _build(trt, onnx, options, timings=timings, stop=stop, say=say)
 
     with _Warnings(say):
-        return on_a_thread(work, stop, say)
+        return on_a_thread(work, stop)
 
 
 def _build(
@@ -247,31 +247,3 @@ def _refused(onnx: Path, parser: tensorrt.OnnxParser, trt: Library, say: Say) ->
         f"{onnx.name}: {trt.name} {trt.version} does not take it: {found[0].node}: "
         f"{found[0].problem} (way out: {found[0].way_out}); {len(found)} in all. Nothing was built."
     )
-
-
-def on_a_thread(work: Callable[[], _T], stop: threading.Event, say: Say) -> _T:
-    """Run ``work`` on another thread, so that Ctrl-C is not raised inside TensorRT's callbacks.
-
-    Raises:
-        KeyboardInterrupt: once ``work`` has ended, if Ctrl-C came meanwhile.
-    """
-    made: Future[_T] = Future()
-
-    def run() -> None:
-        try:
-            made.set_result(work())
-        except BaseException as exc:
-            made.set_exception(exc)
-
-    thread = threading.Thread(target=run, name="builder")
-    thread.start()
-    while not made.done():
-        try:
-            wait([made])
-        except KeyboardInterrupt:
-            stop.set()
-            say("stopping     at the builder's next step")
-    thread.join()
-    if stop.is_set():
-        raise KeyboardInterrupt
-    return made.result()

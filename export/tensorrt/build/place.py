@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +15,7 @@ from engines.errors import EngineMismatch, ExportError
 from engines.files import lock, write_whole
 from engines.model_file import sha256_of
 from engines.tensorrt.identity import read_sidecar, sidecar_path
-
-_HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from export.tensorrt.build.signals import signals_wait
 
 
 def check_disk(folder: Path, needed: int) -> None:
@@ -52,7 +49,7 @@ def building(engine: Path) -> Iterator[Path]:
     handle: int | None = None
     try:
         with _writing(engine):
-            with _signals_wait():  # else one could come between making the folder and knowing it
+            with signals_wait():  # else one could come between making the folder and knowing it
                 handle = _locked(folder, engine)
             _finish(folder, engine)
             for left in folder.iterdir():
@@ -84,7 +81,7 @@ def publish(made: Path, engine: Path) -> None:
         ExportError: they cannot be moved.
     """
     with _writing(engine):
-        with _signals_wait():
+        with signals_wait():
             os.replace(made, engine)
             os.replace(sidecar_path(made), sidecar_path(engine))
         folder = os.open(engine.parent, os.O_RDONLY)
@@ -92,26 +89,6 @@ def publish(made: Path, engine: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
-
-
-@contextlib.contextmanager
-def _signals_wait() -> Iterator[None]:
-    """Hold back Ctrl-C and its kin for the length of the block.
-
-    By handlers: a mask is one thread's, and the runtimes' threads would take the signal instead.
-    """
-    came: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread is interrupted
-        return
-    before = {s: signal.signal(s, lambda number, _: came.append(number)) for s in _HELD}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-        for caught in came:
-            signal.raise_signal(caught)
 
 
 def _locked(folder: Path, engine: Path) -> int:

@@ -49,6 +49,7 @@ class Progress:
         self._phases: dict[str, _Phase] = {}
         self._lock = threading.Lock()
         self._said = 0.0
+        self._stopping = False
         self.share = 0.0
         """Of the work, 0 to 1, as far as the phases tell."""
         self._bar = tqdm(
@@ -74,6 +75,9 @@ class Progress:
             if phase is not None:
                 phase.done = max(phase.done, step + 1)
                 self._show(phase.at, name)
+        if self._stop.is_set() and not self._stopping:
+            self._stopping = True
+            self._say("stopping     at the builder's next step")
         return not self._stop.is_set()
 
     def phase_finish(self, name: str) -> None:

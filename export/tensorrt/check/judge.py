@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from engines.errors import DeviceError, EngineError
 from engines.tensorrt.library import FLAVOURS, Library, installed, open_library
-from export.tensorrt.build.builder import BuildOptions, build_parsed, on_a_thread
+from export.tensorrt.build.builder import BuildOptions, build_parsed
 from export.tensorrt.build.network import Network, read_network
+from export.tensorrt.build.signals import on_a_thread
 from export.tensorrt.check.findings import Finding
 from export.tensorrt.check.refusals import of_builder, of_parser
 from export.tensorrt.parse import device_of, make_builder, parse
@@ -85,7 +86,7 @@ def ask(judge: Judge, onnx: Path, profiles: Mapping[str, Profile]) -> Verdict:
         with device_of(judge.trt):
             return _asked(judge, onnx, profiles, stop)
 
-    return on_a_thread(work, stop, _silent)
+    return on_a_thread(work, stop)
 
 
 def _asked(

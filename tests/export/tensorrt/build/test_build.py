@@ -321,16 +321,21 @@ def test_where_there_is_a_dla_the_engine_is_for_the_core_that_was_named(
 # Interrupted, killed, twice, full
 
 
-def test_ctrl_c_ends_the_build_and_leaves_nothing(used: Workshop) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "timeout"]
+)
+def test_a_signal_ends_the_build_and_leaves_nothing(
+    used: Workshop, number: signal.Signals, code: int
+) -> None:
     before = contents(used)
     with used.started(*BUILD, double={"FAULT": "forever"}) as process:
         until(process, BUILDING)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(DEADLINE_S) == 130
+        process.send_signal(number)
+        assert process.wait(DEADLINE_S) == code
         assert process.stderr is not None
         said = process.stderr.read()
     assert "stopping     at the builder's next step" in said
-    assert "did not finish" in said
+    assert ("did not finish" in said) == (number == signal.SIGINT)
     assert "Traceback" not in said
     assert contents(used) == before
 

@@ -63,6 +63,19 @@ def test_the_proof_is_written_into_the_sidecar_and_nothing_else_changes(workshop
     assert f"4 frames of frames on {RTX_CARD['name']}, against FP32" in told.stdout
 
 
+def test_a_build_without_a_gpu_does_not_replace_what_was_proven(workshop: Workshop) -> None:
+    assert workshop.run(*VERIFY, **RTX_CARD).returncode == 0
+    proven = sidecar_of(workshop)
+    done = workshop.run(*BUILD, "tiny.engine", **NO_GPU)
+    assert done.returncode == 4
+    assert "tiny.engine: was proven on NVIDIA GeForce RTX 4090, and what is built" in done.stderr
+    assert sidecar_of(workshop) == proven
+    newer = workshop.run(*BUILD, "tiny.engine", double={"RTX": "1.7.2"}, **NO_GPU)
+    assert newer.returncode == 0, newer.stderr  # nothing there runs what 1.7.1 built
+    again = workshop.run(*BUILD, "tiny.engine", **RTX_CARD)
+    assert again.returncode == 0, again.stderr
+
+
 def test_a_wrong_engine_is_refused_and_stays_unproven(workshop: Workshop) -> None:
     before = sidecar_of(workshop, "wrong.engine")
     done = workshop.run("verify", "wrong.engine", "--frames", "frames", **RTX_CARD)
