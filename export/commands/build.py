@@ -34,7 +34,8 @@ _DEFAULT = BuildOptions()
 @click.option(
     "--sm",
     metavar="89,120",
-    help="Architectures to build for with --for rtx; else all that it knows.",
+    help="Architectures to build for with --for rtx; else this machine's and all from Ampere on. "
+    "Turing, 75, adds 65 MB.",
 )
 @click.option(
     "--reference",

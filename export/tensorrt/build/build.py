@@ -38,8 +38,8 @@ from export.tensorrt.build.builder import BuildOptions, build_plan, timings_file
 from export.tensorrt.build.network import Network, check_half
 from export.tensorrt.build.place import building, publish, write_durably
 from export.tensorrt.build.preflight import open_builder, preflight
-from export.tensorrt.build.prove import GATE, device_for, prove
-from export.tensorrt.build.targets import known_targets, parse_targets
+from export.tensorrt.build.prove import GATE, device_here, prove
+from export.tensorrt.build.targets import parse_targets, usual_targets
 from export.tensorrt.check.check import check_file, report_lines
 from export.tensorrt.check.judge import Judge
 
@@ -58,7 +58,7 @@ class Request:
     timing_cache: bool = True
     flavour: Flavour = "tensorrt"
     sm: str | None = None
-    """Architectures to build for with TensorRT for RTX, such as '89,120'; None is all it knows."""
+    """Architectures for TensorRT for RTX, such as '89,120'; None is those of ``usual_targets``."""
 
 
 def build_file(model: Path, target: Path | None, *, request: Request, say: Say) -> None:
@@ -77,7 +77,11 @@ def build_file(model: Path, target: Path | None, *, request: Request, say: Say) 
         raise SettingsError(f"-o {target}: an engine's file ends in .engine, as the app wants it.")
     trt = open_builder(request.flavour)
     engine = target or built_path(_made_folder(), model, request.flavour)
-    options = _options(request, trt)
+    here, why_not = device_here(trt)
+    options = _options(request, trt, here)
+    if here is not None and options.targets and here.compute_capability not in options.targets:
+        why_not = f"{here.gpu} has compute capability {here.compute_capability}"
+        here = None
     device = preflight(trt, model, engine, options, half=half)
     if device.gpu:
         say(f"device       {device.gpu}, compute capability {device.compute_capability}, "
@@ -89,8 +93,7 @@ def build_file(model: Path, target: Path | None, *, request: Request, say: Say) 
     if half and made_from not in ("", ModelFile(reference).sha256):
         say(f"note         {model.name} says it was made from another file than {reference.name}")
     _check(trt, model, say)
-    runs_on, why_not = device_for(trt, options.targets)
-    if runs_on is None:
+    if here is None:
         _keep_proven(engine, reference, trt, why_not)
     with building(engine) as folder:
         source = model
@@ -113,7 +116,7 @@ def build_file(model: Path, target: Path | None, *, request: Request, say: Say) 
         identity = replace(identity, flavour=trt.flavour, targets=options.targets)
         sidecar = Sidecar(read_spec(source), identity, proof={}, network=network.layers)
         write_durably(sidecar_path(made), sidecar_text(sidecar).encode())
-        if runs_on is None:
+        if here is None:
             say(f"proof        graph only: {why_not}. On its device: edge-export verify {engine}")
             limits = asdict(request.limits)
             proof: dict[str, Any] = {"kind": GRAPH_ONLY, "why": why_not, "limits": limits}
@@ -121,7 +124,7 @@ def build_file(model: Path, target: Path | None, *, request: Request, say: Say) 
             stays = f"{engine} is as it was." if engine.exists() else "Nothing was published."
             proof = prove(
                 made, reference, frames=request.frames, limits=request.limits,
-                stays=stays, on=runs_on, say=say,
+                stays=stays, on=here, say=say,
             )  # fmt: skip
         sidecar = replace(sidecar, proof=proof)
         write_durably(sidecar_path(made), sidecar_text(sidecar).encode())
@@ -129,7 +132,7 @@ def build_file(model: Path, target: Path | None, *, request: Request, say: Say) 
     say(f"published    {engine} and {sidecar_path(engine).name}")
 
 
-def _options(request: Request, trt: Library) -> BuildOptions:
+def _options(request: Request, trt: Library, here: Device | None) -> BuildOptions:
     """The builder's options, with what there is to build for."""
     if trt.flavour == "tensorrt":
         if request.sm is not None:
@@ -139,8 +142,10 @@ def _options(request: Request, trt: Library) -> BuildOptions:
         return request.options
     if request.options.dla_core is not None:
         raise SettingsError("--dla-core: TensorRT for RTX has no DLA. Leave it out.")
-    targets = known_targets(trt) if request.sm is None else parse_targets(request.sm, trt)
-    return replace(request.options, targets=targets)
+    if request.sm is not None:
+        return replace(request.options, targets=parse_targets(request.sm, trt))
+    own = here.compute_capability if here is not None else ""
+    return replace(request.options, targets=usual_targets(trt, own))
 
 
 def _keep_proven(engine: Path, reference: Path, trt: Library, why_not: str) -> None:

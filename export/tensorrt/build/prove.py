@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -33,33 +33,25 @@ A device adds in another order and fuses, which no proof on a CPU shows. Chosen,
 engine was run where this was written."""
 
 
-def device_for(trt: Library, targets: Sequence[str]) -> tuple[Device | None, str]:
-    """This machine's device if a plan for ``targets`` runs on it, else None and why not.
-
-    Where ``targets`` is empty the plan was built on the device and for it.
+def device_here(trt: Library) -> tuple[Device | None, str]:
+    """This machine's device, None and why where there is none and TensorRT for RTX needs none.
 
     Raises:
-        EngineError: the device that the plan was built on is gone.
+        EngineError: there is none, and the native builder works on it.
         DeviceError: there is one, but it is lost or busy: what was proven before is not replaced.
     """
-    if targets and not device_names():
+    if trt.flavour == "rtx" and not device_names():
         return None, "no NVIDIA device opens here"
     try:
         device = open_device()
     except EngineError as exc:
-        if isinstance(exc, DeviceError) or not targets:
+        if isinstance(exc, DeviceError) or trt.flavour == "tensorrt":
             raise
         return None, str(exc)
     try:
-        facts = device.facts(trt.version)
+        return device.facts(trt.version), ""
     finally:
         device.close()
-    if targets and facts.compute_capability not in targets:
-        return None, (
-            f"{facts.gpu} has compute capability {facts.compute_capability}, "
-            f"it was built for {', '.join(targets)}"
-        )
-    return facts, ""
 
 
 def prove(

@@ -13,12 +13,23 @@ if TYPE_CHECKING:
     import tensorrt_rtx_bindings as rtx
 
 
+_UNASKED_FROM = 8.0
+
+
 def known_targets(trt: Library) -> tuple[str, ...]:
     """Compute capabilities that this release builds for, ascending: '7.5', '8.9', '12.0'."""
     found = (re.fullmatch(r"SM(\d+)(\d)", name) for name in _capabilities(trt).__members__)
     return tuple(
         f"{m[1]}.{m[2]}" for m in sorted(filter(None, found), key=lambda m: int(m[1] + m[2]))
     )
+
+
+def usual_targets(trt: Library, own: str) -> tuple[str, ...]:
+    """Those that are built for unasked: from Ampere on, and ``own``, that of this machine's card.
+
+    What a plan has for Turing weighs 65 MB, all the others together a tenth of that.
+    """
+    return tuple(t for t in known_targets(trt) if t == own or float(t) >= _UNASKED_FROM)
 
 
 def parse_targets(text: str, trt: Library) -> tuple[str, ...]:

@@ -95,6 +95,16 @@ def test_frames_that_show_nothing_prove_nothing(workshop: Workshop) -> None:
     assert sidecar_of(workshop) == before
 
 
+def test_a_card_that_is_left_out_unasked_is_built_for_where_it_is(workshop: Workshop) -> None:
+    turing = RTX_CARD | {"cc": "7.5", "name": "Quadro RTX 4000"}
+    done = workshop.run("build", "tiny.onnx", "--for", "rtx", "--frames", "frames", **turing)
+    assert done.returncode == 0, done.stderr
+    (engine,) = workshop.built.glob("*.rtx.engine")
+    sidecar = read_sidecar(engine)
+    assert "7.5" in sidecar.identity.targets
+    assert sidecar.proof["passed"] is True
+
+
 def test_the_file_it_was_made_from_is_looked_for_and_can_be_named(workshop: Workshop) -> None:
     folder = workshop.folder
     (folder / "elsewhere").mkdir()

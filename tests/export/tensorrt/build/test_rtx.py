@@ -77,19 +77,18 @@ SHIPPED = sorted(SHIPPED_MODEL.parent.glob("*.onnx"))
 
 
 @pytest.mark.parametrize("model", SHIPPED, ids=lambda path: path.stem)
-def test_every_network_of_the_project_is_built_for_every_architecture(
-    tmp_path: Path, model: Path
-) -> None:
+def test_every_network_of_the_project_is_built_from_ampere_on(tmp_path: Path, model: Path) -> None:
     engine = tmp_path / "its.engine"
     sidecar, said = built(model, engine, Request(flavour="rtx"))
     trt = open_library("rtx")
     identity, spec = sidecar.identity, sidecar.spec
     assert (identity.flavour, identity.device.tensorrt) == ("rtx", trt.version)
-    assert identity.targets == known_targets(trt)
-    assert {"7.5", "8.9", "12.0"} < set(identity.targets)
+    assert identity.targets == tuple(t for t in known_targets(trt) if t != "7.5")
+    assert {"8.0", "8.6", "8.9", "12.0"} < set(identity.targets)
     assert identity.plan_sha256 == sha256_of(engine)
     assert identity.onnx_sha256 == sha256_of(model)
-    assert engine.stat().st_size > model.stat().st_size // 2  # its weights in FP16, and kernels
+    # its weights in FP16, and kernels; for Turing they alone are 65 MB
+    assert model.stat().st_size // 2 < engine.stat().st_size < 20_000_000
     assert convolutions(sidecar) == ["fp16"] * computing(model)
     edges = ", ".join(f"{t.name} {t.dtype}" for t in (spec.input.tensor, *spec.outputs))
     assert f"convolutions in FP16; {edges}" in "\n".join(said)
