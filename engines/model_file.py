@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
 
 _LARGEST = 2**31 - 1
 """Bytes of one protobuf message at most."""
-
-
-_MOST_BYTES = (1 << 31) - 1
-"""Of one protobuf message."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +86,11 @@ def load_model(path: Path) -> onnx.ModelProto:
 
     Raises:
         ModelError: missing, unreadable, truncated, not ONNX, or its external weights are missing or
-            lie outside the file's folder.
+            lie outside the file's folder, or a function calls itself.
     """
     import onnx
 
-    if path.is_file() and (size := path.stat().st_size) > _MOST_BYTES:
+    if path.is_file() and (size := path.stat().st_size) > _LARGEST:
         raise ModelError(
             f"{path}: got {size} bytes, and one ONNX file holds 2 GB at most: export the model "
             "again, with its weights in a file beside it."
@@ -111,8 +108,9 @@ def load_model(path: Path) -> onnx.ModelProto:
     # Random or empty bytes can parse as a message with nothing in it.
     if not model.ir_version or not model.opset_import or not model.graph.node:
         raise ModelError(f"{path}: holds no ONNX graph: {again}")
-    if any(isinstance(text, bytes) for graph in _graphs(model) for text in _names(graph)):
+    if any(isinstance(text, bytes) for text in _names(model)):
         raise ModelError(f"{path}: has a name that is not UTF-8: {again}")
+    _check_functions(model, path)
     _check_external_data(model, path)
     return model
 
@@ -259,8 +257,7 @@ def is_quantized(model: onnx.ModelProto) -> bool:
 
 
 def _op_types(model: onnx.ModelProto) -> frozenset[str]:
-    holders = (*_graphs(model), *model.functions)
-    return frozenset(node.op_type for holder in holders for node in holder.node)
+    return frozenset(node.op_type for node in _nodes(model))
 
 
 def _attributes(model: onnx.ModelProto) -> Iterator[onnx.AttributeProto]:
@@ -282,11 +279,42 @@ def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
         yield from (attribute.g, *attribute.graphs)
 
 
-def _names(graph: onnx.GraphProto) -> Iterator[object]:
-    """Every name in a graph itself; bytes where protobuf cannot read one as text."""
-    yield from (held.name for held in (*graph.input, *graph.output, *graph.initializer))
-    for node in graph.node:
+def _names(model: onnx.ModelProto) -> Iterator[object]:
+    """Every name that something reads; bytes where protobuf cannot read one as text."""
+    for graph in _graphs(model):
+        yield from (t.name for t in graph.initializer)
+        for info in (*graph.input, *graph.output, *graph.value_info):
+            yield info.name
+            yield from (d.dim_param for d in info.type.tensor_type.shape.dim)
+    for function in model.functions:
+        yield from (function.name, function.domain, *function.input, *function.output)
+    for node in _nodes(model):
         yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+    for tensor in _tensors(model):
+        yield from (text for e in tensor.external_data for text in (e.key, e.value))
+
+
+def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    for holder in (*_graphs(model), *model.functions):
+        yield from holder.node
+
+
+def _check_functions(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse functions that call themselves, which end a runtime's process by its stack."""
+    import onnx
+
+    calls = {
+        (f.domain, f.name): {(n.domain, n.op_type) for n in _nodes(onnx.ModelProto(functions=[f]))}
+        for f in model.functions
+    }
+    try:
+        TopologicalSorter(calls).prepare()
+    except CycleError as exc:
+        (_, name), *_ = exc.args[1]
+        raise ModelError(
+            f"{path}: its function {name!r} calls itself, which ONNX forbids. Export the model "
+            "again, without functions."
+        ) from exc
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

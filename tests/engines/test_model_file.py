@@ -88,6 +88,46 @@ def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
         read_spec(path)
 
 
+NAMES = ("in", "size", "out", "op", "kind", "weights.bin", "called", "inner")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_is_not_utf8_is_refused_wherever_it_stands(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "model.onnx"
+    with_external_weight(path, "weights.bin")
+    (tmp_path / "weights.bin").write_bytes(bytes(8))
+    model = onnx.load(path, load_external_data=False)
+    model.graph.node[0].name, model.graph.node[0].op_type = "op", "kind"
+    model.graph.input[0].name, model.graph.output[0].name = "in", "out"
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "size"
+    model.functions.append(function("called", "inner"))
+    data = model.SerializeToString()
+    path.write_bytes(data)
+    assert ModelFile(path).op_types == {"kind", "inner"}
+    good = bytes([len(name)]) + name.encode()  # its length stands before a text
+    assert good in data
+    path.write_bytes(data.replace(good, good[:1] + b"\xff" + good[2:]))
+    with pytest.raises(ModelError, match="has a name that is not UTF-8"):
+        load_model(path)
+
+
+def function(name: str, calls: str) -> onnx.FunctionProto:
+    node = helper.make_node(calls, ["a"], ["b"], domain="own")
+    return helper.make_function("own", name, ["a"], ["b"], [node], [helper.make_opsetid("", 17)])
+
+
+@pytest.mark.parametrize("calls", ["f", "g"])
+def test_a_function_that_calls_itself_is_refused(tmp_path: Path, calls: str) -> None:
+    path, model = tmp_path / "model.onnx", plain()
+    model.functions.extend([function("g", "f"), function("f", "Relu")])
+    path.write_bytes(model.SerializeToString())
+    load_model(path)
+    model.functions[1].node[0].op_type = calls
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"its function '[fg]' calls itself"):
+        load_model(path)
+
+
 def test_a_spec_that_is_no_spec_is_refused_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     tiny_street(path)
