@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,16 +17,18 @@ if TYPE_CHECKING:
     import onnx
 
 
-def check_output(path: Path, option: str) -> None:
-    """Refuse a place that cannot be written; "-" is standard output.
+def check_output(path: Path, option: str, *, inputs: Iterable[Path | None] = ()) -> None:
+    """Refuse a place that cannot be written, or is one of ``inputs``; "-" is standard output.
 
     Raises:
-        SettingsError: there is no standard output.
+        SettingsError: there is no standard output, or it would replace an input.
         ExportError: says why, and which option names another.
     """
     if str(path) == "-":
         check_stdout(option)
         return
+    if any(path.resolve() == taken.resolve() for taken in inputs if taken is not None):
+        raise SettingsError(f"{option} {path}: is used by this run already. Name another file.")
     try:
         if path.is_dir():
             raise IsADirectoryError(21, "Is a directory")

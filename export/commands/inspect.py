@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from engines.spec import printable
+from engines.tensorrt.identity import sidecar_path
 from export.commands import options
 from export.outputs import check_output, write_output
 from export.tensorrt.inspect_engine import (
@@ -30,12 +32,12 @@ def inspect(engine: Path, json_path: Path | None) -> None:
     out, saying why, elsewhere. Exits with 4 where the sidecar or the plan is missing or damaged.
     """
     if json_path is not None:
-        check_output(json_path, "--json")
+        check_output(json_path, "--json", inputs=(engine, sidecar_path(engine)))
     sidecar, layers, why = inspect_engine(engine)
     if str(json_path) != "-":
         shown = [f"layers       not shown: {why}"] if layers is None else layer_lines(layers)
         for line in (*sidecar_lines(engine, sidecar), *network_lines(sidecar), *shown):
-            click.echo(line)
+            click.echo(printable(line))
     if json_path is not None:
         found = None if layers is None else [asdict(layer) for layer in layers]
         held = {"engine": str(engine), **asdict(sidecar), "layers": found, "layers_not_shown": why}

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from engines.errors import SettingsError
+from engines.spec import printable
 
 PATH = click.Path(path_type=Path)
 PATH_OR_DASH = click.Path(path_type=Path, allow_dash=True)
@@ -30,8 +31,8 @@ class Finite(click.FloatRange):
 
 
 def say(line: str) -> None:
-    """Print one line on stderr."""
-    click.echo(line, err=True)
+    """Print one line on stderr; names of foreign files may hold a terminal's commands."""
+    click.echo(printable(line), err=True)
 
 
 def parse_size(text: str, *, example: str) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from engines.errors import ExportError, SettingsError
+from engines.tensorrt.identity import sidecar_path
 from export.commands.data_options import DataOptions, data_options
 from export.commands.options import PATH, Finite, say
 from export.compare.differences import Limits
@@ -131,7 +132,7 @@ def _prove(
                 "is proven by the limits that it was built with, on --frames."
             )
     if json_path is not None:
-        check_output(json_path, "--json")
+        check_output(json_path, "--json", inputs=(engine, sidecar_path(engine), reference))
     proof = verify_engine(engine, reference, frames=frames, say=say)
     if json_path is not None:
         write_output(json_path, json.dumps(proof, indent=2) + "\n", "--json")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.errors import ExportError
+from engines.errors import ExportError, SettingsError
 from export.outputs import check_output, write_output
 
 
@@ -26,6 +26,16 @@ def test_a_file_name_that_is_no_text_does_not_cost_the_report(tmp_path: Path) ->
     name = os.fsdecode(b"frame\xff.png")
     write_output(tmp_path / "report.html", name, "--html")
     assert (tmp_path / "report.html").read_text() == "frame?.png"
+
+
+def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
+    model = tmp_path / "a.onnx"
+    model.write_text("model")
+    (tmp_path / "link").symlink_to(model)
+    for path in (model, tmp_path / ".." / tmp_path.name / "a.onnx", tmp_path / "link"):
+        with pytest.raises(SettingsError, match=r"^--json .*: is used by this run already"):
+            check_output(path, "--json", inputs=(None, model))
+    check_output(tmp_path / "other", "--json", inputs=(None, model))
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:

@@ -158,3 +158,13 @@ def test_what_does_not_go_together_is_wrong_usage(
     done = workshop.run("verify", *arguments, **RTX_CARD)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("command", ["verify", "inspect"])
+@pytest.mark.parametrize("name", ["tiny.engine", "tiny.engine.json"])
+def test_a_report_does_not_replace_the_engine(workshop: Workshop, command: str, name: str) -> None:
+    before = (workshop.folder / name).read_bytes()
+    done = workshop.run(command, "tiny.engine", "--json", name, **RTX_CARD)
+    assert done.returncode == 2
+    assert f"--json {name}: is used by this run already" in done.stderr
+    assert (workshop.folder / name).read_bytes() == before
