@@ -9,6 +9,7 @@ what count at the model's own threshold; only the last shows bicyclists boxed as
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -94,5 +95,5 @@ def _counted(items: Iterable[int], progress: bool) -> Iterable[int]:
         from tqdm import tqdm
     except ImportError:
         return items
-    bar: Iterable[int] = tqdm(items, unit="image", disable=None)
+    bar: Iterable[int] = tqdm(items, unit="image", disable=None if sys.stderr else True)
     return bar

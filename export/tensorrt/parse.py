@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import clear_frames
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engines.cuda.context import open_device
 from engines.tensorrt.library import Library
@@ -66,4 +67,5 @@ def parse(trt: Library, onnx: Path) -> Parsed:
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = trt.checked("create_network", lambda: builder.create_network(flags))
     parser = trt.checked("OnnxParser", lambda: trt.OnnxParser(network, trt.logger))
-    return Parsed(builder, network, parser, parser.parse_from_file(str(onnx)))
+    name: Any = os.fsencode(onnx)  # the stubs want str, which cannot hold every name of a file
+    return Parsed(builder, network, parser, parser.parse_from_file(name))

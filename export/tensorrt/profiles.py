@@ -12,7 +12,9 @@ from engines.errors import SettingsError
 from export.tensorrt.check.findings import Finding
 
 FORM = "NAME=MIN,OPT,MAX with shapes like 1x3x384x640, or NAME=SHAPE"
-_SHAPE = re.compile(r"[1-9]\d*(x[1-9]\d*)*")
+_SHAPE = re.compile(r"[1-9]\d*(x[1-9]\d*)*", re.ASCII)
+_LARGEST = 2**31 - 1
+"""Of one size: TensorRT's profiles hold them in 32 bits."""
 
 
 class Profile(NamedTuple):
@@ -38,6 +40,10 @@ def parse_profiles(texts: Sequence[str]) -> dict[str, Profile]:
         if name in profiles:
             raise SettingsError(f"--profile {name!r}: is given twice; give it once.")
         sizes = [tuple(map(int, s.split("x"))) for s in shapes * (4 - len(shapes))][:3]
+        if (largest := max(map(max, sizes))) > _LARGEST:
+            raise SettingsError(
+                f"--profile {text!r}: got size {largest}, wanted {_LARGEST} at most."
+            )
         profiles[name] = Profile(*sizes)
     return profiles
 

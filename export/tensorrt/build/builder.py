@@ -189,7 +189,10 @@ def _add_profile(
     )
     for name, sizes in profiles.items():
         least, usual, largest = (trt.Dims(list(s)) for s in sizes)
-        made.set_shape(name, least, usual, largest)
+        try:
+            made.set_shape(name, least, usual, largest)
+        except RuntimeError as exc:
+            raise trt.error(f"set_shape of {name}", str(exc)) from exc
     trt.checked(
         "add_optimization_profile", lambda: config.add_optimization_profile(made) >= 0 or None
     )

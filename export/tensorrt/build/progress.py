@@ -53,7 +53,8 @@ class Progress:
         self.share = 0.0
         """Of the work, 0 to 1, as far as the phases tell."""
         self._bar = tqdm(
-            total=100, unit="%", file=sys.stderr, leave=False, disable=None,
+            total=100, unit="%", file=sys.stderr, leave=False,
+            disable=None if sys.stderr else True,  # else it would draw nowhere, and fail
             bar_format="building     {l_bar}{bar}| {elapsed}{postfix}",
         )  # fmt: skip
 

@@ -106,9 +106,9 @@ def _asked(
             )
         except DeviceError:
             raise
-        except EngineError:
+        except EngineError as exc:
             layers = ((layer.name, layer.kind) for layer in network.layers)
-            return Verdict(of_builder(trt.said(), layers, trt.name), network)
+            return Verdict(of_builder(trt.said() or [str(exc)], layers, trt.name), network)
     return Verdict([], network)
 
 

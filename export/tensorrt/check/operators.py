@@ -134,7 +134,8 @@ def _walk(graph: onnx.GraphProto, outer: Mapping[str, str], opset: int) -> Itera
 
 
 def _type_name(kind: int) -> str:
-    name = str(TensorProto.DataType.Name(kind))
+    known = TensorProto.DataType
+    name = str(known.Name(kind)) if kind in known.values() else f"type {kind}"
     return _TYPE_NAMES.get(name, name)
 
 

@@ -40,10 +40,18 @@ def test_profiles_are_read_as_written(text: str, name: str, profile: Profile) ->
     assert parse_profiles([text]) == {name: profile}
 
 
-@pytest.mark.parametrize("text", ["", "x", "=1x2", "x=", "x=1x2,1x2", "x=0x2", "x=1xN", "x=-1x2"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "=1x2", "x=", "x=1x2,1x2", "x=0x2", "x=1xN", "x=-1x2", "x=1x\u0663"]
+)
 def test_a_profile_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="wanted NAME=MIN,OPT,MAX"):
         parse_profiles([text])
+
+
+@pytest.mark.parametrize("size", [1 << 31, 10**30])
+def test_a_size_beyond_those_of_tensorrt_is_refused(size: int) -> None:
+    with pytest.raises(SettingsError, match=f"got size {size}, wanted 2147483647 at most"):
+        parse_profiles([f"x=1x{size}"])
 
 
 def test_a_profile_given_twice_is_refused() -> None:

@@ -112,3 +112,13 @@ def test_the_monitor_hands_every_call_on() -> None:
     assert p.share == 0.5
     m.phase_finish("whole")
     assert p.share == 1
+
+
+def test_without_stderr_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)  # as Python has it where a shell said 2>&-
+    said: list[str] = []
+    p = progress(said)
+    p.phase_start("whole", None, 1)
+    p.phase_finish("whole")
+    p.close()
+    assert said == ["building     100%, whole"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,30 @@ def saved(made: onnx.ModelProto, folder: Path) -> Path:
 def no_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which no TensorRT is installed."""
     monkeypatch.setattr("export.tensorrt.check.judge.installed", lambda flavour: False)
+
+
+def test_a_report_does_not_replace_the_model(tmp_path: Path) -> None:
+    path = saved(model(node("Relu", "x", "y"), inputs=WIDE), tmp_path)
+    before = path.read_bytes()
+    done = edge_export("check-tensorrt", path, "--json", path)
+    assert done.returncode == 2
+    assert "is used by this run already" in done.stderr
+    assert path.read_bytes() == before
+
+
+def test_names_of_a_file_do_not_command_the_terminal(tmp_path: Path) -> None:
+    made = model(node("Nothing", "x", "y"), inputs=WIDE)
+    made.graph.node[0].name = "a\x1b[31m\nb"
+    done = edge_export("check-tensorrt", saved(made, tmp_path), "--trt", "10.3")
+    assert done.returncode == 4
+    assert "a [31m b" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+@needs_rtx
+def test_the_name_of_a_file_need_not_be_text(tmp_path: Path) -> None:
+    path = saved(model(node("Relu", "x", "y"), inputs=WIDE), tmp_path)
+    assert run(path.rename(tmp_path / os.fsdecode(b"caf\xe9.onnx"))).exit_code == 0
 
 
 # What passes
@@ -304,6 +329,7 @@ TINY = model(
 @given(st.lists(st.tuples(st.integers(0, len(TINY) - 1), st.integers(0, 255)), max_size=6))
 @example([])
 @example([(52, 128), (66, 0)])  # a name that is not UTF-8
+@example([(182, 29)])  # a type that ONNX does not have
 def test_a_damaged_file_is_reported_or_refused_and_never_a_fault_of_ours(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]]
 ) -> None:
