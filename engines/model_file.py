@@ -130,15 +130,20 @@ def load_weights(model: onnx.ModelProto, path: Path) -> None:
     """Read the weights that lie beside ``path`` into the model that ``load_model`` gave for it.
 
     Raises:
-        ModelError: they are cut short, lie where they must not, or are too large for one model.
+        ModelError: they are cut short, of no type, lie where they must not, or are too large.
     """
     from onnx import checker, external_data_helper, helper
 
-    size = path.stat().st_size + sum(
-        math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        for tensor in _tensors(model)
-        if external_data_helper.uses_external_data(tensor)
-    )
+    size = path.stat().st_size
+    for tensor in filter(external_data_helper.uses_external_data, _tensors(model)):
+        try:
+            kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        except KeyError as exc:
+            raise ModelError(
+                f"{path}: its weight {tensor.name!r} is of type {tensor.data_type}, which ONNX "
+                "does not have; copy the file or export it again."
+            ) from exc
+        size += math.prod(tensor.dims) * kind.itemsize
     if size > _LARGEST:
         raise ModelError(
             f"{path}: is {size / 2**30:.1f} GiB with its weights, wanted less than 2: ONNX's "

@@ -183,6 +183,18 @@ def test_a_model_of_two_gigabytes_and_more_is_refused_where_it_is_worked_on_whol
         load_weights(load_model(path), path)
 
 
+def test_an_external_weight_of_a_type_that_onnx_does_not_have_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    with_external_weight(path, "weights.bin")
+    (tmp_path / "weights.bin").write_bytes(bytes(8))
+    model = onnx.load(path, load_external_data=False)
+    name = model.graph.initializer[0].name
+    model.graph.initializer[0].data_type = 99
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=f"its weight '{name}' is of type 99, which ONNX does not"):
+        load_weights(load_model(path), path)
+
+
 def secret_weight() -> onnx.TensorProto:
     """A weight that lies outside of every folder of models."""
     weight = numpy_helper.from_array(np.ones(2, np.float32), "hidden")
