@@ -26,6 +26,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 NEEDS_SHARED = "needs ../shared or OUTRIDER_SHARED"
 NEEDS_CUDA_TOOLKIT = "needs a CUDA toolkit: CUDA_HOME, nvcc on PATH or /usr/local/cuda"
+NEEDS_RTX = "needs TensorRT for RTX: pip install -c constraints/rtx.txt -e '.[rtx]'"
 
 
 class SharedFolder:
@@ -146,7 +147,7 @@ def _skipped(config: pytest.Config) -> dict[str, list[str]]:
     reports = reporter.stats.get("skipped", []) if reporter else []
     return {
         need: [report.nodeid for report in reports if need in str(report.longrepr)]
-        for need in (NEEDS_SHARED, NEEDS_CUDA_TOOLKIT)
+        for need in (NEEDS_SHARED, NEEDS_CUDA_TOOLKIT, NEEDS_RTX)
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from engines.tensorrt.library import installed
+from tests.conftest import NEEDS_RTX
 
-needs_rtx = pytest.mark.skipif(
-    not installed("rtx"), reason="no TensorRT for RTX: pip install -e '.[rtx]'"
-)
+needs_rtx = pytest.mark.skipif(not installed("rtx"), reason=NEEDS_RTX)

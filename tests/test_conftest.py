@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import conftest
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -137,14 +139,22 @@ def test_in_ci_a_skip_in_spite_of_the_folder_is_a_failure_and_named(suite: Path)
     assert run_suite(suite, OUTRIDER_SHARED=str(suite.parent / "shared")).returncode == 0
 
 
-def test_a_skip_for_want_of_a_cuda_toolkit_is_counted_and_a_failure_in_ci(suite: Path) -> None:
+@pytest.mark.parametrize(
+    ("need", "skips"),
+    [
+        ("NEEDS_CUDA_TOOLKIT", "def test_five(): pytest.skip({})"),
+        ("NEEDS_RTX", "@pytest.mark.skipif(True, reason={})\ndef test_five(): pass"),
+    ],
+)
+def test_a_skip_for_want_of_a_part_is_counted_and_a_failure_in_ci(
+    suite: Path, need: str, skips: str
+) -> None:
     (suite.parent / "shared" / "data").mkdir(parents=True)
     (suite / "test_five.py").write_text(
-        "import pytest\nfrom conftest import NEEDS_CUDA_TOOLKIT\n"
-        "def test_five(): pytest.skip(NEEDS_CUDA_TOOLKIT)\n"
+        f"import pytest\nfrom conftest import {need}\n{skips.format(need)}\n"
     )
     run = run_suite(suite, OUTRIDER_SHARED=str(suite.parent / "shared"), CI="true")
     assert run.returncode == 1, run.stdout
-    assert "1 tests skipped: needs a CUDA toolkit" in run.stdout
+    assert f"1 tests skipped: {getattr(conftest, need)}" in run.stdout
     assert "test_five.py::test_five" in run.stdout
     assert run_suite(suite, OUTRIDER_SHARED=str(suite.parent / "shared")).returncode == 0
