@@ -11,8 +11,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from engines.tensorrt.library import open_library
 from export.tensorrt.check.check import Report, check_file
-from export.tensorrt.check.judge import best_judge
+from export.tensorrt.check.judge import Judge
 from export.tensorrt.check.operators import check_operators, release
 from export.tensorrt.profiles import Profile
 
@@ -72,9 +73,12 @@ def judged(made: onnx.ModelProto, folder: Path, **sizes: Profile) -> Report:
     """What TensorRT for RTX says of a model; ``sizes`` are profiles of inputs."""
     path = folder / "made.onnx"
     path.write_bytes(made.SerializeToString())
-    judge, _ = best_judge()
-    assert judge is not None
-    return check_file(path, judge=judge, release=None, profiles=sizes)
+    return check_file(path, judge=rtx_judge(), release=None, profiles=sizes)
+
+
+def rtx_judge() -> Judge:
+    """TensorRT for RTX, also on a machine that has the native one."""
+    return Judge(open_library("rtx"), builds=True)
 
 
 def i64(*values: int) -> NDArray[np.int64]:

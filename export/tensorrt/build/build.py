@@ -107,9 +107,11 @@ def build_file(model: Path, target: Path | None, *, request: Request, say: Say) 
             )  # fmt: skip
         began = time.monotonic()
         timings = _timings(device, say) if request.timing_cache and device.gpu else None
-        plan, network = build_plan(trt, source, options, timings=timings, say=say)
+        plan, network = build_plan(
+            trt, source, options, timings=timings, say=say,
+            check=lambda network: _check_network(network, source, say),
+        )  # fmt: skip
         say(f"built        {len(plan) / 1e6:.1f} MB in {time.monotonic() - began:.1f} s")
-        _check_network(network, source, say)
         made = folder / engine.name
         write_durably(made, plan)
         identity = _identity(made, model, reference, source, device, options)

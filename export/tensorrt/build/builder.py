@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from engines.cuda.context import Device
 from engines.errors import EngineError, ExportError, ModelError
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import tensorrt
 
 Say = Callable[[str], None]
-_T = TypeVar("_T")
+Check = Callable[[Network], None]
 Verbosity = Literal["none", "layer_names_only", "detailed"]
 
 
@@ -83,15 +83,21 @@ class _Warnings(logging.Handler):
 
 
 def build_plan(
-    trt: Library, onnx: Path, options: BuildOptions, *, timings: Path | None, say: Say
+    trt: Library,
+    onnx: Path,
+    options: BuildOptions,
+    *,
+    timings: Path | None,
+    say: Say,
+    check: Check = lambda _: None,
 ) -> tuple[bytes, Network]:
     """Build a plan, which may take minutes; Ctrl-C ends it at the builder's next step.
 
-    ``timings`` is the file of kernel timings to use and add to. Returns the network too, as the
-    parser made it.
+    ``timings`` is the file of kernel timings to use and add to; ``check`` may refuse the network
+    before the builder has it. Returns the network too, as the parser made it.
 
     Raises:
-        ExportError: TensorRT's parser refuses the file.
+        ExportError: TensorRT's parser refuses the file, or ``check`` what was made of it.
         EngineError: the builder fails, with what TensorRT logged.
         KeyboardInterrupt: it was asked to stop.
     """
@@ -99,7 +105,7 @@ def build_plan(
 
     def work() -> tuple[bytes, Network]:
         with device_of(trt):
-            return _build(trt, onnx, options, timings=timings, stop=stop, say=say)
+            return _build(trt, onnx, options, timings=timings, stop=stop, say=say, check=check)
 
     with _Warnings(say):
         return on_a_thread(work, stop)
@@ -113,13 +119,16 @@ def _build(
     timings: Path | None,
     stop: threading.Event,
     say: Say,
+    check: Check,
 ) -> tuple[bytes, Network]:
     """TensorRT's objects end with this call, before the device is closed."""
     parsed = parse(trt, onnx)
     if not parsed.taken:
         raise _refused(onnx, parsed.parser, trt, say)
+    network = read_network(parsed.network)
+    check(network)
     plan = build_parsed(trt, parsed, options, what=onnx.name, timings=timings, stop=stop, say=say)
-    return plan, read_network(parsed.network)
+    return plan, network
 
 
 def build_parsed(

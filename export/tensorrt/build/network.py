@@ -16,6 +16,7 @@ _PRECISIONS = {"HALF": "fp16", "FLOAT": "fp32"}
 """TensorRT's names of float types and the project's; others are the same in small letters."""
 _COMPUTES = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")
 """Layers in which the time goes: one that is left in FP32 by mistake costs twice the time."""
+_IN_WORDS = "convolutions and matrix products"
 
 
 class Layer(NamedTuple):
@@ -63,11 +64,11 @@ def check_half(layers: Sequence[Layer], kept: Collection[str], *, origin: str) -
     stray = [x for x in computing if x.precision != "fp16" and x.name not in kept]
     if stray:
         raise ExportError(
-            f"{origin}: {len(stray)} of {len(computing)} convolutions are not FP16 in the network "
+            f"{origin}: {len(stray)} of {len(computing)} {_IN_WORDS} are not FP16 in the network "
             f"that TensorRT makes of it, {stray[0].name} ({stray[0].precision}) first, and the "
-            "file does not say that they should be. Make it from the FP32 file with "
-            "edge-export fp16, and name what is to stay in FP32 with --keep NODE."
+            "file does not say that they should be. Make it from the FP32 file with edge-export "
+            "fp16, and name what is to stay in FP32 with --keep NODE."
         )
     half = sum(layer.precision == "fp16" for layer in computing)
     rest = f", {len(computing) - half} in FP32 as the file says" if half < len(computing) else ""
-    return f"{half} of {len(computing)} convolutions in FP16{rest}"
+    return f"{half} of {len(computing)} {_IN_WORDS} in FP16{rest}"

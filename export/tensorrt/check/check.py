@@ -91,8 +91,8 @@ def check_file(
             try:
                 precision = f"{precision}, {check_half(layers, kept, origin=path.name)}"
             except ExportError as exc:
-                way_out = "convert the FP32 file again"
-                findings.append(Finding("error", "precision", "the network", "", str(exc), way_out))
+                found = ("the network", "", str(exc), "convert the FP32 file again")
+                findings.append(Finding("warning", "precision", *found))
         findings += verdict.findings
     if table_of:
         told = {f.node for f in findings if f.node != "the file"}

@@ -113,4 +113,4 @@ def _asked(
 
 
 def _silent(_line: str) -> None:
-    """A check shows no progress."""
+    """Without a terminal for the bar, a check tells no progress."""

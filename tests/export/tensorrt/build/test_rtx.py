@@ -91,7 +91,7 @@ def test_every_network_of_the_project_is_built_from_ampere_on(tmp_path: Path, mo
     assert model.stat().st_size // 2 < engine.stat().st_size < 20_000_000
     assert convolutions(sidecar) == ["fp16"] * computing(model)
     edges = ", ".join(f"{t.name} {t.dtype}" for t in (spec.input.tensor, *spec.outputs))
-    assert f"convolutions in FP16; {edges}" in "\n".join(said)
+    assert f"convolutions and matrix products in FP16; {edges}" in "\n".join(said)
     assert sorted(p.name for p in tmp_path.iterdir()) == [engine.name, f"{engine.name}.json"]
 
 
@@ -166,7 +166,10 @@ def test_what_the_file_keeps_in_fp32_is_fp32_in_the_network(tmp_path: Path) -> N
     node = "/net/backbone/stem/stem.0/Conv"
     sidecar, said = built(SHIPPED_MODEL, tmp_path / "a.engine", replace(RTX, keep=[node]))
     assert sorted(convolutions(sidecar)) == ["fp16"] * 68 + ["fp32"]
-    assert "68 of 69 convolutions in FP16, 1 in FP32 as the file says" in "\n".join(said)
+    assert (
+        "68 of 69 convolutions and matrix products in FP16, 1 in FP32 as the file says"
+        in "\n".join(said)
+    )
     assert sidecar.identity.recipe == f"fp16 mixed, fp32: {node}"
 
 
@@ -180,8 +183,13 @@ def test_a_convolution_that_strayed_into_fp32_is_refused(tmp_path: Path) -> None
         if "fp32" in entry.key:
             entry.value = "{}"
     save_model(model, half)
-    with pytest.raises(ExportError, match=node):
-        built(half, tmp_path / "a.engine", replace(RTX, reference=SHIPPED_MODEL))
+    said: list[str] = []
+    with pytest.raises(ExportError, match=f"1 of 69 .* are not FP16 .* {node}"):
+        build_file(
+            half, tmp_path / "a.engine", request=replace(RTX, reference=SHIPPED_MODEL),
+            say=said.append,
+        )  # fmt: skip
+    assert not any(line.startswith("building") for line in said)  # before the builder's minutes
     assert not (tmp_path / "a.engine").exists()
 
 
