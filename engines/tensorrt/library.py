@@ -199,17 +199,28 @@ def ask_version(flavour: Flavour) -> str:
     """
     if not installed(flavour):
         return open_library(flavour).version
-    path = os.pathsep.join(filter(None, sys.path))
-    done = subprocess.run(
-        [sys.executable, "-c", _ASK, flavour],
-        env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode < 0:
-        ended = f"loading it ends the process by {signal.Signals(-done.returncode).name}"
-        raise _unusable(flavour, "installed here but damaged", ended)
+    done = run_apart(_ASK, flavour)
+    if by := ended_by(done):
+        raise _unusable(
+            flavour, "installed here but damaged", f"loading it ends the process by {by}"
+        )
     if done.returncode:
         raise EngineError(done.stderr.strip().splitlines()[-1].partition(": ")[2])
     return done.stdout.strip()
+
+
+def run_apart(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a process of its own, which a library of NVIDIA's may end."""
+    path = os.pathsep.join(filter(None, sys.path))
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def ended_by(done: subprocess.CompletedProcess[str]) -> str:
+    """The signal that ended a process, such as 'SIGSEGV'; '' where none did."""
+    return signal.Signals(-done.returncode).name if done.returncode < 0 else ""
 
 
 def _unusable(flavour: Flavour, what: str, why: object) -> EngineError:

@@ -77,8 +77,8 @@ def judged(made: onnx.ModelProto, folder: Path, **sizes: Profile) -> Report:
 
 
 def rtx_judge() -> Judge:
-    """TensorRT for RTX, also on a machine that has the native one."""
-    return Judge(open_library("rtx"), builds=True)
+    """TensorRT for RTX in this process, also on a machine that has the native one."""
+    return Judge(open_library("rtx"), builds=True, apart=False)
 
 
 def i64(*values: int) -> NDArray[np.int64]:

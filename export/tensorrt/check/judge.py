@@ -8,24 +8,38 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engines.errors import DeviceError, EngineError
-from engines.tensorrt.library import FLAVOURS, Library, installed, open_library
+from engines.tensorrt.library import FLAVOURS, Library, ended_by, installed, open_library, run_apart
 from export.tensorrt.build.builder import BuildOptions, build_parsed
 from export.tensorrt.build.network import Network, read_network
 from export.tensorrt.build.signals import on_a_thread
 from export.tensorrt.check.findings import Finding
-from export.tensorrt.check.refusals import of_builder, of_parser
+from export.tensorrt.check.refusals import of_builder, of_crash, of_parser
 from export.tensorrt.parse import device_of, make_builder, parse
 from export.tensorrt.profiles import Profile
 
 TARGET = "8.9"
 """The compute capability that the builder of TensorRT for RTX is asked for: one costs a second."""
+_PARSE = """
+import sys
+from pathlib import Path
+from engines.tensorrt.library import open_library
+from export.tensorrt.parse import device_of, parse
+trt = open_library(sys.argv[1])
+with device_of(trt):
+    parse(trt, Path(sys.argv[2]))
+"""
 
 
 class Judge(NamedTuple):
-    """Who judges a file; its builder is asked too where ``builds``."""
+    """Who judges a file; its builder is asked too where ``builds``.
+
+    ``apart``: the parser has the file in a process of its own first, since some damaged files, and
+    nodes of scalars that want more, end the process.
+    """
 
     trt: Library
     builds: bool
+    apart: bool = True
 
     @property
     def name(self) -> str:
@@ -80,6 +94,8 @@ def ask(judge: Judge, onnx: Path, profiles: Mapping[str, Profile]) -> Verdict:
         EngineError: the library fails before it looks at the file, or memory is short.
         KeyboardInterrupt: it was asked to stop.
     """
+    if judge.apart and (by := ended_by(run_apart(_PARSE, judge.trt.flavour, str(onnx)))):
+        return Verdict([of_crash(by)], None)
     stop = threading.Event()
 
     def work() -> Verdict:

@@ -83,6 +83,15 @@ def of_parser(parser: tensorrt.OnnxParser, trt: str) -> list[Finding]:
     return list(dict.fromkeys(found)) or [nothing]
 
 
+def of_crash(by: str) -> Finding:
+    """Of a file that ended the process that parsed it; ``by`` is the signal."""
+    problem = (
+        f"ends NVIDIA's parser by {by}: a node has too few inputs or outputs, or works on a scalar "
+        "where it wants dimensions"
+    )
+    return Finding("error", "parser", "the file", "", problem, _AGAIN, by)
+
+
 def of_builder(said: Iterable[str], layers: Iterable[tuple[str, str]], trt: str) -> list[Finding]:
     """The builder's errors, each once; ``layers`` are names and kinds of those in the network."""
     named = sorted(
