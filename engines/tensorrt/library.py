@@ -179,10 +179,10 @@ def open_library(flavour: Flavour) -> Library:
         trt = Library(flavour, import_module(name))
     except ModuleNotFoundError as exc:
         raise _unusable(flavour, "not installed here", exc) from exc
-    except (ImportError, OSError) as exc:
-        raise _unusable(flavour, "installed here but does not load", exc) from exc
     except AttributeError as exc:
         raise _unusable(flavour, "installed here but too old or not whole", exc) from exc
+    except Exception as exc:  # a module that is half there may raise anything
+        raise _unusable(flavour, "installed here but does not load", exc) from exc
     if flavour == "rtx" and (library := loaded_release_of_rtx()) not in ("", trt.version):
         parts = f"Python's bindings are {trt.version}, the library is {library}"
         raise _unusable(flavour, "installed here in two releases at once", parts)
@@ -205,7 +205,9 @@ def ask_version(flavour: Flavour) -> str:
             flavour, "installed here but damaged", f"loading it ends the process by {by}"
         )
     if done.returncode:
-        raise EngineError(done.stderr.strip().splitlines()[-1].partition(": ")[2])
+        said = "".join(done.stderr.strip().splitlines()[-1:]).partition(": ")[2]
+        ended = f"loading it ends the process with exit code {done.returncode}"
+        raise EngineError(said) if said else _unusable(flavour, "installed here but damaged", ended)
     return done.stdout.strip()
 
 
@@ -224,4 +226,5 @@ def ended_by(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def _unusable(flavour: Flavour, what: str, why: object) -> EngineError:
-    return EngineError(f"{FLAVOURS[flavour]} is {what} ({why}): {_INSTALL[flavour]}")
+    cause = " ".join(str(why).split())
+    return EngineError(f"{FLAVOURS[flavour]} is {what} ({cause}): {_INSTALL[flavour]}")

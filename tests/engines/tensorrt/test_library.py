@@ -107,6 +107,25 @@ def test_a_native_release_without_what_is_needed_is_told(
         ask_version("tensorrt")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("raise RuntimeError('one\\ntwo')", "installed here but does not load (one two): pip"),
+        ("no python", "installed here but does not load (invalid syntax"),
+        ("raise SystemExit(3)", "damaged (loading it ends the process with exit code 3): pip"),
+        ("import nothing_of_that_name", "(No module named 'nothing_of_that_name'): pip"),
+    ],
+)
+def test_whatever_a_module_raises_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, said: str
+) -> None:
+    (tmp_path / "tensorrt.py").write_text(content)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(EngineError) as refused:
+        ask_version("tensorrt")
+    assert said in str(refused.value)
+
+
 @needs_rtx
 @pytest.mark.skipif(bool(device_names()), reason="this machine has a CUDA device")
 def test_a_missing_driver_is_told_by_what_cuda_says_of_it(tmp_path: Path) -> None:
