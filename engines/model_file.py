@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Iterator
@@ -90,7 +91,10 @@ def load_model(path: Path) -> onnx.ModelProto:
     """
     import onnx
 
-    if path.is_file() and (size := path.stat().st_size) > _LARGEST:
+    size = 0
+    with contextlib.suppress(OSError):  # which reading tells
+        size = path.stat().st_size if path.is_file() else 0
+    if size > _LARGEST:
         raise ModelError(
             f"{path}: got {size} bytes, and one ONNX file holds 2 GB at most: export the model "
             "again, with its weights in a file beside it."

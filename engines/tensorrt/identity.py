@@ -97,10 +97,24 @@ class Sidecar:
         """Whether the engine was proven by running it, rather than built where nothing could."""
         return self.proof.get("kind") != GRAPH_ONLY
 
+    @property
+    def ran_on(self) -> str:
+        """The device of the proof, '' where it does not say."""
+        on = self.proof.get("on")
+        return str(on.get("gpu", "")) if isinstance(on, Mapping) else ""
+
 
 def sidecar_path(engine: Path) -> Path:
     """NAME.engine → NAME.engine.json, in the same folder."""
     return engine.with_name(engine.name + ".json")
+
+
+def has_sidecar(engine: Path) -> bool:
+    """Whether there is one; not for a name that no file can have."""
+    try:
+        return sidecar_path(engine).exists()
+    except OSError:
+        return False
 
 
 def sidecar_text(sidecar: Sidecar) -> str:
@@ -157,8 +171,7 @@ def flavour_of(engine: Path) -> Flavour:
     Raises:
         EngineMismatch: as ``read_sidecar``.
     """
-    there = sidecar_path(engine).exists()
-    return read_sidecar(engine).identity.flavour if there else "tensorrt"
+    return read_sidecar(engine).identity.flavour if has_sidecar(engine) else "tensorrt"
 
 
 def check_identity(

@@ -16,7 +16,14 @@ from engines.errors import EngineMismatch, ModelError
 from engines.model_file import ModelFile, read_file, read_spec
 from engines.runtimes import check_tensors
 from engines.spec import ModelSpec, TensorSpec
-from engines.tensorrt.identity import Sidecar, built_folder, find_built, read_sidecar, sidecar_path
+from engines.tensorrt.identity import (
+    Sidecar,
+    built_folder,
+    find_built,
+    has_sidecar,
+    read_sidecar,
+    sidecar_path,
+)
 from engines.tensorrt.library import FLAVOURS, Flavour, Library, build_command
 
 if TYPE_CHECKING:
@@ -60,7 +67,7 @@ def read_plan(file: ModelFile, flavour: Flavour, *, trust: Sequence[str] = ()) -
     missing = "no such engine file. Check the path."
     data = read_file(engine, missing=missing, other=", wanted a TensorRT engine.")
     digest = hashlib.sha256(data).hexdigest()
-    if sidecar_path(engine).exists():
+    if has_sidecar(engine):
         sidecar = read_sidecar(engine)
         _check_flavour(engine, sidecar.identity.flavour, flavour)
         if not sidecar.ran and digest not in trust:

@@ -47,7 +47,7 @@ _DEFAULT = BuildOptions()
 )
 @click.option(
     "--workspace",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1 << 20),
     default=_DEFAULT.workspace_mb,
     show_default=True,
     metavar="MB",

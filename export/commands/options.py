@@ -71,7 +71,7 @@ def fp16_proof(*, use: str, iou: float, box: str) -> Callable[[Command], Command
         ),
         click.option(
             "--iou",
-            type=click.FloatRange(0, 1),
+            type=Finite(0, 1),
             default=iou,
             show_default=True,
             help=f"Least IoU of {box} with its partner in FP32.",

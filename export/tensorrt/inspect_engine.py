@@ -146,7 +146,10 @@ def sidecar_lines(engine: Path, sidecar: Sidecar) -> list[str]:
     if spec.detection is not None:
         lines.append(f"boxes        {spec.detection.family}: {', '.join(spec.detection.classes)}")
     lines += [f"mask         {m.name}: {', '.join(m.classes)}" for m in spec.masks]
-    return lines + _proof_lines(sidecar.proof)
+    try:
+        return lines + _proof_lines(sidecar)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return [*lines, "proof        of a form that this version of Outrider does not know"]
 
 
 def _device_lines(identity: Identity) -> list[str]:
@@ -162,13 +165,14 @@ def _device_lines(identity: Identity) -> list[str]:
     ]
 
 
-def _proof_lines(proof: Mapping[str, Any]) -> list[str]:
+def _proof_lines(sidecar: Sidecar) -> list[str]:
     """The gate's figures; a sidecar of a later version may hold others, which are left out."""
+    proof = sidecar.proof
     if not proof:
         return ["proof        none is recorded"]
     if proof.get("kind") == GRAPH_ONLY:
         return [f"proof        graph only: {proof.get('why')}. On its device: edge-export verify"]
-    where = f" on {proof['on']['gpu']}" if "on" in proof else ""
+    where = f" on {sidecar.ran_on}" if sidecar.ran_on else ""
     lines = [f"proof        {proof.get('frames_of', 'frames')}{where}, against FP32"]
     for output in proof.get("outputs", ()):
         lines.append(

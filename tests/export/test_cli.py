@@ -74,7 +74,15 @@ def test_every_command_explains_itself(name: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["nonsense"], ["onnx"], ["train", "--nonsense"], ["evaluate", "m", "--limit", "0"]],
+    [
+        ["nonsense"],
+        ["onnx"],
+        ["train", "--nonsense"],
+        ["evaluate", "m", "--limit", "0"],
+        ["fp16", "m", "--iou", "nan"],  # which is below no limit
+        ["build", "m", "--iou", "nan"],
+        ["build", "m", "--workspace", str(10**14)],
+    ],
 )
 def test_wrong_usage_exits_2(arguments: list[str]) -> None:
     done = edge_export(*arguments)

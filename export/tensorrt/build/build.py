@@ -24,6 +24,7 @@ from engines.tensorrt.identity import (
     Sidecar,
     built_folder,
     built_path,
+    has_sidecar,
     read_sidecar,
     sidecar_path,
     sidecar_text,
@@ -157,14 +158,14 @@ def _keep_proven(engine: Path, reference: Path, trt: Library, why_not: str) -> N
         ExportError: says where else to build.
     """
     try:
-        old = read_sidecar(engine) if sidecar_path(engine).exists() else None
+        old = read_sidecar(engine) if has_sidecar(engine) else None
     except EngineMismatch:  # damaged: nothing runs it
         return
     if old is None or not old.ran or old.identity.device.tensorrt != trt.version:
         return
     if old.identity.onnx_sha256 == ModelFile(reference).sha256:
         raise ExportError(
-            f"{engine}: was proven on {old.proof.get('on', {}).get('gpu', 'a device')}, and what "
+            f"{engine}: was proven on {old.ran_on or 'a device'}, and what "
             f"is built here cannot be: {why_not}. Build into another file with -o FILE.engine, or "
             "remove that one first."
         )

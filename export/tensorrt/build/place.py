@@ -43,9 +43,12 @@ def building(engine: Path) -> Iterator[Path]:
         ExportError: another process builds this engine, or the folder cannot be made.
     """
     folder = engine.with_name(f".{engine.name}.building")
-    for taken in (engine, sidecar_path(engine)):
-        if taken.is_dir():  # os.replace would say so after the build
-            raise ExportError(f"{taken}: is a folder. Move it, or name another file with -o FILE.")
+    with _writing(engine):
+        for taken in (engine, sidecar_path(engine)):
+            if taken.is_dir():  # os.replace would say so after the build
+                raise ExportError(
+                    f"{taken}: is a folder. Move it, or name another file with -o FILE."
+                )
     handle: int | None = None
     try:
         with _writing(engine):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from engines import open_engine
 from engines.cuda.context import Device, device_names, open_device
@@ -19,7 +22,7 @@ from engines.tensorrt.identity import (
     sidecar_path,
     sidecar_text,
 )
-from engines.tensorrt.library import Library, open_library
+from engines.tensorrt.library import Library, build_command, open_library
 from export.compare.differences import SAME, Limits
 from export.data.frames import read_frames
 from export.fp16.convert import compare_with_fp32
@@ -113,7 +116,7 @@ def verify_engine(
         EngineError, DeviceError: there is no device, or it does not run.
     """
     sidecar = read_sidecar(engine)
-    limits = Limits(**sidecar.proof["limits"]) if "limits" in sidecar.proof else GATE
+    limits = _limits(engine, sidecar)
     against = _reference(engine, sidecar, reference)
     trt = open_library(sidecar.identity.flavour)
     device = open_device()
@@ -134,6 +137,24 @@ def verify_engine(
         write_durably(sidecar_path(engine), proven.encode())
     say(f"proven       {engine} on {here.gpu}; {sidecar_path(engine).name} says so")
     return proof
+
+
+def _limits(engine: Path, sidecar: Sidecar) -> Limits:
+    """What the engine was built to be proven by.
+
+    Raises:
+        EngineMismatch: the sidecar's are none.
+    """
+    held = sidecar.proof.get("limits", asdict(GATE))
+    try:
+        Limits(**held)  # which wants known names, the next the types
+        return TypeAdapter(Limits).validate_json(json.dumps(held), strict=True)
+    except (TypeError, ValidationError) as exc:
+        again = build_command(sidecar.identity.onnx_name or "MODEL.onnx", sidecar.identity.flavour)
+        raise EngineMismatch(
+            f"{sidecar_path(engine)}: got limits to prove by of {held}, wanted those of this "
+            f"version of Outrider: {', '.join(asdict(GATE))}. Build the engine again: {again}"
+        ) from exc
 
 
 def _reference(engine: Path, sidecar: Sidecar, named: Path | None) -> Path:

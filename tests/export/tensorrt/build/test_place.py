@@ -12,10 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from engines import open_engine
 from engines.cuda.context import Device
-from engines.errors import ExportError
-from engines.model_file import sha256_of
-from engines.tensorrt.identity import Identity, Sidecar, read_sidecar, sidecar_path, sidecar_text
+from engines.errors import ExportError, ModelError
+from engines.model_file import load_model, sha256_of
+from engines.tensorrt.identity import (
+    Identity,
+    Sidecar,
+    has_sidecar,
+    read_sidecar,
+    sidecar_path,
+    sidecar_text,
+)
 from export.tensorrt.build.place import building, check_disk, publish, write_durably
 from tests.tiny_models import tiny_mask
 
@@ -183,3 +191,17 @@ def test_a_folder_in_the_place_of_a_file_is_told_before_anything_is_built(
     with pytest.raises(ExportError, match="is a folder"), building(tmp_path / "a.engine"):
         raise AssertionError("it began to build")
     assert os.listdir(tmp_path) == [taken]
+
+
+@pytest.mark.parametrize("letters", [300, 246, 240])  # too long itself, with .json, as a folder
+def test_a_name_that_no_file_can_have_is_told(tmp_path: Path, letters: int) -> None:
+    engine = tmp_path / f"{'a' * letters}.engine"
+    with pytest.raises(ExportError, match="File name too long"), building(engine):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    assert not has_sidecar(engine)
+    if letters == 300:
+        with pytest.raises(ModelError, match="File name too long"):
+            open_engine(engine)
+        with pytest.raises(ModelError, match="File name too long"):
+            load_model(engine)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import pytest
 
-from engines.tensorrt.identity import read_sidecar, sidecar_path
+from engines.tensorrt.identity import read_sidecar, sidecar_path, sidecar_text
 from tests.cuda_host.build import HostCuda
 from tests.engines.jetson import RTX_CARD
 from tests.export.building import Workshop
@@ -168,3 +169,36 @@ def test_a_report_does_not_replace_the_engine(workshop: Workshop, command: str, 
     assert done.returncode == 2
     assert f"--json {name}: is used by this run already" in done.stderr
     assert (workshop.folder / name).read_bytes() == before
+
+
+GOOD = {"iou": 0.98, "score": 0.02, "unmatched": 0.01, "mask": 0.99, "miou": None, "ap50": None}
+
+
+@pytest.mark.parametrize(
+    "limits", [None, [0.98], 1, GOOD | {"iou": None}, GOOD | {"mask": "0.99"}, GOOD | {"other": 1}]
+)
+def test_limits_that_are_none_are_refused(workshop: Workshop, limits: object) -> None:
+    engine = workshop.folder / "tiny.engine"
+    proof = {"kind": "graph only", "why": "", "limits": limits}
+    text = sidecar_text(replace(read_sidecar(engine), proof=proof))
+    sidecar_path(engine).write_text(text)
+    done = workshop.run(*VERIFY, **RTX_CARD)
+    assert done.returncode == 4
+    assert "Build the engine again: edge-export build tiny.onnx --for rtx" in done.stderr
+    assert sidecar_path(engine).read_text() == text
+
+
+@pytest.mark.parametrize(
+    "proof", [{"on": 1}, {"on": {}}, {"outputs": 1}, {"outputs": [{}]}, {"boxes": 1}, {"masks": []}]
+)
+def test_a_proof_of_another_form_is_kept_and_shown_as_far_as_it_goes(
+    workshop: Workshop, proof: dict[str, Any]
+) -> None:
+    engine = workshop.folder / "tiny.engine"
+    sidecar_path(engine).write_text(sidecar_text(replace(read_sidecar(engine), proof=proof)))
+    shown = workshop.run("inspect", "tiny.engine", **NO_GPU)
+    assert shown.returncode == 0, shown.stderr
+    assert "\nproof        " in shown.stdout
+    done = workshop.run(*BUILD, "tiny.engine", **NO_GPU)
+    assert done.returncode == 4
+    assert "was proven on a device" in done.stderr
