@@ -66,7 +66,8 @@ class RuntimeCache:
             write_atomically(data, self._path)
         except (OSError, ModelError) as exc:
             return f"{told}, not kept: {exc}"
-        return f"{told}, kept in {self._path} ({len(data) / 1e6:.1f} MB)"
+        where = f"{self._path} ({len(data) / 1e6:.1f} MB)"
+        return f"{told}, and more in {where}" if self._kept else f"{told}, kept in {where}"
 
 
 def _path(plan_sha256: str, device: Device) -> Path | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 _UNASKED_FROM = 8.0
+"""Ampere: see ``usual_targets``."""
 
 
 def known_targets(trt: Library) -> tuple[str, ...]:

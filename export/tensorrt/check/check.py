@@ -23,7 +23,10 @@ from export.tensorrt.check.judge import Judge, ask
 from export.tensorrt.check.operators import RELEASES, Release
 from export.tensorrt.profiles import Profile, check_inputs
 
-_NO_JUDGE = "for NVIDIA's own word: pip install -c constraints/rtx.txt -e '.[rtx]'"
+_NO_JUDGE = (
+    "for NVIDIA's own word: pip install -c constraints/rtx.txt -e '.[rtx]' (on a Jetson: apt "
+    "install python3-libnvinfer)"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from edge.settings.settings import SHIPPED_MODEL
 from engines.errors import ExportError, ModelError, OutriderError, SettingsError
 from engines.model_file import sha256_of
+from engines.tensorrt.library import installed
 from export.commands.check_tensorrt import check_tensorrt
 from export.fp16.convert import convert_file
 from export.fp16.typed import KEPT_KEY, to_float16
@@ -44,6 +45,13 @@ def saved(made: onnx.ModelProto, folder: Path) -> Path:
     path = folder / "a.onnx"
     onnx.save(made, str(path))
     return path
+
+
+@pytest.fixture(autouse=True)
+def no_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same judge on a machine that has the native TensorRT, too."""
+    rtx = installed("rtx")
+    monkeypatch.setattr("export.tensorrt.check.judge.installed", lambda f: f == "rtx" and rtx)
 
 
 @pytest.fixture
