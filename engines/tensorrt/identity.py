@@ -195,13 +195,20 @@ def check_identity(
     found = list(_differences(sidecar.identity, engine, here, file, plan_sha256))
     if found:
         name = str(file.path if file else sidecar.identity.onnx_name or "MODEL.onnx")
+        # named, the builder says whether it has code for it at all
+        own = f" --sm {here.compute_capability}" if _other_target(sidecar.identity, here) else ""
         raise EngineMismatch(
             f"{engine}: this engine does not fit: {'; '.join(found)}. "
-            f"Build one here: {build_command(name, sidecar.identity.flavour)}"
+            f"Build one here: {build_command(name, sidecar.identity.flavour)}{own}"
         )
-    built = sidecar.identity.device
+    built, proven_on = sidecar.identity.device, sidecar.ran_on
     if not built.gpu:  # built for whatever it will be compiled on
-        return []
+        if proven_on in ("", here.gpu):
+            return []
+        return [
+            f"{engine}: was proven on {proven_on}, not on {here.gpu}, for which it is compiled "
+            f"anew. Prove it here: edge-export verify {engine}"
+        ]
     return [
         f"{engine}: {label} is {getattr(here, field) or 'unknown'} here, the engine was built "
         f"under {getattr(built, field) or 'unknown'}; it runs, but build it again if it misbehaves"
@@ -260,7 +267,7 @@ def _differences(
         is_, was = getattr(here, field), getattr(identity.device, field)
         if is_ != was:
             yield f"{label} is {is_}, built for {was}"
-    if identity.flavour == "rtx" and here.compute_capability not in identity.targets:
+    if _other_target(identity, here):
         yield (
             f"compute capability is {here.compute_capability}, "
             f"built for {', '.join(identity.targets)}"
@@ -278,6 +285,11 @@ def _differences(
                 f"{onnx.path.name} has SHA-256 {digest[:12]}…, "
                 f"built from {identity.onnx_sha256[:12]}…"
             )
+
+
+def _other_target(identity: Identity, here: Device) -> bool:
+    """Whether a plan of TensorRT for RTX has nothing for this device."""
+    return identity.flavour == "rtx" and here.compute_capability not in identity.targets
 
 
 def _hash_of(content: Mapping[str, Any]) -> str:

@@ -40,7 +40,7 @@ from export.tensorrt.build.network import Network, check_half
 from export.tensorrt.build.place import building, publish, write_durably
 from export.tensorrt.build.preflight import open_builder, preflight
 from export.tensorrt.build.prove import GATE, device_here, prove
-from export.tensorrt.build.targets import parse_targets, usual_targets
+from export.tensorrt.build.targets import known_targets, parse_targets, usual_targets
 from export.tensorrt.check.check import check_file, report_lines
 from export.tensorrt.check.judge import Judge
 
@@ -82,6 +82,8 @@ def build_file(model: Path, target: Path | None, *, request: Request, say: Say) 
     options = _options(request, trt, here)
     if here is not None and options.targets and here.compute_capability not in options.targets:
         why_not = f"{here.gpu} has compute capability {here.compute_capability}"
+        if here.compute_capability not in known_targets(trt):
+            why_not += f", for which {trt.name} {trt.version} has no code; native TensorRT has"
         here = None
     device = preflight(trt, model, engine, options, half=half)
     if device.gpu:

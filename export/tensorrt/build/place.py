@@ -106,8 +106,8 @@ def _locked(folder: Path, engine: Path) -> int:
         if got is False:
             os.close(handle)
             raise ExportError(
-                f"{engine}: another build of this engine is at work. Wait for it, or build into "
-                "another file with -o FILE."
+                f"{engine}: another build of this engine, or its proof, is at work. Wait for it, "
+                "or build into another file with -o FILE."
             )
         if got is None:
             return handle  # a file system without locks: there as before them
@@ -134,5 +134,5 @@ def _writing(path: Path) -> Iterator[None]:
     except OSError as exc:
         raise ExportError(
             f"{path}: cannot be written ({exc.strerror or exc}). Free space or mend the folder, or "
-            "build into another one with -o FILE. What was there before is as it was."
+            "build into another one (-o FILE). What was there before is as it was."
         ) from exc

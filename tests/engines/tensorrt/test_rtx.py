@@ -163,7 +163,7 @@ def test_an_architecture_that_it_was_not_built_for_is_refused_before_it_is_loade
 ) -> None:
     line = desk.refused("--model", desk.engine, name="NVIDIA GeForce RTX 5090", cc="12.0")
     assert "compute capability is 12.0, built for 8.6, 8.9" in line
-    assert line.endswith("edge-export build tiny.onnx --for rtx")
+    assert line.endswith("edge-export build tiny.onnx --for rtx --sm 12.0")
     assert "deserialize" not in line
 
 

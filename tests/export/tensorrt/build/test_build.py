@@ -364,7 +364,7 @@ def test_two_builds_of_one_engine_at_once_are_refused(workshop: Workshop) -> Non
         until(process, BUILDING)
         done = workshop.run(*BUILD)
         assert done.returncode == 4
-        assert "another build of this engine is at work" in done.stderr
+        assert "another build of this engine, or its proof, is at work" in done.stderr
         elsewhere = workshop.run(*BUILD, "-o", "other.engine")
         assert elsewhere.returncode == 0, elsewhere.stderr
         assert process.poll() is None

@@ -131,7 +131,32 @@ def test_a_card_that_it_was_not_built_for_is_named_with_the_way_out(workshop: Wo
     done = workshop.run(*VERIFY, **h200)
     assert done.returncode == 4
     assert "compute capability is 9.0, built for 8.9" in done.stderr
-    assert "edge-export build tiny.onnx --for rtx" in done.stderr
+    assert "edge-export build tiny.onnx --for rtx --sm 9.0" in done.stderr
+    refused = workshop.run("build", "tiny.onnx", "--for", "rtx", "--sm", "9.0", **h200)
+    assert refused.returncode == 2
+    assert "got '9.0', wanted some of 75, 80" in refused.stderr
+
+
+def test_a_build_says_that_there_is_no_code_for_the_card_that_is_here(workshop: Workshop) -> None:
+    h200 = RTX_CARD | {"cc": "9.0", "name": "NVIDIA H200"}
+    done = workshop.run(
+        "build", "tiny.onnx", "--for", "rtx", "--frames", "frames", "-o", "b.engine", **h200
+    )
+    assert done.returncode == 0, done.stderr
+    assert "NVIDIA H200 has compute capability 9.0, for which TensorRT for RTX" in done.stderr
+    assert "has no code; native TensorRT has" in done.stderr
+
+
+def test_on_another_card_than_that_of_the_proof_it_is_said_once_and_can_be_proven(
+    workshop: Workshop,
+) -> None:
+    assert workshop.run(*VERIFY, **RTX_CARD).returncode == 0
+    other = RTX_CARD | {"name": "NVIDIA RTX 4000 SFF Ada"}
+    done = workshop.run(*VERIFY, **other)
+    assert done.returncode == 0, done.stderr
+    assert "was proven on NVIDIA GeForce RTX 4090, not on NVIDIA RTX 4000 SFF Ada" in done.stderr
+    again = workshop.run(*VERIFY, **other)
+    assert "was proven on" not in again.stderr
 
 
 def test_without_a_card_nothing_is_proven(workshop: Workshop) -> None:
