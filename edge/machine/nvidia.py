@@ -5,7 +5,6 @@ It starts CUDA once to compare the engine with the device, and releases it again
 
 from __future__ import annotations
 
-import ctypes
 import re
 from collections.abc import Iterator
 from importlib.util import find_spec as find_module
@@ -18,8 +17,6 @@ from engines.errors import DeviceError, EngineError, EngineMismatch, ModelError
 if TYPE_CHECKING:
     from engines.tensorrt.identity import Sidecar
 
-CUDA_CAPABILITY = (75, 76)
-"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR in cuda.h."""
 TENSORRT = ((10, 3), (12, 0))
 """The first TensorRT that is supported and the first that is not."""
 _PYCUDA_HINT = (
@@ -55,26 +52,13 @@ def jetson(root: Path, ask: Ask) -> Iterator[Finding]:
 
 
 def cuda_devices() -> list[str] | None:
-    """Names of the CUDA devices, None without a driver; asks the driver itself, no package."""
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
+    """The CUDA devices in words, None without a driver."""
+    from engines.cuda.context import seen_devices
+
+    seen = seen_devices()
+    if seen is None:
         return None
-    count = ctypes.c_int()
-    if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return []
-    found = []
-    for index in range(count.value):
-        name, device = ctypes.create_string_buffer(100), ctypes.c_int()
-        cuda.cuDeviceGet(ctypes.byref(device), index)
-        cuda.cuDeviceGetName(name, len(name), device)
-        capability = []
-        for attribute in CUDA_CAPABILITY:
-            value = ctypes.c_int()
-            cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
-            capability.append(str(value.value))
-        found.append(f"{name.value.decode()}, compute capability {'.'.join(capability)}")
-    return found
+    return [f"{name}, compute capability {capability}" for name, capability in seen]
 
 
 def gpu(cuda: list[str] | None, ask: Ask, *, nodes: Path = Path("/dev")) -> Iterator[Finding]:

@@ -45,6 +45,8 @@ _LOST = (
 """Texts of CUDA's errors (cuGetErrorString) after which a restart may help, and the next step."""
 _OLD_DRIVER = "driver version is insufficient"
 """Of CUDA's error 35, which is also what a CUDA runtime says where there is no driver."""
+_CAPABILITY = (75, 76)
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR in cuda.h."""
 _NODES = ("nvidia[0-9]*", "nvidiactl", "nvidia-uvm", "nvhost-*gpu", "nvmap", "nvgpu/igpu0/*")
 """Device files that CUDA opens: of desktop drivers, then of Jetsons."""
 
@@ -194,22 +196,35 @@ def is_lost(error: DeviceError) -> bool:
     return "out of memory" not in str(error).lower()
 
 
-def device_names() -> list[str]:
-    """Names of the CUDA devices that the driver opens here; no package is needed, none is kept."""
+def seen_devices() -> list[tuple[str, str]] | None:
+    """Name and compute capability of the devices that the driver opens; None without a driver.
+
+    No package is needed, and no device is kept.
+    """
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return []
+        return None
     count = ctypes.c_int()
     if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return []
-    names = []
+    found = []
     for index in range(count.value):
         device, name = ctypes.c_int(), ctypes.create_string_buffer(100)
         cuda.cuDeviceGet(ctypes.byref(device), index)
         cuda.cuDeviceGetName(name, len(name), device)
-        names.append(name.value.decode(errors="replace"))
-    return names
+        capability = []
+        for attribute in _CAPABILITY:
+            value = ctypes.c_int()
+            cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
+            capability.append(str(value.value))
+        found.append((name.value.decode(errors="replace"), ".".join(capability)))
+    return found
+
+
+def device_names() -> list[str]:
+    """Names of the CUDA devices that the driver opens here."""
+    return [name for name, _ in seen_devices() or ()]
 
 
 def pycuda_version() -> str:
