@@ -81,7 +81,7 @@ def test_names_of_a_file_do_not_command_the_terminal(tmp_path: Path) -> None:
 @needs_rtx
 def test_the_name_of_a_file_need_not_be_text(tmp_path: Path) -> None:
     path = saved(model(node("Relu", "x", "y"), inputs=WIDE), tmp_path)
-    assert run(path.rename(tmp_path / os.fsdecode(b"caf\xe9.onnx"))).exit_code == 0
+    assert run(path.rename(tmp_path / os.fsdecode(b"stra\xe9.onnx"))).exit_code == 0
 
 
 # What passes
