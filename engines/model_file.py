@@ -8,15 +8,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from graphlib import CycleError, TopologicalSorter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.errors import ModelError
 from engines.files import write_whole
+from engines.model_graph import (
+    check_external_data,
+    check_functions,
+    external,
+    names,
+    nodes,
+    tensors,
+)
 from engines.runtimes import first_line
 from engines.spec import METADATA_KEY, ModelSpec
 
@@ -67,7 +73,7 @@ class ModelFile:
     @cached_property
     def weights(self) -> tuple[Path, ...]:
         """The files beside it that hold its weights, which change without it."""
-        locations = {location for _, location in _external(self.model)}
+        locations = {location for _, location in external(self.model)}
         return tuple(self.path.parent / location for location in sorted(locations))
 
     @cached_property
@@ -112,21 +118,10 @@ def load_model(path: Path) -> onnx.ModelProto:
     # Random or empty bytes can parse as a message with nothing in it.
     if not model.ir_version or not model.opset_import or not model.graph.node:
         raise ModelError(f"{path}: holds no ONNX graph: {again}")
-    if any(isinstance(text, bytes) for text in _names(model)):
+    if any(isinstance(text, bytes) for text in names(model)):
         raise ModelError(f"{path}: has a name that is not UTF-8: {again}")
-    _check_functions(model, path)
-    _check_external_data(model, path)
-    return model
-
-
-def load_whole(path: Path) -> onnx.ModelProto:
-    """Parse an ONNX file with its external weights.
-
-    Raises:
-        ModelError: as ``load_model``, or the weights cannot be read.
-    """
-    model = load_model(path)
-    load_weights(model, path)
+    check_functions(model, path)
+    check_external_data(model, path)
     return model
 
 
@@ -139,7 +134,7 @@ def load_weights(model: onnx.ModelProto, path: Path) -> None:
     from onnx import checker, external_data_helper, helper
 
     size = path.stat().st_size
-    for tensor in filter(external_data_helper.uses_external_data, _tensors(model)):
+    for tensor in filter(external_data_helper.uses_external_data, tensors(model)):
         try:
             kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
         except KeyError as exc:
@@ -266,101 +261,4 @@ def is_quantized(model: onnx.ModelProto) -> bool:
 
 
 def _op_types(model: onnx.ModelProto) -> frozenset[str]:
-    return frozenset(node.op_type for node in _nodes(model))
-
-
-def _attributes(model: onnx.ModelProto) -> Iterator[onnx.AttributeProto]:
-    """Every attribute, those of nested graphs and functions too; branches and loop bodies are."""
-    left = [a for f in model.functions for a in f.attribute_proto]
-    for holder in (model.graph, *model.functions):
-        left.extend(a for node in holder.node for a in node.attribute)
-    while left:
-        attribute = left.pop()
-        yield attribute
-        for graph in (attribute.g, *attribute.graphs):
-            left.extend(a for node in graph.node for a in node.attribute)
-
-
-def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
-    """The graph, and those nested in attributes."""
-    yield model.graph
-    for attribute in _attributes(model):
-        yield from (attribute.g, *attribute.graphs)
-
-
-def _names(model: onnx.ModelProto) -> Iterator[object]:
-    """Every name that something reads; bytes where protobuf cannot read one as text."""
-    for graph in _graphs(model):
-        yield from (t.name for t in graph.initializer)
-        for info in (*graph.input, *graph.output, *graph.value_info):
-            yield info.name
-            yield from (d.dim_param for d in info.type.tensor_type.shape.dim)
-    for function in model.functions:
-        yield from (function.name, function.domain, *function.input, *function.output)
-    for node in _nodes(model):
-        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
-    for tensor in _tensors(model):
-        yield from (text for e in tensor.external_data for text in (e.key, e.value))
-
-
-def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    for holder in (*_graphs(model), *model.functions):
-        yield from holder.node
-
-
-def _check_functions(model: onnx.ModelProto, path: Path) -> None:
-    """Refuse functions that call themselves, which end a runtime's process by its stack."""
-    import onnx
-
-    calls = {
-        (f.domain, f.name): {(n.domain, n.op_type) for n in _nodes(onnx.ModelProto(functions=[f]))}
-        for f in model.functions
-    }
-    try:
-        TopologicalSorter(calls).prepare()
-    except CycleError as exc:
-        (_, name), *_ = exc.args[1]
-        raise ModelError(
-            f"{path}: its function {name!r} calls itself, which ONNX forbids. Export the model "
-            "again, without functions."
-        ) from exc
-
-
-def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every stored tensor: weights and constants, sparse ones in their two parts."""
-    for graph in _graphs(model):
-        yield from graph.initializer
-        for sparse in graph.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-    for attribute in _attributes(model):
-        yield from (attribute.t, *attribute.tensors)
-        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-            yield from (sparse.values, sparse.indices)
-
-
-def _external(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
-    """Name and location of every tensor whose values lie in another file."""
-    import onnx
-
-    for tensor in _tensors(model):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            location = (e.value for e in tensor.external_data if e.key == "location")
-            yield tensor.name, next(location, "")
-
-
-def _check_external_data(model: onnx.ModelProto, path: Path) -> None:
-    """Refuse weights outside the model's folder: a model file must not read arbitrary files."""
-    folder = path.parent.resolve()
-    for name, location in _external(model):
-        parts = PurePosixPath(location)
-        target = (folder / parts).resolve()
-        if not location or parts.is_absolute() or not target.is_relative_to(folder):
-            raise ModelError(
-                f"{path}: the weights of {name!r} lie at {location!r}, outside the model's "
-                "folder. Refused: put the data file beside the model, or export it as one file."
-            )
-        if not target.is_file():
-            raise ModelError(
-                f"{path}: the weights of {name!r} lie in {location!r}, which is missing. "
-                "Copy that file beside the model, or export the model as one file."
-            )
+    return frozenset(node.op_type for node in nodes(model))

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 from engines import open_engine
 from engines.errors import ExportError, ModelError, OutriderError
-from engines.model_file import load_model, load_whole, read_spec, save_model, write_spec
+from engines.model_file import load_model, read_spec, save_model, write_spec
 from engines.spec import MaskHead, ModelSpec
 from export.commands.verify import verify
 from export.compare.differences import SAME, Limits
@@ -259,7 +259,7 @@ def test_an_overflow_that_the_outputs_hide_is_caught(street: Path, frames: Path)
         behind="Transpose",
         steps=[gain(1000), ("Min", [clip.reshape(1)]), gain(40)],
     )
-    model = load_whole(planted)
+    model = onnx.load(planted)
     name_nodes(model)
     save_model(to_float16(model, (), origin="a test"), street.with_name("half.onnx"))
     said = refusal(check(planted, street.with_name("half.onnx"), "--frames", frames))

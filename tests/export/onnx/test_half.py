@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines import open_engine
 from engines.errors import EngineError, ExportError, ModelError
-from engines.model_file import load_whole, save_model
+from engines.model_file import save_model
 from export.fp16.typed import to_float16
 from export.onnx.graph import name_nodes
 from export.onnx.half import HalfNet, open_half
@@ -125,7 +125,7 @@ def overflowing(tmp_path: Path) -> Path:
         behind="Transpose",
         steps=[gain(1000), gain(1 / 1000)],
     )
-    model = load_whole(planted)
+    model = onnx.load(planted)
     name_nodes(model)
     save_model(to_float16(model, (), origin="a test"), tmp_path / "overflows.onnx")
     return tmp_path / "overflows.onnx"
