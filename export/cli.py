@@ -68,7 +68,7 @@ commands = ExportGroup(
         "fp16": ("export.commands.fp16:fp16", "Convert an FP32 model file to FP16, and prove it."),
         "verify": (
             "export.commands.verify:verify",
-            "Compare two models, whatever they are made of.",
+            "Compare two models, or prove one built engine on this GPU.",
         ),
         "check-tensorrt": (
             "export.commands.check_tensorrt:check_tensorrt",
