@@ -68,4 +68,7 @@ def test_the_second_start_takes_what_the_first_one_compiled(
     assert len(kept) == 1
     for name, array in outputs[0].items():
         np.testing.assert_array_equal(array, outputs[1][name])
-    print("\n".join(r.getMessage() for r in caplog.records if "ready in" in r.getMessage()))
+    first, second = (r.getMessage() for r in caplog.records if "ready in" in r.getMessage())
+    assert "kernels compiled for this card" in first
+    assert "kernels kept from an earlier start" in second
+    print(first, second, sep="\n")
