@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from engines.tensorrt.library import Flavour
+from engines.tensorrt.library import FLAVOURS, Flavour
 from export.commands import options
 from export.tensorrt.build.build import Request, build_file
 from export.tensorrt.build.builder import BuildOptions, Verbosity
@@ -25,7 +25,7 @@ _DEFAULT = BuildOptions()
 @click.option(
     "--for",
     "flavour",
-    type=click.Choice(["tensorrt", "rtx"]),
+    type=click.Choice(list(FLAVOURS)),
     default="tensorrt",
     show_default=True,
     help="Native TensorRT, on and for this machine's GPU; or TensorRT for RTX, on any x86-64 "

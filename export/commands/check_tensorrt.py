@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from engines.errors import ExportError
-from engines.model_file import sha256_of
+from engines.model_file import ModelFile, sha256_of
 from export.commands import options
 from export.outputs import check_output, write_output
 from export.tensorrt.check.check import check_file, report_lines
@@ -49,7 +49,7 @@ def check_tensorrt(
     """
     sizes = parse_profiles(profiles)
     if json_path is not None:
-        check_output(json_path, "--json", inputs=(model,))
+        check_output(json_path, "--json", inputs=(model, *ModelFile(model).weights))
     judge, reasons = best_judge()
     if judge is None and trt is None:
         trt = next(iter(RELEASES))
@@ -65,6 +65,5 @@ def check_tensorrt(
         raise ExportError(
             f"{model}: {report.against} will not take it: {count} "
             f"{'place' if count == 1 else 'places'}, told above with the way out of each."
-            + " Check again when mended: the parser may stop at the first."
-            * bool(judge)
+            + (" Check again when mended: the parser may stop at the first." if judge else "")
         )

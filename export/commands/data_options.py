@@ -70,14 +70,10 @@ class DataOptions:
         for option, path in outputs.items():
             if path is None:
                 continue
-            if path.resolve() in taken:
-                raise SettingsError(
-                    f"{option} {path}: is used by this run already. Name another file."
-                )
+            check_output(path, option, inputs=taken)
             if _is_of_data(path, self.root):
                 raise SettingsError(f"{option} {path}: is a file of the data. Name another file.")
             taken.add(path.resolve())
-            check_output(path, option)
 
     def open(self) -> LabelledData:
         """The data, no more than ``--limit`` of it.

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from engines.errors import ExportError, SettingsError
+from engines.model_file import ModelFile
 from engines.tensorrt.identity import sidecar_path
 from export.commands.data_options import DataOptions, data_options
 from export.commands.options import PATH, Finite, say
@@ -16,7 +17,7 @@ from export.compare.differences import Limits
 from export.compare.verify import table, verify_models
 from export.data.frames import COUNT
 from export.outputs import check_output, write_output
-from export.tensorrt.build.prove import verify_engine
+from export.tensorrt.build.prove import made_from, verify_engine
 
 SHARE = Finite(0, 1)
 
@@ -131,8 +132,10 @@ def _prove(
                 f"--{'map' if name == 'renames' else name}: goes with two models. An engine alone "
                 "is proven by the limits that it was built with, on --frames."
             )
+    against = made_from(engine, reference)
     if json_path is not None:
-        check_output(json_path, "--json", inputs=(engine, sidecar_path(engine), reference))
-    proof = verify_engine(engine, reference, frames=frames, say=say)
+        inputs = (engine, sidecar_path(engine), against, *ModelFile(against).weights)
+        check_output(json_path, "--json", inputs=inputs)
+    proof = verify_engine(engine, against, frames=frames, say=say)
     if json_path is not None:
         write_output(json_path, json.dumps(proof, indent=2) + "\n", "--json")

@@ -101,23 +101,19 @@ def prove(
     return {"frames_of": frames_of, "on": where, "limits": asdict(limits), **parity.to_dict()}
 
 
-def verify_engine(
-    engine: Path, reference: Path | None, *, frames: str | None, say: Say
-) -> dict[str, Any]:
+def verify_engine(engine: Path, against: Path, *, frames: str | None, say: Say) -> dict[str, Any]:
     """Prove a built engine on this machine's device and write that into its sidecar.
 
-    The limits are those that it was built with. ``reference`` None looks for the FP32 file beside
-    the engine, where the command runs, and among the shipped models. Returns the proof.
+    The limits are those that it was built with; ``against`` is the file of ``made_from``. Returns
+    the proof.
 
     Raises:
-        SettingsError: ``reference`` is not the file that it was made from, or cannot be found.
         EngineMismatch: the engine does not fit this machine.
         ExportError: it is refused or not proven; the sidecar is as it was.
         EngineError, DeviceError: there is no device, or it does not run.
     """
     sidecar = read_sidecar(engine)
     limits = _limits(engine, sidecar)
-    against = _reference(engine, sidecar, reference)
     trt = open_library(sidecar.identity.flavour)
     device = open_device()
     try:
@@ -157,8 +153,16 @@ def _limits(engine: Path, sidecar: Sidecar) -> Limits:
         ) from exc
 
 
-def _reference(engine: Path, sidecar: Sidecar, named: Path | None) -> Path:
-    """The FP32 file that the engine was made from."""
+def made_from(engine: Path, named: Path | None) -> Path:
+    """The FP32 file that an engine was made from: ``named``, or one that is looked for.
+
+    It is looked for beside the engine, where the command runs, and among the shipped models.
+
+    Raises:
+        SettingsError: ``named`` is another file, or none is found.
+        EngineMismatch: the engine has no sidecar that is whole.
+    """
+    sidecar = read_sidecar(engine)
     wanted, name = sidecar.identity.onnx_sha256, sidecar.identity.onnx_name or "MODEL.onnx"
     for path in _places(engine, name) if named is None else (named,):
         if ModelFile(path).sha256 == wanted:

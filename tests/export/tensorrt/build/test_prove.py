@@ -118,6 +118,15 @@ def test_the_file_it_was_made_from_is_looked_for_and_can_be_named(workshop: Work
     assert done.returncode == 0, done.stderr
 
 
+def test_a_report_does_not_replace_the_file_that_was_found(workshop: Workshop) -> None:
+    model = workshop.folder / "tiny.onnx"
+    before = model.read_bytes()
+    done = workshop.run(*VERIFY, "--json", "tiny.onnx", **RTX_CARD)
+    assert done.returncode == 2
+    assert "--json tiny.onnx: is used by this run already" in done.stderr
+    assert model.read_bytes() == before
+
+
 def test_another_file_is_no_reference(workshop: Workshop) -> None:
     tiny_street(workshop.folder / "tiny.onnx", height=96, width=64)
     for named in ((), ("--reference", "tiny.onnx")):

@@ -69,6 +69,18 @@ def test_a_report_does_not_replace_the_model(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_report_does_not_replace_the_weights_beside_the_model(tmp_path: Path) -> None:
+    made = model(node("Add", "x w", "y"), inputs=WIDE)
+    held = onnx.numpy_helper.from_array(np.ones((1, 1, 1, 1024), np.float32), "w")
+    made.graph.initializer.append(held)
+    path, weights = tmp_path / "a.onnx", tmp_path / "w.bin"
+    onnx.save(made, str(path), save_as_external_data=True, location=weights.name)
+    before = weights.read_bytes()
+    done = edge_export("check-tensorrt", path, "--json", weights)
+    assert done.returncode == 2
+    assert weights.read_bytes() == before
+
+
 def test_names_of_a_file_do_not_command_the_terminal(tmp_path: Path) -> None:
     made = model(node("Nothing", "x", "y"), inputs=WIDE)
     made.graph.node[0].name = "a\x1b[31m\nb"
