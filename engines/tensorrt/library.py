@@ -63,10 +63,8 @@ class Library:
 
     Builder: type[tensorrt.Builder]
     BuilderFlag: type[tensorrt.BuilderFlag]
-    DataType: type[tensorrt.DataType]
     Dims: type[tensorrt.Dims]
     DeviceType: type[tensorrt.DeviceType]
-    ILogger: type[tensorrt.ILogger]
     IProgressMonitor: type[tensorrt.IProgressMonitor]
     LayerInformationFormat: type[tensorrt.LayerInformationFormat]
     MemoryPoolType: type[tensorrt.MemoryPoolType]

@@ -12,7 +12,7 @@ from engines.base import Engine, EngineBase
 from engines.errors import ExportError
 from engines.model_file import ModelFile, sha256_of
 from engines.spec import ModelSpec
-from engines.tensorrt.identity import sidecar_path
+from engines.tensorrt.identity import has_sidecar
 from export.onnx.graph import uses_float16
 from export.onnx.half import open_half
 
@@ -49,7 +49,7 @@ def _open(path: Path, like: ModelSpec | None) -> Engine:
             return open_half(path)
         return open_engine(file, engine="onnxruntime", precision="f32")
     # one that was never run is what this can prove; one that nothing describes is not loaded
-    return open_engine(path, trust=[sha256_of(path)] if sidecar_path(path).exists() else [])
+    return open_engine(path, trust=[sha256_of(path)] if has_sidecar(path) else [])
 
 
 class TorchEngine(EngineBase):
