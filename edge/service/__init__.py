@@ -1,0 +1,1 @@
+"""The app as a service: what it tells the system that started it, and where its logs go."""
