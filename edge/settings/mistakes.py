@@ -82,7 +82,7 @@ def _complaint(error: dict[str, Any], loc: list[str], key: str, sections: Sectio
 
 
 def _shown(key: str, value: Any) -> str:
-    if key in ("source", "source.uri"):  # may hold a password
+    if key in ("source", "source.uri", "source.password_file"):  # may hold a password
         return "an empty text" if value == "" else f"a {type(value).__name__}"
     if isinstance(value, bool):
         return str(value).lower()

@@ -22,7 +22,8 @@ from edge.settings.mistakes import mistakes
 from edge.settings.options import FromFolder, Option, mark_of, sections_of
 from edge.settings.outputs import refuse_overwriting
 from edge.sources.options import Flip, Policy, RotateDeg, SourceOptions
-from engines.errors import SettingsError
+from edge.sources.password import VARIABLE, with_password
+from engines.errors import SettingsError, SourceError
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,9 @@ class SourceSettings(_Section):
     # Of the slowest, a picture is due in 12 days.
     images_fps: float = Field(_SOURCE.images_fps, ge=1e-6, le=1e9)
     seed: int = Field(_SOURCE.seed, ge=0, le=2**32 - 1)
+    password_file: Annotated[
+        Annotated[str, Field(min_length=1)] | None, FromFolder(lambda text, _: VARIABLE not in text)
+    ] = _SOURCE.password_file
 
     def options(self) -> SourceOptions:
         """What a source is opened with, beside its uri and policy."""
@@ -202,7 +206,8 @@ def load_settings(
     Args:
         path: the TOML file, None for the defaults.
         overrides: values by dotted key ("detect.conf"); one that is None counts as not given.
-        environ: decides the default sink: a window where a display answers, else null.
+        environ: decides the default sink: a window where a display answers, else null; may hold
+            CREDENTIALS_DIRECTORY.
 
     Raises:
         SettingsError: one line for each thing that is wrong.
@@ -223,6 +228,11 @@ def load_settings(
         lines = mistakes(exc, Settings, path=path, text=text, given=given)
         raise SettingsError("\n".join(lines)) from exc
     _check_outputs(settings, path)
+    if settings.source.password_file is not None:
+        try:
+            with_password(settings.source.uri, settings.source.password_file, environ=environ)
+        except SourceError as exc:
+            raise SettingsError(str(exc)) from exc
     if settings.output.sinks:
         return settings
     sink = edge.sinks.usual_sink(environ)

@@ -16,6 +16,7 @@ class SourceOptions:
 
     ``rotate_deg`` turns clockwise, ``flip`` is applied after it. ``images_fps`` is the rate of a
     folder, played under the policy 'drop' or in an mp4: images have no timestamps of their own.
+    ``password_file`` holds the password of a URL's user.
     """
 
     open_timeout_s: float = 10.0
@@ -24,3 +25,4 @@ class SourceOptions:
     flip: Flip = "none"
     seed: int = 0
     images_fps: float = 25.0  # what FFmpeg assumes for numbered images
+    password_file: str | None = None

@@ -7,6 +7,7 @@ import threading
 
 from edge.sources.base import Source, SourceKind
 from edge.sources.options import Policy, SourceOptions
+from edge.sources.password import with_password
 from edge.sources.timing.opening import opened_in_time
 from edge.sources.timing.pacing import Pacer
 from engines.errors import SourceError
@@ -28,6 +29,8 @@ def open_stream(
     from edge.sources.video.video import VideoSource
 
     name, deadline_s = redact(text), options.open_timeout_s
+    if options.password_file is not None:
+        text = with_password(text, options.password_file)
     try:
         container = opened_in_time(
             lambda: av.open(

@@ -203,6 +203,25 @@ def test_credentials_are_not_in_the_printed_settings(tmp_path: Path) -> None:
     assert "secret" not in repr(settings) + str(settings)
 
 
+def test_a_password_file_starts_at_the_settings_and_is_looked_at_with_them(tmp_path: Path) -> None:
+    text = '[source]\nuri = "rtsp://viewer@cam/1"\npassword_file = "cam.password"'
+    with pytest.raises(SettingsError, match="password_file: the file cannot be read: No such"):
+        _load(tmp_path, text)
+    (tmp_path / "cam.password").write_text("S3CR3T")
+    (tmp_path / "cam.password").chmod(0o600)
+    assert _load(tmp_path, text).source.password_file == str(tmp_path / "cam.password")
+    assert "S3CR3T" not in repr(_load(tmp_path, text))
+    with pytest.raises(SettingsError, match="no user whose password"):
+        _load(tmp_path, text, source__uri="synthetic")
+
+
+@pytest.mark.parametrize("value", ['["S3CR3T"]', "5307", '""'])
+def test_a_password_in_the_place_of_its_file_is_not_shown(value: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"source\.password_file: got a?") as caught:
+        _load(tmp_path, f"[source]\npassword_file = {value}")
+    assert not re.search("S3CR3T|5307", str(caught.value))
+
+
 def test_a_missing_file_and_a_folder_are_told(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"none\.toml: no such settings file"):
         load_settings(tmp_path / "none.toml")
@@ -257,7 +276,10 @@ def test_the_example_file_is_valid_and_says_the_defaults() -> None:
 def test_the_example_file_names_every_key_and_its_commented_ones_are_valid(tmp_path: Path) -> None:
     # "# key = value" is a setting; in prose no line has that form.
     text = re.sub(r"^# (?=[a-z_]+ = )", "", EXAMPLE.read_text(), flags=re.MULTILINE)
-    _load(tmp_path, text)
+    (tmp_path / "cam").write_text("S3CR3T")
+    (tmp_path / "cam").chmod(0o600)
+    of_a_camera = text.replace('uri = "synthetic"', 'uri = "rtsp://viewer@cam/1"')
+    load_settings(_file(tmp_path, of_a_camera), environ={"CREDENTIALS_DIRECTORY": str(tmp_path)})
     named = {f"{s}.{k}" for s, table in tomllib.loads(text).items() for k in table}
     assert named == set(_keys())
 
