@@ -24,6 +24,8 @@ TEST = [
     ("xdotool", "xdotool"),  # the key pressed in it
     ("imagemagick", "import"),  # a picture of it
     ("g++", "g++"),  # the driver that CUDA code is tested on
+    ("systemd", "systemd-analyze"),  # units are tested under one that is booted for them
+    ("dbus", "dbus-daemon"),  # how systemctl speaks to it
 ]
 # Pipelines of GStreamer. Its bindings are compiled for the system's own Python and help no other;
 # with another one those tests skip.
