@@ -8,6 +8,7 @@ from importlib import import_module
 
 import click
 
+from edge.service.journal import stderr_is_journal
 from engines.errors import OutriderError
 from engines.redact import redact
 
@@ -67,8 +68,9 @@ def _report(exc: Exception, name: str) -> int:
     """Print an error on stderr; returns the exit code."""
     known = isinstance(exc, OutriderError)
     text = str(exc) if known else f"this is a fault of Outrider:\n{traceback.format_exc().rstrip()}"
+    error = "<3>" if stderr_is_journal() else ""  # the priority of a line; sd-daemon(3)
     for line in redact(text).splitlines() or [type(exc).__name__]:
-        print(f"{name}: {line}", file=sys.stderr)
+        print(f"{error}{name}: {line}", file=sys.stderr)
     return exc.exit_code if isinstance(exc, OutriderError) else 5
 
 

@@ -1,22 +1,29 @@
-"""Sets up logging: one line a record on stderr, without credentials; it logs nothing itself."""
+"""Sets up logging, without credentials, on stderr or in systemd's journal; it logs nothing itself.
+
+A terminal or a file gets one line a record, the journal records with fields.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
+from collections.abc import Mapping
 from typing import TextIO
 
+from edge.service.journal import JournalHandler, stderr_is_journal
+from edge.service.repeats import CountedRepeats
 from engines.redact import redact
 
 OWN_ROOMS = ("edge", "engines", "export")
 """Loggers whose information is for the user; of other libraries only warnings are shown."""
 
 
-class OneLine(logging.Formatter):
-    """Formats a record as ``HH:MM:SS level name: message`` on one line, credentials removed.
+class Text(logging.Formatter):
+    """Formats a record as its message alone, credentials removed.
 
-    ``tracebacks`` appends the traceback of a logged exception, its lines joined by `` | ``.
+    ``tracebacks`` appends the traceback of a logged exception.
     """
 
     def __init__(self, *, tracebacks: bool) -> None:
@@ -24,25 +31,46 @@ class OneLine(logging.Formatter):
         self._tracebacks = tracebacks
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line."""
+        """The message, with the traceback where it is wanted."""
+        return redact("\n".join(self._lines(record)))
+
+    def _lines(self, record: logging.LogRecord) -> list[str]:
         lines = record.getMessage().splitlines()
         if self._tracebacks and record.exc_info and record.exc_info[1] is not None:
             lines += "".join(traceback.format_exception(record.exc_info[1])).splitlines()
-        message = redact(" | ".join(line.strip() for line in lines))
+        return lines
+
+
+class OneLine(Text):
+    """Formats a record as ``HH:MM:SS level name: message`` on one line, credentials removed."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line, the lines of its message joined by `` | ``."""
+        message = redact(" | ".join(line.strip() for line in self._lines(record)))
         when = self.formatTime(record, self.datefmt)
         return f"{when} {record.levelname.lower()} {record.name}: {message}"
 
 
-def set_up_logs(*, verbose: bool, stream: TextIO | None = None) -> None:
-    """Send all logging to ``stream`` (stderr), replacing what was set up before.
+def set_up_logs(
+    *, verbose: bool, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ
+) -> None:
+    """Send all logging to the journal or ``stream`` (stderr), replacing what was set up before.
 
     Args:
         verbose: show debug records of the project and the tracebacks of logged errors.
-        stream: for tests.
+        stream: for tests; never the journal.
+        environ: JOURNAL_STREAM says whether stderr is the journal.
     """
-    handler = logging.StreamHandler(sys.stderr if stream is None else stream)
+    handler: logging.Handler = logging.StreamHandler(sys.stderr if stream is None else stream)
     handler.setFormatter(OneLine(tracebacks=verbose))
+    if stream is None and stderr_is_journal(environ):
+        journal = JournalHandler(fallback=handler)
+        journal.setFormatter(Text(tracebacks=verbose))
+        handler = CountedRepeats(journal)
     root = logging.getLogger()
+    for old in root.handlers:
+        if isinstance(old, CountedRepeats):
+            old.close()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     for room in OWN_ROOMS:

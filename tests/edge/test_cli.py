@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,14 @@ def _exit(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[obj
 def test_an_error_is_its_message_and_its_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert _exit(SettingsError("a\nb"), capsys) == (2, "edge: a\nedge: b\n")
     assert _exit(DeviceError("lost"), capsys) == (6, "edge: lost\n")
+
+
+def test_in_the_journal_the_message_of_an_error_has_the_priority_of_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stderr = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{stderr.st_dev}:{stderr.st_ino}")
+    assert _exit(SettingsError("a\nb"), capsys) == (2, "<3>edge: a\n<3>edge: b\n")
 
 
 def test_ctrl_c_is_not_taken_for_success(capsys: pytest.CaptureFixture[str]) -> None:
