@@ -36,6 +36,9 @@ GSTREAMER = [
     ("gir1.2-gst-plugins-base-1.0", "/usr/lib*/**/girepository-1.0/GstApp-1.0.typelib"),
     ("gstreamer1.0-plugins-base", "/usr/lib*/**/gstreamer-1.0/libgstvideotestsrc.so"),
     ("gstreamer1.0-plugins-good", "/usr/lib*/**/gstreamer-1.0/libgstrtp.so"),
+    # the camera of tests/field: a server and an encoder of H.264
+    ("gir1.2-gst-rtsp-server-1.0", "/usr/lib*/**/girepository-1.0/GstRtspServer-1.0.typelib"),
+    ("gstreamer1.0-plugins-ugly", "/usr/lib*/**/gstreamer-1.0/libgstx264.so"),
 ]
 
 

@@ -21,10 +21,10 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 
 @contextlib.contextmanager
-def served(handler: Handler) -> Iterator[int]:
+def served(handler: Handler, port: int = 0) -> Iterator[int]:
     """A server that hands each connection to ``handler(connection, over)``; gives its port."""
     over = threading.Event()
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", port))
     threads: list[threading.Thread] = []
 
     def handle(connection: socket.socket) -> None:
