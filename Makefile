@@ -20,7 +20,8 @@ CONSTRAINTS = constraints/$$($(BIN)/python -c 'import sys; print("py310" if sys.
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check --only-binary=:all: \
 	$(PIP_FLAGS) -c $(CONSTRAINTS)
 
-.PHONY: help run test test-all test-gpu lint hooks fatbin install-jetson rollback-jetson clean
+.PHONY: help run test test-all test-gpu lint hooks fatbin install rollback \
+	install-jetson rollback-jetson clean
 .DELETE_ON_ERROR:
 
 help:
@@ -29,6 +30,8 @@ help:
 	@echo 'make test-gpu  the CUDA parts on a real GPU; ARGS=FILE keeps the table of their times'
 	@echo 'make hooks  the same checks at every git commit'
 	@echo 'make fatbin  engines/cuda/letterbox.fatbin anew, by nvcc'
+	@echo 'make install   onto this machine, beside the version there; ARGS=--dry-run only tells'
+	@echo 'make rollback  the version before is the current one again'
 	@echo 'make install-jetson   onto this Jetson, beside the version there; ARGS=--dry-run only tells'
 	@echo 'make rollback-jetson  the version before is the current one again'
 	@echo 'make clean  remove .venv and caches'
@@ -83,8 +86,14 @@ hooks: $(VENV)/.test
 fatbin: $(VENV)/.run
 	$(BIN)/python -m engines.cuda.compiler
 
-# JetPack's own Python, whatever PYTHON says: its TensorRT is for no other. With -B, root's leaves no
-# __pycache__ in the checkout.
+# With -B, root's Python leaves no __pycache__ in the checkout.
+install:
+	@$(PYTHON) -B systemd/install.py $(ARGS)
+
+rollback:
+	@$(PYTHON) -B systemd/install.py --rollback $(ARGS)
+
+# JetPack's own Python, whatever PYTHON says: its TensorRT is for no other.
 install-jetson:
 	@/usr/bin/python3 -B systemd/install_jetson.py $(ARGS)
 

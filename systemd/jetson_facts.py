@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from versions import Disk, base_below
 
 OLDEST_L4T = 36  # JetPack 6; 35 was JetPack 5 with Python 3.8 and TensorRT 8
 PYTHON_OF_L4T = {36: (3, 10)}  # Ubuntu 22.04; later ones are Ubuntu 24.04
@@ -41,8 +42,7 @@ class Facts:
     packages: Mapping[str, str]
     python: tuple[int, int] | tuple[()]
     nvcc: bool
-    free_bytes: int
-    may_write: bool
+    disk: Disk
 
     @property
     def tensorrt(self) -> str:
@@ -56,7 +56,7 @@ class Facts:
         return (
             f"{self.model or 'unknown machine'}, {l4t}, JetPack {jetpack}, "
             f"TensorRT {self.tensorrt or 'missing'}, Python {python}, "
-            f"{self.free_bytes / 2**30:.1f} GiB free"
+            f"{self.disk.free_bytes / 2**30:.1f} GiB free"
         )
 
 
@@ -71,7 +71,7 @@ class Place:
     @property
     def base(self) -> Path:
         """The folder of all versions."""
-        return self.root / "opt/outrider"
+        return base_below(self.root)
 
 
 def read_facts(place: Place) -> Facts:
@@ -81,17 +81,13 @@ def read_facts(place: Place) -> Facts:
         r"# R(\d+) \(release\), REVISION: ([\d.]+)", read(root / "etc/nv_tegra_release")
     )
     python = re.search(r"python(\d+)\.(\d+)$", os.path.realpath(place.python))
-    there = place.base
-    while not there.exists():
-        there = there.parent
     return Facts(
         model=read(root / "proc/device-tree/model").strip("\0 \n"),
         l4t=(int(release[1]), release[2]) if release else (),
         packages=_packages(read(root / "var/lib/dpkg/status")),
         python=(int(python[1]), int(python[2])) if python else (),
         nvcc=(place.cuda / "bin/nvcc").exists(),
-        free_bytes=shutil.disk_usage(there).free,
-        may_write=os.access(there, os.W_OK, effective_ids=True),
+        disk=Disk.below(place.base),
     )
 
 
@@ -100,7 +96,7 @@ def reasons_against(facts: Facts) -> list[str]:
     if "Jetson" not in facts.model and not facts.l4t:
         return [
             f"this is no Jetson ({facts.model or 'no /proc/device-tree/model'}, no "
-            "/etc/nv_tegra_release); elsewhere: make run"
+            "/etc/nv_tegra_release); elsewhere: make install"
         ]
     found = []
     if not facts.l4t:
@@ -132,14 +128,7 @@ def reasons_against(facts: Facts) -> list[str]:
     lacking = [name for name in PACKAGES if name not in facts.packages]
     if lacking:
         found.append(f"packages are missing; sudo apt install -y {' '.join(lacking)}")
-    if facts.free_bytes < NEEDED_DISK:
-        found.append(
-            f"{facts.free_bytes / 2**30:.1f} GiB are free for /opt/outrider, wanted "
-            f"{NEEDED_DISK / 2**30:.0f}; remove an old version there, or make room"
-        )
-    if not facts.may_write:
-        found.append("/opt/outrider cannot be written by this user; sudo make install-jetson")
-    return found
+    return found + facts.disk.reasons_against(NEEDED_DISK, "make install-jetson")
 
 
 def _packages(status: str) -> dict[str, str]:

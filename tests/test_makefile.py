@@ -121,6 +121,16 @@ def test_a_machine_without_its_wheels_can_still_test_but_ci_cannot(
     assert not (fresh / ".venv" / ".test").exists()
 
 
+def test_this_machine_is_installed_and_rolled_back_by_the_python_that_is_named(
+    tmp_path: Path,
+) -> None:
+    for goal, words in {"install": "", "rollback": " --rollback"}.items():
+        printed = make("-n", goal, "ARGS=--dry-run", "PYTHON=python3.99").stdout
+        assert printed == f"python3.99 -B systemd/install.py{words} --dry-run\n"
+    run = make("rollback", f"ARGS=--root {tmp_path}", f"PYTHON={sys.executable}")
+    assert "has no earlier version" in run.stderr
+
+
 def test_a_jetson_is_installed_and_rolled_back_by_its_own_python(tmp_path: Path) -> None:
     for goal, words in {"install-jetson": "", "rollback-jetson": " --rollback"}.items():
         printed = make("-n", goal, "ARGS=--dry-run", "PYTHON=python3.99").stdout

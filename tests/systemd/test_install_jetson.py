@@ -5,20 +5,20 @@ The machines are recorded. One test runs all steps, on the driver and the Tensor
 
 from __future__ import annotations
 
-import fcntl
-import importlib
 import json
-import os
 import signal
 import site
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import install_jetson
 import pytest
+import versions
+from jetson_facts import NEEDED_DISK, Place, read_facts, reasons_against
+from packages import Checkout
 
 from tests.cuda_host.build import HostCuda
 from tests.edge.media_files import unprivileged
@@ -36,19 +36,18 @@ def script(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture
-def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
-    """The script and the facts it reads, as modules; they lie outside the packages."""
-    monkeypatch.syspath_prepend(SCRIPT.parent)
-    pipes = signal.getsignal(signal.SIGPIPE)  # the script lets them kill, which would reach pytest
-    yield importlib.import_module("install_jetson"), importlib.import_module("jetson_facts")
-    signal.signal(signal.SIGPIPE, pipes)
-    for name in ("install_jetson", "jetson_facts"):
-        sys.modules.pop(name, None)
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """The script chooses what ends it, which would hold for pytest, too."""
+    chosen = (signal.SIGPIPE, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in chosen}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-def place_in(root: Path, facts: Any) -> Any:
-    return facts.Place(root, root / "usr/bin/python3", root / "usr/local/cuda")
+def place_in(root: Path) -> Place:
+    return Place(root, root / "usr/bin/python3", root / "usr/local/cuda")
 
 
 @pytest.mark.parametrize(
@@ -108,12 +107,12 @@ def test_jetpacks_opencv_replaces_the_wheel_where_it_is_asked_for(tmp_path: Path
     assert any("import cv2" in line for line in added)
 
 
-def test_what_is_no_jetson_is_sent_to_make_run(tmp_path: Path) -> None:
+def test_what_is_no_jetson_is_sent_to_make_install(tmp_path: Path) -> None:
     run = script("--root", tmp_path)
     assert run.returncode == 1
     assert run.stderr.splitlines() == [
         "install-jetson: this is no Jetson (no /proc/device-tree/model, no /etc/nv_tegra_release); "
-        "elsewhere: make run"
+        "elsewhere: make install"
     ]
     assert not (tmp_path / "opt").exists()
 
@@ -151,20 +150,19 @@ def test_a_jetson_without_the_cuda_compiler_is_refused(tmp_path: Path) -> None:
     assert "JetPack's CUDA compiler (/usr/local/cuda/bin/nvcc) is not there" in run.stderr
 
 
-def test_too_little_disk_is_refused_with_both_figures(
-    modules: tuple[Any, Any], tmp_path: Path
-) -> None:
-    _, facts = modules
-    seen = facts.read_facts(place_in(ORIN_NANO_6.write(tmp_path), facts))
-    assert facts.reasons_against(replace(seen, free_bytes=facts.NEEDED_DISK)) == []
-    (reason,) = facts.reasons_against(replace(seen, free_bytes=1 << 30))
-    assert reason.startswith("1.0 GiB are free for /opt/outrider, wanted 3;")
+def test_too_little_disk_is_refused_with_both_figures(tmp_path: Path) -> None:
+    seen = read_facts(place_in(ORIN_NANO_6.write(tmp_path)))
+    enough, little = (
+        replace(seen, disk=replace(seen.disk, free_bytes=size)) for size in (NEEDED_DISK, 1 << 30)
+    )
+    assert reasons_against(enough) == []
+    (reason,) = reasons_against(little)
+    assert reason.startswith(f"1.0 GiB are free for {tmp_path}/opt/outrider, wanted 3;")
 
 
 def test_one_who_is_not_root_is_refused_and_may_look(
-    modules: tuple[Any, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    installer, _ = modules
     ORIN_NANO_6.write(tmp_path)
     for folder in (tmp_path, *tmp_path.parents):  # pytest closes its own to others
         if folder.owner() == tmp_path.owner() and folder.stat().st_mode & 0o055 != 0o055:
@@ -172,78 +170,11 @@ def test_one_who_is_not_root_is_refused_and_may_look(
     tmp_path.chmod(0o555)
     try:
         with unprivileged():
-            assert installer.main(["--root", str(tmp_path)]) == 1
+            assert install_jetson.main(["--root", str(tmp_path)]) == 1
             assert "sudo make install-jetson" in capsys.readouterr().err
-            assert installer.main(["--root", str(tmp_path), "--dry-run"]) == 0
+            assert install_jetson.main(["--root", str(tmp_path), "--dry-run"]) == 0
     finally:
         tmp_path.chmod(0o755)
-
-
-def standing(base: Path) -> dict[str, str]:
-    """What the two links show."""
-    return {
-        name: os.readlink(base / name)
-        for name in ("current", "previous")
-        if (base / name).is_symlink()
-    }
-
-
-Install = Callable[..., str]
-
-
-@pytest.fixture
-def install(modules: tuple[Any, Any], tmp_path: Path) -> Install:
-    """Installs by one command that writes the version down; ``command`` replaces it."""
-    installer, facts = modules
-    place = place_in(ORIN_NANO_6.write(tmp_path), facts)
-    seen = facts.read_facts(place)
-
-    def run(version: str, command: str = "exit 0") -> str:
-        def plan(name: str) -> list[Any]:
-            text = f"echo {name} > name; {command}"
-            return [installer.Step("the whole of it", ["sh", "-c", text])]
-
-        name: str = installer.install(place, seen, plan, version)
-        return name
-
-    return run
-
-
-def test_an_upgrade_stands_beside_the_old_version_and_rolls_back_by_one_command(
-    install: Install, tmp_path: Path
-) -> None:
-    base = tmp_path / "opt/outrider"
-    assert install("0.1.0") == "0.1.0"
-    assert standing(base) == {"current": "0.1.0"}
-    assert install("0.2.0") == "0.2.0"
-    assert standing(base) == {"current": "0.2.0", "previous": "0.1.0"}
-    assert (base / "current/name").read_text() == "0.2.0\n"
-    run = script("--rollback", "--root", tmp_path)
-    assert (run.returncode, run.stderr) == (0, "")
-    assert "current is 0.1.0 again" in run.stdout
-    assert standing(base) == {"current": "0.1.0", "previous": "0.2.0"}
-    assert (base / "current/name").read_text() == "0.1.0\n"
-    assert script("--rollback", "--root", tmp_path).returncode == 0  # and forward again
-    assert standing(base) == {"current": "0.2.0", "previous": "0.1.0"}
-
-
-def test_the_same_version_again_stands_beside_itself(install: Install, tmp_path: Path) -> None:
-    assert [install("0.1.0") for _ in range(3)] == ["0.1.0", "0.1.0-2", "0.1.0-3"]
-    assert standing(tmp_path / "opt/outrider") == {"current": "0.1.0-3", "previous": "0.1.0-2"}
-
-
-def test_a_step_that_fails_leaves_the_old_version_current(
-    install: Install, modules: tuple[Any, Any], tmp_path: Path
-) -> None:
-    installer, _ = modules
-    base = tmp_path / "opt/outrider"
-    install("0.1.0")
-    with pytest.raises(installer.Refused, match=r"exit code 4 of(.|\n)*0\.1\.0 stays current"):
-        install("0.2.0", "exit 4")
-    assert standing(base) == {"current": "0.1.0"}
-    assert not (base / "0.2.0" / installer.MARKER).exists()
-    assert install("0.2.0") == "0.2.0"  # the attempt is no version
-    assert standing(base) == {"current": "0.2.0", "previous": "0.1.0"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -279,91 +210,39 @@ def test_a_file_in_the_place_of_the_folder_is_told_in_one_line(tmp_path: Path) -
     assert line.startswith("install-jetson: [Errno 17] File exists")
 
 
-INSTALL = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-import install_jetson as installer, jetson_facts as facts
-place = facts.Place(Path(sys.argv[2]), Path(sys.executable), Path("/"))
-step = installer.Step("the end of a battery", ["sh", "-c", "kill -KILL $PPID"])
-installer.install(place, facts.read_facts(place), lambda name: [step], "0.2.0")
-"""
-
-
-def test_an_installation_that_is_killed_leaves_the_old_version_current(
-    install: Install, tmp_path: Path
-) -> None:
-    base = tmp_path / "opt/outrider"
-    install("0.1.0")
-    run = subprocess.run(
-        [sys.executable, "-c", INSTALL, SCRIPT.parent, tmp_path], capture_output=True, check=False
-    )
-    assert run.returncode == -signal.SIGKILL
-    assert standing(base) == {"current": "0.1.0"}
-    assert install("0.2.0") == "0.2.0"  # neither its folder nor its lock is in the way
-    assert standing(base) == {"current": "0.2.0", "previous": "0.1.0"}
-
-
-def test_a_second_installation_at_the_same_time_is_refused(
-    install: Install, modules: tuple[Any, Any], tmp_path: Path
-) -> None:
-    installer, _ = modules
-    install("0.1.0")
-    with (tmp_path / "opt/outrider/.lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(installer.Refused, match=r"another installation .* is running"):
-            install("0.2.0")
-    assert install("0.2.0") == "0.2.0"
-
-
-def test_there_is_nothing_to_roll_back_to_at_first(install: Install, tmp_path: Path) -> None:
-    run = script("--rollback", "--root", tmp_path)
-    assert (run.returncode, "no earlier version" in run.stderr) == (1, True)
-    install("0.1.0")
-    run = script("--rollback", "--root", tmp_path)
-    assert (run.returncode, "current is 0.1.0)" in run.stderr) == (1, True)
-    assert standing(tmp_path / "opt/outrider") == {"current": "0.1.0"}
-
-
-def test_an_upgrade_cut_off_between_its_two_links_leaves_nothing_to_roll_back_to(
-    install: Install, tmp_path: Path
-) -> None:
-    install("0.1.0")
-    (tmp_path / "opt/outrider/previous").symlink_to("0.1.0")  # and "current" was never moved
-    run = script("--rollback", "--root", tmp_path)
-    assert (run.returncode, "no earlier version" in run.stderr) == (1, True)
-
-
 @pytest.mark.slow
 def test_all_steps_run_on_the_driver_of_tests(
-    host_cuda: HostCuda, modules: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host_cuda: HostCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is Python's is real: copy, venv, packages, build, gate, doctor, run, switch.
 
     The packages of this machine, the double of TensorRT and the host's PyCUDA are what the venv
     finds on its system, so that nothing is downloaded that is here.
     """
-    installer, facts = modules
     environment = Jetson(host_cuda).environment()
     found = [path for path in environment["PYTHONPATH"].split(":") if Path(path) != ROOT]
     for key, value in environment.items():
         monkeypatch.setenv(key, value)
     monkeypatch.delenv("PYTHONPATH")
-    place = facts.Place(tmp_path, Path(sys.executable).resolve(), Path("/usr/local/cuda"))
-    seen = replace(facts.read_facts(place), python=sys.version_info[:2])
+    place = Place(tmp_path, Path(sys.executable).resolve(), Path("/usr/local/cuda"))
+    seen = replace(read_facts(place), python=sys.version_info[:2])
 
-    def plan(name: str) -> list[Any]:
-        steps = installer.steps(place, name, seen, jetpack_opencv=False)
+    def plan(name: str) -> list[versions.Step]:
+        steps = install_jetson.steps(place, name, seen, origin=Checkout(), jetpack_opencv=False)
         packages = (
             place.base / name / "venv/lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
         )
         system = packages / "site-packages" / "system.pth"
         lines = "\n".join([*found, *site.getsitepackages()])
-        there = installer.Step("the system", [], action=lambda: system.write_text(lines + "\n"))
+
+        def show() -> None:
+            system.write_text(lines + "\n")
+
+        there = versions.Step("the system", [], action=show)
         steps[-1].words[-1] = "10"  # frames: the double is no GPU
         return [*steps[:2], there, *steps[2:]]
 
-    assert installer.install(place, seen, plan, VERSION) == VERSION
+    assert versions.install(place.base, versions.Plan(VERSION, plan)) == VERSION
     current = place.base / "current"
     listed = subprocess.run(
         [current / "venv/bin/edge", "doctor", "--json"], capture_output=True, text=True, check=True

@@ -1,0 +1,145 @@
+"""Installing on any Linux machine: what it refuses, what it would run, and a real installation."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import install
+import pytest
+from packages import Checkout
+from versions import Disk
+
+from tests.edge.media_files import unprivileged
+from tests.test_packaging import PROJECT, ROOT
+
+SCRIPT = ROOT / "systemd" / "install.py"
+VERSION = PROJECT["version"]
+SYSTEMS = Path("/usr/bin/python3")
+FITS = install.Facts(
+    python=Path("/usr/bin/python3.12"),
+    version=(3, 12),
+    machine="x86_64",
+    missing=(),
+    disk=Disk(Path("/opt/outrider"), install.NEEDED_DISK, may_write=True, read_only=False),
+)
+
+
+def script(*words: str | Path, python: str | Path = SYSTEMS) -> subprocess.CompletedProcess[str]:
+    command = [python, "-B", SCRIPT, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def usable_python() -> Path:
+    """The system's Python, of which a service can make use."""
+    asked = "import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 14))"
+    if subprocess.run([SYSTEMS, "-c", asked], capture_output=True, check=False).returncode:
+        pytest.skip("needs /usr/bin/python3 of 3.10 to 3.13 with python3-venv")
+    return SYSTEMS
+
+
+def test_a_dry_run_prints_every_command_with_its_reason_and_does_nothing(
+    usable_python: Path, tmp_path: Path
+) -> None:
+    run = script("--dry-run", "--root", tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert list(tmp_path.iterdir()) == []
+    blocks = run.stdout.replace(str(tmp_path), "").strip().split("\n\n")[1:]
+    assert all(block.startswith("# ") and block.count("\n") == 1 for block in blocks)
+    commands = [block.split("\n")[1].removeprefix("PYTHONNOUSERSITE=1 ") for block in blocks]
+    folder = f"/opt/outrider/{VERSION}"
+    assert commands[0].startswith(f"cp -r {ROOT}/edge ")
+    assert commands[1] == f"{usable_python.resolve()} -m venv {folder}/venv"
+    for command in commands[2:4]:
+        assert f"--only-binary=:all: -c {folder}/source/constraints/py31" in command
+    assert commands[3].endswith(f" {folder}/source")
+    assert commands[4].endswith(f"{folder}/venv/bin/edge doctor")
+    assert commands[5].endswith("--source synthetic --engine openvino --sink null --frames 200")
+    assert commands[6] == f"ln -sfn {VERSION} /opt/outrider/current"
+    assert len(commands) == 7
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (
+            replace(FITS, python=Path("/home/me/.pyenv/bin/python3.12")),
+            "/home/me/.pyenv/bin/python3.12 lies where a service cannot see it (ProtectHome=); "
+            "take the system's: make install PYTHON=/usr/bin/python3",
+        ),
+        (
+            replace(FITS, python=Path("/usr/bin/python3.9"), version=(3, 9)),
+            "/usr/bin/python3.9 is Python 3.9, wanted 3.10 to 3.13; "
+            "make install PYTHON=/usr/bin/python3.12",
+        ),
+        (
+            replace(FITS, missing=("python3.12-venv", "libgl1")),
+            "packages are missing; sudo apt install -y python3.12-venv libgl1",
+        ),
+        (
+            replace(FITS, disk=replace(FITS.disk, free_bytes=1 << 30)),
+            "1.0 GiB are free for /opt/outrider, wanted 2; remove an old version there, or "
+            "make room",
+        ),
+        (
+            replace(FITS, disk=replace(FITS.disk, may_write=False)),
+            "/opt/outrider cannot be written by this user; sudo make install",
+        ),
+    ],
+    ids=["home", "old python", "packages", "disk", "not root"],
+)
+def test_what_would_fail_later_is_refused_with_its_next_step(
+    facts: install.Facts, reason: str
+) -> None:
+    assert install.reasons_against(FITS) == []
+    assert install.reasons_against(facts) == [reason]
+
+
+def test_an_interpreter_behind_a_link_is_judged_by_where_it_lies(tmp_path: Path) -> None:
+    """What a service cannot see is the file itself, whatever leads to it."""
+    link = tmp_path / "python3"
+    link.symlink_to(sys.executable)
+    facts = install.read_facts(tmp_path, executable=str(link))
+    assert facts.python == Path(sys.executable).resolve()
+
+
+@pytest.mark.parametrize("name", ["install", "packages", "versions"])
+def test_a_python_that_is_too_old_gets_as_far_as_the_sentence(name: str) -> None:
+    """The one of JetPack 5 can read the script; ``reasons_against`` says the rest."""
+    text = (ROOT / "systemd" / f"{name}.py").read_text()
+    ast.parse(text, feature_version=(3, 8))
+    with pytest.raises(SyntaxError):
+        ast.parse("match 1:\n    case 1: pass", feature_version=(3, 8))  # it does look
+
+
+def test_one_who_is_not_root_is_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path, *tmp_path.parents):  # pytest closes its own to others
+        if folder.owner() == tmp_path.owner() and folder.stat().st_mode & 0o055 != 0o055:
+            folder.chmod(0o755)
+    tmp_path.chmod(0o555)
+    try:
+        with unprivileged():
+            disk = Disk.below(tmp_path / "opt/outrider")
+    finally:
+        tmp_path.chmod(0o755)
+    assert (disk.may_write, disk.read_only) == (False, False)
+
+
+@pytest.mark.slow
+def test_a_real_installation_runs_and_is_current(usable_python: Path, tmp_path: Path) -> None:
+    run = script("--root", tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+    current = tmp_path / "opt/outrider/current"
+    assert json.loads((current / "installed.json").read_text())["version"] == VERSION
+    listed = subprocess.run(
+        [current / "venv/bin/edge", "doctor", "--json"], capture_output=True, text=True, check=True
+    )
+    found = {item["name"]: item["text"] for item in json.loads(listed.stdout)}
+    assert found["model"].startswith(str(current.resolve() / "venv/lib"))  # not the checkout
+    assert not list(ROOT.glob("build")), "pip built in the checkout"
+    assert Checkout().version == VERSION
