@@ -38,7 +38,7 @@ def stderr_is_journal(environ: Mapping[str, str] = os.environ) -> bool:
 class JournalHandler(logging.Handler):
     """Sends each record to the journal.
 
-    ``extra={"outrider_state": ..., "outrider_source": ...}`` of a log call become fields. A record
+    ``extra={"OUTRIDER_STATE": ..., "OUTRIDER_SOURCE": ...}`` of a log call become fields. A record
     that a busy journal does not take in time is dropped, as stderr would wait for the same reader;
     how many were is told with the next that arrives. Where there is no journal, ``fallback`` gets
     the record.
@@ -83,9 +83,9 @@ def fields_of(record: logging.LogRecord, message: str) -> dict[str, str]:
         "CODE_LINE": str(record.lineno),
         "CODE_FUNC": record.funcName or "",
     }
-    for name in ("outrider_state", "outrider_source"):
+    for name in ("OUTRIDER_STATE", "OUTRIDER_SOURCE"):
         if (value := getattr(record, name, None)) is not None:
-            fields[name.upper()] = redact(str(value))
+            fields[name] = redact(str(value))
     return fields
 
 

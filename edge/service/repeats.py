@@ -56,8 +56,8 @@ class CountedRepeats(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Pass one record on, or count it; never raises."""
         try:
-            source = getattr(record, "outrider_source", None)
-            state = getattr(record, "outrider_state", None)
+            source = getattr(record, "OUTRIDER_SOURCE", None)
+            state = getattr(record, "OUTRIDER_STATE", None)
             if state is not None:
                 self._end(lambda key, _: key.source == source and key.state != state)
             self.tell_due()

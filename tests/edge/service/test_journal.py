@@ -79,7 +79,7 @@ class Logger:
 
 def test_a_record_has_its_priority_its_place_and_the_state_of_its_source(journal: Journal) -> None:
     logger = Logger(journal.path)
-    extra = {"outrider_state": "stalled", "outrider_source": "rtsp://me:S3CR3T@cam/1"}
+    extra = {"OUTRIDER_STATE": "stalled", "OUTRIDER_SOURCE": "rtsp://me:S3CR3T@cam/1"}
     logger.log.warning("%s: no frame for %.1f s", "rtsp://me:S3CR3T@cam/1", 2.5, extra=extra)
     (record,) = journal.records()
     assert int(record.pop("CODE_LINE")) > 0
@@ -125,7 +125,7 @@ def test_a_traceback_comes_when_it_is_wanted_without_credentials(journal: Journa
 
 
 def test_what_fits_no_datagram_is_cut_with_a_note(journal: Journal) -> None:
-    extra = {"outrider_source": "y" * 500_000}
+    extra = {"OUTRIDER_SOURCE": "y" * 500_000}
     Logger(journal.path).log.info("%s", "ü" * 200_000, extra=extra)
     (record,) = journal.records()
     assert record["MESSAGE"].endswith("üü ... (cut, 400000 bytes in all)")

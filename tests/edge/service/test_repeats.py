@@ -42,7 +42,7 @@ class Bench:
         self.log.addHandler(self.handler)
 
     def fail(self, reason: str = "refused", *, state: str | None = None, cam: str = "a") -> None:
-        extra = {} if state is None else {"outrider_state": state, "outrider_source": cam}
+        extra = {} if state is None else {"OUTRIDER_STATE": state, "OUTRIDER_SOURCE": cam}
         self.log.warning("%s: cannot be opened: %s", cam, reason, extra=extra)
 
 
@@ -92,7 +92,7 @@ def test_another_state_of_the_source_ends_what_was_counted_of_it(bench: Bench) -
     for _ in range(3):
         bench.fail(state="reconnecting")
         bench.fail(state="reconnecting", cam="b")
-    live = {"outrider_state": "live", "outrider_source": "a"}
+    live = {"OUTRIDER_STATE": "live", "OUTRIDER_SOURCE": "a"}
     bench.log.info("a: live", extra=live)
     bench.fail(state="reconnecting")
     assert bench.told.fresh() == [
