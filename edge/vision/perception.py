@@ -6,11 +6,8 @@ The pipeline calls prepare → submit → wait → decode for a slot, on one thr
 from __future__ import annotations
 
 import difflib
-import logging
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +17,16 @@ from edge.vision.decode.base import NO_BOXES
 from edge.vision.decode.nms import best, nms_per_class
 from edge.vision.decode.semantic import decode_mask
 from edge.vision.letterbox import Letterbox
+from edge.vision.letterbox_place import (
+    LetterboxPlace,
+    device_is_faster,
+    fill_device,
+    fill_host,
+    letterboxing,
+)
 from edge.vision.types import Detections, Image, Mask
 from engines.base import Array, DeviceEngine, Engine
-from engines.errors import DeviceError, EngineError, SettingsError
-
-log = logging.getLogger(__name__)
-
-LetterboxPlace = Literal["auto", "host", "device"]
-TRIALS = 5
-"""Letterboxes of the first frame behind the choice of a place, the first of each left out."""
+from engines.errors import SettingsError
 
 
 @dataclass(slots=True)
@@ -118,23 +116,42 @@ class Perception:
         self._devices = [engine for engine in several if isinstance(engine, DeviceEngine)]
         self.on_gpu = bool(self._devices)
         """Whether an engine runs on a device of its own, so that ``gpu_ns`` gives times."""
-        self._max_detections = max_detections
         self._place = letterbox
-        _check_names(classes, self.class_names)
+        check_names(classes, self.class_names)
         self._models: list[_Model] = []
         offset = 0
         for engine, head in zip(several, heads, strict=True):
-            device = None if letterbox == "host" else _letterboxing(engine, letterbox)
+            device = None if letterbox == "host" else letterboxing(engine, letterbox)
             model = _Model(engine, offset, device)
             self._models.append(model)
             if head is None:
                 continue
             offset += len(head.classes)
             model.decoder = build_decoder(head, engine.spec.input)
-            model.conf = head.conf if conf is None else conf
-            model.nms_iou = head.nms_iou if nms_iou is None else nms_iou
-            if classes is not None:
-                model.wanted = np.array([name in classes for name in head.classes])
+        self.keep(conf=conf, classes=classes, nms_iou=nms_iou, max_detections=max_detections)
+
+    def keep(
+        self,
+        *,
+        conf: float | None,
+        classes: Sequence[str] | None,
+        nms_iou: float | None,
+        max_detections: int,
+    ) -> None:
+        """Say which boxes the next ``decode`` keeps; all as at the construction.
+
+        Raises:
+            SettingsError: as ``check_names``; what was kept before still is.
+        """
+        check_names(classes, self.class_names)
+        self._max_detections = max_detections
+        for model in self._models:
+            head = model.engine.spec.detection
+            if head is not None:
+                model.conf = head.conf if conf is None else conf
+                model.nms_iou = head.nms_iou if nms_iou is None else nms_iou
+                names = np.array([name in (classes or ()) for name in head.classes])
+                model.wanted = None if classes is None else names
 
     def choose_letterbox(self, image: Image, slot: int) -> None:
         """Measure where frames of this size are letterboxed fastest, unless that is known.
@@ -150,7 +167,7 @@ class Perception:
             model.letterboxes[frame_wh] = (
                 box,
                 device is not None
-                and (self._place == "device" or _device_is_faster(device, box, image, slot)),
+                and (self._place == "device" or device_is_faster(device, box, image, slot)),
             )
 
     def prepare(self, image: Image, slot: int) -> None:
@@ -160,9 +177,9 @@ class Perception:
             box, on_device = model.letterboxes[image.shape[1], image.shape[0]]
             model.prepared[slot] = box
             if on_device and model.device is not None:
-                _fill_device(model.device, box, image, slot)
+                fill_device(model.device, box, image, slot)
             else:
-                _fill_host(model.engine, box, image, slot)
+                fill_host(model.engine, box, image, slot)
 
     def submit(self, slot: int) -> None:
         """Start every engine on ``slot``.
@@ -253,57 +270,6 @@ class Perception:
         return model.detections(xyxy, RawBoxes(xyxy, raw.scores[kept], raw.class_ids[kept]))
 
 
-def _letterboxing(engine: Engine, place: LetterboxPlace) -> DeviceEngine | None:
-    """The engine with its letterbox ready, None where the host's is to be used."""
-    if not isinstance(engine, DeviceEngine):
-        reason = f"{engine.name} runs on the host"
-    elif engine.spec.input.interpolation != "linear":
-        reason = f"the model wants interpolation {engine.spec.input.interpolation!r}, not 'linear'"
-    else:
-        try:
-            engine.load_letterbox()
-            return engine
-        except DeviceError:
-            raise
-        except EngineError as exc:
-            reason = str(exc)
-            log.info("letterboxing on the host: %s", reason)
-    if place == "device":
-        raise EngineError(f"[model] letterbox = 'device': {reason}; wanted 'auto' or 'host'")
-    return None
-
-
-def _device_is_faster(engine: DeviceEngine, box: Letterbox, image: Image, slot: int) -> bool:
-    """Letterbox ``image`` both ways in turn, until it lies on the device; compare the medians."""
-    host, device = [], []
-    try:
-        for _ in range(TRIALS):
-            host.append(engine.time_input(slot, lambda: _fill_host(engine, box, image, slot)))
-            device.append(engine.time_input(slot, lambda: _fill_device(engine, box, image, slot)))
-    except DeviceError:
-        raise
-    except EngineError as exc:  # a frame larger than its kernel takes
-        log.info("letterboxing %dx%d on the host: %s", *box.frame_wh, exc)
-        return False
-    host_ms, device_ms = (statistics.median(ns[1:]) / 1e6 for ns in (host, device))
-    where = "device" if device_ms < host_ms else "host"
-    log.info(
-        "letterboxing %dx%d takes %.2f ms on the host and %.2f ms on the device: on the %s",
-        *box.frame_wh, host_ms, device_ms, where,
-    )  # fmt: skip
-    return device_ms < host_ms
-
-
-def _fill_host(engine: Engine, box: Letterbox, image: Image, slot: int) -> None:
-    box.apply(image, engine.inputs(slot)[engine.spec.input.name])
-
-
-def _fill_device(engine: DeviceEngine, box: Letterbox, image: Image, slot: int) -> None:
-    engine.frame_input(slot, image.shape[0], image.shape[1])[...] = image
-    pad_xy = box.pad_x, box.pad_y
-    engine.letterbox(slot, size_wh=box.resized_wh, pad_xy=pad_xy, pad_value=box.pad_value)
-
-
 def _joined(names: Iterable[str]) -> str:
     """The names without repetition: one for one model or for several of a kind."""
     return ", ".join(dict.fromkeys(names))
@@ -325,7 +291,12 @@ def _join(parts: Sequence[Detections], *, limit: int | None = None) -> Detection
     )
 
 
-def _check_names(classes: Sequence[str] | None, known: Sequence[str]) -> None:
+def check_names(classes: Sequence[str] | None, known: Sequence[str]) -> None:
+    """Look whether boxes of these classes can be kept, of the ``known`` of all models.
+
+    Raises:
+        SettingsError: a name is no box class of any of the models.
+    """
     for name in classes or ():
         if name in known:
             continue

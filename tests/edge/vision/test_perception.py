@@ -100,6 +100,26 @@ def test_classes_filter_by_name() -> None:
     assert found.class_ids.tolist() == [1]
 
 
+def test_which_boxes_are_kept_can_change_between_two_frames() -> None:
+    rows: list[Row] = [(32, 32, 8, 8, 0.9, 0), (34, 32, 8, 8, 0.8, 0), (50, 32, 8, 8, 0, 0.3)]
+    perception, image = Perception(replay(rows, conf=0.4), classes=["car"]), frame(64, 64)
+    unset: dict[str, None] = {"conf": None, "classes": None, "nms_iou": None}
+
+    def kept() -> list[float]:
+        return [round(float(score), 1) for score in see(perception, image)[0].scores]
+
+    assert kept() == [0.9]
+    perception.keep(conf=0.2, classes=["car", "pedestrian"], nms_iou=0.7, max_detections=300)
+    assert kept() == [0.9, 0.8, 0.3]
+    perception.keep(conf=0.2, classes=["pedestrian"], nms_iou=0.7, max_detections=300)
+    assert kept() == [0.3]
+    with pytest.raises(SettingsError, match="'bus' is not one"):
+        perception.keep(conf=0.9, classes=["bus"], nms_iou=0.1, max_detections=1)
+    assert kept() == [0.3]
+    perception.keep(**unset, max_detections=300)  # what the model's author recommends
+    assert kept() == [0.9]
+
+
 def test_an_unknown_class_is_refused_with_the_nearest() -> None:
     with pytest.raises(SettingsError, match=r"'pedestrain'.*nearest is 'pedestrian'.*car"):
         Perception(replay([]), classes=["car", "pedestrain"])  # codespell:ignore pedestrain

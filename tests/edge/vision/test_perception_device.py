@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edge.vision.letterbox import Letterbox
-from edge.vision.perception import LetterboxPlace, Perception
+from edge.vision.letterbox_place import LetterboxPlace
+from edge.vision.perception import Perception
 from edge.vision.types import Image
 from engines.base import DeviceEngine
 from engines.errors import DeviceError, EngineError
