@@ -1,4 +1,7 @@
-"""SIGINT and SIGTERM of a run: held back from the first moment, then requests to stop.
+"""SIGINT, SIGTERM and SIGHUP of a run: held back from the first moment, then requests.
+
+SIGINT and SIGTERM ask for a stop. SIGHUP asks to read the settings again where a service does that,
+else for a stop, too; where it was ignored at the start (nohup) it stays so.
 
 It imports the standard library alone: signals are held before NumPy starts its threads.
 """
@@ -8,32 +11,40 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edge.run.pipeline import Pipeline
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STUCK_SINK_S = 1.0
 """How long a sink may sit on a frame after a stop was asked for (a pipe that nobody reads)."""
 
 
+def held_signals() -> set[signal.Signals]:
+    """Those that a run fetches; a blocked signal would be kept even where it is ignored."""
+    held = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    return held - ({signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set())
+
+
 def hold_signals() -> None:
-    """Keep stop signals pending until somebody fetches them.
+    """Keep the signals of a run pending until somebody fetches them.
 
     Threads inherit this, those that libraries start on import included.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, held_signals())
 
 
 class StopSignals:
-    """SIGINT and SIGTERM as requests to a pipeline, remembered until there is one.
+    """Signals as requests to a pipeline, remembered until there is one.
 
     A thread of its own fetches them. A Python handler would run on the main thread only, which
     stays asleep in its wait for a message when the system gives the signal to another thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reload: Callable[[], None] | None = None) -> None:
+        """``reload`` answers SIGHUP, soon and without raising; None: it is one more stop signal."""
+        self._reload = reload
         self.asked = threading.Event()
         """Set by the first signal, for what cannot be asked through the pipeline."""
         self._pipeline: Pipeline | None = None
@@ -56,8 +67,11 @@ class StopSignals:
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
 
     def _fetch(self) -> None:
-        """Body of the thread; signals after the first stay held back, without effect."""
-        self._reason = f"signal {signal.Signals(signal.sigwait(STOP_SIGNALS)).name}"
+        """Body of the thread; signals after the first to stop stay held back, without effect."""
+        held = held_signals()
+        while (number := signal.sigwait(held)) == signal.SIGHUP and self._reload is not None:
+            self._reload()
+        self._reason = f"signal {signal.Signals(number).name}"
         self.asked.set()
         pipeline = self._pipeline
         if pipeline is not None:

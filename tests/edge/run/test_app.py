@@ -104,6 +104,16 @@ def started(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
             process.wait()
 
 
+@contextlib.contextmanager
+def nohup() -> Iterator[None]:
+    """What is started meanwhile ignores SIGHUP, as by nohup(1)."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def python(code: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """A small program around the app; ``arguments`` are its own."""
     return subprocess.run(
@@ -162,7 +172,7 @@ def endless(model: str) -> list[str]:
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.1, 0.25, 0.5, 0.9])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_at_any_moment_is_an_orderly_end(
     number: signal.Signals, after_s: float, model: str, tmp_path: Path
 ) -> None:
@@ -190,6 +200,18 @@ def test_signals_that_keep_coming_change_nothing(
     assert balanced(tmp_path / "m.json")["ended"] == f"signal {number.name}"
 
 
+def test_a_hangup_that_was_ignored_at_the_start_stays_so(model: str, tmp_path: Path) -> None:
+    with nohup(), started(*endless(model), "--sink", "-", cwd=tmp_path) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        for _ in range(5):
+            assert process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        assert_orderly(process, tmp_path)
+    assert balanced(tmp_path / "m.json")["ended"] == "signal SIGTERM"
+
+
 def test_no_thread_takes_a_signal_from_the_one_that_waits_for_it(
     model: str, tmp_path: Path
 ) -> None:
@@ -201,9 +223,9 @@ def test_no_thread_takes_a_signal_from_the_one_that_waits_for_it(
         for thread in Path(f"/proc/{process.pid}/task").iterdir():
             status = (thread / "status").read_text()
             held.append(int(status.partition("SigBlk:")[2].split()[0], 16))
-        both = 1 << signal.SIGINT - 1 | 1 << signal.SIGTERM - 1
+        wanted = 1 << signal.SIGINT - 1 | 1 << signal.SIGTERM - 1 | 1 << signal.SIGHUP - 1
         assert len(held) > 3
-        assert [mask & both for mask in sorted(held)] == [0] + [both] * (len(held) - 1)
+        assert [mask & wanted for mask in sorted(held)] == [0] + [wanted] * (len(held) - 1)
         process.send_signal(signal.SIGINT)
         assert_orderly(process, tmp_path)
 
