@@ -6,6 +6,7 @@ are mapped where they arise, with ``raise ... from exc``.
     OutriderError
     ├── SettingsError    settings or usage                      exit 2
     ├── SourceError      camera, file or URL                    exit 3
+    │   └── SourceHungError  a call of it never came back       exit 5
     ├── ModelError       model file or its spec                 exit 4
     ├── EngineError      an engine that cannot run the model    exit 4
     │   ├── EngineMismatch   built for another machine or file  exit 4
@@ -35,6 +36,12 @@ class SourceError(OutriderError):
     """A source of frames cannot be opened or broke while it was read."""
 
     exit_code = 3
+
+
+class SourceHungError(SourceError):
+    """A call into a driver or a library does not come back; only a new process can go on."""
+
+    exit_code = 5
 
 
 class ModelError(OutriderError):

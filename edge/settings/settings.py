@@ -63,7 +63,10 @@ class _Section(BaseModel):
 
 
 class SourceSettings(_Section):
-    """Where frames come from. ``uri`` may hold credentials: print it only through ``redact``."""
+    """Where frames come from. ``uri`` may hold credentials: print it only through ``redact``.
+
+    ``reconnect`` of None is True in a service that waits for READY, else False.
+    """
 
     uri: Annotated[
         str,
@@ -78,6 +81,13 @@ class SourceSettings(_Section):
     ] = "auto"
     open_timeout_s: _Positive = _SOURCE.open_timeout_s
     read_timeout_s: _Positive = _SOURCE.read_timeout_s
+    stall_s: _Positive = _SOURCE.stall_s
+    reconnect: Annotated[
+        bool | None,
+        Option(15, "--reconnect", help="Open a live source that is absent or breaks again."),
+    ] = None
+    retry_s: _Positive = _SOURCE.retry_s
+    hang_s: _Positive = _SOURCE.hang_s
     rotate_deg: RotateDeg = _SOURCE.rotate_deg
     flip: Flip = _SOURCE.flip
     # Of the slowest, a picture is due in 12 days.
@@ -87,9 +97,11 @@ class SourceSettings(_Section):
         Annotated[str, Field(min_length=1)] | None, FromFolder(lambda text, _: VARIABLE not in text)
     ] = _SOURCE.password_file
 
-    def options(self) -> SourceOptions:
+    def options(self, *, in_service: bool = False) -> SourceOptions:
         """What a source is opened with, beside its uri and policy."""
-        return SourceOptions(**self.model_dump(exclude={"uri", "policy"}))
+        given = self.model_dump(exclude={"uri", "policy", "reconnect"})
+        reconnect = in_service if self.reconnect is None else self.reconnect
+        return SourceOptions(**given, reconnect=reconnect)
 
 
 class ModelSettings(_Section):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +21,8 @@ from engines.errors import SettingsError, SourceError
 from engines.redact import redact
 
 if TYPE_CHECKING:
-    from edge.sources.base import Source, SourceKind
+    from edge.sources.base import OpenedSource, Source, SourceKind
+    from edge.sources.live.status import SourceStatus
 
 SOURCES = {
     "synthetic": ("edge.sources.synthetic:SYNTHETIC", "synthetic[:WxH@FPS]"),
@@ -63,6 +64,7 @@ def open_source(
     policy: Policy,
     stop: threading.Event,
     options: SourceOptions | None = None,
+    tell: Callable[[SourceStatus], None] = lambda _: None,
 ) -> Source:
     """Open what ``--source`` names.
 
@@ -72,19 +74,30 @@ def open_source(
             'drop' for what is live and 'wait' for the rest.
         stop: when set, ``read()`` returns None soon and an opening is given up with SourceError;
             who set it knows that this is no failure.
-        options: deadlines, orientation, seed.
+        options: deadlines, whether to reconnect, orientation, seed.
+        tell: hears of every change of a live source's state.
 
     Raises:
         SettingsError: the text is none of the kinds.
         SourceError: it cannot be opened.
     """
     options = options or SourceOptions()
-    source = source_kind(kind_of(text)).open(text, policy=policy, stop=stop, options=options)
-    if options.rotate_deg == 0 and options.flip == "none":
-        return source
-    from edge.sources.orient import Oriented
+    kind = source_kind(kind_of(text))
 
-    return Oriented(source, options)
+    def open_once(options: SourceOptions) -> OpenedSource:
+        source = kind.open(text, policy=policy, stop=stop, options=options)
+        if options.rotate_deg == 0 and options.flip == "none":
+            return source
+        from edge.sources.orient import Oriented
+
+        return Oriented(source, options)
+
+    if not kind.may_be_live:
+        return open_once(options)
+    from edge.sources.live.supervisor import Supervised
+
+    source = Supervised(open_once, text, stop=stop, options=options, tell=tell)
+    return source.open(within_s=options.stall_s)
 
 
 def source_files(text: str) -> list[Path]:

@@ -28,7 +28,9 @@ class Source(Protocol):
     name: str
     live: bool
     fps: float | None
-    gaps: int
+
+    @property
+    def gaps(self) -> int: ...  # noqa: D102
 
     def read(self) -> Frame | None:
         """The next frame, None at the orderly end.
@@ -41,6 +43,21 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release the source; safe to call twice and while another thread reads."""
+
+
+class OpenedSource(Source, Protocol):
+    """What a kind opens: one connection, which the supervisor watches where it is live.
+
+    Attributes:
+        heard_ns: when data last came from it (CLOCK_MONOTONIC), 0 where it does not tell: a stream
+            may send for seconds before the first picture can be decoded.
+        identity: tells a device from others that may take its place, None where nothing does.
+    """
+
+    identity: str | None
+
+    @property
+    def heard_ns(self) -> int: ...  # noqa: D102
 
 
 class SourceBase(ABC):
@@ -60,6 +77,8 @@ class SourceBase(ABC):
         self.live = live
         self.fps = fps
         self.gaps = 0
+        self.heard_ns = 0
+        self.identity: str | None = None
         self._stop = stop
         self._clock_ns = clock_ns
         self._gate = ReadGate(release)
@@ -92,7 +111,7 @@ class Opener(Protocol):
 
     def __call__(
         self, text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions
-    ) -> Source:
+    ) -> OpenedSource:
         """Open ``text``; raises SourceError where that cannot be done."""
 
 
@@ -106,6 +125,7 @@ class SourceKind:
         example: a text of it.
         prefixes: what its texts begin with, to find the one that was meant.
         corrections: patterns of texts that are nearly of this kind, and what was meant.
+        may_be_live: whether it may come and go, so that it is supervised once it is found live.
         is_path: whether its text is a path: in a settings file it starts at the file's folder.
         files: the files that a text reads, which no output may be.
     """
@@ -115,5 +135,6 @@ class SourceKind:
     example: str
     prefixes: tuple[str, ...] = ()
     corrections: tuple[tuple[str, str], ...] = ()
+    may_be_live: bool = False
     is_path: bool = False
     files: Callable[[str], Iterable[Path]] = lambda _: ()

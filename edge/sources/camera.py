@@ -34,11 +34,20 @@ _MISTAKEN = re.compile(r"\d+:|.*:\d+x|.*@")
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A camera of this machine; ``stable_id`` outlives reboots, None where udev gave none."""
+    """A camera of this machine; ``stable_id`` outlives reboots, None where udev gave none.
+
+    ``port`` is where it is plugged in, as the kernel calls it.
+    """
 
     device: Path
     name: str
     stable_id: str | None
+    port: str
+
+    @property
+    def identity(self) -> str:
+        """What it is known by when it comes back: two alike without serial numbers by their ports."""
+        return self.stable_id or f"{self.name} at port {self.port}"
 
     def __str__(self) -> str:
         return f"camera:{self.stable_id or self.device.name.removeprefix('video')} ({self.name})"
@@ -63,7 +72,12 @@ def list_cameras(root: Path = Path("/")) -> list[Camera]:
     stable_ids = {link.resolve().name: link.name for link in links}
     nodes = (root / "sys/class/video4linux").glob("video*")
     return [
-        Camera(root / "dev" / n.name, _line(n / "name") or n.name, stable_ids.get(n.name))
+        Camera(
+            root / "dev" / n.name,
+            _line(n / "name") or n.name,
+            stable_ids.get(n.name),
+            (n / "device").resolve().name,
+        )
         for n in sorted(nodes, key=lambda n: (len(n.name), n.name))
         if _line(n / "index") in ("", "0")
     ]
@@ -91,13 +105,26 @@ def parse_camera(text: str) -> CameraRequest:
     return CameraRequest(match["id"], wh, fps, match["fourcc"] and match["fourcc"].upper())
 
 
-def find_device(request: CameraRequest, root: Path = Path("/")) -> Path:
+def find_device(
+    request: CameraRequest, root: Path = Path("/"), *, identity: str | None = None
+) -> Path:
     """The device node of a request, checked as far as can be without opening it as a camera.
+
+    Where ``identity`` is given it is the node of that camera: one that was unplugged may come back
+    under another number, and another may have taken its own.
 
     Raises:
         SourceError: absent or not allowed; names the cameras that are there.
     """
-    if request.id.startswith("/dev/"):
+    same = [camera for camera in list_cameras(root) if camera.identity == identity]
+    if identity is not None and not same:
+        raise SourceError(
+            f"camera {request.id}: {identity}, with which the run began, is not there; "
+            f"{_choices(root)}; plug it in again, or start anew to take another"
+        )
+    if same:
+        device = same[0].device
+    elif request.id.startswith("/dev/"):
         device = root / request.id.removeprefix("/")
     elif request.id.isdigit():
         device = root / "dev" / f"video{int(request.id)}"
@@ -142,7 +169,7 @@ class CameraSource(SourceBase):
         import cv2
 
         request = parse_camera(text)
-        device = find_device(request, root)
+        device = find_device(request, root, identity=options.identity)
         asked = _negotiation(request)
         # OpenCV would print its own lines about a device that does not open; ours says it in full.
         level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -171,6 +198,8 @@ class CameraSource(SourceBase):
         )
         name = f"camera:{request.id}"
         super().__init__(name, live=True, stop=stop, fps=rate_of(fps), release=capture.release)
+        here = [c.identity for c in list_cameras(root) if c.device.resolve() == device]
+        self.identity = here[0] if here else None
         self._capture = capture
         self._root = root
         self._position_msec = cv2.CAP_PROP_POS_MSEC
@@ -242,5 +271,6 @@ CAMERA = SourceKind(
     CameraSource,
     example="camera:0",
     prefixes=("camera:",),
+    may_be_live=True,
     corrections=((r"(\d+)", r"camera:\1"), (r"(video\d+)", r"/dev/\1")),
 )

@@ -12,7 +12,12 @@ Flip = Literal["none", "horizontal", "vertical", "both"]
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """Deadlines, orientation and the synthetic scene's seed.
+    """Deadlines, what becomes of a live source that breaks, orientation, the scene's seed.
+
+    ``reconnect`` opens a live source again, the first time, too, waiting ``retry_s`` at most between
+    attempts. After ``stall_s`` without a frame it has stalled; a call that was given up and does not
+    come back for ``hang_s`` ends the run. ``identity`` is that of the camera to be opened, None for
+    any.
 
     ``rotate_deg`` turns clockwise, ``flip`` is applied after it. ``images_fps`` is the rate of a
     folder, played under the policy 'drop' or in an mp4: images have no timestamps of their own.
@@ -21,6 +26,11 @@ class SourceOptions:
 
     open_timeout_s: float = 10.0
     read_timeout_s: float = 5.0
+    stall_s: float = 2.0
+    reconnect: bool = False
+    retry_s: float = 5.0
+    hang_s: float = 20.0
+    identity: str | None = None
     rotate_deg: RotateDeg = 0
     flip: Flip = "none"
     seed: int = 0

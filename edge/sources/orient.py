@@ -7,7 +7,7 @@ from typing import cast
 
 import cv2
 
-from edge.sources.base import Source
+from edge.sources.base import OpenedSource
 from edge.sources.options import Flip, SourceOptions
 from edge.vision.types import Frame, Image
 
@@ -33,11 +33,16 @@ def flipped(image: Image, flip: Flip) -> Image:
 class Oriented:
     """A source whose frames are turned, then mirrored, after they were read and stamped."""
 
-    def __init__(self, source: Source, options: SourceOptions) -> None:
+    def __init__(self, source: OpenedSource, options: SourceOptions) -> None:
         self._source = source
         self._options = options
-        self.name, self.live = source.name, source.live
+        self.name, self.live, self.identity = source.name, source.live, source.identity
         self.fps, self.gaps = source.fps, source.gaps
+
+    @property
+    def heard_ns(self) -> int:
+        """When data last came from the source within."""
+        return self._source.heard_ns
 
     def read(self) -> Frame | None:
         """The next frame, turned and mirrored; its times stay those of the reading."""

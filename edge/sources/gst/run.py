@@ -9,7 +9,7 @@ from typing import Any
 
 from edge.sources.gst.errors import advice, not_parsed
 from edge.sources.gst.text import PipelineText
-from edge.sources.timing.opening import POLL_S, late, opened_in_time, stopped
+from edge.sources.timing.opening import POLL_S, late, stopped
 from edge.sources.timing.pacing import SECOND_NS
 from engines.errors import SourceError
 
@@ -19,8 +19,6 @@ _SINK = "outrider_frames"
 _TAIL = (
     f" ! videoconvert ! appsink name={_SINK} caps=video/x-raw,format=BGR max-buffers=1 sync=false"
 )
-_STOP_S = 0.8
-"""How long a pipeline may take to stop before it is left behind: a stuck driver holds it."""
 
 
 def start_pipeline(
@@ -103,17 +101,8 @@ class GstRun:
         return bool(kinds) and all("Video" in kind.split("/") for kind in kinds)
 
     def release(self) -> None:
-        """Stop the pipeline, or leave it behind where a driver holds it."""
-        stopping = threading.Thread(
-            target=self.pipeline.set_state,
-            args=(self.gst.Gst.State.NULL,),
-            name="stop-pipeline",
-            daemon=True,
-        )
-        stopping.start()
-        stopping.join(_STOP_S)
-        if stopping.is_alive():
-            _log.warning("%s: the pipeline does not stop, left behind", self.meant.name)
+        """Stop the pipeline; a driver may hold it for ever."""
+        self.pipeline.set_state(self.gst.Gst.State.NULL)
 
 
 def _start(run: GstRun, *, stop: threading.Event, deadline_s: float) -> None:
@@ -128,10 +117,7 @@ def _start(run: GstRun, *, stop: threading.Event, deadline_s: float) -> None:
             run.pipeline.set_state(gst.State.PLAYING)
         return result
 
-    # A state change calls drivers and servers, and neither heeds a deadline of ours.
-    opened_in_time(
-        pause, discard=lambda _: run.release(), name=name, stop=stop, deadline_s=deadline_s
-    )
+    pause()  # it calls drivers and servers, and neither heeds a deadline of ours
     while True:
         if stop.is_set():
             raise stopped(name)

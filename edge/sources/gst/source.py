@@ -126,7 +126,7 @@ class GstSource(SourceBase):
         if self.live:
             raise SourceError(
                 f"{self.name}: the live pipeline ended after frame {self._next_id}, wanted no end; "
-                "check the camera or the sender, then start again"
+                "check the camera or the sender"
             )
         if self._next_id == 0:
             raise SourceError(
@@ -211,12 +211,17 @@ class GstSource(SourceBase):
 
 
 CSI = SourceKind(
-    lambda text: text.startswith("csi:"), open_pipeline, example="csi:0", prefixes=("csi:",)
+    lambda text: text.startswith("csi:"),
+    open_pipeline,
+    example="csi:0",
+    prefixes=("csi:",),
+    may_be_live=True,
 )
 GST = SourceKind(
     lambda text: text.startswith("gst:"),
     open_pipeline,
     example="'gst:PIPELINE'",
     prefixes=("gst:",),
+    may_be_live=True,
     files=named_files,
 )

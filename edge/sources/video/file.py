@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.sources.base import Source, SourceKind
+from edge.sources.base import OpenedSource, SourceKind
 from edge.sources.options import Policy, SourceOptions
 from edge.sources.timing.pacing import Pacer
 from engines.errors import SourceError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def open_video(
     text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions
-) -> Source:
+) -> OpenedSource:
     """Open a video file. Under 'drop' it plays at its own timestamps, else frames come on demand.
 
     Raises:

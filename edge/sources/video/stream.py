@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import threading
 
-from edge.sources.base import Source, SourceKind
+from edge.sources.base import OpenedSource, SourceKind
 from edge.sources.options import Policy, SourceOptions
 from edge.sources.password import with_password
-from edge.sources.timing.opening import opened_in_time
 from edge.sources.timing.pacing import Pacer
 from engines.errors import SourceError
 from engines.redact import redact
@@ -16,14 +15,14 @@ from engines.redact import redact
 
 def open_stream(
     text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions
-) -> Source:
+) -> OpenedSource:
     """Open an rtsp or http URL; it is live unless it is http with a duration.
 
-    Name resolution cannot be interrupted, FFmpeg counts connecting and probing as two deadlines,
-    and Ctrl-C must be heard meanwhile: it opens on a thread that its own deadline ends.
+    FFmpeg counts connecting and probing as two deadlines, and no deadline ends name resolution:
+    whoever calls watches the clock.
 
     Raises:
-        SourceError: refused, no answer in time, not a video stream, or ``stop`` was set.
+        SourceError: refused, no answer in time, or not a video stream.
     """
     from edge.sources.video.media import av, reason
     from edge.sources.video.video import VideoSource
@@ -32,20 +31,12 @@ def open_stream(
     if options.password_file is not None:
         text = with_password(text, options.password_file)
     try:
-        container = opened_in_time(
-            lambda: av.open(
-                text,
-                options=_url_options(text, deadline_s),
-                timeout=(deadline_s, options.read_timeout_s),
-                metadata_errors="replace",
-            ),
-            discard=lambda container: container.close(),
-            name=name,
-            stop=stop,
-            deadline_s=deadline_s,
+        container = av.open(
+            text,
+            options=_url_options(text, deadline_s),
+            timeout=(deadline_s, options.read_timeout_s),
+            metadata_errors="replace",
         )
-    except SourceError:
-        raise
     except Exception as exc:
         raise SourceError(
             redact(f"{name}: cannot be opened: {reason(exc)}; {_url_advice(exc)}")
@@ -82,4 +73,5 @@ STREAM = SourceKind(
     open_stream,
     example="rtsp://HOST/PATH",
     prefixes=("rtsp://", "rtsps://", "http://", "https://"),
+    may_be_live=True,
 )

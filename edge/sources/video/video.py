@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("edge")
 
-_NO_PICTURE_S = 30.0
-"""Packets arrive but no picture comes of them: three times the longest usual key frame interval."""
+_NO_PICTURE_S = 20.0
+"""Packets arrive but no picture comes of them: twice the longest usual key frame interval."""
 
 _MADE_UP_TIMES = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "obu", "jpeg_pipe"})
 """Formats without timestamps: FFmpeg numbers their frames at 25 fps whatever their real rate."""
@@ -132,7 +132,7 @@ class VideoSource(SourceBase):
             except (av.error.FFmpegError, ValueError) as exc:
                 self._break(exc, waited_s=(self._clock_ns() - heard_ns) / SECOND_NS)
                 continue
-            now_ns = self._clock_ns()
+            now_ns = self.heard_ns = self._clock_ns()
             if packet.stream is self._stream:
                 heard_ns = self._arrival_ns = now_ns
                 self._decode(cast("Packet[VideoStream]", packet))
@@ -197,7 +197,7 @@ class VideoSource(SourceBase):
         if self.live:
             return SourceError(
                 f"{self.name}: the live stream ended after frame {count} ({why}), wanted no "
-                "end; check the sender and the network, then start again"
+                "end; check the sender and the network"
             )
         last = self._ready[-1] if self._ready else None
         end_ns = self._media_time_ns(last) if last is not None else self._media_ns

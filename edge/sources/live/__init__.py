@@ -1,0 +1,1 @@
+"""Live sources that come and go: one supervisor over one connection after another."""
