@@ -15,6 +15,7 @@ from edge.run.pipeline import Pipeline
 from edge.sinks.base import Sink
 from edge.sinks.overlay.overlay import Overlay
 from edge.sources.base import Source
+from edge.sources.live.status import SourceStatus
 from edge.vision.perception import Perception
 from edge.vision.types import Frame, Image, Result
 
@@ -75,6 +76,10 @@ class OverlaySink:
         self._watch(frame_age_ms)
         return True
 
+    def signal(self, status: SourceStatus, image: Image | None, *, at_ns: int) -> bool:
+        """No figure is of this."""
+        return True
+
     def close(self) -> None:
         """Nothing to finalise."""
 
@@ -115,7 +120,7 @@ def run_pipeline(
     gc.collect()
     parts = Parts(
         open_perception=open_perception,
-        open_source=open_frames,
+        open_source=lambda stop, _: open_frames(stop),
         open_sinks=lambda _: [sink],
         open_overlay=Overlay,
     )

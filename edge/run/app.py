@@ -6,6 +6,7 @@ It listens to signals before it imports anything heavy, so that one during start
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import logging
 import os
 import sys
@@ -14,7 +15,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from edge.run.signals import StopSignals
-from engines.errors import OutriderError
+from edge.service.notify import Notifier
+from engines.errors import OutriderError, SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from edge.settings.settings import Settings
     from edge.sinks.base import Sink
     from edge.sources.base import Source
+    from edge.sources.live.status import SourceStatus
+    from edge.sources.options import SourceOptions
     from edge.vision.perception import Perception
     from engines.base import Engine
 
@@ -43,6 +47,9 @@ def run_app(settings: Settings, *, leave: Callable[[int], Any] = os._exit) -> in
         SettingsError: the metrics file cannot be written where it was asked for.
     """
     signals = StopSignals()
+    notifier = Notifier.from_environ(os.environ)
+    if notifier.active:
+        faulthandler.enable()  # the watchdog's SIGABRT then shows where each thread stood
     # cv2 on the main thread before any other: its Qt takes the thread that loads it for the GUI's.
     import cv2
 
@@ -60,10 +67,13 @@ def run_app(settings: Settings, *, leave: Callable[[int], Any] = os._exit) -> in
         max_age_ms=settings.pipeline.max_age_ms,
         frames=settings.pipeline.frames,
         seconds=settings.pipeline.seconds,
+        stall_s=settings.source.stall_s,
     )
+    options = settings.source.options(in_service=notifier.active)
+    check_deadlines(options, notifier.watchdog_s)
     if signals.asked.is_set():
         return 0  # nothing is open yet
-    pipeline = Pipeline(_parts(settings, signals.asked), limits)
+    pipeline = Pipeline(_parts(settings, options, signals.asked), limits, notifier=notifier)
     signals.attach(pipeline)
     ending = pipeline.run()
     signals.detach()
@@ -77,16 +87,31 @@ def run_app(settings: Settings, *, leave: Callable[[int], Any] = os._exit) -> in
     return code
 
 
-def _parts(settings: Settings, asked_to_stop: threading.Event) -> Parts:
+def check_deadlines(options: SourceOptions, watchdog_s: float | None) -> None:
+    """Refuse attempts that last longer than the watchdog waits for one.
+
+    Raises:
+        SettingsError: names the setting.
+    """
+    longest_s = options.open_timeout_s + options.retry_s
+    if options.reconnect and watchdog_s is not None and longest_s >= watchdog_s:
+        raise SettingsError(
+            f"[source] open_timeout_s + retry_s: got {longest_s:g} s, wanted less than the "
+            f"service's watchdog of {watchdog_s:g} s, which would end the app while a camera is "
+            "absent; lower them, or raise WatchdogSec (systemctl edit)"
+        )
+
+
+def _parts(settings: Settings, options: SourceOptions, asked_to_stop: threading.Event) -> Parts:
     """How the settings open each part; imports happen on the thread that opens."""
     from edge.run.parts import Parts
     from edge.sinks import open_sink
 
-    def open_source(stop: threading.Event) -> Source:
+    def open_source(stop: threading.Event, tell: Callable[[SourceStatus], None]) -> Source:
         from edge.sources import open_source
 
         s = settings.source
-        return open_source(s.uri, policy=s.policy, stop=stop, options=s.options())
+        return open_source(s.uri, policy=s.policy, stop=stop, options=options, tell=tell)
 
     def open_sinks(source: Source) -> Iterator[Sink]:
         for text in settings.output.sinks:

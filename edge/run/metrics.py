@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.run.ledger import Counts
+from edge.sources.live.status import SignalCounts
 from engines.errors import SettingsError, SinkError
 from engines.files import write_whole
 
@@ -123,6 +124,10 @@ class Metrics:
             self._first = frame
         self._last = frame
 
+    def interrupt(self) -> None:
+        """Count the live rate anew: no frames came for a while."""
+        self._recent_ns.clear()
+
     @property
     def live_fps(self) -> float | None:
         """Rate of the newest rendered frames, None before the second."""
@@ -138,12 +143,13 @@ class Metrics:
         precision: str | None,
         model: str,
         opened_s: float | None = None,
+        signal: SignalCounts | None = None,
     ) -> dict[str, Any]:
         """Everything as JSON values.
 
         ``seconds`` is first to last rendered frame, so ``fps`` and ``cpu_ms_per_frame`` count the
         frames finished in that span: one less than were rendered. ``gpu`` is there only where one
-        was timed.
+        was timed, ``signal`` where the source is live and may come and go.
         """
         first, last, intervals = self._first, self._last, max(0, self._rendered - 1)
         seconds, cpu_ms = 0.0, None
@@ -153,6 +159,7 @@ class Metrics:
         gpu = {name: histogram.summary() for name, histogram in self._gpu.items()}
         return {
             "frames": asdict(counts),
+            **({"signal": asdict(signal)} if signal is not None else {}),
             "fps": round(intervals / seconds, 4) if seconds > 0 else None,
             "seconds": round(seconds, 6),
             "stages": {name: histogram.summary() for name, histogram in self._stages.items()},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from edge.sinks.base import Sink
 from edge.sources.base import Source
+from edge.sources.live.status import SourceStatus
 from edge.sources.options import Policy
 
 if TYPE_CHECKING:  # imported by the thread that opens it
@@ -20,12 +21,12 @@ if TYPE_CHECKING:  # imported by the thread that opens it
 class Parts:
     """How to open what a run is made of; each is called once, on the thread that then uses it.
 
-    ``open_source`` gets the event that asks it to stop; ``open_overlay`` is called only when a sink
-    wants an image.
+    ``open_source`` gets the event that asks it to stop and what hears of a live source's states;
+    ``open_overlay`` is called only when a sink wants an image.
     """
 
     open_perception: Callable[[], Perception]
-    open_source: Callable[[threading.Event], Source]
+    open_source: Callable[[threading.Event, Callable[[SourceStatus], None]], Source]
     open_sinks: Callable[[Source], Iterable[Sink]]
     open_overlay: Callable[[], Overlay]
 
@@ -34,13 +35,15 @@ class Parts:
 class Limits:
     """When a frame is dropped and when a run ends; None is never.
 
-    ``frames`` counts rendered frames, ``seconds`` from the first capture.
+    ``frames`` counts rendered frames, ``seconds`` from the first capture, or from the first view of
+    no signal; that comes after ``stall_s`` without a frame of a live source.
     """
 
     policy: Policy = "auto"
     max_age_ms: float | None = None
     frames: int | None = None
     seconds: float | None = None
+    stall_s: float = 2.0
 
     def drops(self, source: Source) -> bool:
         """Whether the newest frame wins; otherwise every frame is waited for."""

@@ -19,31 +19,50 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from edge.run import workers
+from edge.run.heartbeat import Heartbeat, Progress
 from edge.run.ledger import Counts
-from edge.run.metrics import Metrics, Rendered
+from edge.run.metrics import Metrics
 from edge.run.parts import Ending, Limits, Parts
-from edge.run.workers import Broken, Drained, Message, PerceptionReady, Shared, SourceReady, Wake
-from edge.sinks.base import Sink
+from edge.run.renderer import Renderer
+from edge.run.workers import (
+    Broken,
+    Drained,
+    Message,
+    PerceptionReady,
+    Shared,
+    SourceChanged,
+    SourceReady,
+    Wake,
+)
+from edge.service.notify import Notifier
 from edge.sources.base import Source
+from edge.sources.live.status import SourceStatus
+from edge.sources.live.supervisor import Supervised
 from edge.vision.types import Result
 
 if TYPE_CHECKING:
-    from edge.sinks.overlay.overlay import Overlay
     from edge.vision.perception import Perception
 
 log = logging.getLogger(__name__)
 
+NOBODY = Notifier(None)
+"""Where no systemd waits to hear of a run."""
+TICK_NS = 250_000_000
+"""How often the clock is asked whether something is due, beside frames."""
 JOIN_DEADLINE_S = 1.0
 """How long the end waits for both threads: the process is to be gone 2 s after a stage raised."""
-READOUT_NS = 250_000_000
-"""The readout changes four times a second: digits that change every frame cannot be read."""
 
 
 class Pipeline:
     """One run from the first frame to the last; ``run`` is called once, on the main thread."""
 
     def __init__(
-        self, parts: Parts, limits: Limits, *, clock: Callable[[], int] = time.monotonic_ns
+        self,
+        parts: Parts,
+        limits: Limits,
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+        notifier: Notifier = NOBODY,
     ) -> None:
         self._parts = parts
         self._limits = limits
@@ -53,17 +72,15 @@ class Pipeline:
         self._perception: Perception | None = None
         self._opened_ns = 0
         self._source: Source | None = None
-        self._sinks: list[Sink] = []
-        self._overlay: Overlay | None = None
         self._rendered = 0
         self._asked_to_stop: str | None = None
         self._reason: str | None = None
         self._error: BaseException | None = None
-        self._readout: tuple[str, ...] = ()
-        self._readout_ns: int | None = None
-        self._newest: Rendered | None = None
-        self.writing_to: str | None = None
-        """The sink that is being written to, in case it hangs."""
+        self._renderer = Renderer(self._metrics, clock=clock)
+        self._heartbeat = Heartbeat(notifier, began_ns=clock())
+        self._notifier = notifier
+        self._tick_ns = 0
+        self._early: list[SourceStatus] = []
         infer = workers.InferWorker(
             self._shared, parts.open_perception, max_age_ms=limits.max_age_ms
         )
@@ -77,10 +94,11 @@ class Pipeline:
         try:
             self._infer.start()
             while self._reason is None:
-                message = self._shared.outbox.take(self._seconds_left())
+                message = self._shared.outbox.take(self._wait_s())
                 if self._asked_to_stop is not None:
                     self._reason = self._asked_to_stop
                 self._handle(message)
+                self._tick()
         except Exception as exc:
             self._fail("opening", exc)
         finally:
@@ -95,6 +113,11 @@ class Pipeline:
         self._asked_to_stop = self._asked_to_stop or reason
         self._shared.outbox.post(Wake())
 
+    @property
+    def writing_to(self) -> str | None:
+        """The sink that is being written to, in case it hangs."""
+        return self._renderer.writing_to
+
     def counts(self) -> Counts:
         """The ledger now.
 
@@ -107,9 +130,10 @@ class Pipeline:
 
     def report(self, *, model: str) -> dict[str, Any]:
         """The metrics so far, as ``--metrics`` writes them."""
-        opened = self._perception
+        opened, source = self._perception, self._source
         return self._metrics.report(
             self.counts(),
+            signal=source.counts() if isinstance(source, Supervised) else None,
             engine=opened.engine if opened else None,
             precision=opened.precision if opened else None,
             opened_s=self._opened_ns / 1e9 if opened else None,
@@ -126,7 +150,12 @@ class Pipeline:
         elif self._reason is not None:
             return
         elif message is None:
-            self._reason = "seconds"
+            self._reason = "seconds" if self._seconds_left() == 0.0 else None
+        elif isinstance(message, SourceChanged):
+            if self._shared.go.is_set():
+                self._signal(message.status)
+            else:  # the sinks are not open yet
+                self._early.append(message.status)
         elif isinstance(message, Broken):
             self._fail(message.stage, message.error)
         elif isinstance(message, Drained):
@@ -140,6 +169,14 @@ class Pipeline:
             self._source = message.source
             self._open(message.source)
 
+    def _wait_s(self) -> float | None:
+        """How long the next message may be waited for: until the clock asks for something."""
+        left_s = self._seconds_left()
+        if not (self._notifier.active or isinstance(self._source, Supervised)):
+            return left_s
+        tick_s = TICK_NS / 1e9
+        return tick_s if left_s is None else min(left_s, tick_s)
+
     def _seconds_left(self) -> float | None:
         first_ns = self._shared.first_capture_ns
         if self._limits.seconds is None or first_ns is None:
@@ -150,10 +187,9 @@ class Pipeline:
     def _open(self, source: Source) -> None:
         """Open sinks and overlay, then let capturing and inference begin."""
         assert self._perception is not None
-        for sink in self._parts.open_sinks(source):
-            self._sinks.append(sink)
-        if any(sink.wants_image for sink in self._sinks):
-            self._overlay = self._parts.open_overlay()
+        self._renderer.open(self._parts.open_sinks(source), self._parts.open_overlay)
+        for status in self._early:
+            self._signal(status)
         drops = self._limits.drops(source)
         self._shared.inbox.newest_wins = drops
         # Dropping: a frame is taken only when the main thread will be free for its result.
@@ -166,36 +202,14 @@ class Pipeline:
         self._shared.go.set()
 
     def _render(self, result: Result) -> None:
-        """Overlay, sinks, metrics: the one place where a frame becomes a rendered one."""
-        frame, stage, clock = result.frame, "overlay", self._clock
+        """The one place where a frame becomes a rendered one."""
         try:
-            t_start = clock()
-            image = None
-            if self._overlay is not None:
-                image = self._overlay.draw(result, self._readout_at(t_start))
-            t_drawn = clock()
-            age_ns = t_drawn - frame.t_capture_ns
-            wanted = True
-            for sink in self._sinks:
-                stage = self.writing_to = f"sink {sink.name}"
-                wanted = sink.write(result, image, frame_age_ms=age_ns / 1e6) and wanted
-            t_done = clock()
+            wanted = self._renderer.render(result, dropped=lambda: self.counts().dropped)
         except Exception as exc:
-            self._shared.ledger.settle(frame.id, "failed")
-            self._fail(stage, exc)
+            self._shared.ledger.settle(result.frame.id, "failed")
+            self._fail(self._renderer.stage, exc)
             return
-        finally:
-            self.writing_to = None
-        stage_ns = dict(result.stage_ns)
-        if self._overlay is not None:
-            stage_ns["overlay"] = t_drawn - t_start
-        stage_ns["sinks"] = t_done - t_drawn
-        stage_ns["end_to_end"] = t_done - frame.t_read_ns
-        self._newest = Rendered(
-            stage_ns, age_ns, len(result.detections), t_done, time.process_time_ns()
-        )
-        self._metrics.record(self._newest)
-        self._shared.ledger.settle(frame.id, "rendered")
+        self._shared.ledger.settle(result.frame.id, "rendered")
         self._rendered += 1
         if not wanted:
             self._reason = "a sink's reader left"
@@ -204,20 +218,42 @@ class Pipeline:
         elif self._seconds_left() == 0.0:
             self._reason = "seconds"
 
-    def _readout_at(self, now_ns: int) -> tuple[str, ...]:
-        """Rate, age and infer time of the newest rendered frame, and all drops."""
-        fps, newest = self._metrics.live_fps, self._newest
-        if fps is None or newest is None:
-            return ()
-        if self._readout_ns is None or now_ns - self._readout_ns >= READOUT_NS:
-            self._readout_ns = now_ns
-            self._readout = (
-                f"{fps:.1f} fps",
-                f"age {newest.frame_age_ns / 1e6:.0f} ms",
-                f"infer {newest.stage_ns['infer'] / 1e6:.1f} ms",
-                f"dropped {self.counts().dropped}",
-            )
-        return self._readout
+    def _tick(self) -> None:
+        """What is due by the clock: the view of no signal, and what systemd hears."""
+        now_ns = self._clock()
+        if self._reason is not None or now_ns < self._tick_ns:
+            return
+        self._tick_ns = now_ns + TICK_NS
+        source = self._source
+        if source is None or not self._shared.go.is_set():
+            self._heartbeat.loading(now_ns)
+            return
+        if isinstance(source, Supervised) and source.status.state != "live":
+            silent_s = self._renderer.no_signal_for(self._limits.stall_s)
+            if silent_s is not None:
+                if self._shared.first_capture_ns is None:
+                    self._shared.first_capture_ns = now_ns
+                self._signal(source.status, silent_s)
+        if self._notifier.active:
+            self._heartbeat.beat(now_ns, self._progress(), self._status())
+
+    def _signal(self, status: SourceStatus, silent_s: float | None = None) -> None:
+        """Tell the sinks how the source is."""
+        try:
+            if not self._renderer.signal(status, silent_s):
+                self._reason = "a sink's reader left"
+        except Exception as exc:
+            self._fail(self._renderer.stage, exc)
+
+    def _progress(self) -> Progress:
+        counts, source = self.counts(), self._source
+        done = source.progress if isinstance(source, Supervised) else counts.captured
+        return Progress(done, counts.rendered, self._renderer.shown, counts.in_flight)
+
+    def _status(self) -> str:
+        """One line for whoever looks at the service."""
+        state = f"{self._source.status.state}, " if isinstance(self._source, Supervised) else ""
+        return f"{state}{self._renderer.status()}, dropped {self.counts().dropped}"
 
     def _fail(self, stage: str, error: BaseException) -> None:
         """Keep the first error for the ending; the caller of ``run`` logs it."""
@@ -230,8 +266,9 @@ class Pipeline:
     def _shut_down(self) -> tuple[str, ...]:
         """Close, finalise, join, balance; returns the names of threads that did not come back."""
         deadline = time.monotonic() + JOIN_DEADLINE_S
+        self._notifier.stopping()
         self._shared.close()
-        for sink in self._sinks:
+        for sink in self._renderer.sinks:
             try:
                 sink.close()
             except Exception as exc:

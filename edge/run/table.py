@@ -29,7 +29,14 @@ def frame_time_table(report: Mapping[str, Any]) -> str:
     engine = f"model: {report['model']} on {report['engine']} at {report['precision']}"
     if report["opened_s"] is not None:
         engine += f", opened in {_number(report['opened_s'], 2)} s"
-    return "\n".join([head, *rows, ledger, rates, engine])
+    lines = [head, *rows, ledger, rates, engine]
+    if signal := report.get("signal"):
+        lines.append(
+            f"signal: {signal['state']} at the end, {signal['without_s']:.1f} s without, "
+            f"{signal['stalls']} stalls, {signal['reconnects']} reconnects in "
+            f"{signal['attempts']} attempts"
+        )
+    return "\n".join(lines)
 
 
 def _row(name: str, times: Mapping[str, Any]) -> str:

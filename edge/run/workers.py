@@ -18,6 +18,7 @@ from edge.run.ledger import Ledger
 from edge.run.mailbox import Inbox, InboxClosedError, Outbox
 from edge.run.metrics import GPU_STAGE
 from edge.sources.base import Source
+from edge.sources.live.status import SourceStatus
 from edge.vision.types import Frame, Result
 from engines.errors import SourceError
 
@@ -77,7 +78,14 @@ class Wake:
     """Makes the main thread look whether it was asked to stop, and how long it may still run."""
 
 
-Message = PerceptionReady | SourceReady | Result | Broken | Drained | Wake
+@dataclass(frozen=True, slots=True)
+class SourceChanged:
+    """A live source has another state, or another reason for it."""
+
+    status: SourceStatus
+
+
+Message = PerceptionReady | SourceReady | Result | SourceChanged | Broken | Drained | Wake
 
 
 class Shared:
@@ -123,7 +131,11 @@ def release_quietly(what: str, close: Callable[[], None]) -> None:
 class CaptureWorker:
     """Opens the source, reads it to its end or to the stop, closes it."""
 
-    def __init__(self, shared: Shared, open_source: Callable[[threading.Event], Source]) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        open_source: Callable[[threading.Event, Callable[[SourceStatus], None]], Source],
+    ) -> None:
         self._shared = shared
         self._open_source = open_source
 
@@ -131,7 +143,9 @@ class CaptureWorker:
         """Body of the capture thread."""
         shared, source = self._shared, None
         try:
-            source = self._open_source(shared.stop)
+            source = self._open_source(
+                shared.stop, lambda status: shared.outbox.post(SourceChanged(status))
+            )
             shared.outbox.post(SourceReady(source))
             shared.go.wait()
             self._read(source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from edge.sources.live.status import SourceStatus
 from edge.vision.types import Image, Result
 
 
@@ -26,6 +27,13 @@ class Sink(Protocol):
         Raises:
             SettingsError: another run writes to it.
             SinkError: it cannot be written; what was written before stays readable.
+        """
+
+    def signal(self, status: SourceStatus, image: Image | None, *, at_ns: int) -> bool:
+        """Take the state of a live source: each new one, and while nothing comes twice a second.
+
+        ``image`` is then the view of no signal, None where a new state is only told or where no
+        sink wants a picture; ``at_ns`` is CLOCK_MONOTONIC. Returns and raises as ``write`` does.
         """
 
     def close(self) -> None:

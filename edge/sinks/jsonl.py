@@ -1,4 +1,4 @@
-"""Writes one JSON object a line for every rendered frame, to a file or stdout.
+"""Writes one JSON object a line for every rendered frame and every new state of a live source.
 
 Each line is one write to the operating system: a reader on the other side sees a frame as soon as
 it is rendered, and a full disk leaves no line half written.
@@ -11,12 +11,15 @@ import errno
 import json
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge.sinks.place import check_place, open_alone
+from edge.sources.live.status import SourceStatus
 from edge.vision.types import Image, Mask, Result
 from engines.errors import SinkError
 
@@ -37,6 +40,7 @@ class JsonlSink:
             check_place(self._path)
         self._fd: int | None = None
         self._broken = False
+        self._status: SourceStatus | None = None
 
     def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
         """Write one line; False when nobody reads stdout any more.
@@ -45,9 +49,27 @@ class JsonlSink:
             SettingsError: another run writes to the file.
             SinkError: the line cannot be written; the lines before it are whole.
         """
+        record = as_record(result, frame_age_ms=frame_age_ms)
+        return self._write(record, what=f"frame {result.frame.id}")
+
+    def signal(self, status: SourceStatus, image: Image | None, *, at_ns: int) -> bool:
+        """Write one line for a state that is new.
+
+        Raises:
+            SettingsError: another run writes to the file.
+            SinkError: the line cannot be written; the lines before it are whole.
+        """
+        before, self._status = self._status, status
+        begun = before is None and status.state == "live"  # nothing has happened
+        if begun or status == before:
+            return not self._broken
+        record = {"event": "source", "t_ns": at_ns, **asdict(status)}
+        return self._write(record, what=f"that the source is {status.state}")
+
+    def _write(self, record: Mapping[str, Any], *, what: str) -> bool:
         if self._broken:
             return False
-        line = json.dumps(as_record(result, frame_age_ms=frame_age_ms), ensure_ascii=False) + "\n"
+        line = json.dumps(record, ensure_ascii=False) + "\n"
         try:
             if self._fd is None:
                 self._fd = self._open()
@@ -58,8 +80,7 @@ class JsonlSink:
         except OSError as exc:
             self._broken = True
             raise SinkError(
-                f"{self.name}: cannot write frame {result.frame.id}: {exc.strerror}; "
-                "the lines before it are whole"
+                f"{self.name}: cannot write {what}: {exc.strerror}; the lines before it are whole"
             ) from exc
         return True
 

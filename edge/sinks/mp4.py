@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge.sinks.place import check_place, open_alone
+from edge.sources.live.status import SourceStatus
 from edge.sources.video.media import av, cv2
 from edge.vision.letterbox import Letterbox
-from edge.vision.types import Frame, Image, Result
+from edge.vision.types import Image, Result
 from engines.errors import SinkError
 from engines.spec import InputSpec
 
@@ -143,12 +144,26 @@ class Mp4Sink:
             SinkError: the file cannot be written; what was written before stays playable.
         """
         assert image is not None, "the pipeline draws an overlay for a sink that wants one"
+        frame = result.frame
+        return self._take(image, frame.t_capture_ns, frame.media_ns)
+
+    def signal(self, status: SourceStatus, image: Image | None, *, at_ns: int) -> bool:
+        """Encode the view of no signal; nothing before the first frame, which gives the size.
+
+        Raises:
+            SinkError: the file cannot be written; what was written before stays playable.
+        """
+        if image is None or self._container is None:
+            return True
+        return self._take(image, at_ns, None)
+
+    def _take(self, image: Image, capture_ns: int, media_ns: int | None) -> bool:
         if self._closed:
             return False
         try:
             if self._container is None:
                 self._open(image)
-            self._encode(image, self._pts(result.frame))
+            self._encode(image, self._pts(capture_ns, media_ns))
         except BROKEN as exc:
             self.close()
             raise self._error(exc) from exc
@@ -207,15 +222,15 @@ class Mp4Sink:
         self._stream = stream
         self._yuv: Image = np.empty((height * 3 // 2, width), np.uint8)
 
-    def _pts(self, frame: Frame) -> int:
+    def _pts(self, capture_ns: int, media_ns: int | None) -> int:
         """The frame's time in TIME_BASE since the first frame, always later than the last one.
 
         It is the time in the file that is played, or that of the capture where there is no file.
         """
-        time_ns = frame.t_capture_ns if frame.media_ns is None else frame.media_ns
+        time_ns = capture_ns if media_ns is None else media_ns
         if self._last_ns is None:
             self._origin_ns = time_ns
-        elif frame.media_ns is not None and time_ns < self._last_ns:
+        elif media_ns is not None and time_ns < self._last_ns:
             # The file's times start anew (files strung together): this frame follows the last one.
             self._origin_ns += time_ns - self._last_ns - round(1e9 / self._fps)
         self._last_ns = time_ns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edge.sources.live.status import SourceStatus
 from edge.vision.types import Image, Result
 
 
@@ -15,6 +16,10 @@ class NullSink:
 
     def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
         """Take a frame and forget it."""
+        return True
+
+    def signal(self, status: SourceStatus, image: Image | None, *, at_ns: int) -> bool:
+        """Take a state and forget it."""
         return True
 
     def close(self) -> None:

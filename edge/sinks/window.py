@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 
 from edge.sinks.display import display_answers
+from edge.sources.live.status import SourceStatus
 from edge.vision.types import Image, Result
 from engines.errors import SettingsError, SinkError
 
@@ -59,6 +60,17 @@ class WindowSink:
             SinkError: the window system refused.
         """
         assert image is not None, "the pipeline draws an overlay for a sink that wants one"
+        return self._show(image)
+
+    def signal(self, status: SourceStatus, image: Image | None, *, at_ns: int) -> bool:
+        """Show that there is no signal.
+
+        Raises:
+            SinkError: the window system refused.
+        """
+        return image is None or self._show(image)
+
+    def _show(self, image: Image) -> bool:
         if self._closed:
             return False
         try:

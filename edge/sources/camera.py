@@ -46,7 +46,7 @@ class Camera:
 
     @property
     def identity(self) -> str:
-        """What it is known by when it comes back: two alike without serial numbers by their ports."""
+        """By what it is known when it comes back: two alike without numbers by their ports."""
         return self.stable_id or f"{self.name} at port {self.port}"
 
     def __str__(self) -> str:
@@ -116,8 +116,8 @@ def find_device(
     Raises:
         SourceError: absent or not allowed; names the cameras that are there.
     """
-    same = [camera for camera in list_cameras(root) if camera.identity == identity]
-    if identity is not None and not same:
+    same = [c for c in list_cameras(root) if c.identity == identity] if identity else []
+    if identity and not same:
         raise SourceError(
             f"camera {request.id}: {identity}, with which the run began, is not there; "
             f"{_choices(root)}; plug it in again, or start anew to take another"

@@ -14,10 +14,10 @@ Flip = Literal["none", "horizontal", "vertical", "both"]
 class SourceOptions:
     """Deadlines, what becomes of a live source that breaks, orientation, the scene's seed.
 
-    ``reconnect`` opens a live source again, the first time, too, waiting ``retry_s`` at most between
-    attempts. After ``stall_s`` without a frame it has stalled; a call that was given up and does not
-    come back for ``hang_s`` ends the run. ``identity`` is that of the camera to be opened, None for
-    any.
+    ``reconnect`` opens a live source again, the first time, too, waiting ``retry_s`` at most
+    between attempts. After ``stall_s`` without a frame it has stalled; a call that was given up and
+    does not come back for ``hang_s`` ends the run. ``identity`` is that of the camera to be opened,
+    None for any.
 
     ``rotate_deg`` turns clockwise, ``flip`` is applied after it. ``images_fps`` is the rate of a
     folder, played under the policy 'drop' or in an mp4: images have no timestamps of their own.

@@ -13,6 +13,7 @@ import numpy as np
 from edge.run.parts import Limits, Parts
 from edge.run.pipeline import Pipeline
 from edge.sinks.overlay.overlay import Overlay
+from edge.sources.live.status import SourceStatus
 from edge.vision.perception import Perception
 from edge.vision.types import Detections, Frame, Image, Mask, Result
 
@@ -104,6 +105,7 @@ class ScriptedSink:
     ages_ms: list[float] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
     images: list[Image | None] = field(default_factory=list)
+    statuses: list[SourceStatus] = field(default_factory=list)
     closed: int = 0
 
     def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
@@ -113,6 +115,10 @@ class ScriptedSink:
         self.dropped.append(result.dropped)
         self.images.append(image)
         return more
+
+    def signal(self, status: SourceStatus, image: Image | None, *, at_ns: int) -> bool:
+        self.statuses.append(status)
+        return True
 
     def close(self) -> None:
         self.closed += 1
@@ -159,7 +165,7 @@ class Script:
             self.perception.slots, self.perception.on_gpu = self.slots, self.on_device
             return self.perception
 
-        def open_source(stop: threading.Event) -> ScriptedSource:
+        def open_source(stop: threading.Event, tell: object) -> ScriptedSource:
             opening("source")
             return self.source
 

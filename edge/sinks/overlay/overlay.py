@@ -10,64 +10,17 @@ import cv2
 import numpy as np
 
 from edge.sinks.overlay.mask_paint import MaskPainter
+from edge.sinks.overlay.no_signal import no_signal
+from edge.sinks.overlay.style import WHITE, Style
 from edge.vision.palette import Colour, colours_of, text_on
 from edge.vision.types import Detections, Image, Result
 
-_FONT = cv2.FONT_HERSHEY_DUPLEX
-_WHITE: Colour = (255, 255, 255)
 _SHADE = 0.35
 """How much of the frame shows through a panel."""
 _LEGEND_SHARE = 0.001
 """A class on less of the frame than this is not worth a line."""
 _LEGEND_LINGER = 15
 """Frames for which a class stays in the legend after it was last seen, so that none flickers."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Style:
-    """Sizes in px that follow the frame's size, so that text reads the same in 240p and 4K."""
-
-    font_scale: float
-    stroke: int
-    """Thickness of text."""
-    line: int
-    """Thickness of boxes."""
-    cap: int
-    """Height of capital letters."""
-    descent: int
-    pad: int
-
-    @staticmethod
-    def fit(width: int, height: int) -> _Style:
-        side = min(height, width * 9 / 16)  # a tall frame has no room for wider text
-        # Capitals of 2 % of the height, and 8 px at least: smaller ones cannot be read.
-        cap = max(8.0, 0.02 * side)
-        (_, tall), _ = cv2.getTextSize("H", _FONT, 1.0, 1)
-        scale = cap / tall
-        stroke = max(1, round(side / 900))
-        (_, tall), descent = cv2.getTextSize("Hg", _FONT, scale, stroke)
-        return _Style(
-            font_scale=scale,
-            stroke=stroke,
-            line=max(1, round(side / 270)),
-            cap=tall,
-            descent=descent,
-            pad=max(2, round(cap * 0.4)),
-        )
-
-    @property
-    def row(self) -> int:
-        """Height of a line of text with the room around it."""
-        return self.cap + self.descent + self.pad
-
-    def width(self, text: str) -> int:
-        (width, _), _ = cv2.getTextSize(text, _FONT, self.font_scale, self.stroke)
-        return int(width)
-
-    def write(self, image: Image, text: str, x: int, baseline: int, colour: Colour) -> None:
-        cv2.putText(
-            image, text, (x, baseline), _FONT, self.font_scale, colour, self.stroke, cv2.LINE_AA
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +60,7 @@ class Overlay:
         self._legend_on, self._readout_on = legend, readout
         self._masks = MaskPainter(opacity=mask_opacity)
         self._out: Image = np.empty((0, 0, 3), np.uint8)
-        self._style = _Style.fit(960, 540)
+        self._style = Style.fit(960, 540)
         self._classes: tuple[str, ...] = ()
         self._colours: list[Colour] = []
         self._lingering: dict[str, tuple[Colour, int]] = {}
@@ -123,7 +76,7 @@ class Overlay:
         image = result.frame.image
         if self._out.shape != image.shape:
             self._out = np.empty_like(image)
-            self._style = _Style.fit(image.shape[1], image.shape[0])
+            self._style = Style.fit(image.shape[1], image.shape[0])
         present = self._masks.paint(image, result.masks if self._masks_on else (), self._out)
         if self._boxes_on:
             self._draw_boxes(result.detections, result.classes)
@@ -132,6 +85,10 @@ class Overlay:
         if self._readout_on and readout:
             self._lay(self._readout(tuple(readout), self._style), top=self._style.pad)
         return self._out
+
+    def no_signal(self, last: Image | None, lines: Sequence[str]) -> Image:
+        """The view while nothing comes: the last frame (H, W, 3) dark and grey under ``lines``."""
+        return no_signal(last, lines)
 
     def _draw_boxes(self, detections: Detections, classes: tuple[str, ...]) -> None:
         if classes != self._classes:
@@ -204,16 +161,16 @@ class Overlay:
             area[y0:y1, x0:x1] = colour
 
 
-def _readout(lines: tuple[str, ...], style: _Style) -> _Panel:
+def _readout(lines: tuple[str, ...], style: Style) -> _Panel:
     """The lines, one below the other."""
     width = max(style.width(line) for line in lines) + 2 * style.pad
     image = np.zeros((len(lines) * style.row + style.pad, width, 3), np.uint8)
     for i, line in enumerate(lines):
-        style.write(image, line, style.pad, i * style.row + style.pad + style.cap, _WHITE)
+        style.write(image, line, style.pad, i * style.row + style.pad + style.cap, WHITE)
     return _Panel(image)
 
 
-def _legend(entries: tuple[tuple[str, Colour], ...], width: int, style: _Style) -> _Panel:
+def _legend(entries: tuple[tuple[str, Colour], ...], width: int, style: Style) -> _Panel:
     """Swatch and name side by side, in as many rows as the width asks for."""
     swatch = style.cap
     places: list[tuple[int, int]] = []
@@ -228,6 +185,6 @@ def _legend(entries: tuple[tuple[str, Colour], ...], width: int, style: _Style) 
     image = np.zeros((y + style.row, used, 3), np.uint8)  # one long name may exceed the frame
     swatches = []
     for (name, colour), (x, y) in zip(entries, places, strict=True):
-        style.write(image, name, x + swatch + style.pad, y + style.cap, _WHITE)
+        style.write(image, name, x + swatch + style.pad, y + style.cap, WHITE)
         swatches.append((x, y, x + swatch, y + swatch, colour))
     return _Panel(image, tuple(swatches))

@@ -16,7 +16,7 @@ from edge.vision.types import Frame
 _log = logging.getLogger("edge")
 
 Answer = OpenedSource | Frame | None | Exception
-"""The opened source first, then one answer to each ``ask``: a frame, the end, or what was raised."""
+"""The opened source first, then for each ``ask`` a frame, None at the end, or what was raised."""
 
 
 class Connection:

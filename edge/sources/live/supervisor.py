@@ -29,8 +29,8 @@ from engines.redact import redact
 _log = logging.getLogger("edge")
 
 FIRST_WAIT_S = 0.5
-"""Between the first two attempts, doubled up to ``retry_s``: a camera that comes back is seen soon, and
-one that is gone costs little."""
+"""Between the first two attempts, doubled up to ``retry_s``: a camera that comes back is seen soon,
+and one that is gone costs little."""
 STEADY_NS = 5 * SECOND_NS
 """A connection that lived for so long was a good one: the next wait is the first again."""
 READ_GRACE_S = 0.5
@@ -43,7 +43,7 @@ Open = Callable[[SourceOptions], OpenedSource]
 
 
 class Backoff:
-    """Waits between attempts: twice as long each time, less up to half, so that many do not meet."""
+    """Waits between attempts: twice as long each time, less up to half, so that none keep step."""
 
     def __init__(self, longest_s: float, rng: random.Random) -> None:
         self._rng = rng
@@ -106,7 +106,7 @@ class Supervised:
         self._live_since_ns: int | None = None
         self._opened_ns = 0
         self.progress = 0
-        """Grows with every frame, every connection made and every one that was given up and ended."""
+        """Grows with every frame, every connection made, and every given up one that ended."""
         self.status = SourceStatus(self.name, "opening", clock_ns())
 
     @property
@@ -127,7 +127,7 @@ class Supervised:
     def open(self, *, within_s: float) -> Source:
         """Open the first connection: this source, or what was opened where that is not live.
 
-        With ``options.reconnect`` it returns after ``within_s`` at the latest, and ``read`` goes on.
+        With ``options.reconnect`` it returns after ``within_s``, and ``read`` goes on.
 
         Raises:
             SettingsError: the text or a setting is wrong.
@@ -140,11 +140,10 @@ class Supervised:
         if self._stop.is_set():
             self.close()
             raise stopped(self.name)
-        opened = self._connection.source if self._connection is not None else None
-        if opened is None or opened.live:
+        connection = self._connection
+        if connection is None or connection.source is None or connection.source.live:
             return self
-        assert self._connection is not None
-        self._connection, connection = None, self._connection
+        self._connection = None
         return connection.hand_over()
 
     def read(self) -> Frame | None:

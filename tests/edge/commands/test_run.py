@@ -178,6 +178,7 @@ OPTIONS: dict[str, tuple[str, str, Any]] = {
     "--trust": ("0" * 64, "model.trust", ["0" * 64]),
     "--metrics": ("m.json", "output.metrics", "m.json"),
     "--verbose": ("", "log.verbose", True),
+    "--reconnect": ("", "source.reconnect", True),
 }
 """Option, a value of it, and what becomes of that: in the order of the help."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import socket
 import threading
@@ -16,9 +15,7 @@ import numpy as np
 import pytest
 
 from edge.sources import SourceOptions, open_source
-from edge.sources.gst.run import GstRun
-from edge.sources.gst.source import GstSource
-from edge.sources.gst.text import PipelineText
+from edge.sources.gst.source import GstSource, open_pipeline
 from edge.sources.options import Policy
 from edge.vision.types import Frame
 from engines.errors import OutriderError, SettingsError, SourceError
@@ -44,11 +41,10 @@ def opened(
     policy: Policy = "auto",
     stop: threading.Event | None = None,
 ) -> GstSource:
-    source = open_source(
+    """One connection, without the supervisor of live ones."""
+    return open_pipeline(
         f"gst:{pipeline}", policy=policy, stop=stop or threading.Event(), options=options
     )
-    assert isinstance(source, GstSource)
-    return source
 
 
 def read(source: GstSource, count: int) -> list[Frame]:
@@ -313,8 +309,9 @@ def test_an_element_that_hangs_as_it_opens_is_given_up_at_the_deadline(tmp_path:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)  # to open one waits for who writes into it
     started = time.monotonic()
+    text = f'gst:filesrc location="{pipe}" ! jpegdec'
     with pytest.raises(SourceError, match=r"no answer within 1 s \(open_timeout_s\)"):
-        opened(f'filesrc location="{pipe}" ! jpegdec', IMPATIENT)
+        open_source(text, policy="auto", stop=threading.Event(), options=IMPATIENT)
     assert time.monotonic() - started < 1 + SLACK_S
     os.close(os.open(pipe, os.O_RDWR))  # lets it go
 
@@ -390,31 +387,6 @@ def test_no_thread_outlives_its_source() -> None:
     assert threading.active_count() == before
     # GLib keeps a few idle ones for the next pipeline; twelve runs of three threads need no more.
     assert max(counts) - counts[0] <= 3
-
-
-def test_a_pipeline_that_does_not_stop_is_left_behind_in_time(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """A driver that hangs is played by a pipeline whose last state change never returns."""
-    going_on = threading.Event()
-
-    class Stuck:
-        def get_by_name(self, name: str) -> None:
-            return None
-
-        def get_bus(self) -> None:
-            return None
-
-        def set_state(self, state: object) -> None:
-            going_on.wait(30)
-
-    run = GstRun(needs_gst(), Stuck(), PipelineText("gst:stuck", "stuck"))
-    started = time.monotonic()
-    with caplog.at_level(logging.WARNING, logger="edge"):
-        run.release()
-    assert time.monotonic() - started < SLACK_S
-    assert "does not stop" in caplog.text
-    going_on.set()
 
 
 def test_the_app_runs_a_pipeline_to_its_end(tmp_path: Path) -> None:

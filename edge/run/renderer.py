@@ -1,0 +1,159 @@
+"""Turns results into pictures and lines, and measures it; it knows neither threads nor the end.
+
+It also shows that there is nothing to show: NO SIGNAL instead of the frame before. All calls come
+from the main thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from edge.run.metrics import Metrics, Rendered
+from edge.sinks.base import Sink
+from edge.sources.live.status import SourceStatus
+from edge.vision.types import Image, Result
+
+if TYPE_CHECKING:  # it imports OpenCV
+    from edge.sinks.overlay.overlay import Overlay
+
+READOUT_NS = 250_000_000
+"""The readout changes four times a second: digits that change every frame cannot be read."""
+NO_SIGNAL_NS = 500_000_000
+"""Between two pictures of no signal, which count seconds."""
+
+
+class Renderer:
+    """Overlay and sinks of a run, and what is measured of them.
+
+    ``stage`` is what it does or did last, for the words of an error; ``writing_to`` the sink that
+    is being written to, in case it hangs.
+    """
+
+    def __init__(self, metrics: Metrics, *, clock: Callable[[], int]) -> None:
+        self.sinks: list[Sink] = []
+        self.stage = "sinks"
+        self.writing_to: str | None = None
+        self.shown = 0
+        """Pictures that all sinks took, those of no signal included."""
+        self._metrics = metrics
+        self._clock = clock
+        self._overlay: Overlay | None = None
+        self._readout: tuple[str, ...] = ()
+        self._readout_ns: int | None = None
+        self._newest: Rendered | None = None
+        self._last: Image | None = None
+        self._last_ns = self._no_signal_ns = 0
+
+    def open(self, sinks: Iterable[Sink], open_overlay: Callable[[], Overlay]) -> None:
+        """Open the sinks, and the overlay where one of them wants a picture."""
+        for sink in sinks:
+            self.sinks.append(sink)
+        if any(sink.wants_image for sink in self.sinks):
+            self._overlay = open_overlay()
+        self._last_ns = self._clock()
+
+    def render(self, result: Result, *, dropped: Callable[[], int]) -> bool:
+        """Draw, write and measure one frame; False when a sink's reader asks to stop.
+
+        Args:
+            result: the frame and what was found on it.
+            dropped: gives the frames dropped so far; asked for when the readout changes.
+
+        Raises:
+            Exception: what the stage raised that is now in ``stage``.
+        """
+        frame, clock, self.stage = result.frame, self._clock, "overlay"
+        t_start = clock()
+        image = None
+        if self._overlay is not None:
+            image = self._overlay.draw(result, self._readout_at(t_start, dropped))
+            self._last = frame.image
+        t_drawn = clock()
+        age_ns = t_drawn - frame.t_capture_ns
+        wanted = self._write(lambda sink: sink.write(result, image, frame_age_ms=age_ns / 1e6))
+        t_done = clock()
+        stage_ns = dict(result.stage_ns)
+        if self._overlay is not None:
+            stage_ns["overlay"] = t_drawn - t_start
+        stage_ns["sinks"] = t_done - t_drawn
+        stage_ns["end_to_end"] = t_done - frame.t_read_ns
+        self._newest = Rendered(
+            stage_ns, age_ns, len(result.detections), t_done, time.process_time_ns()
+        )
+        self._metrics.record(self._newest)
+        self._last_ns = t_done
+        return wanted
+
+    def no_signal_for(self, stall_s: float) -> float | None:
+        """Seconds without a frame, where they are ``stall_s`` or more and a picture is due."""
+        now_ns = self._clock()
+        silent_s = (now_ns - self._last_ns) / 1e9
+        due = now_ns - self._no_signal_ns >= NO_SIGNAL_NS
+        return silent_s if silent_s >= stall_s and due else None
+
+    def signal(self, status: SourceStatus, silent_s: float | None) -> bool:
+        """Tell the sinks a state of the source, with the view of no signal after ``silent_s``.
+
+        False when a sink's reader asks to stop.
+
+        Raises:
+            Exception: what the stage raised that is now in ``stage``.
+        """
+        self.stage, image, now_ns = "overlay", None, self._clock()
+        if silent_s is not None:
+            self._no_signal_ns = now_ns
+            self._metrics.interrupt()
+            if self._overlay is not None:
+                ever = "since the start" if self._newest is None else "since the last frame"
+                lines = (
+                    f"{_duration(silent_s)} {ever}, {status.state}: {status.source}",
+                    status.reason.removeprefix(f"{status.source}: "),
+                )
+                image = self._overlay.no_signal(self._last, lines)
+        return self._write(
+            lambda sink: sink.signal(status, image, at_ns=now_ns), shown=silent_s is not None
+        )
+
+    def status(self) -> str:
+        """Rate and age of the newest frame in a few words."""
+        fps, newest = self._metrics.live_fps, self._newest
+        if fps is None or newest is None:
+            return "no frame yet"
+        return f"{fps:.1f} fps, age {newest.frame_age_ns / 1e6:.0f} ms"
+
+    def _write(self, write: Callable[[Sink], bool], *, shown: bool = True) -> bool:
+        wanted = True
+        try:
+            for sink in self.sinks:
+                self.stage = self.writing_to = f"sink {sink.name}"
+                wanted = write(sink) and wanted
+        finally:
+            self.writing_to = None
+        self.shown += shown
+        return wanted
+
+    def _readout_at(self, now_ns: int, dropped: Callable[[], int]) -> tuple[str, ...]:
+        """Rate, age and infer time of the newest rendered frame, and all drops."""
+        fps, newest = self._metrics.live_fps, self._newest
+        if fps is None or newest is None:
+            return ()
+        if self._readout_ns is None or now_ns - self._readout_ns >= READOUT_NS:
+            self._readout_ns = now_ns
+            self._readout = (
+                f"{fps:.1f} fps",
+                f"age {newest.frame_age_ns / 1e6:.0f} ms",
+                f"infer {newest.stage_ns['infer'] / 1e6:.1f} ms",
+                f"dropped {dropped()}",
+            )
+        return self._readout
+
+
+def _duration(seconds: float) -> str:
+    """'7 s', '2 min 5 s', '3 h 12 min'."""
+    minutes, whole = divmod(int(seconds), 60)
+    if minutes == 0:
+        return f"{whole} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole} s"
