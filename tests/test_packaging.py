@@ -255,7 +255,9 @@ def test_every_file_of_the_packages_is_in_the_wheel(tmp_path: Path) -> None:
         for path in (ROOT / package).rglob("*")
         if path.is_file() and path.suffix != ".pyc" and "built" not in path.parts
     }
-    for path in (*ours, *map(Path, ("pyproject.toml", "README.md", "LICENSE", "NOTICE"))):
+    extra = ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "docs/SERVICE.md")
+    units = [path.relative_to(ROOT) for path in (ROOT / "systemd").glob("*.[!p]*")]
+    for path in (*ours, *units, *map(Path, extra)):
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, tree / path)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
@@ -264,6 +266,9 @@ def test_every_file_of_the_packages_is_in_the_wheel(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as packed:
         assert {str(path) for path in ours} - set(packed.namelist()) == set()
+        shared = {name.partition(".data/data/")[2] for name in packed.namelist()} - {""}
+    # Where ``edge service install`` looks below sys.prefix.
+    assert shared == {f"share/outrider/{path}" for path in (*units, "docs/SERVICE.md")}
 
 
 def test_the_licence_and_the_notice_travel_with_the_package() -> None:

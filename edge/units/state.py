@@ -1,0 +1,112 @@
+"""How an installed instance is, in words: what systemd knows of it, and how it ended last."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.units.needs import drop_in
+from edge.units.units import OWN_DROP_INS, SETTINGS, SYSTEM, Place, needs_here, unit_of
+from engines.errors import OutriderError, SettingsError
+
+EXITS = {
+    0: "ended in order",
+    2: "settings or usage refused (2): it is not started again until they are right",
+    3: "the source failed (3)",
+    4: "a model or an engine was refused (4): it is not started again until that is right",
+    5: "failed while running (5)",
+    6: "the device was lost or out of memory (6)",
+}
+RESULTS = {
+    "watchdog": "the watchdog bit: a stage made no progress for WatchdogSec",
+    "timeout": "it took too long to become ready or to stop",
+    "oom-kill": "the system ran out of memory",
+    "start-limit-hit": "it failed too often too fast and was given up; after a look at the logs: "
+    "systemctl reset-failed, then start",
+    "resources": "systemd could not start it; see the logs",
+}
+_ASKED = (
+    "LoadState", "ActiveState", "SubState", "StatusText", "StateChangeTimestamp", "NRestarts",
+    "Result", "ExecMainCode", "ExecMainStatus", "MainPID", "UnitFileState", "NeedDaemonReload",
+)  # fmt: skip
+_KILLED = ("2", "3")
+"""CLD_KILLED and CLD_DUMPED, waitid(2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One instance: lines to print, and whether it runs."""
+
+    lines: tuple[str, ...]
+    runs: bool
+
+
+def state_of(name: str, place: Place) -> State:
+    """Ask systemd.
+
+    Raises:
+        OutriderError: it does not answer.
+    """
+    unit = unit_of(name)
+    words = ["systemctl", "show", unit, *(f"--property={key}" for key in _ASKED)]
+    told = subprocess.run(words, capture_output=True, text=True, check=False)
+    if told.returncode:
+        raise OutriderError(f"systemctl show {unit}: {told.stderr.strip()}")
+    facts = dict(line.split("=", 1) for line in told.stdout.splitlines() if "=" in line)
+    runs = facts.get("ActiveState") in ("active", "reloading")
+    return State(tuple(_lines(name, unit, facts, place)), runs)
+
+
+def ended(facts: dict[str, str]) -> str:
+    """How the last process ended, '' where none did."""
+    result = facts.get("Result", "")
+    if result in RESULTS:
+        return RESULTS[result]
+    status = int(facts.get("ExecMainStatus") or 0)
+    if facts.get("ExecMainCode") in _KILLED:
+        return f"killed by signal {status}"
+    if facts.get("ExecMainCode") == "1":
+        return EXITS.get(status, f"systemd could not start it (exit {status}); see the logs")
+    return ""
+
+
+def _lines(name: str, unit: str, facts: dict[str, str], place: Place) -> list[str]:
+    active, sub = facts.get("ActiveState", ""), facts.get("SubState", "")
+    since = facts.get("StateChangeTimestamp", "")
+    state = active if sub in ("", active, "running", "dead") else f"{active} ({sub})"
+    lines = [f"{unit}: {state}{f' since {since}' if since else ''}"]
+
+    def line(label: str, text: str) -> None:
+        if text:
+            lines.append(f"  {label:<10} {text}")
+
+    line("says", facts.get("StatusText", ""))
+    line("restarts", facts.get("NRestarts", "0"))
+    if facts.get("MainPID", "0") == "0":
+        line("last end", ended(facts))
+    line("at boot", "starts" if facts.get("UnitFileState") == "enabled" else "does not start")
+    try:
+        line("version", os.readlink(place.root / "opt/outrider/current"))
+    except OSError:
+        line("version", "not of /opt/outrider")
+    line("settings", str(place.root / SETTINGS / f"{name}.toml"))
+    line("sandbox", _sandbox(name, unit, place))
+    if facts.get("NeedDaemonReload") == "yes":
+        line("note", "a unit's file has changed: systemctl daemon-reload")
+    return lines
+
+
+def _sandbox(name: str, unit: str, place: Place) -> str:
+    """Whether what the unit opens is what the settings need now."""
+    path: Path = place.root / SYSTEM / f"{unit}.d" / OWN_DROP_INS[0]
+    again = f"edge service install{'' if unit == 'outrider.service' else f' --name {name}'}"
+    try:
+        wanted = drop_in(needs_here(name, place), name)
+        fits = path.read_text() == wanted
+    except SettingsError as exc:
+        return f"unknown: {str(exc).splitlines()[0]}"
+    except OSError as exc:
+        return f"unknown: {path}: {exc.strerror}; {again}"
+    return "fits the settings" if fits else f"does not fit the settings any more: sudo {again}"

@@ -1,0 +1,267 @@
+"""``edge service`` under a real systemd: what it installs is taken, closed, and goes again."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.systemd.booted import APP, Boot, booted
+
+EDGE = f"{APP}/bin/edge"
+HALF = """
+[source]
+policy = "drop"
+[output]
+sinks = ["null"]
+"""
+UNDER = ("etc/systemd/system", "etc/sysusers.d", "etc/tmpfiles.d", "etc/outrider")
+
+
+@pytest.fixture
+def boot(shared: Path) -> Iterator[Boot]:
+    with booted(shared) as booted_one:
+        booted_one.install_app()
+        yield booted_one
+
+
+def files(boot: Boot) -> set[str]:
+    """What lies in the folders that an installation writes to."""
+    found = boot.run("find", *(f"/{top}" for top in UNDER), "-not", "-type", "d", check=False)
+    return set(found.stdout.split())
+
+
+def test_the_first_install_leaves_an_example_to_edit_and_starts_nothing(boot: Boot) -> None:
+    before = files(boot)
+    done = boot.run(EDGE, "service", "install", "--name", "cam")
+    assert "Now edit /etc/outrider/cam.toml, then run this again" in done.stdout
+    assert files(boot) - before == {
+        "/etc/systemd/system/outrider.service",
+        "/etc/systemd/system/outrider@.service",
+        "/etc/systemd/system/outrider-build@.service",
+        "/etc/systemd/system/outrider@cam.service.d/10-settings.conf",
+        "/etc/sysusers.d/outrider.conf",
+        "/etc/tmpfiles.d/outrider.conf",
+        "/etc/outrider/cam.toml",
+        "/etc/outrider/outrider.env",
+    }
+    assert boot.show("outrider@cam", "ActiveState", "UnitFileState") == {
+        "ActiveState": "inactive",
+        "UnitFileState": "disabled",
+    }
+    told = boot.run("stat", "-c", "%U:%G %a", "/etc/outrider/cam.toml", "/var/lib/outrider")
+    assert told.stdout.splitlines() == ["root:outrider 640", "outrider:outrider 750"]
+
+    boot.run(EDGE, "service", "uninstall", "--name", "cam")
+    assert files(boot) - before == {"/etc/outrider/cam.toml", "/etc/outrider/outrider.env"}
+    boot.run("test", "-d", "/var/lib/outrider")
+
+
+def test_a_dry_run_tells_all_of_it_and_touches_nothing(boot: Boot) -> None:
+    boot.write("/etc/outrider/cam.toml", '[source]\nuri = "rtsp://cam/1"\n')
+    before = files(boot)
+    told = boot.run(EDGE, "service", "install", "--name", "cam", "--dry-run").stdout
+    assert files(boot) == before
+    assert "write /etc/systemd/system/outrider@.service, a copy of /opt/outrider/" in told
+    assert "\n    PrivateNetwork=no\n" in told
+    assert told.rstrip().endswith("systemctl restart outrider@cam.service")
+    assert "not yet" not in told
+
+
+def test_the_last_instance_takes_the_units_with_it_and_purge_the_rest(boot: Boot) -> None:
+    before = files(boot)
+    for name in ("front", "rear"):
+        boot.write(f"/etc/outrider/{name}.toml", HALF)
+        boot.run(EDGE, "service", "install", "--name", name, "--no-start")
+        assert boot.show(f"outrider@{name}", "UnitFileState") == {"UnitFileState": "enabled"}
+    boot.write("/etc/systemd/system/outrider@front.service.d/override.conf", "[Service]\nNice=5\n")
+    boot.run(EDGE, "service", "uninstall", "--name", "front")
+    left = files(boot) - before
+    assert "/etc/systemd/system/outrider@.service" in left
+    assert "/etc/systemd/system/outrider@front.service.d/override.conf" in left  # the operator's
+    boot.run(EDGE, "service", "uninstall", "--name", "rear", "--purge")
+    assert files(boot) - before == {"/etc/systemd/system/outrider@front.service.d/override.conf"}
+    assert boot.run("id", "outrider", check=False).returncode == 1
+    again = boot.run(EDGE, "service", "uninstall", "--name", "rear", check=False)
+    assert again.returncode == 2
+    assert "edge: outrider@rear.service: is not installed here; no instance is" in again.stderr
+
+
+def test_the_units_are_whole_and_almost_nothing_is_open(boot: Boot) -> None:
+    boot.write("/etc/outrider/cam.toml", HALF)
+    boot.run(EDGE, "service", "install", "--name", "cam", "--no-start")
+    # A start from the shipped folder is verified as it was installed, drop-ins and all.
+    units = ("outrider@cam.service", "outrider.service", "outrider-build@cam.service")
+    verified = boot.run("systemd-analyze", "verify", "--recursive-errors=yes", *units, check=False)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    for unit in units:
+        told = boot.run("systemd-analyze", "security", "--no-pager", unit).stdout
+        exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", told)
+        assert exposure is not None, told
+        print(f"{unit}: exposure {exposure[1]}")
+        assert float(exposure[1]) <= 2.0
+
+
+@pytest.mark.parametrize("conf", ["jetson", "nvidia"])
+def test_the_drop_ins_for_gpus_are_whole(boot: Boot, conf: str) -> None:
+    boot.write("/etc/outrider/cam.toml", "[source]\nuri = 'csi:0'\n")
+    if conf == "jetson":
+        boot.write("/etc/nv_tegra_release", "# R36 (release), REVISION: 4.7\n")
+    boot.run(EDGE, "service", "install", "--name", "cam", "--no-start")
+    if conf == "nvidia":
+        for unit in ("outrider@", "outrider-build@"):
+            source, folder = (
+                f"{APP}/share/outrider/systemd",
+                f"/etc/systemd/system/{unit}.service.d",
+            )
+            boot.run(
+                "sh", "-c", f"mkdir {folder} && cp {source}/nvidia.conf {folder}/20-nvidia.conf"
+            )
+        boot.ctl("daemon-reload")
+    for unit in ("outrider@cam.service", "outrider-build@cam.service"):
+        verified = boot.run("systemd-analyze", "verify", unit, check=False)
+        assert (verified.returncode, verified.stderr) == (0, "")
+        opened = boot.show(unit, "PrivateDevices", "DeviceAllow", "After")
+        assert opened["PrivateDevices"] == "no"
+        assert "modprobe@nvidia_uvm.service" in opened["After"]
+
+
+def test_a_real_inference_runs_in_the_sandbox(boot: Boot) -> None:
+    """Without its READY: what the app tells systemd is shown with the app."""
+    settings = HALF + 'metrics = "/var/lib/outrider/cam.json"\n[pipeline]\nframes = 20\n'
+    boot.write("/etc/outrider/cam.toml", settings)
+    boot.write("/etc/systemd/system/outrider@.service.d/50-test.conf", "[Service]\nType=exec\n")
+    boot.run(EDGE, "service", "install", "--name", "cam", "--no-start")
+    boot.ctl("start", "outrider@cam")
+    boot.until(
+        lambda: boot.show("outrider@cam", "ActiveState")["ActiveState"] in ("inactive", "failed"),
+        "the run has ended",
+    )
+    log = boot.journal("-u", "outrider@cam")
+    assert boot.show("outrider@cam", "Result")["Result"] == "success", log
+    report = json.loads(boot.run("cat", "/var/lib/outrider/cam.json").stdout)
+    assert report["frames"]["rendered"] == 20
+    assert report["detections_total"] > 0
+    assert boot.run("stat", "-c", "%U", "/var/lib/outrider/cam.json").stdout == "outrider\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ('[sauce]\nuri = "x"\n', "/etc/outrider/cam.toml"),
+        ('[model]\nfiles = ["/home/me/net.onnx"]\n', "below /home, which a service does not see"),
+        ('[output]\nsinks = ["/etc/outrider/a.mp4"]\n', "where a service does not write"),
+    ],
+)
+def test_settings_that_no_service_can_run_are_refused_before_anything_is_written(
+    boot: Boot, settings: str, words: str
+) -> None:
+    boot.write("/etc/outrider/cam.toml", settings)
+    before = files(boot)
+    refused = boot.run(EDGE, "service", "install", "--name", "cam", check=False)
+    assert refused.returncode == 2
+    assert words in refused.stderr
+    assert files(boot) == before
+
+
+def test_an_installation_without_root_or_with_a_read_only_etc_says_so(boot: Boot) -> None:
+    unprivileged = ["setpriv", "--reuid=65534", "--clear-groups"]
+    refused = boot.run(*unprivileged, EDGE, "service", "install", check=False)
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "edge: units are root's to change; sudo /opt/outrider/0.1.0/venv/bin/edge service ...\n"
+    )
+    read_only = 'mount -o bind,ro /etc/systemd/system /etc/systemd/system && exec "$@"'
+    words = ["unshare", "--mount", "sh", "-c", read_only, "sh", EDGE, "service", "install"]
+    refused = boot.run(*words, check=False)
+    assert refused.returncode == 2
+    assert "/etc/systemd/system cannot be written here, so nothing was begun" in refused.stderr
+    assert not any("outrider" in file for file in files(boot))
+
+
+def test_the_status_says_in_words_how_the_last_process_ended(boot: Boot) -> None:
+    boot.write("/etc/outrider/cam.toml", HALF)
+    boot.run(EDGE, "service", "install", "--name", "cam", "--no-start")
+    boot.write("/etc/outrider/cam.toml", HALF + "[source2]\n")
+    boot.ctl("start", "outrider@cam", check=False)
+    boot.until(
+        lambda: boot.show("outrider@cam", "ActiveState")["ActiveState"] == "failed", "it failed"
+    )
+    told = boot.run(EDGE, "service", "status", check=False)
+    assert told.returncode == 5
+    assert "outrider@cam.service: failed since " in told.stdout
+    assert "last end   settings or usage refused (2): it is not started again" in told.stdout
+    assert "at boot    starts" in told.stdout
+    assert "version    0.1.0" in told.stdout
+    assert "sandbox    unknown: /etc/outrider/cam.toml" in told.stdout
+    assert boot.show("outrider@cam", "NRestarts") == {"NRestarts": "0"}
+    assert "source2" in boot.run(EDGE, "service", "logs", "--name", "cam").stdout
+
+
+TRIES = """
+import os, socket, subprocess, sys
+
+def attempt(what, action):
+    try:
+        action()
+    except OSError as exc:
+        print(what, "denied", os.strerror(exc.errno), flush=True)
+    else:
+        print(what, "allowed", flush=True)
+
+def root():
+    if subprocess.run(["/srv/id", "-u"], capture_output=True, text=True).stdout != "0\\n":
+        raise PermissionError(1, "")
+
+mine = sys.argv[2]
+with open(mine, "w") as file:
+    file.write("x")
+attempt("folder", lambda: open("/srv/open/x", "w").close())
+attempt("device", lambda: os.close(os.open("/srv/device", os.O_WRONLY)))
+attempt("privilege", root)
+attempt("setuid", lambda: os.chmod(mine, 0o4755))
+attempt("network", lambda: socket.create_connection(("127.0.0.1", int(sys.argv[1]))).close())
+attempt("home", lambda: os.listdir("/home/open"))
+"""
+"""What the app's user may do on the machine, and must not in the sandbox."""
+ALL = ["folder", "device", "privilege", "setuid", "network", "home"]
+
+
+def test_the_sandbox_denies_what_the_user_itself_could_do(boot: Boot) -> None:
+    boot.write("/srv/tries.py", TRIES)
+    boot.run("sh", "-c", "mkdir -m 777 /srv/open /home/open && cp /usr/bin/id /srv/id && "
+             "chmod 4755 /srv/id && mknod -m 666 /srv/device c 1 11")  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = str(listening.getsockname()[1])
+        assert allowed_in_the_unit(boot, port, HALF) == []
+        stream = '[source]\nuri = "rtsp://127.0.0.1/1"\n' + HALF.replace("[source]\n", "")
+        assert allowed_in_the_unit(boot, port, stream.replace('policy = "drop"\n', "")) == [
+            "network"
+        ]
+        films = '[output]\nsinks = ["/srv/open/a.mp4"]\n'
+        assert allowed_in_the_unit(boot, port, films) == ["folder"]
+        user = ["setpriv", "--reuid=outrider", "--regid=outrider", "--clear-groups"]
+        told = boot.run(*user, f"{APP}/bin/python", "/srv/tries.py", port, "/srv/open/mine")
+        assert [line.split()[0] for line in told.stdout.splitlines()] == ALL
+        assert "denied" not in told.stdout  # so each of the denials above is the sandbox's
+
+
+def allowed_in_the_unit(boot: Boot, port: str, settings: str) -> list[str]:
+    """What is allowed to a program in the app's place, in the unit that these settings make."""
+    boot.write("/etc/outrider/cam.toml", settings)
+    program = f"{APP}/bin/python /srv/tries.py {port} /var/lib/outrider/mine"
+    swap = f"[Service]\nType=oneshot\nRestart=no\nExecStart=\nExecStart={program}\n"
+    boot.write("/etc/systemd/system/outrider@.service.d/50-test.conf", swap)
+    boot.run(EDGE, "service", "install", "--name", "cam", "--no-start")
+    boot.ctl("start", "outrider@cam")
+    told = boot.show("outrider@cam", "InvocationID")["InvocationID"]
+    words = [f"_SYSTEMD_INVOCATION_ID={told}", "-o", "cat"]
+    boot.until(lambda: "home " in boot.journal(*words), "the last attempt is in the journal")
+    lines = [line.split() for line in boot.journal(*words).splitlines()]
+    tried = {words[0]: words[1] for words in lines if words[0] in ALL}
+    assert list(tried) == ALL
+    return [what for what, answer in tried.items() if answer == "allowed"]
