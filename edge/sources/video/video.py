@@ -34,6 +34,11 @@ _log = logging.getLogger("edge")
 _NO_PICTURE_S = 20.0
 """Packets arrive but no picture comes of them: twice the longest usual key frame interval."""
 
+_OPENED_WITH_NS = 5 * SECOND_NS
+"""The most of an RTSP stream that FFmpeg keeps while it finds out what is in it."""
+_SLOW_FPS = 1.0
+"""At a lower rate the next picture is not waited for: one that came at the opening has to do."""
+
 _MADE_UP_TIMES = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "obu", "jpeg_pipe"})
 """Formats without timestamps: FFmpeg numbers their frames at 25 fps whatever their real rate."""
 
@@ -88,9 +93,15 @@ class VideoSource(SourceBase):
         self._start_ns = round((stream.start_time or 0) * (stream.time_base or 0) * SECOND_NS)
         self._media_ns = self._start_ns
         self._arrival_ns = 0
+        self._waited_ns = 0
+        # Of RTSP alone is it known that its sender sends in real time.
+        paced = live and container.format.name == "rtsp" and (self.fps or 0.0) >= _SLOW_FPS
+        self._behind_from_ns: int | None = self._start_ns if paced else None
 
     def _read(self) -> Frame | None:
         decoded = self._next_decoded()
+        while decoded is not None and self._came_while_opening(decoded):
+            decoded = self._next_decoded()
         if decoded is None:
             return None
         image = self._to_bgr(decoded)
@@ -101,6 +112,18 @@ class VideoSource(SourceBase):
         capture_ns, clock = self._dated(decoded, read_ns)
         media_ns = None if self.live else self._media_ns
         return self._frame(image, capture_ns, read_ns, clock, media_ns)
+
+    def _came_while_opening(self, decoded: VideoFrame) -> bool:
+        """Whether a live picture is older than its arrival says, by as much as the opening took.
+
+        All that came meanwhile is there at once; a packet that was waited for is a new one.
+        """
+        if self._behind_from_ns is None:
+            return False
+        waited = self._waited_ns > SECOND_NS / (self.fps or _SLOW_FPS) / 8
+        if waited or self._media_time_ns(decoded) - self._behind_from_ns > _OPENED_WITH_NS:
+            self._behind_from_ns = None
+        return self._behind_from_ns is not None
 
     def _dated(self, decoded: VideoFrame, read_ns: int) -> tuple[int, Clock]:
         if not self.live or not self._timed or decoded.pts is None:
@@ -124,6 +147,7 @@ class VideoSource(SourceBase):
                 raise self._failure
             if self._ended or self._stop.is_set():
                 return None
+            asked_ns = self._clock_ns()
             try:
                 packet = next(self._packets)
             except StopIteration:
@@ -133,6 +157,7 @@ class VideoSource(SourceBase):
                 self._break(exc, waited_s=(self._clock_ns() - heard_ns) / SECOND_NS)
                 continue
             now_ns = self.heard_ns = self._clock_ns()
+            self._waited_ns = now_ns - asked_ns
             if packet.stream is self._stream:
                 heard_ns = self._arrival_ns = now_ns
                 self._decode(cast("Packet[VideoStream]", packet))
