@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from edge.sinks import open_sink
-from edge.sinks.jsonl import share_by_class
+from edge.sinks.jsonl import JsonlSink, share_by_class
+from edge.sources.live.status import SourceStatus
 from edge.vision.letterbox import Letterbox
 from edge.vision.types import Detections, Image, Mask
 from engines.errors import SinkError
@@ -22,6 +23,40 @@ from tests.edge.sink_values import result
 # A 64x48 frame in a 64x64 input: scale 1, 8 rows of padding above and below.
 BOX = Letterbox.fit((64, 48), InputSpec("image", 64, 64))
 OUTPUT = Path(__file__).resolve().parents[3] / "docs" / "OUTPUT.md"
+
+
+LOST = SourceStatus("cam", "reconnecting", 5, "cam: unplugged")
+LIVE = SourceStatus("cam", "live", 9)
+
+
+def test_a_new_state_of_the_source_is_one_line_with_the_documented_fields(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    sink = open_sink(str(path), fps=None)
+    assert sink.signal(LIVE, None, at_ns=1)  # nothing happened before it
+    for at_ns in (6, 7, 8):  # the view of no signal is shown again and again
+        assert sink.signal(LOST, None, at_ns=at_ns)
+    assert sink.write(result(0), None, frame_age_ms=1)
+    assert sink.signal(LIVE, None, at_ns=10)
+    sink.close()
+    lost, frame, live = map(json.loads, path.read_text().splitlines())
+    documented = OUTPUT.read_text()
+    assert [key for key in lost if f"`{key}`" not in documented] == []
+    assert lost == {
+        "event": "source",
+        "t_ns": 6,
+        "source": "cam",
+        "state": "reconnecting",
+        "since_ns": 5,
+        "reason": "cam: unplugged",
+    }
+    assert frame["frame"] == 0
+    assert (live["state"], live["since_ns"], live["reason"]) == ("live", 9, "")
+
+
+def test_a_state_that_cannot_be_written_is_told_in_words(tmp_path: Path) -> None:
+    sink = JsonlSink("/dev/full", fps=None)
+    with pytest.raises(SinkError, match="cannot write that the source is reconnecting: No space"):
+        sink.signal(LOST, None, at_ns=1)
 
 
 def _mask(labels: Image, classes: tuple[str, ...] = ("sky", "road")) -> Mask:

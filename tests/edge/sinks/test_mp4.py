@@ -16,6 +16,7 @@ import pytest
 import av
 
 from edge.sinks import open_sink
+from edge.sources.live.status import SourceStatus
 from edge.vision.types import Image
 from engines.errors import SinkError
 from tests.edge.sink_values import picture, result
@@ -39,6 +40,22 @@ def _read(path: Path) -> tuple[list[float], list[Image]]:
         frames = list(container.decode(video=0))
     images = [np.asarray(f.to_ndarray(format="bgr24"), np.uint8) for f in frames]
     return [float(f.time) for f in frames], images
+
+
+def test_no_signal_is_filmed_at_its_time_but_not_before_the_first_frame(tmp_path: Path) -> None:
+    sink = open_sink(str(tmp_path / "a.mp4"), fps=None)
+    lost = SourceStatus("cam", "reconnecting", 0, "unplugged")
+    big = picture((20, 20, 20), wh=(960, 540))  # the size where there never was a frame
+    assert sink.signal(lost, big, at_ns=1000 * MS)
+    assert sink.write(result(0, t_capture_ns=3000 * MS), GREY, frame_age_ms=0)
+    assert sink.signal(lost, None, at_ns=3100 * MS)  # a state that is only told
+    assert sink.signal(lost, picture((20, 20, 20)), at_ns=3500 * MS)
+    assert sink.write(result(1, t_capture_ns=5000 * MS), GREY, frame_age_ms=0)
+    sink.close()
+    times, images = _read(tmp_path / "a.mp4")
+    assert times == pytest.approx([0, 0.5, 2.0], abs=1e-4)
+    assert {image.shape for image in images} == {(48, 64, 3)}
+    assert [round(float(image.mean()), -1) for image in images] == [90, 20, 90]
 
 
 def test_a_file_keeps_its_own_times_however_late_its_frames_were_captured(tmp_path: Path) -> None:

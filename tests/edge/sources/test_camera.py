@@ -97,6 +97,42 @@ def test_an_absent_camera_is_refused_with_those_that_are_there(root: Path, id_: 
         find_device(CameraRequest(id_), root)
 
 
+def plugged(root: Path, number: int, name: str, port: str) -> None:
+    """A camera without a serial number, and so without a name in by-id."""
+    (root / f"dev/video{number}").touch()
+    node = root / f"sys/class/video4linux/video{number}"
+    node.mkdir(parents=True)
+    (node / "name").write_text(name + "\n")
+    (node / "index").write_text("0\n")
+    (root / f"sys/devices/usb/{port}").mkdir(parents=True)
+    (node / "device").symlink_to(root / f"sys/devices/usb/{port}")
+
+
+def test_a_camera_that_comes_back_under_another_number_is_found_by_its_identity(
+    root: Path,
+) -> None:
+    plugged(root, 4, "Webcam", "1-2:1.0")
+    first = {str(c.device.name): c.identity for c in list_cameras(root)}
+    assert first == {
+        "video0": STABLE,
+        "video4": "Webcam at port 1-2:1.0",
+        "video10": "Integrated at port device",
+    }
+    # Both were unplugged; the one with a serial number comes back as video2.
+    (root / "dev/v4l/by-id" / STABLE).unlink()
+    plugged(root, 2, "HD Pro Webcam C920", "1-1:1.0")
+    (root / "dev/v4l/by-id" / STABLE).symlink_to("../../video2")
+    request = CameraRequest("0")
+    assert find_device(request, root, identity=STABLE).name == "video2"
+
+
+def test_another_camera_in_the_place_of_the_first_is_refused(root: Path) -> None:
+    plugged(root, 4, "Webcam", "1-2:1.0")
+    wanted = "Webcam at port 1-3:1.0"  # the same model, in another port
+    with pytest.raises(SourceError, match=f"{wanted}, with which the run began, is not there"):
+        find_device(CameraRequest("4"), root, identity=wanted)
+
+
 def test_an_absent_camera_on_a_machine_without_any_says_so(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="this machine shows no camera"):
         find_device(CameraRequest("0"), tmp_path)
