@@ -97,6 +97,7 @@ class Supervised:
         self._clock_ns = clock_ns
         self._backoff = Backoff(options.retry_s, rng or random.Random())
         self._connection: Connection | None = None
+        self._source: OpenedSource | None = None
         self._left: Connection | None = None
         self._closed = threading.Event()
         self._next_id = self._first_id = 0
@@ -112,7 +113,7 @@ class Supervised:
     @property
     def gaps(self) -> int:
         """Frames that drivers and decoders lost, over all connections."""
-        source = self._connection.source if self._connection is not None else None
+        source = self._source
         return self._gaps_before + (source.gaps if source is not None else 0)
 
     def counts(self) -> SignalCounts:
@@ -134,16 +135,16 @@ class Supervised:
             SourceError: it cannot be opened and does not reconnect, or ``stop`` was set.
         """
         deadline_ns = self._clock_ns() + round(within_s * SECOND_NS)
-        while self._connection is None or self._connection.source is None:
+        while self._source is None:
             if not self._connect(until_ns=deadline_ns if self._options.reconnect else None):
                 break
         if self._stop.is_set():
             self.close()
             raise stopped(self.name)
         connection = self._connection
-        if connection is None or connection.source is None or connection.source.live:
+        if connection is None or self._source is None or self._source.live:
             return self
-        self._connection = None
+        self._connection = self._source = None
         return connection.hand_over()
 
     def read(self) -> Frame | None:
@@ -154,10 +155,10 @@ class Supervised:
             SourceError: it broke and does not reconnect.
         """
         while self._goes_on():
-            if self._connection is None or self._connection.source is None:
+            if self._connection is None or self._source is None:
                 self._connect(until_ns=None)
                 continue
-            frame = self._read(self._connection, self._connection.source)
+            frame = self._read(self._connection, self._source)
             if frame is not None:
                 return frame
         return None
@@ -206,12 +207,13 @@ class Supervised:
             self._lose(answer)
             return until_ns is None
         assert self._connection.source is not None
-        self._adopt(self._connection.source)
+        self._take_over(self._connection.source)
         return True
 
-    def _adopt(self, source: OpenedSource) -> None:
-        """Take over from the connection before."""
+    def _take_over(self, source: OpenedSource) -> None:
+        """Go on with a source that was opened."""
         self.progress += 1
+        self._source = source
         self.name, self.fps = source.name, source.fps
         self._first_id = self._next_id
         if source.identity is not None and self._options.identity is None:
@@ -269,7 +271,7 @@ class Supervised:
             Exception: ``error``, where it is not to be tried again.
         """
         self._gaps_before = self.gaps
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._source = self._connection, None, None
         if connection is not None:
             connection.close()
             self._left = connection

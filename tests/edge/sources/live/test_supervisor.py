@@ -254,6 +254,24 @@ def test_a_call_that_never_comes_back_ends_the_source_for_the_process_to_end(whe
     source.close()
 
 
+def test_an_opening_that_ends_between_two_looks_is_not_taken_for_a_read() -> None:
+    going_on = threading.Event()
+
+    def open_once(options: SourceOptions) -> OpenedSource:
+        going_on.wait(30)
+        return Camera([nothing, nothing], threading.Event())
+
+    source = Supervised(open_once, "camera:9", stop=threading.Event(), options=OPTIONS)
+    assert source.open(within_s=0.05) is source
+    going_on.set()
+    deadline = time.monotonic() + 10
+    while source._connection is not None and source._connection.source is None:
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
+    assert [f.id for f in read(source, 2)] == [0, 1]
+    source.close()
+
+
 def test_a_stop_ends_a_wait_of_any_kind_soon() -> None:
     going_on = threading.Event()
     for world in (
