@@ -78,6 +78,10 @@ commands = ExportGroup(
             "export.commands.build:build",
             "Build a TensorRT engine of a model here, and prove it.",
         ),
+        "ensure": (
+            "export.commands.ensure:ensure",
+            "Build the engines that a service's settings want and that do not fit.",
+        ),
         "inspect": (
             "export.commands.inspect:inspect",
             "Say what a built engine is, and show its layers.",

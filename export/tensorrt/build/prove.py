@@ -113,7 +113,7 @@ def verify_engine(engine: Path, against: Path, *, frames: str | None, say: Say) 
         EngineError, DeviceError: there is no device, or it does not run.
     """
     sidecar = read_sidecar(engine)
-    limits = _limits(engine, sidecar)
+    limits = limits_of(engine, sidecar)
     trt = open_library(sidecar.identity.flavour)
     device = open_device()
     try:
@@ -135,7 +135,7 @@ def verify_engine(engine: Path, against: Path, *, frames: str | None, say: Say) 
     return proof
 
 
-def _limits(engine: Path, sidecar: Sidecar) -> Limits:
+def limits_of(engine: Path, sidecar: Sidecar) -> Limits:
     """What the engine was built to be proven by.
 
     Raises:
