@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import command
 import versions
 from packages import QUIET, Checkout, missing_of_the_system
 from versions import Disk, Plan, Refused, Step
@@ -110,7 +111,7 @@ def steps(facts: Facts, folder: Path, origin: Checkout) -> list[Step]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 refused or failed, 130 interrupted."""
-    given = versions.options("Install Outrider on a Linux machine, or roll back.").parse_args(
+    given = command.options("Install Outrider on a Linux machine, or roll back.").parse_args(
         arguments
     )
 
@@ -130,7 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
             {"python": list(facts.version), "machine": facts.machine},
         )
 
-    return versions.command("install", given, prepare)
+    return command.run("install", given, prepare)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-import versions
+import command
 from jetson_facts import Facts, Place, read_facts, reasons_against
 from packages import QUIET, Checkout
 from versions import Plan, Refused, Step
@@ -82,7 +82,7 @@ def steps(
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 refused or failed, 130 interrupted."""
-    parser = versions.options("Install Outrider on a Jetson, or roll back.")
+    parser = command.options("Install Outrider on a Jetson, or roll back.")
     parser.add_argument(
         "--jetpack-opencv", action="store_true", help="use JetPack's OpenCV, not the wheel"
     )
@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
             {"l4t": list(facts.l4t), "tensorrt": facts.tensorrt},
         )
 
-    return versions.command("install-jetson", given, prepare)
+    return command.run("install-jetson", given, prepare)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from pathlib import Path
 from versions import Step
 
 PROJECT = Path(__file__).resolve().parent.parent
-SOURCE = ("edge", "engines", "export", "systemd", "constraints", "pyproject.toml", "README.md",
-          "LICENSE", "NOTICE")  # fmt: skip
+SOURCE = ("edge", "engines", "export", "systemd", "docs", "constraints", "pyproject.toml",
+          "README.md", "LICENSE", "NOTICE")  # fmt: skip
 """What is copied: pip builds in place, and a checkout is not root's to litter."""
 QUIET = {"PYTHONNOUSERSITE": "1"}
 """What root once installed for itself is not the system's."""

@@ -7,16 +7,13 @@ standard library, for Python 3.10 and later.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import fcntl
 import json
 import os
 import shlex
 import shutil
-import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -187,7 +184,8 @@ def roll_back(base: Path) -> str:
     if name in ("", was) or not (base / name / MARKER).is_file():
         raise Refused(f"{base} has no earlier version to go back to (current is {was or 'none'})")
     disk = Disk.below(base)
-    if against := disk.reasons_against(0, "make rollback"):
+    against = disk.reasons_against(0, "make rollback")
+    if against:
         raise Refused("\n".join(against))
     with _locked(base):
         _point(base / "current", name)
@@ -215,52 +213,3 @@ def _point(link: Path, name: str) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(name)
     os.replace(fresh, link)  # whoever opens it sees the old one or the new one
-
-
-def options(description: str) -> argparse.ArgumentParser:
-    """The options that every installer has."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--dry-run", action="store_true", help="print what would be done, and why")
-    parser.add_argument("--rollback", action="store_true", help="make the previous version current")
-    parser.add_argument("--root", type=Path, default=Path("/"), help="install below this folder")
-    return parser
-
-
-def command(goal: str, given: argparse.Namespace, prepare: Callable[[], Plan]) -> int:
-    """Do what ``given`` asks for, as ``make`` calls it; ``goal`` begins each line of an error.
-
-    ``prepare`` looks at the machine and raises Refused for what speaks against it.
-
-    Returns:
-        the exit code: 0 done, 1 refused or failed, 130 interrupted.
-    """
-    base = base_below(given.root)
-    for number in (signal.SIGTERM, signal.SIGHUP):  # else what a step runs would go on
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
-    try:
-        if given.rollback:
-            print(f"current is {roll_back(base)} again; restart what runs")
-            return 0
-        plan = prepare()
-        if given.dry_run:
-            _show(base, plan)
-            return 0
-        name = install(base, plan)
-    except (Refused, OSError) as exc:
-        for line in str(exc).splitlines():
-            print(f"{goal}: {line}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{goal}: interrupted; {current(base) or 'nothing'} is current", file=sys.stderr)
-        return 130
-    print(f"\n{name} is current: {base}/current/venv/bin/edge; restart what runs")
-    return 0
-
-
-def _show(base: Path, plan: Plan) -> None:
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # into head or less
-    name = free_name(base, plan.version)
-    for step in plan.steps(name):
-        print(f"\n{step}")
-    print(f"\n# only now, in one step\n{shlex.join(['ln', '-sfn', name, str(base / 'current')])}")

@@ -108,7 +108,7 @@ def test_an_interpreter_behind_a_link_is_judged_by_where_it_lies(tmp_path: Path)
     assert facts.python == Path(sys.executable).resolve()
 
 
-@pytest.mark.parametrize("name", ["install", "packages", "versions"])
+@pytest.mark.parametrize("name", ["install", "command", "services", "packages", "versions"])
 def test_a_python_that_is_too_old_gets_as_far_as_the_sentence(name: str) -> None:
     """The one of JetPack 5 can read the script; ``reasons_against`` says the rest."""
     text = (ROOT / "systemd" / f"{name}.py").read_text()
