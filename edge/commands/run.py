@@ -64,7 +64,7 @@ def run(context: click.Context, /, settings: Path | None, **given: Any) -> None:
 
     SETTINGS is a TOML file; options go before what it says. Without any, the network that comes
     with the project looks at a synthetic street, in a window where there is a display. q or Esc in
-    the window, Ctrl-C and SIGTERM end the run in order.
+    the window, Ctrl-C and SIGTERM end the run in order; in a service SIGHUP reads SETTINGS again.
     """
     from edge.logs import set_up_logs
 
@@ -78,4 +78,4 @@ def run(context: click.Context, /, settings: Path | None, **given: Any) -> None:
     set_up_logs(verbose=loaded.log.verbose)
     for text in loaded.output.sinks:
         sink_opener(text)  # a mistake here shows before a model is loaded
-    context.exit(run_app(loaded))
+    context.exit(run_app(loaded, again=lambda: load_settings(settings, overrides)))

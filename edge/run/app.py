@@ -11,9 +11,10 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from edge.run.reload import Reload
 from edge.run.signals import StopSignals
 from edge.service.notify import Notifier
 from engines.errors import OutriderError, SettingsError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from edge.run.parts import Ending, Parts
     from edge.run.pipeline import Pipeline
     from edge.settings.settings import Settings
-    from edge.sinks.base import Sink
     from edge.sources.base import Source
     from edge.sources.live.status import SourceStatus
     from edge.sources.options import SourceOptions
@@ -36,18 +36,25 @@ log = logging.getLogger(__name__)
 FAILED_WHILE_RUNNING = 5
 
 
-def run_app(settings: Settings, *, leave: Callable[[int], Any] = os._exit) -> int:
+def run_app(
+    settings: Settings,
+    *,
+    again: Callable[[], Settings] | None = None,
+    leave: Callable[[int], Any] = os._exit,
+) -> int:
     """Run until the end that the settings name, a signal or an error; returns the exit code.
 
-    SIGINT and SIGTERM have no effect after the return: a second one cannot crash an orderly end.
+    Signals have no effect after the return: a second one cannot crash an orderly end. In a service
+    SIGHUP calls ``again`` to read the settings anew, elsewhere it ends the run.
     When a thread had to be left behind, ``leave`` is called with the exit code once everything is
     closed and written.
 
     Raises:
         SettingsError: the metrics file cannot be written where it was asked for.
     """
-    signals = StopSignals()
     notifier = Notifier.from_environ(os.environ)
+    reload = Reload(settings, again or (lambda: settings))
+    signals = StopSignals(reload.request if notifier.active else None)
     if notifier.active:
         faulthandler.enable()  # the watchdog's SIGABRT then shows where each thread stood
     # cv2 on the main thread before any other: its Qt takes the thread that loads it for the GUI's.
@@ -73,8 +80,10 @@ def run_app(settings: Settings, *, leave: Callable[[int], Any] = os._exit) -> in
     check_deadlines(options, notifier.watchdog_s)
     if signals.asked.is_set():
         return 0  # nothing is open yet
-    pipeline = Pipeline(_parts(settings, options, signals.asked), limits, notifier=notifier)
+    parts = _parts(settings, options, signals.asked, reload)
+    pipeline = Pipeline(parts, limits, notifier=notifier)
     signals.attach(pipeline)
+    reload.attach(pipeline)
     ending = pipeline.run()
     signals.detach()
     code = _report(settings, pipeline, ending)
@@ -102,10 +111,11 @@ def check_deadlines(options: SourceOptions, watchdog_s: float | None) -> None:
         )
 
 
-def _parts(settings: Settings, options: SourceOptions, asked_to_stop: threading.Event) -> Parts:
+def _parts(
+    settings: Settings, options: SourceOptions, asked_to_stop: threading.Event, reload: Reload
+) -> Parts:
     """How the settings open each part; imports happen on the thread that opens."""
     from edge.run.parts import Parts
-    from edge.sinks import open_sink
 
     def open_source(stop: threading.Event, tell: Callable[[SourceStatus], None]) -> Source:
         from edge.sources import open_source
@@ -113,20 +123,11 @@ def _parts(settings: Settings, options: SourceOptions, asked_to_stop: threading.
         s = settings.source
         return open_source(s.uri, policy=s.policy, stop=stop, options=options, tell=tell)
 
-    def open_sinks(source: Source) -> Iterator[Sink]:
-        for text in settings.output.sinks:
-            yield open_sink(text, fps=source.fps)
-
-    def open_overlay() -> Any:
-        from edge.sinks.overlay.overlay import Overlay
-
-        return Overlay(**settings.overlay.model_dump())
-
     return Parts(
         open_perception=lambda: _open_perception(settings, asked_to_stop),
         open_source=open_source,
-        open_sinks=open_sinks,
-        open_overlay=open_overlay,
+        open_sinks=reload.open_sinks,
+        open_overlay=reload.open_overlay,
     )
 
 

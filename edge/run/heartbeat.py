@@ -6,6 +6,7 @@ attempt, the engine has not kept a frame, and a picture was shown since the last
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from edge.service.notify import Notifier
@@ -52,6 +53,16 @@ class Heartbeat:
             self._extended_ns = now_ns
             self._notifier.extend(EXTEND_S)
             self._notifier.status(f"opening the model for {waited_s:.0f} s")
+
+    def reloading(self) -> None:
+        """Settings are about to be read again; before READY systemd would not understand."""
+        if self._ready:
+            self._notifier.reloading(time.monotonic_ns() // 1000)
+
+    def reloaded(self) -> None:
+        """Settings were read again, whatever became of them."""
+        if self._ready:
+            self._notifier.ready()
 
     def beat(self, now_ns: int, progress: Progress, status: str) -> None:
         """Say what is due."""

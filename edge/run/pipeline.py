@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edge.run import workers
@@ -26,6 +26,7 @@ from edge.run.parts import Ending, Limits, Parts
 from edge.run.renderer import Renderer
 from edge.run.workers import (
     Broken,
+    Call,
     Drained,
     Message,
     PerceptionReady,
@@ -76,14 +77,13 @@ class Pipeline:
         self._asked_to_stop: str | None = None
         self._reason: str | None = None
         self._error: BaseException | None = None
-        self._renderer = Renderer(self._metrics, clock=clock)
+        self.renderer = Renderer(self._metrics, clock=clock)
         self._heartbeat = Heartbeat(notifier, began_ns=clock())
         self._notifier = notifier
         self._tick_ns = 0
-        self._early: list[SourceStatus] = []
-        infer = workers.InferWorker(
-            self._shared, parts.open_perception, max_age_ms=limits.max_age_ms
-        )
+        self._early: list[Message] = []
+        self._shared.max_age_ms = limits.max_age_ms
+        infer = workers.InferWorker(self._shared, parts.open_perception)
         capture = workers.CaptureWorker(self._shared, parts.open_source)
         self._infer = threading.Thread(target=infer.run, name="infer")
         # A blocking C call of a camera or a socket cannot be interrupted: its thread may be left.
@@ -113,10 +113,35 @@ class Pipeline:
         self._asked_to_stop = self._asked_to_stop or reason
         self._shared.outbox.post(Wake())
 
+    def between_frames(self, do: Callable[[], None]) -> None:
+        """Have something done on the main thread when all is open, from any thread.
+
+        Once the run ends it is not done any more.
+        """
+        self._shared.outbox.post(Call(do))
+
+    def keep(self, boxes: Mapping[str, Any], *, max_age_ms: float | None) -> None:
+        """Keep other boxes (as ``Perception.keep``) and drop older frames, from the next one on."""
+        self._shared.keep, self._shared.max_age_ms = boxes, max_age_ms
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The box classes of all models, which are open."""
+        assert self._perception is not None
+        return self._perception.class_names
+
+    def reloading(self) -> None:
+        """Say that settings are about to be read again, from any thread."""
+        self._heartbeat.reloading()
+
+    def reloaded(self) -> None:
+        """Say that settings were read again."""
+        self._heartbeat.reloaded()
+
     @property
     def writing_to(self) -> str | None:
         """The sink that is being written to, in case it hangs."""
-        return self._renderer.writing_to
+        return self.renderer.writing_to
 
     def counts(self) -> Counts:
         """The ledger now.
@@ -151,11 +176,15 @@ class Pipeline:
             return
         elif message is None:
             self._reason = "seconds" if self._seconds_left() == 0.0 else None
+        elif isinstance(message, SourceChanged | Call) and not self._shared.go.is_set():
+            self._early.append(message)  # the sinks are not open yet
         elif isinstance(message, SourceChanged):
-            if self._shared.go.is_set():
-                self._signal(message.status)
-            else:  # the sinks are not open yet
-                self._early.append(message.status)
+            self._signal(message.status)
+        elif isinstance(message, Call):
+            try:
+                message.do()
+            except Exception as exc:
+                self._fail("reload", exc)
         elif isinstance(message, Broken):
             self._fail(message.stage, message.error)
         elif isinstance(message, Drained):
@@ -187,9 +216,7 @@ class Pipeline:
     def _open(self, source: Source) -> None:
         """Open sinks and overlay, then let capturing and inference begin."""
         assert self._perception is not None
-        self._renderer.open(self._parts.open_sinks(source), self._parts.open_overlay)
-        for status in self._early:
-            self._signal(status)
+        self.renderer.open(self._parts.open_sinks(source), self._parts.open_overlay)
         drops = self._limits.drops(source)
         self._shared.inbox.newest_wins = drops
         # Dropping: a frame is taken only when the main thread will be free for its result.
@@ -200,14 +227,16 @@ class Pipeline:
         for _ in range(permits):
             self._shared.outbox.release()
         self._shared.go.set()
+        for message in self._early:
+            self._handle(message)
 
     def _render(self, result: Result) -> None:
         """The one place where a frame becomes a rendered one."""
         try:
-            wanted = self._renderer.render(result, dropped=lambda: self.counts().dropped)
+            wanted = self.renderer.render(result, dropped=lambda: self.counts().dropped)
         except Exception as exc:
             self._shared.ledger.settle(result.frame.id, "failed")
-            self._fail(self._renderer.stage, exc)
+            self._fail(self.renderer.stage, exc)
             return
         self._shared.ledger.settle(result.frame.id, "rendered")
         self._rendered += 1
@@ -229,7 +258,7 @@ class Pipeline:
             self._heartbeat.loading(now_ns)
             return
         if isinstance(source, Supervised) and source.status.state != "live":
-            silent_s = self._renderer.no_signal_for(self._limits.stall_s)
+            silent_s = self.renderer.no_signal_for(self._limits.stall_s)
             if silent_s is not None:
                 if self._shared.first_capture_ns is None:
                     self._shared.first_capture_ns = now_ns
@@ -240,20 +269,20 @@ class Pipeline:
     def _signal(self, status: SourceStatus, silent_s: float | None = None) -> None:
         """Tell the sinks how the source is."""
         try:
-            if not self._renderer.signal(status, silent_s):
+            if not self.renderer.signal(status, silent_s):
                 self._reason = "a sink's reader left"
         except Exception as exc:
-            self._fail(self._renderer.stage, exc)
+            self._fail(self.renderer.stage, exc)
 
     def _progress(self) -> Progress:
         counts, source = self.counts(), self._source
         done = source.progress if isinstance(source, Supervised) else counts.captured
-        return Progress(done, counts.rendered, self._renderer.shown, counts.in_flight)
+        return Progress(done, counts.rendered, self.renderer.shown, counts.in_flight)
 
     def _status(self) -> str:
         """One line for whoever looks at the service."""
         state = f"{self._source.status.state}, " if isinstance(self._source, Supervised) else ""
-        return f"{state}{self._renderer.status()}, dropped {self.counts().dropped}"
+        return f"{state}{self.renderer.status()}, dropped {self.counts().dropped}"
 
     def _fail(self, stage: str, error: BaseException) -> None:
         """Keep the first error for the ending; the caller of ``run`` logs it."""
@@ -268,7 +297,7 @@ class Pipeline:
         deadline = time.monotonic() + JOIN_DEADLINE_S
         self._notifier.stopping()
         self._shared.close()
-        for sink in self._renderer.sinks:
+        for sink in self.renderer.sinks:
             try:
                 sink.close()
             except Exception as exc:

@@ -50,9 +50,16 @@ class Renderer:
         """Open the sinks, and the overlay where one of them wants a picture."""
         for sink in sinks:
             self.sinks.append(sink)
-        if any(sink.wants_image for sink in self.sinks):
-            self._overlay = open_overlay()
+        self.change(self.sinks, open_overlay, anew=True)
         self._last_ns = self._clock()
+
+    def change(self, sinks: list[Sink], open_overlay: Callable[[], Overlay], *, anew: bool) -> None:
+        """Write the next picture to these sinks; ``anew``: drawn by another overlay."""
+        self.sinks = sinks
+        if not any(sink.wants_image for sink in sinks):
+            self._overlay = None
+        elif anew or self._overlay is None:
+            self._overlay = open_overlay()
 
     def render(self, result: Result, *, dropped: Callable[[], int]) -> bool:
         """Draw, write and measure one frame; False when a sink's reader asks to stop.

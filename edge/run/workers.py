@@ -10,9 +10,9 @@ import logging
 import statistics
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge.run.ledger import Ledger
 from edge.run.mailbox import Inbox, InboxClosedError, Outbox
@@ -85,7 +85,14 @@ class SourceChanged:
     status: SourceStatus
 
 
-Message = PerceptionReady | SourceReady | Result | SourceChanged | Broken | Drained | Wake
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Something for the main thread to do between two pictures."""
+
+    do: Callable[[], None]
+
+
+Message = PerceptionReady | SourceReady | Result | SourceChanged | Call | Broken | Drained | Wake
 
 
 class Shared:
@@ -100,6 +107,9 @@ class Shared:
         self.go = threading.Event()
         self.source_error: SourceError | None = None
         self.first_capture_ns: int | None = None
+        self.max_age_ms: float | None = None
+        self.keep: Mapping[str, Any] | None = None
+        """Which boxes the infer thread is to keep from the next frame on; ``Perception.keep``."""
 
     def pause(self, ns: float) -> None:
         """Wait so long, or until the stop."""
@@ -202,12 +212,10 @@ class InferWorker:
         self,
         shared: Shared,
         open_perception: Callable[[], Perception],
-        *,
-        max_age_ms: float | None,
     ) -> None:
         self._shared = shared
         self._open = open_perception
-        self._max_age_ns = None if max_age_ms is None else max_age_ms * 1e6
+        self._kept: Mapping[str, Any] | None = None
         self._last_number = -1
         self._stage = "model"
         self._prepare_ns: deque[int] = deque(maxlen=RECENT)
@@ -280,8 +288,8 @@ class InferWorker:
             if captured is None:
                 shared.outbox.release()
                 return None
-            age_ns = shared.clock() - captured.frame.t_capture_ns
-            if self._max_age_ns is None or age_ns <= self._max_age_ns:
+            age_ns, max_age_ms = shared.clock() - captured.frame.t_capture_ns, shared.max_age_ms
+            if max_age_ms is None or age_ns <= max_age_ms * 1e6:
                 return captured
             shared.ledger.settle(captured.frame.id, "dropped_stale")
 
@@ -310,6 +318,10 @@ class InferWorker:
             perception.wait(running.slot)
             t_inferred = clock()
             self._stage = "decode"
+            keep = self._shared.keep
+            if keep is not None and keep is not self._kept:
+                perception.keep(**keep)
+                self._kept = keep
             detections, masks = perception.decode(running.slot)
             t_decoded = clock()
         except BaseException:

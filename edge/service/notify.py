@@ -53,9 +53,9 @@ class Notifier:
         """Whether somebody asked to be told."""
         return self._address is not None
 
-    def ready(self, status: str) -> None:
-        """The service does its work; also ends a reload."""
-        self.send("READY=1", _status(status))
+    def ready(self, status: str | None = None) -> None:
+        """The service does its work; without ``status`` the last one stays, after a reload."""
+        self.send("READY=1", *([] if status is None else [_status(status)]))
 
     def status(self, text: str) -> None:
         """One line for ``systemctl status``."""

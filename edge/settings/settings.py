@@ -239,7 +239,7 @@ def load_settings(
     except ValidationError as exc:
         lines = mistakes(exc, Settings, path=path, text=text, given=given)
         raise SettingsError("\n".join(lines)) from exc
-    _check_outputs(settings, path)
+    check_outputs(settings, path)
     if settings.source.password_file is not None:
         try:
             with_password(settings.source.uri, settings.source.password_file, environ=environ)
@@ -309,8 +309,12 @@ def _anchored(value: Any, folder: Path, is_path: Callable[[str, Path], bool]) ->
     return str(folder / os.path.expanduser(value))
 
 
-def _check_outputs(settings: Settings, path: Path | None) -> None:
-    """Refuse outputs that would destroy an input, the settings at ``path`` or each other."""
+def check_outputs(settings: Settings, path: Path | None) -> None:
+    """Refuse outputs that would destroy an input, the settings at ``path`` or each other.
+
+    Raises:
+        SettingsError: names the output.
+    """
     metrics, sinks = settings.output.metrics, settings.output.sinks
     if metrics is not None and metrics.suffix.lower() != ".json":  # a picture of the source, say
         raise SettingsError(f'metrics: got "{metrics}", wanted a name that ends in .json')
