@@ -18,6 +18,13 @@ EXITS = {
     4: "a model or an engine was refused (4): it is not started again until that is right",
     5: "failed while running (5)",
     6: "the device was lost or out of memory (6)",
+    # systemd's own, before the app begins: systemd.exec(5).
+    200: "its folder /var/lib/outrider is not there (200): edge service install makes it",
+    203: "the app is not where its unit says (203): is /opt/outrider/current there?",
+    216: "a group of its user does not exist (216): edge service install makes it",
+    217: "its user does not exist (217): edge service install makes it",
+    226: "its sandbox cannot be made (226): is each folder of recordings there?",
+    243: "a credential cannot be read (243): is it in /etc/outrider/credentials?",
 }
 RESULTS = {
     "watchdog": "the watchdog bit: a stage made no progress for WatchdogSec",
@@ -50,13 +57,22 @@ def state_of(name: str, place: Place) -> State:
         OutriderError: it does not answer.
     """
     unit = unit_of(name)
+    facts = _facts(unit)
+    runs = facts.get("ActiveState") in ("active", "reloading")
+    lines = _lines(name, unit, facts, place)
+    build = _facts(f"outrider-build@{name}.service")
+    if build.get("ActiveState") in ("activating", "failed"):
+        what = "being built" if build["ActiveState"] == "activating" else ended(build)
+        lines.append(f"  {'engines':<10} {what}")
+    return State(tuple(lines), runs)
+
+
+def _facts(unit: str) -> dict[str, str]:
     words = ["systemctl", "show", unit, *(f"--property={key}" for key in _ASKED)]
     told = subprocess.run(words, capture_output=True, text=True, check=False)
     if told.returncode:
         raise OutriderError(f"systemctl show {unit}: {told.stderr.strip()}")
-    facts = dict(line.split("=", 1) for line in told.stdout.splitlines() if "=" in line)
-    runs = facts.get("ActiveState") in ("active", "reloading")
-    return State(tuple(_lines(name, unit, facts, place)), runs)
+    return dict(line.split("=", 1) for line in told.stdout.splitlines() if "=" in line)
 
 
 def ended(facts: dict[str, str]) -> str:
@@ -68,7 +84,7 @@ def ended(facts: dict[str, str]) -> str:
     if facts.get("ExecMainCode") in _KILLED:
         return f"killed by signal {status}"
     if facts.get("ExecMainCode") == "1":
-        return EXITS.get(status, f"systemd could not start it (exit {status}); see the logs")
+        return EXITS.get(status, f"exit {status}, which is not the app's; see the logs")
     return ""
 
 

@@ -28,8 +28,8 @@ USER = "outrider"
 UNITS = ("outrider.service", "outrider@.service", "outrider-build@.service")
 APPS = UNITS[:2]
 CONFIGS = {
-    "outrider.sysusers.conf": Path("etc/sysusers.d/outrider.conf"),
-    "outrider.tmpfiles.conf": Path("etc/tmpfiles.d/outrider.conf"),
+    "outrider.sysusers.conf": (Path("etc/sysusers.d/outrider.conf"), "the service's user"),
+    "outrider.tmpfiles.conf": (Path("etc/tmpfiles.d/outrider.conf"), "its folders"),
 }
 SYSTEM = Path("etc/systemd/system")
 SETTINGS = Path("etc/outrider")
@@ -122,19 +122,19 @@ def install_steps(
     )  # fmt: skip
     steps += _build_drop_in(folder_of / f"outrider-build@{name}.service.d", needs)
     steps += [
-        Command("the user, if there is none", place.own("systemd-sysusers", "outrider.conf")),
+        Command("make the user, if there is none", place.own("systemd-sysusers", "outrider.conf")),
         Command(
-            "the folders, and who may read the settings",
+            "make the folders; settings are for root and the service to read",
             place.own("systemd-tmpfiles", "--create", "outrider.conf"),
         ),
     ]
     if place.running:
-        steps.append(Command("systemd reads the units", ("systemctl", "daemon-reload")))
+        steps.append(Command("let systemd read the units", ("systemctl", "daemon-reload")))
     if there:
         steps.append(Command("start at every boot", place.own("systemctl", "enable", unit)))
         if place.running and start:
             steps += [
-                Command("however often it failed", ("systemctl", "reset-failed", unit), True),
+                Command("forget earlier failures", ("systemctl", "reset-failed", unit), True),
                 Command("start now; where an engine is missing, it is built first",
                         ("systemctl", "restart", unit), otherwise=_look(name)),
             ]  # fmt: skip
@@ -149,7 +149,15 @@ def needs_here(name: str, place: Place) -> Needs:
     """
     # Root reads the credentials where they lie; a display of its own is none of the service's.
     environ = {DIRECTORY: str(place.root / CREDENTIALS.relative_to("/"))}
-    settings = load_settings(place.root / SETTINGS / f"{name}.toml", environ=environ)
+    try:
+        settings = load_settings(place.root / SETTINGS / f"{name}.toml", environ=environ)
+    except SettingsError as exc:
+        if DIRECTORY not in str(exc):
+            raise
+        raise SettingsError(
+            f"{exc}. For a service ${{{DIRECTORY}}} is {CREDENTIALS}; a file there is root's alone "
+            "(chmod 600)"
+        ) from exc
     return needs_of(settings, root=place.root)
 
 
@@ -174,7 +182,7 @@ def uninstall_steps(name: str, place: Place, *, purge: bool) -> list[Step]:
     if last:
         shared = [system / u for u in UNITS]
         shared += [system / f"{u}.d" / own for u in UNITS for own in OWN_DROP_INS[1:]]
-        shared += [place.root / path for path in CONFIGS.values()]
+        shared += [place.root / path for path, _ in CONFIGS.values()]
         steps += [Remove("it was the last one", path) for path in shared if path.exists()]
     if purge:
         steps.append(Remove("its settings", place.root / SETTINGS / f"{name}.toml"))
@@ -182,9 +190,9 @@ def uninstall_steps(name: str, place: Place, *, purge: bool) -> list[Step]:
         kept = [SETTINGS, Path("var/lib/outrider"), Path("var/cache/outrider")]
         steps += [Remove("settings, recordings, engines", place.root / path) for path in kept]
     if place.running:
-        steps.append(Command("systemd forgets it", ("systemctl", "daemon-reload")))
+        steps.append(Command("let systemd forget it", ("systemctl", "daemon-reload")))
         reset = ("systemctl", "reset-failed", unit, build)
-        steps.append(Command("and how it ended", reset, may_fail=True))
+        steps.append(Command("and how it ended last", reset, may_fail=True))
         if purge and last and _user_exists():
             steps.append(Command("the user", ("userdel", USER)))
     return steps
@@ -275,9 +283,9 @@ def _shared_files(place: Place, sources: Path, systemd: int | None) -> list[Writ
     for unit in APPS if systemd is not None and systemd >= WITH_STEPS else ():
         path = system / f"{unit}.d" / "30-restart.conf"
         made.append(Write(f"systemd {systemd} can restart more and more slowly", path, RESTARTS))
-    for config, target in CONFIGS.items():
+    for config, (target, reason) in CONFIGS.items():
         source = sources / config
-        made.append(Write("user and folders", place.root / target, source.read_text(), source))
+        made.append(Write(reason, place.root / target, source.read_text(), source))
     return made
 
 
