@@ -15,6 +15,7 @@ from importlib.metadata import entry_points, metadata, version
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
@@ -314,6 +315,8 @@ def test_commands_that_the_documents_show_exist(document: Path) -> None:
         if name not in groups or words[1:] == ["--help"]:
             continue
         command = groups[name].get_command(None, words[1])  # type: ignore[arg-type]
+        if isinstance(command, click.Group):
+            command = command.get_command(click.Context(command), words[2])
         assert command is not None, words
         options = {option for parameter in command.params for option in parameter.opts}
         used = {word.split("=")[0] for word in words[2:] if word.startswith("--")}

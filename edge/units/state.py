@@ -35,8 +35,9 @@ RESULTS = {
     "resources": "systemd could not start it; see the logs",
 }
 _ASKED = (
-    "LoadState", "ActiveState", "SubState", "StatusText", "StateChangeTimestamp", "NRestarts",
-    "Result", "ExecMainCode", "ExecMainStatus", "MainPID", "UnitFileState", "NeedDaemonReload",
+    "ActiveState", "SubState", "StatusText", "ActiveEnterTimestamp", "StateChangeTimestamp",
+    "NRestarts", "Result", "ExecMainCode", "ExecMainStatus", "MainPID", "UnitFileState",
+    "NeedDaemonReload",
 )  # fmt: skip
 _KILLED = ("2", "3")
 """CLD_KILLED and CLD_DUMPED, waitid(2)."""
@@ -59,7 +60,7 @@ def state_of(name: str, place: Place) -> State:
     unit = unit_of(name)
     facts = _facts(unit)
     runs = facts.get("ActiveState") in ("active", "reloading")
-    lines = _lines(name, unit, facts, place)
+    lines = _lines(name, unit, facts, place, runs)
     build = _facts(f"outrider-build@{name}.service")
     if build.get("ActiveState") in ("activating", "failed"):
         what = "being built" if build["ActiveState"] == "activating" else ended(build)
@@ -88,9 +89,10 @@ def ended(facts: dict[str, str]) -> str:
     return ""
 
 
-def _lines(name: str, unit: str, facts: dict[str, str], place: Place) -> list[str]:
+def _lines(name: str, unit: str, facts: dict[str, str], place: Place, runs: bool) -> list[str]:
     active, sub = facts.get("ActiveState", ""), facts.get("SubState", "")
-    since = facts.get("StateChangeTimestamp", "")
+    # A reload is a change of state, but no new start.
+    since = facts.get("ActiveEnterTimestamp" if runs else "StateChangeTimestamp", "")
     state = active if sub in ("", active, "running", "dead") else f"{active} ({sub})"
     lines = [f"{unit}: {state}{f' since {since}' if since else ''}"]
 
@@ -122,7 +124,7 @@ def _sandbox(name: str, unit: str, place: Place) -> str:
         wanted = drop_in(needs_here(name, place), name)
         fits = path.read_text() == wanted
     except SettingsError as exc:
-        return f"unknown: {str(exc).splitlines()[0]}"
+        return f"unknown, the settings would be refused: {str(exc).splitlines()[0]}"
     except OSError as exc:
         return f"unknown: {path}: {exc.strerror}; {again}"
     return "fits the settings" if fits else f"does not fit the settings any more: sudo {again}"

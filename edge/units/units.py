@@ -135,7 +135,7 @@ def install_steps(
         if place.running and start:
             steps += [
                 Command("forget earlier failures", ("systemctl", "reset-failed", unit), True),
-                Command("start now; where an engine is missing, it is built first",
+                Command("start now, or anew; where an engine is missing, it is built first",
                         ("systemctl", "restart", unit), otherwise=_look(name)),
             ]  # fmt: skip
     return steps, there

@@ -299,7 +299,9 @@ def test_the_status_says_in_words_how_the_last_process_ended(boot: Boot) -> None
     assert "last end   settings or usage refused (2): it is not started again" in told.stdout
     assert "at boot    starts" in told.stdout
     assert "version    0.1.0" in told.stdout
-    assert "sandbox    unknown: /etc/outrider/cam.toml" in told.stdout
+    assert (
+        "sandbox    unknown, the settings would be refused: /etc/outrider/cam.toml" in told.stdout
+    )
     assert boot.show("outrider@cam", "NRestarts") == {"NRestarts": "0"}
     assert "source2" in boot.run(EDGE, "service", "logs", "--name", "cam").stdout
 
