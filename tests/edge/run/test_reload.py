@@ -48,7 +48,7 @@ class Service:
                 stderr=stderr,
                 text=True,
             )
-        self._lines: SimpleQueue[str] = SimpleQueue()
+        self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
@@ -57,6 +57,7 @@ class Service:
         with self.process.stdout:
             for line in self.process.stdout:
                 self._lines.put(line)
+        self._lines.put(None)
 
     def write(self, **sections: str) -> None:
         """Other settings, by section; always with the model, and with JSON lines on stdout."""
@@ -75,11 +76,16 @@ class Service:
 
     def lines(self, count: int) -> list[dict[str, Any]]:
         """The next lines of frames on stdout."""
-        return [json.loads(self._lines.get(timeout=DEADLINE_S)) for _ in range(count)]
+        lines = []
+        for _ in range(count):
+            line = self._lines.get(timeout=DEADLINE_S)
+            assert line is not None, (self.folder / "stderr").read_text()
+            lines.append(json.loads(line))
+        return lines
 
     def rest(self) -> list[dict[str, Any]]:
         """The lines that were not asked for, after the end."""
-        return self.lines(self._lines.qsize())
+        return self.lines(self._lines.qsize() - 1)
 
     def kill(self) -> None:
         self.process.kill()
