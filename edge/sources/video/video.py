@@ -158,7 +158,9 @@ class VideoSource(SourceBase):
                 continue
             now_ns = self.heard_ns = self._clock_ns()
             self._waited_ns = now_ns - asked_ns
-            if packet.stream is self._stream:
+            if self.live and self._waited_ns >= self._read_timeout_s * SECOND_NS:
+                self._failure = self._silent()  # at its deadline FFmpeg gives what it had kept back
+            elif packet.stream is self._stream:
                 heard_ns = self._arrival_ns = now_ns
                 self._decode(cast("Packet[VideoStream]", packet))
             elif self.live and now_ns - heard_ns >= self._read_timeout_s * SECOND_NS:
