@@ -37,7 +37,7 @@ def served(handler: Handler, port: int = 0) -> Iterator[int]:
                 connection, _ = listener.accept()
                 thread = threading.Thread(target=handle, args=(connection,))
                 thread.start()
-                threads.append(thread)
+                threads[:] = [t for t in threads if t.is_alive()] + [thread]
 
     acceptor = threading.Thread(target=accept)
     acceptor.start()

@@ -46,6 +46,15 @@ class Link:
         """End all connections, those that are stalled too."""
         self._on_loop(self._end_all)
 
+    def stall(self) -> None:
+        """Let nothing through, and keep connections."""
+        self.stalled = True
+
+    def down(self) -> None:
+        """End all connections and take no new ones."""
+        self.refusing = True
+        self.cut()
+
     def heal(self) -> None:
         """Lose, delay and refuse nothing from now on."""
         self.loss = self.delay_s = self.jitter_s = 0.0

@@ -1,16 +1,24 @@
-"""An HTTP Motion JPEG camera for tests, with coded frames; it stalls, ends and comes back."""
+"""An HTTP Motion JPEG camera for tests, with coded frames; it stalls, ends and comes back.
+
+As a program it prints its address and serves until standard input ends.
+"""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import socket
+import sys
 import threading
 import time
+from pathlib import Path
 
 import cv2
 
 from tests.edge.loopback import OK, closed_port, served
 from tests.field.timecode import WH, coded
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class MjpegCamera:
@@ -65,3 +73,18 @@ def _part(wh: tuple[int, int]) -> bytes:
     jpeg = cv2.imencode(".jpg", coded(time.monotonic_ns(), wh))[1].tobytes()
     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
     return head.encode() + jpeg + b"\r\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fps", type=float, default=25)
+    parser.add_argument("--frames", type=int, help="after which each connection ends")
+    given = parser.parse_args()
+    with MjpegCamera(fps=given.fps, frames=given.frames) as camera:
+        camera.start()
+        print(camera.url, flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

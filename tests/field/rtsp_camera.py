@@ -164,7 +164,9 @@ def _look(gst: Any, media: Any, wh: tuple[int, int], fps: int) -> None:
         while not over.wait(max(0.0, due - time.monotonic())):
             picture = coded(time.monotonic_ns(), wh)
             eye.emit("push-buffer", gst.Buffer.new_wrapped(picture.tobytes()))
-            due = max(due + 1 / fps, time.monotonic() - 1 / fps)  # no burst after a freeze
+            due += 1 / fps
+            if due < time.monotonic():  # no burst after a freeze
+                due = time.monotonic() + 1 / fps
 
     threading.Thread(target=push, daemon=True).start()
 

@@ -1,0 +1,25 @@
+"""``python -m tests.field faults`` measures how faults of cameras are felt, as a table."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.field.faults import all_at_once, as_markdown
+
+
+def main() -> int:
+    if sys.argv[1:] != ["faults"]:
+        print("wanted: python -m tests.field faults", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory() as folder:
+        reports = all_at_once(Path(folder))
+    print(as_markdown(reports.values()))
+    failures = [line for report in reports.values() for line in report.failures()]
+    print(*failures, sep="\n", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
