@@ -171,6 +171,45 @@ def test_a_real_inference_runs_in_the_sandbox(boot: Boot) -> None:
     assert boot.run("stat", "-c", "%U", "/var/lib/outrider/cam.json").stdout == "outrider\n"
 
 
+READ = "import av, sys; print(sum(1 for _ in av.open(sys.argv[1]).decode(video=0)))"
+
+
+@pytest.mark.slow
+def test_one_instance_that_dies_comes_back_and_the_other_does_not_notice(boot: Boot) -> None:
+    film = "/var/lib/outrider/front.mp4"
+    boot.write(
+        "/etc/outrider/front.toml", f'[source]\npolicy = "drop"\n[output]\nsinks = ["{film}"]\n'
+    )
+    # A camera that is not there: READY all the same.
+    absent = '[source]\nuri = "rtsp://me@127.0.0.1:9/1"\n'
+    absent += 'password_file = "${CREDENTIALS_DIRECTORY}/gate"\n'
+    boot.write("/etc/outrider/rear.toml", absent + '[output]\nsinks = ["null"]\n')
+    boot.write("/etc/outrider/credentials/gate", "swordfish\n")
+    boot.run("chmod", "600", "/etc/outrider/credentials/gate")
+    units = ("outrider@front", "outrider@rear")
+    for unit in units:
+        boot.run(EDGE, "service", "install", "--name", unit.partition("@")[2])
+    front, rear = (boot.show(unit, "MainPID")["MainPID"] for unit in units)
+    for pid in (front, rear):
+        assert "swordfish" not in boot.run("cat", f"/proc/{pid}/environ").stdout
+
+    boot.run("kill", "-9", front)
+    back = {"ActiveState": "active", "NRestarts": "1", "Result": "success"}
+    boot.until(lambda: boot.show(units[0], *back) == back, "the killed one is back")
+    assert boot.show(units[1], "MainPID", "NRestarts") == {"MainPID": rear, "NRestarts": "0"}
+    # Engines are looked at before every start, after a failure, too.
+    assert boot.journal("-u", "outrider-build@front").count("no engine is needed") == 2
+
+    boot.ctl("stop", *units)
+    for unit in units:
+        assert boot.show(unit, "Result", "ExecMainStatus") == {
+            "Result": "success",
+            "ExecMainStatus": "0",
+        }
+    assert int(boot.run(f"{APP}/bin/python", "-c", READ, film).stdout) > 0
+    assert "swordfish" not in boot.journal()
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -235,7 +274,7 @@ def test_an_image_gets_the_files_and_this_machine_nothing(boot: Boot) -> None:
     assert sorted(left) == ["/srv/image/etc/outrider", "/srv/image/etc/outrider/outrider.env"]
 
 
-@pytest.mark.parametrize(("version", "steps"), [(249, False), (253, False), (254, True)])
+@pytest.mark.parametrize(("version", "steps"), [(253, False), (254, True)])
 def test_growing_delays_are_only_for_a_systemd_that_knows_them(
     boot: Boot, version: int, steps: bool
 ) -> None:
