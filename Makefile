@@ -20,7 +20,7 @@ CONSTRAINTS = constraints/$$($(BIN)/python -c 'import sys; print("py310" if sys.
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check --only-binary=:all: \
 	$(PIP_FLAGS) -c $(CONSTRAINTS)
 
-.PHONY: help run test test-all test-gpu lint hooks fatbin install rollback \
+.PHONY: help run test test-all test-gpu lint hooks fatbin install bundle rollback \
 	install-jetson rollback-jetson clean
 .DELETE_ON_ERROR:
 
@@ -31,6 +31,7 @@ help:
 	@echo 'make hooks  the same checks at every git commit'
 	@echo 'make fatbin  engines/cuda/letterbox.fatbin anew, by nvcc'
 	@echo 'make install   onto this machine, beside the version there; ARGS=--dry-run only tells'
+	@echo 'make bundle [PYTHON_VERSION=3.10 MACHINE=aarch64]  one file to install from without internet'
 	@echo 'make rollback  the version before is the current one again'
 	@echo 'make install-jetson   onto this Jetson, beside the version there; ARGS=--dry-run only tells'
 	@echo 'make rollback-jetson  the version before is the current one again'
@@ -89,6 +90,11 @@ fatbin: $(VENV)/.run
 # With -B, root's Python leaves no __pycache__ in the checkout.
 install:
 	@$(PYTHON) -B systemd/install.py $(ARGS)
+
+# For a vehicle without internet: make bundle PYTHON_VERSION=3.10 MACHINE=aarch64
+bundle: $(VENV)/.run
+	@$(BIN)/python systemd/make_bundle.py $(if $(PYTHON_VERSION),--python-version $(PYTHON_VERSION)) \
+		$(if $(MACHINE),--machine $(MACHINE)) $(ARGS)
 
 rollback:
 	@$(PYTHON) -B systemd/install.py --rollback $(ARGS)

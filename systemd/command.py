@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import services
+from bundle import open_bundle
+from packages import Checkout, Origin
 from versions import (
     Plan,
     Refused,
@@ -32,6 +34,13 @@ def options(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, and why")
     parser.add_argument("--rollback", action="store_true", help="make the previous version current")
     parser.add_argument(
+        "--from",
+        dest="bundle",
+        type=Path,
+        metavar="FILE",
+        help="install from a file of make bundle, without the package index",
+    )
+    parser.add_argument(
         "--trial-s",
         type=float,
         default=TRIAL_S,
@@ -45,6 +54,15 @@ def options(description: str) -> argparse.ArgumentParser:
         help="install below this folder, and leave the services alone",
     )
     return parser
+
+
+def origin_of(given: argparse.Namespace) -> Origin:
+    """What to install from.
+
+    Raises:
+        Refused: the bundle is damaged.
+    """
+    return open_bundle(given.bundle.absolute()) if given.bundle else Checkout()
 
 
 def run(goal: str, given: argparse.Namespace, prepare: Callable[[], Plan]) -> int:

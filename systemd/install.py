@@ -14,7 +14,7 @@ from pathlib import Path
 
 import command
 import versions
-from packages import QUIET, Checkout, missing_of_the_system
+from packages import QUIET, Origin, missing_of_the_system
 from versions import Disk, Plan, Refused, Step
 
 PYTHONS = ((3, 10), (3, 13))
@@ -73,7 +73,7 @@ def reasons_against(facts: Facts) -> list[str]:
     return found + facts.disk.reasons_against(NEEDED_DISK, "make install")
 
 
-def steps(facts: Facts, folder: Path, origin: Checkout) -> list[Step]:
+def steps(facts: Facts, folder: Path, origin: Origin) -> list[Step]:
     """All that makes a version in ``folder`` before it becomes the current one."""
     bin_, source = folder / "venv/bin", folder / "source"
     pip = [str(bin_ / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check",
@@ -89,6 +89,7 @@ def steps(facts: Facts, folder: Path, origin: Checkout) -> list[Step]:
             [*pip, origin.project_of(source)],
             QUIET,
         ),
+        *origin.tidy(source),
         Step("what this machine has and lacks", [str(bin_ / "edge"), "doctor"], proof),
         Step(
             "a run with the shipped network on the CPU",
@@ -119,12 +120,12 @@ def main(arguments: list[str] | None = None) -> int:
         base = versions.base_below(given.root)
         facts = read_facts(base)
         print(facts)
-        against = reasons_against(facts)
+        origin = command.origin_of(given)
+        against = reasons_against(facts) + origin.reasons_against(facts.version, facts.machine)
         if given.dry_run:  # shows the way although it is not open
             against = [reason for reason in against if "cannot be written" not in reason]
         if against:
             raise Refused("\n".join(against))
-        origin = Checkout()
         return Plan(
             origin.version,
             lambda name: steps(facts, base / name, origin),

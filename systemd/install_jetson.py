@@ -13,12 +13,12 @@ import sys
 
 import command
 from jetson_facts import Facts, Place, read_facts, reasons_against
-from packages import QUIET, Checkout
+from packages import QUIET, Origin
 from versions import Plan, Refused, Step
 
 
 def steps(
-    place: Place, name: str, facts: Facts, *, origin: Checkout, jetpack_opencv: bool
+    place: Place, name: str, facts: Facts, *, origin: Origin, jetpack_opencv: bool
 ) -> list[Step]:
     """All that makes version ``name`` in ``place`` before it becomes the current one."""
     folder = place.base / name
@@ -61,6 +61,7 @@ def steps(
         ]  # fmt: skip
     return [
         *made,
+        *origin.tidy(source),
         Step(
             "the shipped model's engine for this device, proven against FP32 (some minutes)",
             [str(bin_ / "edge-export"), "build", str(model)],
@@ -93,12 +94,16 @@ def main(arguments: list[str] | None = None) -> int:
         place = Place(root, root / "usr/bin/python3", root / "usr/local/cuda")
         facts = read_facts(place)
         print(facts)
+        origin = command.origin_of(given)
         against = reasons_against(facts)
+        if facts.python:
+            against += origin.reasons_against(facts.python, "aarch64")
+        if given.bundle and given.jetpack_opencv:
+            against.append("--jetpack-opencv needs the package index: no bundle has its NumPy 1")
         if given.dry_run:  # shows the way although it is not open
             against = [reason for reason in against if "cannot be written" not in reason]
         if against:
             raise Refused("\n".join(against))
-        origin = Checkout()
         return Plan(
             origin.version,
             lambda name: steps(

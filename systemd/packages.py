@@ -1,4 +1,4 @@
-"""Where a version's files and packages come from: a checkout, and the package index."""
+"""Where a version's files and packages come from: a checkout and the index, or a bundle."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from versions import Step
 
@@ -18,6 +19,29 @@ QUIET = {"PYTHONNOUSERSITE": "1"}
 """What root once installed for itself is not the system's."""
 
 
+class Origin(Protocol):
+    """What a version is made from; ``source`` is a folder of that version, made by ``put``."""
+
+    @property
+    def version(self) -> str:
+        """The project's own version, '0.1.0'."""
+
+    def reasons_against(self, python: tuple[int, int], machine: str) -> list[str]:
+        """Why it is not for such a machine."""
+
+    def put(self, source: Path) -> Step:
+        """The step that makes ``source``, with the constraints in it."""
+
+    def pip(self, source: Path, python: tuple[int, int]) -> list[str]:
+        """Words of ``pip install`` that say where packages come from, and in which versions."""
+
+    def project_of(self, source: Path, extra: str = "") -> str:
+        """The word of ``pip install`` that means Outrider itself."""
+
+    def tidy(self, source: Path) -> list[Step]:
+        """Steps that take away what nobody needs after the last ``pip install``."""
+
+
 @dataclass(frozen=True)
 class Checkout:
     """This checkout, and what pip fetches by the pins that lie in it."""
@@ -26,29 +50,38 @@ class Checkout:
 
     @property
     def version(self) -> str:
-        """The project's own version, '0.1.0'."""
+        """As pyproject.toml says."""
         text = (self.project / "pyproject.toml").read_text(encoding="utf-8")
         (version,) = re.findall(r'^version = "([^"]+)"', text, re.MULTILINE)
         return str(version)
 
+    def reasons_against(self, python: tuple[int, int], machine: str) -> list[str]:
+        """Nothing: the index has wheels for all machines."""
+        return []
+
     def put(self, source: Path) -> Step:
-        """The step that makes ``source``, with the constraints and the installer's own files."""
+        """Copies what belongs to the project."""
         parts = [str(self.project / part) for part in SOURCE]
         return Step(
             "the project's own files, so that the checkout stays as it is",
             ["cp", "-r", *parts, str(source)],
-            action=lambda: self._copy(source),
+            action=lambda: self.copy(source),
         )
 
     def pip(self, source: Path, python: tuple[int, int]) -> list[str]:
-        """Words of ``pip install`` that say where packages come from, and in which versions."""
+        """The index that pip knows, and the pins."""
         return ["-c", str(source / "constraints" / pins_of(python))]
 
     def project_of(self, source: Path, extra: str = "") -> str:
-        """The word of ``pip install`` that means Outrider itself."""
+        """Built by pip from the copy."""
         return f"{source}{extra}"
 
-    def _copy(self, target: Path) -> None:
+    def tidy(self, source: Path) -> list[Step]:
+        """Nothing: the copy is small."""
+        return []
+
+    def copy(self, target: Path) -> None:
+        """Copy what belongs to the project into a new folder."""
         skip = shutil.ignore_patterns("__pycache__", "*.engine", "*.engine.json")
         target.mkdir()
         for part in SOURCE:

@@ -40,18 +40,16 @@ def refreshing(base: Path) -> list[Step]:
     """The steps by which a current version writes its units, for every instance that there is."""
     if not BOOTED.is_dir():
         return []
-    run = running()
     enabled = [link.name for unit in UNITS for link in ENABLED.glob(f"*.wants/{unit}")]
-    units = sorted({*run, *enabled}) or ["outrider.service"]
+    units = sorted({*running(), *enabled}) or ["outrider.service"]
     edge = str(base / "current/venv/bin/edge")
     return [
         Step(
             f"units, user and folders of this version for {unit}",
-            [edge, "service", "install", "--name", _instance(unit),
-             *([] if unit in run else ["--no-start"])],
+            [edge, "service", "install", "--no-start", "--name", _instance(unit)],
         )
         for unit in units
-    ]  # fmt: skip
+    ]
 
 
 def restart_all() -> list[str]:

@@ -131,6 +131,18 @@ def test_this_machine_is_installed_and_rolled_back_by_the_python_that_is_named(
     assert "has no earlier version" in run.stderr
 
 
+def test_a_bundle_is_made_for_the_python_and_machine_that_are_named(
+    fresh: Path, noted: Path
+) -> None:
+    command = f"{noted.parent.relative_to(fresh)}/python systemd/make_bundle.py"
+    plain = make("-n", "bundle", folder=fresh).stdout.replace("\\\n", " ")
+    assert f"{command} " in plain
+    assert "--machine" not in plain
+    words = ("PYTHON_VERSION=3.10", "MACHINE=aarch64")
+    named = make("-n", "bundle", *words, folder=fresh).stdout.replace("\\\n", " ").split()
+    assert named[-4:] == ["--python-version", "3.10", "--machine", "aarch64"]
+
+
 def test_a_jetson_is_installed_and_rolled_back_by_its_own_python(tmp_path: Path) -> None:
     for goal, words in {"install-jetson": "", "rollback-jetson": " --rollback"}.items():
         printed = make("-n", goal, "ARGS=--dry-run", "PYTHON=python3.99").stdout

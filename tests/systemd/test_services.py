@@ -117,8 +117,8 @@ def test_services_run_a_new_version_before_it_is_current_and_stay_with_it(boot: 
     asked = boot.run("cat", "/run/asked").stdout.splitlines()
     edge = "/opt/outrider/current/venv/bin/edge"
     assert asked == [
-        f"{edge} service install --name {name}" for name in ("outrider", "front")
-    ]  # fmt: skip
+        f"{edge} service install --no-start --name {name}" for name in ("outrider", "front")
+    ]
 
 
 @pytest.mark.parametrize(
