@@ -15,14 +15,8 @@ EDGE = f"{APP}/bin/edge"
 STATE = "/var/lib/outrider"
 FAULTY = "/srv/faulty.py"
 MODEL = "/srv/tiny.onnx"
-WATCHDOG_S = 4
-RESTART_S = 1
-SHORT = f"""\
-[Service]
-WatchdogSec={WATCHDOG_S}
-RestartSec={RESTART_S}
-"""
-"""Deadlines of the tests; the rest of the unit is as it was installed."""
+DEADLINES = {"WatchdogSec": 4, "RestartSec": 1}
+"""In s, in the place of those of the units; the rest of a unit is as it is shipped."""
 PATIENCE = "open_timeout_s = 1.0\nread_timeout_s = 1.0\nretry_s = 0.5\nhang_s = 600.0\n"
 """Of a source: shorter than the watchdog's, and nothing but the watchdog ends one that hangs."""
 SMALL = f'[model]\nfiles = ["{MODEL}"]\nengine = "onnxruntime"\nthreads = 1\n'
@@ -50,8 +44,9 @@ class Service:
         """Install it with ``settings``; it does not start. ``faults``: with those of faulty.py."""
         self.configure(settings)
         program = f"{APP}/bin/python {FAULTY} run /etc/outrider/{self.name}.toml"
-        swap = f"ExecStart=\nExecStart={program}\n" if faults else ""
-        self.boot.write(f"/etc/systemd/system/{self.unit}.d/50-test.conf", SHORT + swap)
+        if faults:
+            swap = f"[Service]\nExecStart=\nExecStart={program}\n"
+            self.boot.write(f"/etc/systemd/system/{self.unit}.d/50-test.conf", swap)
         self.boot.run(EDGE, "service", "install", "--name", self.name, "--no-start")
 
     def start(self, *, wait: bool = True) -> None:
@@ -128,8 +123,10 @@ class Service:
 
 
 def prepare(boot: Boot, model: Path) -> None:
-    """The app in a boot, with ``model`` at ``MODEL`` and faulty.py."""
+    """The app in a boot, its units with ``DEADLINES``; ``model`` at ``MODEL``, and faulty.py."""
     boot.install_app()
+    shorter = [f"s/^{name}=.*/{name}={seconds}/" for name, seconds in DEADLINES.items()]
+    boot.run("sed", "-i", ";".join(shorter), f"{APP}/share/outrider/systemd/outrider@.service")
     put(boot, MODEL, model)
     boot.write(FAULTY, Path(__file__).with_name("faulty.py").read_text())
 
