@@ -1,6 +1,6 @@
 # make run    the app on the built-in street, in a window or into out/street.mp4
 # make test   make lint, then the tests of a newcomer: neither slow ones nor those of ../shared
-# make test-all  make lint, then every test
+# make test-all  make lint, then every test, and make test-aarch64 where it can run
 #
 # All set themselves up in .venv from exact versions (constraints/) and ask for nothing but make and
 # Python 3.10 to 3.13; what apt has to bring is printed, never installed.
@@ -20,14 +20,15 @@ CONSTRAINTS = constraints/$$($(BIN)/python -c 'import sys; print("py310" if sys.
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check --only-binary=:all: \
 	$(PIP_FLAGS) -c $(CONSTRAINTS)
 
-.PHONY: help run test test-all test-gpu lint hooks fatbin install bundle rollback \
-	install-jetson rollback-jetson clean
+.PHONY: help run test test-all test-ci test-aarch64 test-gpu lint hooks fatbin install bundle \
+	rollback install-jetson rollback-jetson clean
 .DELETE_ON_ERROR:
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
 	@echo 'make lint   ruff, mypy and codespell alone'
 	@echo 'make test-gpu  the CUDA parts on a real GPU; ARGS=FILE keeps the table of their times'
+	@echo 'make test-aarch64  the app on the processor of a vehicle, played by qemu (1 GB in the cache)'
 	@echo 'make hooks  the same checks at every git commit'
 	@echo 'make fatbin  engines/cuda/letterbox.fatbin anew, by nvcc'
 	@echo 'make install   onto this machine, beside the version there; ARGS=--dry-run only tells'
@@ -60,11 +61,19 @@ endef
 test: lint
 	$(call tests,not shared and not slow)
 
-test-all: lint
+test-all: test-ci
+	@$(BIN)/python -m tests.aarch64 --where-possible
+
+# Every test of this processor.
+test-ci: lint
 	@echo '== 1 of 2: the tests of a clone alone, ../shared hidden from them =='
 	$(call tests,not shared)
 	@echo '== 2 of 2: the tests that read ../shared =='
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m shared
+
+# A vehicle's processor, played by qemu: tests/aarch64. ARGS="doctor adopt" runs those steps alone.
+test-aarch64: $(VENV)/.test
+	@$(BIN)/python -m tests.aarch64 $(ARGS)
 
 # Needs the CUDA toolkit: PyCUDA has no wheels and is built here once.
 test-gpu: $(VENV)/.run
