@@ -24,6 +24,8 @@ SMALL = f'[model]\nfiles = ["{MODEL}"]\nengine = "onnxruntime"\nthreads = 1\n'
 STREET = '[model]\nengine = "openvino"\nthreads = 1\n'
 """The network that comes with the app, without measuring which engine is the fastest."""
 
+NULL = '[output]\nsinks = ["null"]\n'
+
 
 @dataclass(frozen=True, slots=True)
 class Service:

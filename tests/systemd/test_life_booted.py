@@ -15,11 +15,10 @@ from edge.sources.video.media import av
 from tests.edge.gst_here import needs_gst
 from tests.field.rtsp_camera import RtspCamera, missing
 from tests.systemd.booted import Boot, booted, lacking
-from tests.systemd.services import PATIENCE, SMALL, STATE, STREET, Service, prepare
+from tests.systemd.services import NULL, PATIENCE, SMALL, STATE, STREET, Service, prepare
 from tests.tiny_models import tiny_street
 
 SYNTHETIC = f'[source]\nuri = "synthetic:128x64@20"\npolicy = "drop"\n{PATIENCE}' + SMALL
-NULL = '[output]\nsinks = ["null"]\n'
 PASSWORD = "s3cret-of-a-camera"
 
 
@@ -43,17 +42,18 @@ def camera() -> Iterator[RtspCamera]:
 
 @pytest.mark.slow
 def test_it_is_ready_when_a_picture_went_through_and_not_before(boot: Boot) -> None:
-    starting = {stage: Service(boot, stage) for stage in ("model", "sink")}
+    starting = {stage: Service(boot, stage) for stage in ("sink", "model", "engine")}
     for stage, service in starting.items():
         service.install(SYNTHETIC + NULL, faults=True)
         service.fault(stage)
         service.start(wait=False)
     for stage, service in starting.items():
         service.until_held(stage)
+    for stage, service in starting.items():  # the last has stood still while others went on
         assert service.state == "activating"
         service.go_on(stage)
         service.until_active()
-        boot.ctl("stop", service.unit)
+    boot.ctl("stop", *(service.unit for service in starting.values()))
 
 
 @pytest.mark.slow

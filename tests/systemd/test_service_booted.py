@@ -352,7 +352,7 @@ def attempt(what, action):
     try:
         action()
     except OSError as exc:
-        print(what, "denied", os.strerror(exc.errno), flush=True)
+        print(what, "denied", exc, flush=True)
     else:
         print(what, "allowed", flush=True)
 
@@ -367,7 +367,7 @@ attempt("folder", lambda: open("/srv/open/x", "w").close())
 attempt("device", lambda: os.close(os.open("/srv/device", os.O_WRONLY)))
 attempt("privilege", root)
 attempt("setuid", lambda: os.chmod(mine, 0o4755))
-attempt("network", lambda: socket.create_connection(("127.0.0.1", int(sys.argv[1]))).close())
+attempt("network", lambda: socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5).close())
 attempt("home", lambda: os.listdir("/home/open"))
 """
 """What the app's user may do on the machine, and must not in the sandbox."""
