@@ -22,6 +22,8 @@ READOUT_NS = 250_000_000
 """The readout changes four times a second: digits that change every frame cannot be read."""
 NO_SIGNAL_NS = 500_000_000
 """Between two pictures of no signal, which count seconds."""
+SILENT_NS = 1_000_000_000
+"""Without a frame for so long, the rate before is none any more."""
 
 
 class Renderer:
@@ -124,10 +126,13 @@ class Renderer:
         )
 
     def status(self) -> str:
-        """Rate and age of the newest frame in a few words."""
+        """Rate and age of the newest frame in a few words, or how long there was none."""
         fps, newest = self._metrics.live_fps, self._newest
-        if fps is None or newest is None:
+        if newest is None:
             return "no frame yet"
+        silent_ns = self._clock() - self._last_ns
+        if fps is None or silent_ns >= SILENT_NS:
+            return f"last frame {_duration(silent_ns / 1e9)} ago"
         return f"{fps:.1f} fps, age {newest.frame_age_ns / 1e6:.0f} ms"
 
     def _write(self, write: Callable[[Sink], bool], *, shown: bool = True) -> bool:
