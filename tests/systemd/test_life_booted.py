@@ -124,6 +124,7 @@ def test_settings_change_without_a_lost_frame_and_a_stop_closes_the_recording(bo
     boot.ctl("reload", "--no-block", street.unit)
     street.until(lambda: street.state == "reloading", "it is reloading")
     before = lines.until_more(20)
+    assert street.state == "reloading"
     street.configure(source + sinks + "[detect]\nconf = 0.9\n")
     street.until_active()
     after = lines.until_more(20)
