@@ -26,6 +26,7 @@ from versions import (
 
 TRIAL_S = 120.0
 """Four times the watchdog's 30 s: a stage that hangs after the first pictures is bitten in it."""
+LONGEST_TRIAL_S = 86400.0
 
 
 def options(description: str) -> argparse.ArgumentParser:
@@ -42,7 +43,7 @@ def options(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--trial-s",
-        type=float,
+        type=_seconds,
         default=TRIAL_S,
         metavar="S",
         help="how long services that run are tried with a new version, from when they are ready",
@@ -54,6 +55,13 @@ def options(description: str) -> argparse.ArgumentParser:
         help="install below this folder, and leave the services alone",
     )
     return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= LONGEST_TRIAL_S:
+        raise argparse.ArgumentTypeError(f"{text}: wanted 0 to {LONGEST_TRIAL_S:g} seconds")
+    return seconds
 
 
 def origin_of(given: argparse.Namespace) -> Origin:

@@ -144,7 +144,8 @@ def environment_of(python: str, machine: str) -> dict[str, str]:
 def needs(wheel: Path, environment: dict[str, str]) -> list[Requirement]:
     """What a wheel asks for on a machine and with an extra."""
     with zipfile.ZipFile(wheel) as archive:
-        (name,) = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
+        ends = ".dist-info/METADATA"  # at the top: setuptools carries those of others, too
+        (name,) = [n for n in archive.namelist() if n.endswith(ends) and n.count("/") == 1]
         texts = message_from_bytes(archive.read(name)).get_all("Requires-Dist", [])
     needed = [Requirement(text) for text in texts]
     return [one for one in needed if one.marker is None or one.marker.evaluate(environment)]

@@ -182,6 +182,7 @@ def test_what_a_wheel_asks_for_is_judged_for_the_vehicle_and_not_for_this_machin
     with zipfile.ZipFile(wheel, "w") as archive:
         text = "".join(f"Requires-Dist: {one}\n" for one in asks)
         archive.writestr("a-1.dist-info/METADATA", f"Name: a\n{text}")
+        archive.writestr("a/_vendor/b-1.dist-info/METADATA", "Name: b\nRequires-Dist: other\n")
 
     def names(python: str, machine: str, extra: str = "") -> list[str]:
         environment = make_bundle.environment_of(python, machine)

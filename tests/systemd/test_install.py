@@ -13,6 +13,7 @@ import pytest
 from versions import Disk
 
 from tests.edge.media_files import unprivileged
+from tests.systemd.booted import booted
 from tests.test_packaging import PROJECT, ROOT
 
 SCRIPT = ROOT / "systemd" / "install.py"
@@ -116,3 +117,26 @@ def test_one_who_is_not_root_is_refused(tmp_path: Path) -> None:
     finally:
         tmp_path.chmod(0o755)
     assert (disk.may_write, disk.read_only) == (False, False)
+
+
+def test_a_read_only_opt_is_refused_before_anything_is_written(
+    shared: Path, systems_python: Path
+) -> None:
+    with booted(shared) as boot:
+        boot.run("mount", "-o", "remount,ro", "/opt")
+        run = boot.run(systems_python, "-B", SCRIPT, check=False)
+        assert run.returncode == 1
+        (line,) = run.stderr.splitlines()
+        assert line.startswith("install: /opt/outrider lies on a file system that is mounted read-")
+        boot.run("sh", "-c", line.partition("writable: sudo ")[2])  # the next step is one
+        shown = boot.run(systems_python, "-B", SCRIPT, "--dry-run")
+        assert f"ln -sfn {VERSION} /opt/outrider/current" in shown.stdout
+
+
+@pytest.mark.parametrize("text", ["-1", "nan", "1e9", "soon"])
+def test_a_trial_without_a_proper_length_is_refused(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        install.main(["--dry-run", f"--trial-s={text}"])
+    assert "argument --trial-s" in capsys.readouterr().err
