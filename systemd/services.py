@@ -180,7 +180,8 @@ def _undo(closed: int, units: list[str]) -> int:
                 (BOOTED / f"{unit}.d").rmdir()
         _systemctl("daemon-reload")
         if not good:
-            _systemctl("reset-failed", *units)  # or its start limit refuses it
+            # Or a start limit that was used up refuses it, where a reload does not forget that.
+            _systemctl("reset-failed", *units)
             _systemctl("restart", *units)
     except BaseException:  # this process has no one above it
         return 1

@@ -5,6 +5,7 @@ In a real systemd, with stand-ins for the app that do what a test says.
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,9 @@ import pytest
 from tests.systemd.booted import ROOT, Boot, booted
 
 UNIT = """
+[Unit]
+StartLimitIntervalSec=60
+StartLimitBurst=2
 [Service]
 Type=notify
 ExecStart=/opt/outrider/current/venv/bin/edge \\
@@ -23,6 +27,7 @@ ExecStart=/opt/outrider/current/venv/bin/edge \\
 WatchdogSec=2
 Restart=on-failure
 RestartSec=200ms
+RestartPreventExitStatus=4
 [Install]
 WantedBy=multi-user.target
 """
@@ -45,10 +50,11 @@ if {does!r} == "refuses" or sys.argv[-1].endswith("/{does}.toml"):
     print("the engine is of another JetPack")
     sys.exit(4)
 tell(b"READY=1")
-if {does!r} == "dies":
+if {does!r} in ("dies", "gives up") or {does!r} == "stumbles" and not os.path.exists("/run/once"):
+    open("/run/once", "w").close()
     time.sleep(0.3)
     print("the source broke")
-    sys.exit(5)
+    sys.exit(4 if {does!r} == "gives up" else 5)
 while True:
     if {does!r} != "hangs":
         tell(b"WATCHDOG=1")
@@ -126,6 +132,7 @@ def test_services_run_a_new_version_before_it_is_current_and_stay_with_it(boot: 
     [
         ("refuses", "did not become ready: Result=exit-code", "another JetPack"),
         ("dies", "was ready and failed after", "the source broke"),
+        ("gives up", "was ready and failed after", "the source broke"),
         ("hangs", "was ready and failed after", "Watchdog timeout"),
     ],
 )
@@ -134,7 +141,7 @@ def test_a_version_that_fails_on_trial_gives_way_to_the_one_before(
 ) -> None:
     made = boot.run(*words("0.2.0", does, "--trial-s", "20"), check=False)
     assert made.returncode == 1, made.stdout
-    assert f"install: outrider.service {said}" in made.stderr
+    assert re.search(rf"install: outrider(@front)?\.service {said}", made.stderr)
     assert line in made.stderr
     assert "outrider.service outrider@front.service: back on 0.1.0" in made.stderr
     assert "install: 0.1.0 stays current; what there is of /opt/outrider/0.2.0" in made.stderr
@@ -142,7 +149,17 @@ def test_a_version_that_fails_on_trial_gives_way_to_the_one_before(
     assert boot.run("readlink", "/opt/outrider/current").stdout == "0.1.0\n"
     assert left_over(boot) == ""
     assert boot.run("cat", "/run/asked").stdout == ""
-    boot.run(*words("0.2.0", "good", "--trial-s", "0"))  # and nothing is in the way of the next
+    boot.run(*words("0.2.0", "good", "--trial-s", "0"))  # nothing is in the way of the next
+
+
+def test_a_version_that_failed_once_and_runs_again_is_not_taken(boot: Boot) -> None:
+    """Started again in less time than it takes to look twice."""
+    boot.ctl("stop", "outrider@front")
+    made = boot.run(*words("0.2.0", "stumbles", "--trial-s", "20"), check=False)
+    assert "outrider.service was ready and failed after" in made.stderr
+    assert "NRestarts=1" in made.stderr
+    assert "ActiveState=active" in made.stderr
+    assert runs(boot) == "current"
 
 
 def test_one_camera_of_two_that_fails_takes_both_back(boot: Boot) -> None:
@@ -170,7 +187,12 @@ def test_an_installer_that_is_ended_on_trial_leaves_the_old_version_running(
 
 def test_rolling_back_starts_what_runs_or_failed_with_the_version_before(boot: Boot) -> None:
     boot.run(*words("0.2.0", "good", "--trial-s", "0"))
-    boot.ctl("kill", "--signal=KILL", "outrider@front")
+
+    def given_up() -> bool:
+        boot.ctl("kill", "--kill-who=main", "--signal=KILL", "outrider@front", check=False)
+        return boot.show("outrider@front", "ActiveState") == {"ActiveState": "failed"}
+
+    boot.until(given_up, "its start limit is used up")
     made = boot.run(*words("0.2.0", "good", "--rollback"))
     assert "current is 0.1.0 again" in made.stdout
     assert "outrider.service runs on it\noutrider@front.service runs on it" in made.stdout
