@@ -20,13 +20,14 @@ CONSTRAINTS = constraints/$$($(BIN)/python -c 'import sys; print("py310" if sys.
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check --only-binary=:all: \
 	$(PIP_FLAGS) -c $(CONSTRAINTS)
 
-.PHONY: help run test test-all test-ci test-aarch64 test-gpu lint hooks fatbin install bundle \
+.PHONY: help run test test-all soak test-ci test-aarch64 test-gpu lint hooks fatbin install bundle \
 	rollback install-jetson rollback-jetson clean
 .DELETE_ON_ERROR:
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
 	@echo 'make lint   ruff, mypy and codespell alone'
+	@echo 'make soak [MINUTES=10]  the app under all that happens to it on a vehicle, as a table'
 	@echo 'make test-gpu  the CUDA parts on a real GPU; ARGS=FILE keeps the table of their times'
 	@echo 'make test-aarch64  the app on the processor of a vehicle, played by qemu (1 GB in the cache)'
 	@echo 'make hooks  the same checks at every git commit'
@@ -74,6 +75,9 @@ test-ci: lint
 # A vehicle's processor, played by qemu: tests/aarch64. ARGS="doctor adopt" runs those steps alone.
 test-aarch64: $(VENV)/.test
 	@$(BIN)/python -m tests.aarch64 $(ARGS)
+
+soak: $(VENV)/.test
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10) $(ARGS)
 
 # Needs the CUDA toolkit: PyCUDA has no wheels and is built here once.
 test-gpu: $(VENV)/.run

@@ -24,6 +24,7 @@ TEST = [
     ("xdotool", "xdotool"),  # the key pressed in it
     ("imagemagick", "import"),  # a picture of it
     ("g++", "g++"),  # the driver that CUDA code is tested on
+    ("libfaketime", "/usr/lib/*/faketime/libfaketimeMT.so.1"),  # a wall clock that is stepped
     ("systemd", "systemd-analyze"),  # units are tested under one that is booted for them
     ("dbus", "dbus-daemon"),  # how systemctl speaks to it
 ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,15 @@ class Watched:
     """A run from ``start`` to ``stop``; what it wrote is in ``frames`` and ``states``."""
 
     def __init__(
-        self, folder: Path, source: str, *, settings: str = "", sinks: Sequence[str] = ("-",)
+        self,
+        folder: Path,
+        source: str,
+        *,
+        settings: str = "",
+        sinks: Sequence[str] = ("-",),
+        env: Mapping[str, str] | None = None,
     ) -> None:
-        """``settings`` are lines of TOML that follow ``[source]`` and ``uri``."""
+        """``settings`` are lines of TOML below ``[source]`` and ``uri``; ``env`` adds to ours."""
         self.frames: list[Seen] = []
         self.states: list[State] = []
         self.metrics_file = folder / "metrics.json"
@@ -69,7 +76,7 @@ class Watched:
                 [*EDGE, "run", str(self.settings_file), "--reconnect"],
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=os.environ | {"DISPLAY": "", "OMP_NUM_THREADS": "1"},
+                env=os.environ | {"DISPLAY": "", "OMP_NUM_THREADS": "1"} | dict(env or {}),
                 text=True,
             )
         self._news = threading.Condition()
@@ -93,7 +100,8 @@ class Watched:
         """The first frame that shows the world as it was after ``ns``."""
 
         def first() -> Seen | None:
-            return next((f for f in self.frames if f.taken_ns and f.taken_ns > ns), None)
+            later = itertools.takewhile(lambda f: f.seen_ns > ns, reversed(self.frames))
+            return min((f for f in later if f.taken_ns and f.taken_ns > ns), default=None, key=_id)
 
         seen = self.wait_for(first, timeout_s)
         assert isinstance(seen, Seen)
@@ -108,6 +116,10 @@ class Watched:
         state = self.wait_for(first, timeout_s)
         assert isinstance(state, State)
         return state
+
+    def is_live(self) -> bool:
+        """Whether the source gives frames, by what was told last."""
+        return not self.states or self.states[-1].name == "live"
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End the run; returns its exit code."""
@@ -133,6 +145,10 @@ class Watched:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the run at once, if it has not ended."""
         if self.process.poll() is None:
             self.process.kill()
         self.join()
@@ -154,6 +170,10 @@ class Watched:
         with self._news:
             self._ended = True
             self._news.notify_all()
+
+
+def _id(frame: Seen) -> int:
+    return frame.id
 
 
 def _seen(record: dict[str, Any], seen_ns: int) -> Seen:
