@@ -57,13 +57,13 @@ def test_a_hung_source_engine_and_sink_are_each_killed_by_the_watchdog_and_come_
             service.until_active()
         source.until(lambda: "source live" in source.journal(), "its camera is live")
         steady = beside.show("MainPID")
-        boot.ctl("kill", "--signal=STOP", "reader")
+        boot.ctl("kill", "--kill-who=main", "--signal=STOP", "reader")
         for stage in ("source", "engine"):
             hung[stage].fault(stage)
         for stage in ("source", "engine"):
             hung[stage].until_held(stage)
         sink.until_started_again()
-        boot.ctl("kill", "--signal=CONT", "reader")
+        boot.ctl("kill", "--kill-who=main", "--signal=CONT", "reader")
         for service in hung.values():
             service.until_restarted()
     stood_in = {"source": "faulty.py", "engine": "faulty.py", "sink": "jsonl.py"}
