@@ -37,7 +37,9 @@ def kept(
     made = place / f"{name}-{content.hexdigest()[:16]}"
     with locked(place / f"{name}.lock"):
         if not made.is_dir():
-            unfinished = Path(tempfile.mkdtemp(prefix=".building-", dir=place))
+            for left in place.glob(f".building-{name}-????????"):  # by one that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            unfinished = Path(tempfile.mkdtemp(prefix=f".building-{name}-", dir=place))
             try:
                 make(unfinished)
                 unfinished.rename(made)

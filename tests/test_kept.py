@@ -54,6 +54,15 @@ def test_one_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thing.lock"]
 
 
+def test_what_a_killed_one_left_goes_with_the_next_of_its_name(tmp_path: Path) -> None:
+    for name in (".building-thing-a1b2c3d4", ".building-other-a1b2c3d4"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").touch()
+    made = kept("thing", [], lambda folder: None, place=tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {made.name, "thing.lock", ".building-other-a1b2c3d4"}
+
+
 def test_where_the_cache_cannot_be_written_it_is_made_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,8 @@ def of_pictures(one: Path, two: Path) -> Agreement:
 def of_boxes(one: Path, two: Path, limits: Limits = SAME) -> Agreement:
     """Compare the boxes of two runs on the same frames."""
     runs = [list(_detections(path)) for path in (one, two)]
+    if len(runs[0]) != len(runs[1]):
+        return Agreement("", (f"{len(runs[0])} frames and {len(runs[1])}, wanted as many",))
     differences = Differences(limits)
     for a, b in zip(*runs, strict=True):
         differences.boxes.of_reference += len(a.scores)

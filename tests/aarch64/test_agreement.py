@@ -63,6 +63,11 @@ def test_a_moved_box_fails_where_the_input_was_the_same(
     assert bool(of_boxes(one, two, ANOTHER_LETTERBOX).failures) != another
 
 
+def test_another_number_of_frames_fails(tmp_path: Path) -> None:
+    found = of_boxes(run(tmp_path / "a"), run(tmp_path / "b", count=11))
+    assert found.failures == ("12 frames and 11, wanted as many",)
+
+
 def test_few_boxes_prove_nothing(tmp_path: Path) -> None:
     found = of_boxes(run(tmp_path / "a", count=9), run(tmp_path / "b", count=9))
     assert found.failures == ("9 boxes prove nothing, wanted 10 or more",)
