@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
@@ -12,7 +13,9 @@ import pytest
 
 from edge.sources import SourceOptions, open_source
 from edge.sources.live.supervisor import Supervised
+from tests.field.link import Link
 from tests.field.mjpeg_camera import ROOT
+from tests.field.rtsp_camera import RtspCamera
 
 RECONNECTS = 1000
 SETTLED = 200
@@ -57,3 +60,27 @@ def test_a_thousand_reconnects_leave_threads_descriptors_and_memory_as_they_were
     assert max(descriptors) == min(descriptors)
     assert memory_mb[-1] - memory_mb[0] < GROWTH_MB
     assert ids == sorted(set(ids))
+
+
+@pytest.fixture
+def _no_garbage_collection() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_no_garbage_collection")
+def test_the_threads_of_a_decoder_end_with_its_connection(camera: RtspCamera) -> None:
+    camera.start()
+    stop, process = threading.Event(), psutil.Process()
+    options = SourceOptions(reconnect=True, retry_s=0.001)
+    with Link(camera.port) as link:
+        source = open_source(camera.url(port=link.port), policy="drop", stop=stop, options=options)
+        threads = []
+        for _ in range(6):  # each H.264 decoder has one for every core
+            assert source.read() is not None
+            threads.append(process.num_threads())
+            link.cut()
+        stop.set()
+        source.close()
+    assert max(threads[1:]) - min(threads[1:]) <= 1

@@ -12,6 +12,7 @@ from queue import SimpleQueue
 
 from edge.sources.base import OpenedSource
 from edge.vision.types import Frame
+from engines.errors import SourceError
 
 _log = logging.getLogger("edge")
 
@@ -76,6 +77,8 @@ class Connection:
             while self._asks.get():
                 try:
                     self._answers.put(source.read())
+                except SourceError as exc:
+                    self._answers.put(_without_calls(exc))
                 except Exception as exc:
                     self._answers.put(exc)
         finally:
@@ -84,3 +87,15 @@ class Connection:
                     source.close()
                 except Exception as exc:
                     _log.warning("closing %s failed: %s", source.name, exc)
+
+
+def _without_calls(error: SourceError) -> SourceError:
+    """``error`` without the calls that raised it, which refer to the source, as it does to them.
+
+    Its decoder would live on, with threads and pictures, until Python looks for such circles.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error
