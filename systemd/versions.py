@@ -152,9 +152,12 @@ def install(base: Path, plan: Plan, trial: Trial | None = None) -> str:
 
 
 def free_name(base: Path, version: str) -> str:
-    """``version``, or with the first number behind it that no finished installation has."""
+    """``version``, or with the first number behind it that no finished installation has.
+
+    What is current is one, even where somebody took its marker away.
+    """
     name, count = version, 1
-    while (base / name / MARKER).exists():
+    while (base / name / MARKER).exists() or name == current(base):
         count += 1
         name = f"{version}-{count}"
     return name

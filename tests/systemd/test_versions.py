@@ -77,6 +77,15 @@ def test_the_same_version_again_stands_beside_itself(install: Install, tmp_path:
     assert standing(tmp_path / "opt/outrider") == {"current": "0.1.0-3", "previous": "0.1.0-2"}
 
 
+def test_what_is_current_is_never_taken_for_a_failed_attempt(
+    install: Install, tmp_path: Path
+) -> None:
+    install("0.1.0")
+    (tmp_path / "opt/outrider/0.1.0" / versions.MARKER).unlink()
+    assert install("0.1.0") == "0.1.0-2"
+    assert (tmp_path / "opt/outrider/0.1.0/name").exists()
+
+
 def test_a_step_that_fails_leaves_the_old_version_current(install: Install, tmp_path: Path) -> None:
     base = tmp_path / "opt/outrider"
     install("0.1.0")
