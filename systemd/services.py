@@ -165,8 +165,8 @@ def _way_back(base: Path, units: list[str]) -> Iterator[None]:
         failed = os.waitpid(keeper, 0)[1] != 0
         if not good:
             now = current(base)
-            state = f"did not start again on {now}; systemctl status" if failed else f"on {now}"
-            print(f"{' '.join(units)}: back {state}", file=sys.stderr, flush=True)
+            state = f"not ready on {now} either; systemctl status" if failed else f"back on {now}"
+            print(f"{' '.join(units)}: {state}", file=sys.stderr, flush=True)
 
 
 def _undo(closed: int, units: list[str]) -> int:
