@@ -47,11 +47,12 @@ BACK_WITHIN_S = RETRY_S + 2.0
 
 @dataclass(frozen=True, slots=True)
 class Felt:
-    """One fault: after how long the app told it and in which words, and after how long a frame
-    taken after the repair was shown."""
+    """One fault: how long until the app told it, in which words, and how long from the repair until
+    a frame taken since was shown. ``told_s`` is None where the fault was there before the app.
+    """
 
     fault: str
-    told_s: float
+    told_s: float | None
     state: str
     reason: str
     back_s: float
@@ -75,9 +76,9 @@ class Report:
     def failures(self) -> list[str]:
         """Where limits were passed, one line each."""
         late = [
-            f"{f.fault}: {f.told_s:.2f} s until told, {f.back_s:.2f} s until back"
+            f"{f.fault}: {f.told_s or 0:.2f} s until told, {f.back_s:.2f} s until back"
             for f in self.felt
-            if f.told_s > TOLD_WITHIN_S or f.back_s > BACK_WITHIN_S
+            if (f.told_s or 0) > TOLD_WITHIN_S or f.back_s > BACK_WITHIN_S
         ]
         fates = ("rendered", "dropped_overwritten", "dropped_stale", "failed")
         counted = sum(self.frames[name] for name in (*fates, "discarded_at_stop", "in_flight"))
@@ -109,15 +110,16 @@ class Scene:
         return self.mended(fault, broken_ns, told, mend_it)
 
     def mended(
-        self, fault: str, broken_ns: int, told: State, mend_it: Callable[[], object]
+        self, fault: str, broken_ns: int | None, told: State, mend_it: Callable[[], object]
     ) -> Felt:
+        """Mend what was broken at ``broken_ns``, None where that was before the app."""
         mend_it()
         mended_ns = time.monotonic_ns()
         fresh = self.run.frame_taken_after(mended_ns)
         self.run.frame_taken_after(mended_ns + LIVE_NS)
         felt = Felt(
             fault,
-            (told.seen_ns - broken_ns) / 1e9,
+            None if broken_ns is None else (told.seen_ns - broken_ns) / 1e9,
             told.name,
             told.reason,
             (fresh.seen_ns - mended_ns) / 1e9,
@@ -156,7 +158,7 @@ def rtsp_faults(folder: Path) -> Report:
 
             scene = Scene(run)
             told = run.state_after(0, "reconnecting")
-            scene.mended("absent at the start", told.seen_ns, told, come)
+            scene.mended("absent at the start", None, told, come)
             scene.outage("killed", camera.kill, come)
             scene.outage("frozen for a moment", camera.freeze, camera.thaw)
             scene.outage("frozen for long", camera.freeze, camera.thaw, for_s=LONG_S)
@@ -199,7 +201,7 @@ def mjpeg_faults(folder: Path) -> Report:
 
         scene = Scene(run)
         told = run.state_after(0, "reconnecting")
-        scene.mended("HTTP: absent at the start", told.seen_ns, told, camera.start)
+        scene.mended("HTTP: absent at the start", None, told, camera.start)
         scene.outage("HTTP: cut", camera.stop, camera.start)
         silent, speaking = camera.stalled.set, camera.stalled.clear
         scene.outage("HTTP: silent for a moment", silent, speaking)
@@ -243,9 +245,12 @@ def all_at_once(folder: Path) -> dict[str, Report]:
 def as_markdown(reports: Iterable[Report]) -> str:
     """The table for BENCHMARKS.md."""
     lines = [
+        f"stall_s = {STALL_S:g}, read_timeout_s = {READ_TIMEOUT_S:g}, retry_s = {RETRY_S:g}",
+        "",
         "| fault | told after | as | first fresh frame after the repair |",
         "|---|---|---|---|",
     ]
     for felt in (felt for report in reports for felt in report.felt):
-        lines.append(f"| {felt.fault} | {felt.told_s:.2f} s | {felt.state} | {felt.back_s:.2f} s |")
+        told = "" if felt.told_s is None else f"{felt.told_s:.2f} s"
+        lines.append(f"| {felt.fault} | {told} | {felt.state} | {felt.back_s:.2f} s |")
     return "\n".join(lines)

@@ -12,6 +12,8 @@ from tests.field.mjpeg_camera import MjpegCamera
 from tests.field.rtsp_camera import RtspCamera
 from tests.field.viewing import rest, viewed
 
+pytestmark = pytest.mark.slow
+
 SECOND_NS = 1_000_000_000
 
 

@@ -129,7 +129,7 @@ def _outages(diary: Diary) -> Condition:
         wrong += [f"{state.name} without a reason" for state in states if not state.reason]
         wrong += [f"not in the log: {s.reason}" for s in states if s.reason not in log]
         wrong += ["the password is in the log"] if "s3cret" in log else []
-    told = max((felt.told_s for felt in diary.felt), default=0.0)
+    told = max((felt.told_s or 0.0 for felt in diary.felt), default=0.0)
     back = max((felt.back_s for felt in diary.felt), default=0.0)
     found = f"{len(diary.felt)}, told within {told:.2f} s, back within {back:.2f} s of the repair"
     return Condition("outages", found, tuple(wrong))

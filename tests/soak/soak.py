@@ -130,7 +130,7 @@ class Soak:
             yield from names
 
     def _play(self, name: str, trouble: Callable[[], None]) -> None:
-        self._name = name
+        self._name, before = name, len(self.diary.wrong)
         try:
             self._now.watched.wait_for(lambda: self._now.watched.frames)
             trouble()
@@ -140,8 +140,7 @@ class Soak:
         except AssertionError as exc:
             self.diary.wrong.append(f"{name}: {exc}")
         self.diary.played[name] = self.diary.played.get(name, 0) + 1
-        felt = f", told after {self.diary.felt[-1].told_s:.2f} s" if self.diary.felt else ""
-        self._say(f"{name}: {'NOT ' if self.diary.wrong else ''}well again{felt}")
+        self._say(f"{name}: {'NOT ' if len(self.diary.wrong) > before else ''}well again")
         if self._now.watched.process.poll() is not None:
             self._end(self._now.watched.join())
             self._start()

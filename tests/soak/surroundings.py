@@ -20,6 +20,7 @@ from glob import glob
 from pathlib import Path
 
 DISK_BYTES = 64 * 2**20
+SMALLEST_BYTES = 2**16
 FAKETIME = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 WATCHDOG_S = 30.0
 
@@ -37,8 +38,10 @@ class SmallDisk:
     def fill(self, pid: int) -> None:
         """Leave no room for process ``pid``."""
         if not self.mounted:
+            # What is there may stay, and the log, which is smaller, may go on.
+            most = max((file.stat().st_size for file in self.folder.iterdir()), default=0)
             _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (max(most, SMALLEST_BYTES), hard))
             return
         with (self.folder / "filling").open("wb", buffering=0) as file:
             try:
