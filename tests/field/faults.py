@@ -21,7 +21,7 @@ from tests.field.watched import State, Watched, faults_of
 STALL_S = 0.5
 READ_TIMEOUT_S = 1.5
 RETRY_S = 1.0
-TOLD_MS, TRUE_MS = 1000.0, 1500.0
+TOLD_MS, TRUE_MS, LATE_MS = 1000.0, 1500.0, 200.0
 SETTINGS = f"""
 stall_s = {STALL_S}
 read_timeout_s = {READ_TIMEOUT_S}
@@ -134,7 +134,9 @@ class Scene:
         metrics = self.run.metrics()
         self.report.frames, self.report.signal = metrics["frames"], metrics["signal"]
         self.report.states = self.run.states
-        self.report.wrong = faults_of(self.run.frames, told_ms=TOLD_MS, true_ms=TRUE_MS)
+        self.report.wrong = faults_of(
+            self.run.frames, told_ms=TOLD_MS, true_ms=TRUE_MS, late_ms=LATE_MS
+        )
         return self.report
 
 

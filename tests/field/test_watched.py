@@ -17,7 +17,7 @@ NEXT = Seen(8, taken_ns=1040 * MS, told_ns=1050 * MS, seen_ns=1090 * MS, age_ms=
 def test_frames_that_are_new_and_in_order_have_no_fault() -> None:
     damaged = replace(NEXT, taken_ns=None)
     for frames in ([], [FIRST], [FIRST, NEXT], [FIRST, damaged]):
-        assert faults_of(frames, told_ms=100, true_ms=100) == []
+        assert faults_of(frames, told_ms=100, true_ms=100, late_ms=30) == []
 
 
 @pytest.mark.parametrize(
@@ -25,24 +25,29 @@ def test_frames_that_are_new_and_in_order_have_no_fault() -> None:
     [
         (replace(NEXT, id=7), "frame 7 came after 7"),
         (replace(NEXT, told_ns=1010 * MS), "captured before"),
-        (replace(NEXT, taken_ns=1000 * MS), "shows what was shown before, 0 ms older"),
         (
-            replace(NEXT, taken_ns=960 * MS, seen_ns=1055 * MS),
-            "shows what was shown before, 40 ms older",
+            replace(NEXT, taken_ns=1000 * MS, told_ns=1020 * MS),
+            "shows what was shown before, 0 ms older",
+        ),
+        (
+            replace(NEXT, taken_ns=985 * MS, told_ns=1011 * MS, seen_ns=1055 * MS),
+            "shows what was shown before, 15 ms older",
         ),
         (replace(NEXT, age_ms=-1), "is -1 ms old, it says"),
         (replace(NEXT, age_ms=101), "is 101 ms old, it says"),
         (replace(NEXT, seen_ns=1141 * MS), "is 101 ms old and says 20"),
         (replace(NEXT, taken_ns=1091 * MS), "is -1 ms old and says 20"),
+        (replace(NEXT, told_ns=1071 * MS), "says it was captured 31 ms after it was"),
+        (replace(NEXT, taken_ns=1070 * MS, told_ns=1019 * MS), "captured -51 ms after it was"),
     ],
 )
 def test_a_frame_that_is_old_or_out_of_order_is_named(second: Seen, words: str) -> None:
-    (fault,) = faults_of([FIRST, second], told_ms=100, true_ms=100)
+    (fault,) = faults_of([FIRST, second], told_ms=100, true_ms=100, late_ms=30)
     assert words in fault
 
 
 def test_a_picture_is_compared_with_the_newest_shown_and_not_with_the_last() -> None:
     damaged = replace(NEXT, taken_ns=None)
-    third = replace(FIRST, id=9, told_ns=1090 * MS)
-    (fault,) = faults_of([FIRST, damaged, third], told_ms=100, true_ms=100)
+    third = replace(FIRST, id=9, told_ns=1051 * MS)
+    (fault,) = faults_of([FIRST, damaged, third], told_ms=100, true_ms=100, late_ms=60)
     assert fault == "frame 9 shows what was shown before, 0 ms older"

@@ -188,11 +188,18 @@ def _seen(record: dict[str, Any], seen_ns: int) -> Seen:
     )
 
 
-def faults_of(frames: Sequence[Seen], *, told_ms: float, true_ms: float) -> list[str]:
+EARLY_MS = 50.0
+"""Jitter of timestamps: a capture time may be so much before the true one."""
+
+
+def faults_of(
+    frames: Sequence[Seen], *, told_ms: float, true_ms: float, late_ms: float
+) -> list[str]:
     """What is wrong with frames that were shown as new, one line each; empty if nothing.
 
     Ids and capture times grow, no picture comes twice or after a newer one, and no frame is older
-    than ``told_ms`` by what the app says, or than ``true_ms`` in truth.
+    than ``told_ms`` by what the app says, or than ``true_ms`` in truth. A capture time is at most
+    ``late_ms`` after the true one: by the delay of camera and link that no receiver knows.
     """
     wrong = []
     before: Seen | None = None
@@ -209,6 +216,9 @@ def faults_of(frames: Sequence[Seen], *, told_ms: float, true_ms: float) -> list
             age_ms = (frame.seen_ns - frame.taken_ns) / 1e6
             if not 0 <= age_ms <= true_ms:
                 wrong.append(f"{what} is {age_ms:.0f} ms old and says {frame.age_ms:.0f}")
+            dated_ms = (frame.told_ns - frame.taken_ns) / 1e6
+            if not -EARLY_MS <= dated_ms <= late_ms:
+                wrong.append(f"{what} says it was captured {dated_ms:.0f} ms after it was")
             if frame.taken_ns <= newest_ns:
                 old_ms = (newest_ns - frame.taken_ns) / 1e6
                 wrong.append(f"{what} shows what was shown before, {old_ms:.0f} ms older")

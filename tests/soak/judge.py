@@ -16,7 +16,7 @@ from tests.soak.surroundings import WATCHDOG_S
 TOLD_MS = 2000.0
 """Frames older than 1000 ms when their turn comes are dropped (max_age_ms); inference follows, on a
 processor that is overloaded."""
-TRUE_MS = 3000.0
+TRUE_MS, LATE_MS = 3000.0, 2000.0
 """With what no receiver knows, the delay in the camera, which overload makes longer as well."""
 WARM_S = 15.0
 """After the start, when buffers, caches and the engine have what they need."""
@@ -74,7 +74,9 @@ def judged(diary: Diary) -> list[Condition]:
             tuple(
                 line
                 for life in diary.lives
-                for line in faults_of(life.watched.frames, told_ms=TOLD_MS, true_ms=TRUE_MS)
+                for line in faults_of(
+                    life.watched.frames, told_ms=TOLD_MS, true_ms=TRUE_MS, late_ms=LATE_MS
+                )
             ),
         ),
         _outages(diary),
