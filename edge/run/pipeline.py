@@ -295,7 +295,8 @@ class Pipeline:
     def _shut_down(self) -> tuple[str, ...]:
         """Close, finalise, join, balance; returns the names of threads that did not come back."""
         deadline = time.monotonic() + JOIN_DEADLINE_S
-        self._notifier.stopping()
+        said = "" if self._error is None else f": {self._error}"
+        self._notifier.stopping(f"ended: {self._reason or 'stopped'}{said}")
         self._shared.close()
         for sink in self.renderer.sinks:
             try:

@@ -65,9 +65,9 @@ class Notifier:
         """Every stage made progress since the last call."""
         self.send("WATCHDOG=1")
 
-    def stopping(self) -> None:
-        """The service ends in order."""
-        self.send("STOPPING=1")
+    def stopping(self, status: str) -> None:
+        """The service ends in order; ``status`` says why and is shown until the next start."""
+        self.send("STOPPING=1", _status(status))
 
     def reloading(self, monotonic_us: int) -> None:
         """Settings are read again; ``monotonic_us`` is CLOCK_MONOTONIC at the request, in µs."""

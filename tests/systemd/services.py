@@ -107,7 +107,7 @@ class Service:
     def until(self, true: Callable[[], bool], what: str) -> None:
         """Ask again until ``true`` says so; the test fails with its status after a while."""
         try:
-            self.boot.until(true, f"{self.unit}: {what}", within_s=30)
+            self.boot.until(true, f"{self.unit}: {what}", within_s=60)
         except AssertionError as exc:
             raise AssertionError(f"{exc}\n{self.told()}") from None
 

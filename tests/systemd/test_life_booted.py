@@ -73,6 +73,7 @@ def test_settings_and_models_that_are_refused_stop_it_at_once_and_its_status_say
         assert (service.state, service.restarts) == ("failed", 0)
         assert service.show("ExecMainStatus") == str(code)
         assert why in service.told()
+    assert service.show("StatusText").startswith("ended: error in model: /srv/broken.onnx: ")
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def test_a_camera_that_is_absent_goes_and_comes_back(tmp_path: Path, model: str)
                 heard_until(systemd, "1", "WATCHDOG")
             heard_until(systemd, "reconnecting, last frame ")
         app.send_signal(signal.SIGTERM)
-        assert "STOPPING" in systemd.until("STOPPING")[-1]
+        assert systemd.until("STOPPING")[-1]["STATUS"] == "ended: signal SIGTERM"
         _, said = app.communicate(timeout=DEADLINE_S)
     assert app.returncode == 0, said
     assert "S3CR3T" not in said + log.read_text() + metrics.read_text()

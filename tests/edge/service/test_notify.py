@@ -63,13 +63,13 @@ def test_every_message_arrives_as_one_datagram_from_this_process(kind: str, tmp_
         told.watchdog()
         told.reloading(123_456)
         told.extend(1.5)
-        told.stopping()
+        told.stopping("ended: frames")
         assert [systemd.message() for _ in range(5)] == [
             {"STATUS": "stalled"},
             {"WATCHDOG": "1"},
             {"RELOADING": "1", "MONOTONIC_USEC": "123456"},
             {"EXTEND_TIMEOUT_USEC": "1500000"},
-            {"STOPPING": "1"},
+            {"STOPPING": "1", "STATUS": "ended: frames"},
         ]
 
 
