@@ -51,6 +51,7 @@ NOT_HERE = {
     "tests/engines/tensorrt": "native GPU code",
     "tests/edge/run/test_app_tensorrt.py": "native GPU code",
     "tests/systemd/*_booted.py": "boots this machine's systemd",
+    "tests/systemd/test_services.py": "boots this machine's systemd",
 }
 """Patterns of files below ``TESTS`` that are left out, and why."""
 NOT_UNDER_QEMU = {

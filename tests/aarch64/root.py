@@ -32,8 +32,8 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 QEMU = "qemu-aarch64-static"
 CPU = "cortex-a76"
 """Armv8.2 with half precision and dot products and without SVE, like the Cortex-A78AE of Orin."""
-PACKAGES = ("base-files", "bash", "coreutils", "dash", "findutils", "grep", "procps", "sed",
-            "python3", "python3-venv", "libgl1", "libglib2.0-0", "python3-gi",
+PACKAGES = ("base-files", "base-passwd", "bash", "coreutils", "dash", "findutils", "grep",
+            "procps", "sed", "python3", "python3-venv", "libgl1", "libglib2.0-0", "python3-gi",
             "gir1.2-gstreamer-1.0", "gir1.2-gst-plugins-base-1.0", "gir1.2-gst-rtsp-server-1.0",
             "gstreamer1.0-plugins-base", "gstreamer1.0-plugins-good")  # fmt: skip
 TEST_TOOLS = ("hypothesis", "packaging", "pip", "pytest", "pytest-xdist", "setuptools")
@@ -133,6 +133,8 @@ def _make(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         _unpack_debian(folder, Path(scratch) / "apt")
         (folder / "cpuinfo").write_text(CPUINFO.format(number=0))
+        for name in ("passwd", "group"):  # what the package would do when it is configured
+            shutil.copy(folder / f"usr/share/base-passwd/{name}.master", folder / "etc" / name)
         wheels = Path(scratch) / "wheels"
         _download_wheels(wheels)
         inside = Root(folder, {"/wheels": wheels, "/pins": PINS.parent})
