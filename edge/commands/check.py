@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,9 +78,8 @@ def _source(settings: Settings) -> Iterator[str]:
     from edge.sources import open_source
 
     given = settings.source
-    source = open_source(
-        given.uri, policy=given.policy, stop=threading.Event(), options=given.options()
-    )
+    options = replace(given.options(), reconnect=False)  # an absent camera is what is asked for
+    source = open_source(given.uri, policy=given.policy, stop=threading.Event(), options=options)
     try:
         frame = source.read()
         kind = "live" if source.live else "a file"

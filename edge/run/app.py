@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from edge.run.reload import Reload
 from edge.run.signals import StopSignals
 from edge.service.notify import Notifier
-from engines.errors import OutriderError, SettingsError
+from engines.errors import OutriderError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def run_app(
         SettingsError: the metrics file cannot be written where it was asked for.
     """
     notifier = Notifier.from_environ(os.environ)
-    reload = Reload(settings, again or (lambda: settings))
+    reload = Reload(settings, again or (lambda: settings), keep=notifier.active)
     signals = StopSignals(reload.request if notifier.active else None)
     if notifier.active:
         faulthandler.enable()  # the watchdog's SIGABRT then shows where each thread stood
@@ -63,6 +63,8 @@ def run_app(
     from edge.run.metrics import check_writable
     from edge.run.parts import Limits
     from edge.run.pipeline import Pipeline
+    from edge.sources import kind_of, source_kind
+    from edge.sources.live.waits import check_deadlines
 
     if settings.output.metrics is not None:
         check_writable(settings.output.metrics)
@@ -77,7 +79,8 @@ def run_app(
         stall_s=settings.source.stall_s,
     )
     options = settings.source.options(in_service=notifier.active)
-    check_deadlines(options, notifier.watchdog_s)
+    if options.reconnect and source_kind(kind_of(settings.source.uri)).may_be_live:
+        check_deadlines(options, notifier.watchdog_s)
     if signals.asked.is_set():
         return 0  # nothing is open yet
     parts = _parts(settings, options, signals.asked, reload)
@@ -86,29 +89,16 @@ def run_app(
     reload.attach(pipeline)
     ending = pipeline.run()
     signals.detach()
+    if notifier.active and ending.reason == "end of source" and ending.error is None:
+        log.warning("the source has ended, and so does the service: it is not started again")
     code = _report(settings, pipeline, ending)
     if ending.abandoned:
         logging.shutdown()
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or never there
+                stream.flush()
         leave(code)
     return code
-
-
-def check_deadlines(options: SourceOptions, watchdog_s: float | None) -> None:
-    """Refuse attempts that last longer than the watchdog waits for one.
-
-    Raises:
-        SettingsError: names the setting.
-    """
-    longest_s = options.open_timeout_s + options.retry_s
-    if options.reconnect and watchdog_s is not None and longest_s >= watchdog_s:
-        raise SettingsError(
-            f"[source] open_timeout_s + retry_s: got {longest_s:g} s, wanted less than the "
-            f"service's watchdog of {watchdog_s:g} s, which would end the app while a camera is "
-            "absent; lower them, or raise WatchdogSec (systemctl edit)"
-        )
 
 
 def _parts(

@@ -24,7 +24,7 @@ class Progress:
     """Counters that only grow.
 
     ``source`` counts frames and finished attempts, ``rendered`` frames that went through the
-    engine, ``shown`` pictures of all kinds. ``in_flight`` frames are on their way now.
+    engine, ``shown`` those and views of no signal. ``in_flight`` frames are on their way now.
     """
 
     source: int
@@ -66,15 +66,14 @@ class Heartbeat:
 
     def beat(self, now_ns: int, progress: Progress, status: str) -> None:
         """Say what is due."""
-        if not self._ready:
-            if progress.shown == 0:
-                return
+        if not self._ready and progress.shown > 0:
             self._ready, self._status_ns = True, now_ns
             self._notifier.ready(status)
         elif now_ns - self._status_ns >= STATUS_NS:
             self._status_ns = now_ns
             self._notifier.status(status)
-        if self._notifier.watchdog_s is None or now_ns - self._fed_ns < self._period_ns:
+        watched = self._ready and self._notifier.watchdog_s is not None
+        if not watched or now_ns - self._fed_ns < self._period_ns:
             return
         fed = self._fed
         engine = progress.rendered > fed.rendered or progress.in_flight == 0

@@ -82,6 +82,7 @@ class Pipeline:
         self._notifier = notifier
         self._tick_ns = 0
         self._early: list[Message] = []
+        self._status: SourceStatus | None = None
         self._shared.max_age_ms = limits.max_age_ms
         infer = workers.InferWorker(self._shared, parts.open_perception)
         capture = workers.CaptureWorker(self._shared, parts.open_source)
@@ -179,6 +180,7 @@ class Pipeline:
         elif isinstance(message, SourceChanged | Call) and not self._shared.go.is_set():
             self._early.append(message)  # the sinks are not open yet
         elif isinstance(message, SourceChanged):
+            self._status = message.status
             self._signal(message.status)
         elif isinstance(message, Call):
             try:
@@ -257,32 +259,35 @@ class Pipeline:
         if source is None or not self._shared.go.is_set():
             self._heartbeat.loading(now_ns)
             return
-        if isinstance(source, Supervised) and source.status.state != "live":
-            silent_s = self.renderer.no_signal_for(self._limits.stall_s)
-            if silent_s is not None:
-                if self._shared.first_capture_ns is None:
-                    self._shared.first_capture_ns = now_ns
-                self._signal(source.status, silent_s)
+        counts = self.counts()
+        if isinstance(source, Supervised):
+            self._signal(self._status or source.status, counts)
         if self._notifier.active:
-            self._heartbeat.beat(now_ns, self._progress(), self._status())
+            self._heartbeat.beat(now_ns, self._progress(counts), self._words(counts))
 
-    def _signal(self, status: SourceStatus, silent_s: float | None = None) -> None:
-        """Tell the sinks how the source is."""
+    def _signal(self, status: SourceStatus, counts: Counts | None = None) -> None:
+        """Tell the sinks a new state, or with ``counts`` look whether pictures are still shown."""
         try:
-            if not self.renderer.signal(status, silent_s):
-                self._reason = "a sink's reader left"
+            if counts is None:
+                wanted = self.renderer.signal(status)
+            else:
+                wanted = self.renderer.watch(status, counts, stall_s=self._limits.stall_s)
         except Exception as exc:
             self._fail(self.renderer.stage, exc)
+        else:
+            self._reason = self._reason if wanted else "a sink's reader left"
+        if self.renderer.silent and self._shared.first_capture_ns is None:
+            self._shared.first_capture_ns = self._clock()
 
-    def _progress(self) -> Progress:
-        counts, source = self.counts(), self._source
+    def _progress(self, counts: Counts) -> Progress:
+        source = self._source
         done = source.progress if isinstance(source, Supervised) else counts.captured
         return Progress(done, counts.rendered, self.renderer.shown, counts.in_flight)
 
-    def _status(self) -> str:
+    def _words(self, counts: Counts) -> str:
         """One line for whoever looks at the service."""
         state = f"{self._source.status.state}, " if isinstance(self._source, Supervised) else ""
-        return f"{state}{self.renderer.status()}, dropped {self.counts().dropped}"
+        return f"{state}{self.renderer.status()}, dropped {counts.dropped}"
 
     def _fail(self, stage: str, error: BaseException) -> None:
         """Keep the first error for the ending; the caller of ``run`` logs it."""

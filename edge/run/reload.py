@@ -1,14 +1,16 @@
 """Settings that are read again during a run: what can change does, what cannot is named and left.
 
-They are read and checked on the thread that asks; the main thread takes them between two pictures,
+They are read and checked on a thread of their own; the main thread takes them between two pictures,
 all of them or none.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.errors import OutriderError
@@ -29,12 +31,19 @@ CHANGE = ("detect", "overlay", "output.sinks", "pipeline.max_age_ms", "log.verbo
 class Reload:
     """Owns what of a run the settings can change: asked by SIGHUP, also before the run begins."""
 
-    def __init__(self, settings: Settings, again: Callable[[], Settings]) -> None:
-        """``again`` reads the settings anew; it may raise any of the project's errors."""
+    def __init__(
+        self, settings: Settings, again: Callable[[], Settings], *, keep: bool = False
+    ) -> None:
+        """``again`` reads the settings anew; it may raise any of the project's errors.
+
+        With ``keep`` no sink writes over the file of the run before.
+        """
         self._settings = settings
         self._again = again
+        self._keep = keep
         self._pipeline: Pipeline | None = None
-        self._asked = False
+        self._lock = threading.Lock()
+        self._asked = self._reading = False
         self._source: Source | None = None
         self._sinks: dict[str, Sink] = {}
 
@@ -44,7 +53,7 @@ class Reload:
 
         self._source = source
         for text in self._settings.output.sinks:
-            self._sinks[text] = open_sink(text, fps=source.fps)
+            self._sinks[text] = open_sink(text, fps=source.fps, keep=self._keep)
             yield self._sinks[text]
 
     def open_overlay(self) -> Overlay:
@@ -60,17 +69,34 @@ class Reload:
             self.request()
 
     def request(self) -> None:
-        """Read the settings again, and have them taken; never raises."""
-        self._asked = True
-        if self._pipeline is None:
-            return
-        self._pipeline.reloading()
-        try:
-            new = self._read()
-        except Exception as exc:  # of any kind: the signals' thread has to live on
-            self._pipeline.between_frames(partial(self._refuse, exc))
-        else:
-            self._pipeline.between_frames(partial(self._take, new))
+        """Have the settings read again and taken; returns at once and never raises.
+
+        A thread of its own reads them: a file on a dead network must not hold a signal to stop.
+        """
+        with self._lock:
+            self._asked = True
+            if self._pipeline is None or self._reading:
+                return
+            self._reading = True
+        threading.Thread(target=self._answer, name="reload", daemon=True).start()
+
+    def _answer(self) -> None:
+        """Body of the thread: as many readings as were asked for while one went on, and one."""
+        pipeline = self._pipeline
+        assert pipeline is not None
+        while True:
+            with self._lock:
+                if not self._asked:
+                    self._reading = False
+                    return
+                self._asked = False
+            pipeline.reloading()
+            try:
+                new = self._read()
+            except Exception as exc:  # of any kind: a service goes on as it was
+                pipeline.between_frames(partial(self._refuse, exc))
+            else:
+                pipeline.between_frames(partial(self._take, new))
 
     def _read(self) -> Settings:
         """The new settings, with those of the run in the place of what cannot change."""
@@ -101,7 +127,7 @@ class Reload:
         try:
             check_names(new.detect.classes, pipeline.class_names)
             sinks = self._opened(new.output.sinks)
-        except OutriderError as exc:
+        except Exception as exc:
             self._refuse(exc)
             return
         gone = {text: sink for text, sink in self._sinks.items() if text not in sinks}
@@ -121,15 +147,20 @@ class Reload:
     def _opened(self, texts: Sequence[str]) -> dict[str, Sink]:
         """The sinks of ``texts``: those that are open as they are, the others opened now."""
         from edge.run.workers import release_quietly
-        from edge.sinks import open_sink
+        from edge.sinks import open_sink, writes_file
+        from edge.sinks.place import check_alone
 
         assert self._source is not None
         sinks: dict[str, Sink] = {}
         try:
             for text in texts:
                 kept = self._sinks.get(text)
-                sinks[text] = open_sink(text, fps=self._source.fps) if kept is None else kept
-        except OutriderError:
+                if kept is None:
+                    kept = open_sink(text, fps=self._source.fps, keep=self._keep)
+                    if writes_file(text):  # it is opened with the next frame, too late to refuse
+                        check_alone(Path(text))
+                sinks[text] = kept
+        except Exception:
             for text in sinks.keys() - self._sinks.keys():
                 release_quietly(f"sink {text}", sinks[text].close)
             raise

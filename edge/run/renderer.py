@@ -6,10 +6,13 @@ from the main thread.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from edge.run.ledger import Counts
 from edge.run.metrics import Metrics, Rendered
 from edge.sinks.base import Sink
 from edge.sources.live.status import SourceStatus
@@ -17,6 +20,8 @@ from edge.vision.types import Image, Result
 
 if TYPE_CHECKING:  # it imports OpenCV
     from edge.sinks.overlay.overlay import Overlay
+
+log = logging.getLogger(__name__)
 
 READOUT_NS = 250_000_000
 """The readout changes four times a second: digits that change every frame cannot be read."""
@@ -38,7 +43,12 @@ class Renderer:
         self.stage = "sinks"
         self.writing_to: str | None = None
         self.shown = 0
-        """Pictures that all sinks took, those of no signal included."""
+        """Pictures that all sinks took: frames, and views of a source that gives none."""
+        self.silent = False
+        """Whether the sinks show that there is no picture."""
+        self._held_up = False
+        self._counted: Counts | None = None
+        """The ledger at the first look after the last rendered frame."""
         self._metrics = metrics
         self._clock = clock
         self._overlay: Overlay | None = None
@@ -59,7 +69,7 @@ class Renderer:
         """Write the next picture to these sinks; ``anew``: drawn by another overlay."""
         self.sinks = sinks
         if not any(sink.wants_image for sink in sinks):
-            self._overlay = None
+            self._overlay = self._last = None
         elif anew or self._overlay is None:
             self._overlay = open_overlay()
 
@@ -95,14 +105,33 @@ class Renderer:
         self._last_ns = t_done
         return wanted
 
-    def no_signal_for(self, stall_s: float) -> float | None:
-        """Seconds without a frame, where they are ``stall_s`` or more and a picture is due."""
-        now_ns = self._clock()
-        silent_s = (now_ns - self._last_ns) / 1e9
-        due = now_ns - self._no_signal_ns >= NO_SIGNAL_NS
-        return silent_s if silent_s >= stall_s and due else None
+    def watch(self, status: SourceStatus, counts: Counts, *, stall_s: float) -> bool:
+        """Show that there is no picture, whether none comes or none gets through.
 
-    def signal(self, status: SourceStatus, silent_s: float | None) -> bool:
+        It is due ``stall_s`` after the last frame, and then again and again. Returns and raises as
+        ``signal``.
+        """
+        now_ns = self._clock()
+        if self._counted is None or counts.rendered > self._counted.rendered:
+            self._counted = counts
+            held_up, self._held_up, self.silent = self._held_up, False, False
+            if held_up:
+                log.info("frames are shown again")
+                return self.signal(status)
+        silent_s = (now_ns - self._last_ns) / 1e9
+        if silent_s < stall_s or now_ns - self._no_signal_ns < NO_SIGNAL_NS:
+            return True
+        self.silent, self._no_signal_ns = True, now_ns
+        if status.state == "live":
+            stale = counts.dropped_stale > self._counted.dropped_stale
+            why = "all are older than max_age_ms" if stale else "the engine has not answered"
+            status = replace(status, reason=f"frames come, but {why}")
+            if not self._held_up:
+                self._held_up = True
+                log.warning("no picture for %.0f s: %s", silent_s, status.reason)
+        return self.signal(status, silent_s)
+
+    def signal(self, status: SourceStatus, silent_s: float | None = None) -> bool:
         """Tell the sinks a state of the source, with the view of no signal after ``silent_s``.
 
         False when a sink's reader asks to stop.
@@ -112,17 +141,18 @@ class Renderer:
         """
         self.stage, image, now_ns = "overlay", None, self._clock()
         if silent_s is not None:
-            self._no_signal_ns = now_ns
             self._metrics.interrupt()
             if self._overlay is not None:
+                title = "NO PICTURE" if status.state == "live" else "NO SIGNAL"
                 ever = "since the start" if self._newest is None else "since the last frame"
                 lines = (
                     f"{_duration(silent_s)} {ever}, {status.state}: {status.source}",
                     status.reason.removeprefix(f"{status.source}: "),
                 )
-                image = self._overlay.no_signal(self._last, lines)
+                image = self._overlay.no_signal(self._last, title, lines)
         return self._write(
-            lambda sink: sink.signal(status, image, at_ns=now_ns), shown=silent_s is not None
+            lambda sink: sink.signal(status, image, at_ns=now_ns),
+            shown=silent_s is not None and status.state != "live",
         )
 
     def status(self) -> str:

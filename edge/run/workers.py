@@ -183,7 +183,8 @@ class CaptureWorker:
             capture_ns = shared.clock() - t_asked
             shared.ledger.capture(frame.id)
             if number == 0:
-                shared.first_capture_ns = shared.clock()
+                if shared.first_capture_ns is None:
+                    shared.first_capture_ns = shared.clock()
                 shared.outbox.post(Wake())
             try:
                 lost = shared.inbox.put(Captured(frame, number, capture_ns))

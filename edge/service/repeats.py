@@ -1,8 +1,8 @@
 """Tells a fault that repeats once and then counts it; what is no warning passes untouched.
 
-A repeat has the same logger, level, template, source and state, and comes within ``QUIET_S`` of
-the last. How often it came is told every ``AGAIN_S``, and when it ends: after ``QUIET_S`` without
-it, at once when its source comes to another state, and at exit.
+A repeat has the same logger, level, source, state and words, numbers apart, and comes within
+``QUIET_S`` of the last. How often it came is told every ``AGAIN_S``, and when it ends: after
+``QUIET_S`` without it, at once when its source comes to another state, and at exit.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from dataclasses import dataclass
 QUIET_S = 60.0
 """More than any back-off between two attempts."""
 AGAIN_S = 600.0
-
-_FORMAT = re.compile(r"%(\(\w+\))?[#0 +-]*[\d.*]*[a-zA-Z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +60,7 @@ class CountedRepeats(logging.Handler):
                 self._end(lambda key, _: key.source == source and key.state != state)
             self.tell_due()
             if record.levelno >= logging.WARNING:
-                # "%s" alone is no template: what fills it in says which fault it is.
-                told = str(record.msg)
-                text = told if re.search(r"\w", _FORMAT.sub("", told)) else record.getMessage()
+                text = re.sub(r"\d+", "0", record.getMessage())
                 if self._repeats(_Key(record.name, record.levelno, text, source, state), record):
                     return
             self._inner.handle(record)

@@ -30,7 +30,7 @@ FORMS = [f"FILE{kind}" if kind.startswith(".") else kind for kind in SINKS]
 class Opener(Protocol):
     """Opens one kind of sink; ``fps`` is the source's nominal rate."""
 
-    def __call__(self, text: str, *, fps: float | None) -> Sink: ...  # noqa: D102
+    def __call__(self, text: str, *, fps: float | None, keep: bool = False) -> Sink: ...  # noqa: D102
 
 
 def sink_opener(text: str) -> Opener:
@@ -47,7 +47,7 @@ def sink_opener(text: str) -> Opener:
     return cast(Opener, getattr(import_module(module), attribute))
 
 
-def open_sink(text: str, *, fps: float | None) -> Sink:
+def open_sink(text: str, *, fps: float | None, keep: bool = False) -> Sink:
     """Open 'window', 'FILE.mp4', 'FILE.jsonl', '-' (JSONL to stdout) or 'null'.
 
     A file is created with its first frame: a run that fails before leaves an older file as it was.
@@ -55,11 +55,12 @@ def open_sink(text: str, *, fps: float | None) -> Sink:
     Args:
         text: the sink as the user wrote it.
         fps: the source's nominal rate, None where it does not say.
+        keep: move the file of the run before to a name beside it, rather than write over it.
 
     Raises:
         SettingsError: no sink is written so, or nothing can be written there.
     """
-    return sink_opener(text)(text, fps=fps)
+    return sink_opener(text)(text, fps=fps, keep=keep)
 
 
 def usual_sink(environ: Mapping[str, str] = os.environ) -> str:

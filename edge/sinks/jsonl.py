@@ -33,12 +33,13 @@ class JsonlSink:
 
     wants_image = False
 
-    def __init__(self, text: str, *, fps: float | None) -> None:
+    def __init__(self, text: str, *, fps: float | None, keep: bool = False) -> None:
         self._path = None if text == "-" else Path(text)
         self.name = text if self._path else "stdout"
         if self._path:
             check_place(self._path)
         self._fd: int | None = None
+        self._keep = keep
         self._broken = False
         self._status: SourceStatus | None = None
 
@@ -60,7 +61,8 @@ class JsonlSink:
             SinkError: the line cannot be written; the lines before it are whole.
         """
         before, self._status = self._status, status
-        begun = before is None and status.state == "live"  # nothing has happened
+        # A first "live" without a reason: nothing has happened.
+        begun = before is None and (status.state, status.reason) == ("live", "")
         if begun or status == before:
             return not self._broken
         record = {"event": "source", "t_ns": at_ns, **asdict(status)}
@@ -96,7 +98,7 @@ class JsonlSink:
                 raise OSError(errno.EBADF, "it was closed before the start")
             sys.stdout.flush()
             return sys.stdout.fileno()
-        return open_alone(self._path, os.O_WRONLY)
+        return open_alone(self._path, os.O_WRONLY, keep=self._keep)
 
 
 def as_record(result: Result, *, frame_age_ms: float) -> dict[str, Any]:

@@ -60,10 +60,10 @@ class _Output:
     would leave the end of the file half written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep: bool) -> None:
         self.name = path.name
         self.error: OSError | None = None
-        self._file = os.fdopen(open_alone(path, os.O_RDWR), "w+b", buffering=0)
+        self._file = os.fdopen(open_alone(path, os.O_RDWR, keep=keep), "w+b", buffering=0)
         self._position = 0
         self._end = 0
         self._keep: int | None = None
@@ -123,11 +123,12 @@ class Mp4Sink:
 
     wants_image = True
 
-    def __init__(self, text: str, *, fps: float | None) -> None:
+    def __init__(self, text: str, *, fps: float | None, keep: bool = False) -> None:
         self.name = text
         self._path = Path(text)
         check_place(self._path)
         self._fps = fps or FALLBACK_FPS
+        self._keep = keep
         self._origin_ns = 0
         self._last_ns: int | None = None
         self._last_pts = -1
@@ -208,7 +209,7 @@ class Mp4Sink:
     def _open(self, image: Image) -> None:
         # H.264 with 4:2:0 colour has even sides only; an odd last row or column is cut off.
         height, width = (max(2, side - side % 2) for side in image.shape[:2])
-        self._output = _Output(self._path)
+        self._output = _Output(self._path, keep=self._keep)
         self._container = av.open(self._output, "w", format="mp4", options=dict(CONTAINER))
         rate = Fraction(self._fps).limit_denominator(1001)
         stream = self._container.add_stream("libx264", rate=rate)

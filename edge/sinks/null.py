@@ -12,7 +12,9 @@ class NullSink:
     name = "null"
     wants_image = False
 
-    def __init__(self, text: str = name, *, fps: float | None = None) -> None: ...
+    def __init__(
+        self, text: str = name, *, fps: float | None = None, keep: bool = False
+    ) -> None: ...
 
     def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
         """Take a frame and forget it."""

@@ -30,7 +30,7 @@ class WindowSink:
     name = "window"
     wants_image = True
 
-    def __init__(self, text: str = name, *, fps: float | None = None) -> None:
+    def __init__(self, text: str = name, *, fps: float | None = None, keep: bool = False) -> None:
         if not display_answers():
             display = os.environ.get("DISPLAY", "")
             got = f"the display {display} does not answer" if display else "DISPLAY is not set"

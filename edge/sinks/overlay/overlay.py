@@ -86,9 +86,9 @@ class Overlay:
             self._lay(self._readout(tuple(readout), self._style), top=self._style.pad)
         return self._out
 
-    def no_signal(self, last: Image | None, lines: Sequence[str]) -> Image:
-        """The view while nothing comes: the last frame (H, W, 3) dark and grey under ``lines``."""
-        return no_signal(last, lines)
+    def no_signal(self, last: Image | None, title: str, lines: Sequence[str]) -> Image:
+        """The view while nothing comes: the last frame (H, W, 3) dark and grey under the text."""
+        return no_signal(last, title, lines)
 
     def _draw_boxes(self, detections: Detections, classes: tuple[str, ...]) -> None:
         if classes != self._classes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -19,22 +20,18 @@ from queue import Empty
 from edge.sources.base import OpenedSource, Source
 from edge.sources.live.connection import Answer, Connection
 from edge.sources.live.status import SignalCounts, SourceState, SourceStatus
+from edge.sources.live.waits import READ_GRACE_S, Backoff
 from edge.sources.options import SourceOptions
 from edge.sources.timing.opening import POLL_S, late, stopped
-from edge.sources.timing.pacing import SECOND_NS
+from edge.sources.timing.pacing import SECOND_NS, Pacer
 from edge.vision.types import Frame
 from engines.errors import SettingsError, SourceError, SourceHungError
 from engines.redact import redact
 
 _log = logging.getLogger("edge")
 
-FIRST_WAIT_S = 0.5
-"""Between the first two attempts, doubled up to ``retry_s``: a camera that comes back is seen soon,
-and one that is gone costs little."""
 STEADY_NS = 5 * SECOND_NS
 """A connection that lived for so long was a good one: the next wait is the first again."""
-READ_GRACE_S = 0.5
-"""A source's own read deadline comes first: its words say more."""
 CLOSE_S = 2.0
 """How long closing waits for the connection's thread; a run ends before, without that thread."""
 
@@ -42,22 +39,9 @@ Tell = Callable[[SourceStatus], None]
 Open = Callable[[SourceOptions], OpenedSource]
 
 
-class Backoff:
-    """Waits between attempts: twice as long each time, less up to half, so that none keep step."""
-
-    def __init__(self, longest_s: float, rng: random.Random) -> None:
-        self._rng = rng
-        self._longest_s = longest_s
-        self.reset()
-
-    def reset(self) -> None:
-        """Begin with the shortest again."""
-        self._next_s = min(FIRST_WAIT_S, self._longest_s)
-
-    def wait_s(self) -> float:
-        """How long to wait now."""
-        longest, self._next_s = self._next_s, min(2 * self._next_s, self._longest_s)
-        return longest * self._rng.uniform(0.5, 1.0)
+def _numberless(reason: str) -> str:
+    """What a reason says, without its numbers: a library counts its attempts in them."""
+    return re.sub(r"\d+", "", reason)
 
 
 class Supervised:
@@ -98,6 +82,7 @@ class Supervised:
         self._backoff = Backoff(options.retry_s, rng or random.Random())
         self._connection: Connection | None = None
         self._source: OpenedSource | None = None
+        self._pacer: Pacer | None = None
         self._left: Connection | None = None
         self._closed = threading.Event()
         self._next_id = self._first_id = 0
@@ -214,6 +199,8 @@ class Supervised:
         """Go on with a source that was opened."""
         self.progress += 1
         self._source = source
+        # A file behind a URL that was found out too late: it plays as a camera would.
+        self._pacer = None if source.live else Pacer(self._stop)
         self.name, self.fps = source.name, source.fps
         self._first_id = self._next_id
         if source.identity is not None and self._options.identity is None:
@@ -253,6 +240,10 @@ class Supervised:
 
     def _took(self, frame: Frame) -> Frame:
         """Count a frame that arrived; its id follows those of earlier connections."""
+        if self._pacer is not None and frame.media_ns is not None:
+            self._pacer.hold(frame.media_ns)
+            now_ns = self._clock_ns()
+            frame = replace(frame, t_capture_ns=now_ns, t_read_ns=now_ns, media_ns=None)
         self.progress += 1
         if self.status.state != "live":
             if self._live_since_ns is not None and self.status.state == "reconnecting":
@@ -316,7 +307,7 @@ class Supervised:
     def _change(self, state: SourceState, reason: str = "") -> None:
         """Take a new state, log it once and tell it; the same fault again is only counted."""
         before, since_ns, reason = self.status, self._clock_ns(), redact(reason)
-        if (before.state, before.reason) == (state, reason):
+        if before.state == state and _numberless(before.reason) == _numberless(reason):
             return
         if before.state == state:
             since_ns = before.since_ns

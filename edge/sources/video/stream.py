@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import re
+import shutil
+import subprocess
 import threading
+from urllib.parse import urlsplit
 
 from edge.sources.base import OpenedSource, SourceKind
 from edge.sources.options import Policy, SourceOptions
 from edge.sources.password import with_password
+from edge.sources.timing.opening import late
 from edge.sources.timing.pacing import Pacer
 from engines.errors import SourceError
 from engines.redact import redact
@@ -28,6 +34,7 @@ def open_stream(
     from edge.sources.video.video import VideoSource
 
     name, deadline_s = redact(text), options.open_timeout_s
+    _resolve(text, name, deadline_s)
     if options.password_file is not None:
         text = with_password(text, options.password_file)
     try:
@@ -44,6 +51,34 @@ def open_stream(
     live = text.lower().startswith("rtsp") or container.duration is None
     pacer = Pacer(stop) if policy == "drop" and not live else None
     return VideoSource(container, name=name, live=live, pacer=pacer, stop=stop, options=options)
+
+
+def _resolve(url: str, name: str, deadline_s: float) -> None:
+    """See that the host's name is known, in a process that can be ended.
+
+    Nothing ends the C library's own wait for name servers that do not answer: 40 s with two of them
+    and a search domain, in which no other attempt could begin.
+
+    Raises:
+        SourceError: it is not known, or nobody answers in time.
+    """
+    host, asks = "", shutil.which("getent")
+    with contextlib.suppress(ValueError):  # no URL at all, which FFmpeg says better
+        host = urlsplit(url).hostname or ""
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host)
+        return
+    if asks is None or not host:
+        return
+    try:
+        done = subprocess.run([asks, "ahosts", host], capture_output=True, timeout=deadline_s)
+    except subprocess.TimeoutExpired as exc:
+        raise late(name, deadline_s) from exc
+    if done.returncode:
+        raise SourceError(
+            f"{name}: cannot be opened: nobody knows the name {host}, wanted that of a host; check "
+            "the name and the network"
+        )
 
 
 def _url_options(url: str, deadline_s: float) -> dict[str, str]:
@@ -63,7 +98,7 @@ def _url_advice(exc: Exception) -> str:
     from edge.sources.video.media import av
 
     if isinstance(exc, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
-        return "wanted a login that it accepts; write it as SCHEME://USER:PASSWORD@HOST/..."
+        return "wanted a login that it accepts, before the host or by [source] password_file"
     if isinstance(exc, av.error.HTTPNotFoundError):
         return "wanted an existing path; check the part after the host"
     if isinstance(exc, ConnectionRefusedError):

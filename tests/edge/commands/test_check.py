@@ -25,6 +25,14 @@ def _settings(tmp_path: Path, text: str) -> Path:
     return path
 
 
+def test_an_absent_camera_is_told_although_a_run_would_wait_for_it(tmp_path: Path) -> None:
+    settings = tmp_path / "car.toml"
+    settings.write_text('[source]\nuri = "/dev/video99"\nreconnect = true\n')
+    done = edge("check", settings)
+    assert done.returncode == 3
+    assert "there is no such camera" in done.stdout
+
+
 def test_what_is_right_is_named_and_nothing_is_written(model: Path, tmp_path: Path) -> None:
     text = (
         f'{SOURCE}[model]\nfiles = ["tiny.onnx"]\n'

@@ -105,19 +105,31 @@ def test_another_state_of_the_source_ends_what_was_counted_of_it(bench: Bench) -
 
 
 def test_information_and_other_faults_are_told_each(bench: Bench) -> None:
-    for number in range(2):
+    for number, word in enumerate(("first", "second")):
         bench.log.info("frame %d", number)
-        bench.log.error("%s", f"fault {number}")  # no template: the text says which it is
-        bench.log.error(ValueError(f"kind {number}"))
-    bench.log.warning("fault 0")
+        bench.log.error("%s", f"{word} fault")
+        bench.log.error(ValueError(f"{word} kind"))
+    bench.log.warning("first fault")
     assert bench.told.fresh() == [
         "frame 0",
-        "fault 0",
-        "kind 0",
+        "first fault",
+        "first kind",
         "frame 1",
-        "fault 1",
-        "kind 1",
-        "fault 0",
+        "second fault",
+        "second kind",
+        "first fault",  # another level
+    ]
+
+
+def test_a_new_reason_is_told_among_repeats_of_others_and_a_new_number_in_it_is_none(
+    bench: Bench,
+) -> None:
+    for number in range(4):
+        bench.log.warning("source %s: %s", "reconnecting", f"ended after frame {number}")
+        bench.log.warning("source %s: %s", "reconnecting", "401 wanted a login")
+    assert bench.told.fresh() == [
+        "source reconnecting: ended after frame 0",
+        "source reconnecting: 401 wanted a login",
     ]
 
 

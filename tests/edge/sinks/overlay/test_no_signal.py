@@ -15,7 +15,7 @@ LONG = "rtsp://camera.local/stream: cannot be opened: Connection refused; wanted
 def test_the_last_frame_is_grey_and_dark_under_white_text(wh: tuple[int, int]) -> None:
     frame = np.empty((wh[1], wh[0], 3), np.uint8)
     frame[:] = (255, 100, 0)
-    image = no_signal(frame, ("5 s since the last frame", LONG))
+    image = no_signal(frame, "NO SIGNAL", ("5 s since the last frame", LONG))
     assert image.shape == frame.shape
     assert np.all(image[..., 0] == image[..., 1])
     assert np.all(image[..., 1] == image[..., 2])
@@ -26,14 +26,14 @@ def test_the_last_frame_is_grey_and_dark_under_white_text(wh: tuple[int, int]) -
 
 
 def test_without_a_frame_it_is_black_and_says_so_all_the_same() -> None:
-    image = Overlay().no_signal(None, ("3 s since the start",))
+    image = Overlay().no_signal(None, "NO SIGNAL", ("3 s since the start",))
     assert image.shape == (*SIZE, 3)
     assert np.median(image) == 0
     assert image.max() == 255
 
 
 def test_long_reasons_stay_inside_the_frame() -> None:
-    image = no_signal(None, (LONG,))
+    image = no_signal(None, "NO SIGNAL", (LONG,))
     lit = np.flatnonzero(image.max(axis=(0, 2)))
     assert lit[0] > 0
     assert lit[-1] < image.shape[1] - 1

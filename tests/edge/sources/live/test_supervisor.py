@@ -14,7 +14,8 @@ import pytest
 from edge.sources import SourceOptions
 from edge.sources.base import OpenedSource, SourceBase
 from edge.sources.live.status import SourceStatus
-from edge.sources.live.supervisor import FIRST_WAIT_S, Backoff, Supervised
+from edge.sources.live.supervisor import Supervised
+from edge.sources.live.waits import FIRST_WAIT_S, Backoff
 from edge.vision.types import Frame
 from engines.errors import SettingsError, SourceError, SourceHungError
 from tests.edge.scripted import IMAGE
@@ -305,6 +306,29 @@ def test_what_fails_at_its_own_deadline_is_late() -> None:
     source = World([time_out]).supervised(replace(OPTIONS, reconnect=False))
     with pytest.raises(SourceError, match=r"no answer within 0\.5 s"):
         source.open(within_s=5)
+    source.close()
+
+
+def test_a_file_that_is_found_out_too_late_plays_at_its_own_pace() -> None:
+    class File(Camera):
+        def _read(self) -> Frame | None:
+            frame = super()._read()
+            return frame and replace(frame, media_ns=frame.id * 40_000_000)
+
+    going_on, world = threading.Event(), World([])
+
+    def open_once(options: SourceOptions) -> OpenedSource:
+        going_on.wait(30)
+        return File([nothing] * 6, world.stop, live=False)
+
+    source = Supervised(open_once, "http://x/a.mp4", stop=world.stop, options=OPTIONS)
+    assert source.open(within_s=0.05) is source
+    going_on.set()
+    frames = read(source, 6)
+    assert source.read() is None  # its end, not an outage
+    # The sixth is due 5 * 40 ms after the first, on the one clock that all sinks go by.
+    assert frames[5].t_capture_ns - frames[0].t_capture_ns >= 199_000_000
+    assert {f.media_ns for f in frames} == {None}
     source.close()
 
 

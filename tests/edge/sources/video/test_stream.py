@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -61,6 +62,30 @@ def test_a_header_without_a_stream_is_given_up_at_the_deadline() -> None:
         with pytest.raises(SourceError, match="no answer within 1 s"):
             opened(f"http://127.0.0.1:{port}/live", OPTIONS)
         assert time.monotonic() - started < DEADLINE_S + SLACK_S
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [("exec sleep 30", "no answer within 1 s"), ("exit 2", "nobody knows the name camera.test")],
+)
+def test_a_name_that_nobody_answers_for_is_given_up_and_leaves_no_thread_behind(
+    answer: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network whose name servers are silent is played by a getent that sleeps."""
+    getent = tmp_path / "getent"
+    getent.write_text(f"#!/bin/sh\n{answer}\n")
+    getent.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    before = threading.active_count()
+    started = time.monotonic()
+    with pytest.raises(SourceError, match=said) as raised:
+        opened(f"rtsp://{LOGIN}@camera.test/live", OPTIONS)
+    assert time.monotonic() - started < DEADLINE_S + SLACK_S
+    assert "S3CR3T" not in str(raised.value)
+    deadline = time.monotonic() + SLACK_S
+    while threading.active_count() > before and time.monotonic() < deadline:
+        threading.Event().wait(0.01)
+    assert threading.active_count() == before
 
 
 def test_a_stop_ends_an_opening_that_hangs() -> None:
