@@ -25,6 +25,7 @@ THREADS_MORE, DESCRIPTORS_MORE = 1, 3
 GROWTH_MB, SLOPE_MB_H = 12.0, 6.0
 """Of a life shorter than ``STEEP_S`` the slope says nothing, so its growth is judged."""
 STEEP_S = 1800.0
+WELL = ("opening", "live")
 FATES = (
     "rendered",
     "dropped_overwritten",
@@ -127,7 +128,7 @@ def _outages(diary: Diary) -> Condition:
     wrong = []
     for life in diary.lives:
         log = life.watched.log()
-        states = [state for state in life.watched.states if state.name != "live"]
+        states = [state for state in life.watched.states if state.name not in WELL]
         wrong += [f"{state.name} without a reason" for state in states if not state.reason]
         wrong += [f"not in the log: {s.reason}" for s in states if s.reason not in log]
         wrong += ["the password is in the log"] if "s3cret" in log else []

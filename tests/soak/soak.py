@@ -6,7 +6,6 @@ It plays; ``judge`` says whether all was well.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import random
 import signal
 import threading
@@ -28,6 +27,9 @@ from tests.soak.surroundings import SmallDisk, Systemd, WallClock, overload
 RESTART_S = 1.0
 """RestartSec of the service, shortened."""
 SAMPLE_S = 0.5
+FULL = "disk filled and freed"
+LIVES = 3
+"""The full disk ends a life, and only in a long one is it seen what stays."""
 LOGIN = "me:s3cret"
 _BACKGROUND_LOSS = 0.002
 _RELOADED_S = 5.0
@@ -82,6 +84,7 @@ class Soak:
         self._clock = WallClock(folder / "clock")
         self._systemd = Systemd()
         self._stop = threading.Event()
+        self._recording = 0
 
     def play(self, *, seconds: float) -> Diary:
         """Every trouble once in random order, and again and again until the time is over."""
@@ -95,14 +98,14 @@ class Soak:
             "link lossy and slow": self._lossy,
             "settings reloaded": self._reload,
             "settings spoilt": self._spoil,
-            "disk filled and freed": self._fill,
+            FULL: self._fill,
             "wall clock stepped": self._step,
             "processor overloaded": self._overload,
         }
         if not self._clock.works():
             del troubles["wall clock stepped"]
             self.diary.skipped.append("wall clock stepped: no libfaketime (apt install faketime)")
-        began = time.monotonic()
+        began, filled = time.monotonic(), list[float]()
         with self._camera, self._link, self._disk, self._systemd:
             if not self._disk.mounted:
                 self.diary.skipped.append("tmpfs not mounted: a limit on file sizes fills the disk")
@@ -113,9 +116,12 @@ class Soak:
             sampling.start()
             try:
                 for count, name in enumerate(self._deck(list(troubles))):
-                    if count >= len(troubles) and time.monotonic() - began >= seconds:
+                    passed_s = time.monotonic() - began
+                    if count >= len(troubles) and passed_s >= seconds:
                         break
-                    self._play(name, troubles[name])
+                    if name != FULL or not filled or passed_s - filled[-1] >= seconds / LIVES:
+                        self._play(name, troubles[name])
+                        filled += [passed_s] if name == FULL else []
             finally:
                 self._stop.set()
                 sampling.join()
@@ -132,7 +138,12 @@ class Soak:
     def _play(self, name: str, trouble: Callable[[], None]) -> None:
         self._name, before = name, len(self.diary.wrong)
         try:
-            self._now.watched.wait_for(lambda: self._now.watched.frames)
+            self._now.watched.wait_for(
+                lambda: (
+                    self._now.watched.frames
+                    and self._systemd.times("READY=1", self._now.started_ns)
+                )
+            )
             trouble()
             if self._now.watched.process.poll() is not None:
                 raise AssertionError(f"the app ended: {self._now.watched.log()[-500:]}")
@@ -158,7 +169,7 @@ class Soak:
             place,
             self._camera.url(LOGIN, port=self._link.port),
             settings=SETTINGS,
-            sinks=("-", str(self._disk.folder / "drive.mp4")),
+            sinks=("-", str(self._disk.folder / _name(self._recording))),
             env=self._clock.env() | self._systemd.env(),
         )
         self.diary.lives.append(Life(watched, time.monotonic_ns()))
@@ -211,28 +222,31 @@ class Soak:
         self._well()
 
     def _reload(self) -> None:
-        self._hang_up(("conf = 0.5", "conf = 0.45"), "the settings were read again")
+        """A new file for the recording, so that the disk does not fill by itself."""
+        old, self._recording = self._recording, self._recording + 1
+        text = self._now.watched.settings_file.read_text()
+        self._hang_up(text.replace(_name(old), _name(self._recording)), "again: output.sinks")
+        (self._disk.folder / _name(old)).unlink()
 
     def _spoil(self) -> None:
-        self._hang_up(("conf = 0.5", 'conf = "much"'), "the old ones stay")
+        good = self._now.watched.settings_file.read_text()
+        self._hang_up(good.replace("conf = 0.5", 'conf = "much"'), "the old ones stay")
+        self._hang_up(good, "nothing to change")
 
-    def _hang_up(self, change: tuple[str, str], words: str) -> None:
-        """Have changed settings read again, then the good ones."""
+    def _hang_up(self, settings: str, words: str) -> None:
+        """Have settings read again, and wait for what is to be in the log."""
         watched = self._now.watched
-        good = watched.settings_file.read_text()
-        for text, expected in ((good.replace(*change), words), (good, "read again")):
-            watched.settings_file.write_text(text)
-            since_ns, before = time.monotonic_ns(), len(watched.log())
-            watched.process.send_signal(signal.SIGHUP)
-            deadline = time.monotonic() + _RELOADED_S
-            for at in itertools.count():
-                said = self._systemd.times("RELOADING=1", since_ns) and self._systemd.times(
-                    "READY=1", since_ns
-                )
-                if said and expected in watched.log()[before:]:
-                    break
-                assert time.monotonic() < deadline, f"no READY=1 after RELOADING=1 ({at} looks)"
-                self._stop.wait(0.05)
+        watched.settings_file.write_text(settings)
+        since_ns, before = time.monotonic_ns(), len(watched.log())
+        watched.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + _RELOADED_S
+        while not (
+            self._systemd.times("RELOADING=1", since_ns)
+            and self._systemd.times("READY=1", since_ns)
+            and words in watched.log()[before:]
+        ):
+            assert time.monotonic() < deadline, f"not in {_RELOADED_S:g} s: {words!r}, READY=1"
+            self._stop.wait(0.05)
 
     def _fill(self) -> None:
         """The run ends with 5; it is started anew, to no avail until there is room."""
@@ -258,3 +272,7 @@ class Soak:
     def _overload(self) -> None:
         with overload():
             self._stop.wait(self._chance.uniform(3.0, 6.0))
+
+
+def _name(recording: int) -> str:
+    return f"drive-{recording}.mp4"
