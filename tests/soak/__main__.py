@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -23,6 +24,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=1, help="of the order and length of troubles")
     given = parser.parse_args()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the app would ignore it, too
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     soak = Soak(folder, seed=given.seed, say=lambda line: print(line, file=sys.stderr, flush=True))
     diary = soak.play(seconds=60 * given.minutes)
