@@ -240,7 +240,7 @@ def _tests(places: list[str]) -> Callable[[Machine], str]:
     def step(machine: Machine) -> str:
         """The quick tests of these places."""
         words = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "logical",
-                 "--maxprocesses", "8", "--dist", "loadfile",
+                 "--maxprocesses", "8", "--max-worker-restart", "0", "--dist", "loadfile",
                  "-m", "not shared and not slow and not timing",
                  *(f"--ignore-glob={place}" for place in NOT_HERE),
                  *(f"--deselect={name}" for name in NOT_UNDER_QEMU), *places]  # fmt: skip

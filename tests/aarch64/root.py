@@ -57,6 +57,8 @@ CPU revision	: 1
 """
 """/proc/cpuinfo of such a processor. qemu 7.2 shows the host's, with which ONNX Runtime ends by
 SIGSEGV at import."""
+MIDR = "0x00000000414fd0b1\n"
+"""The same in the register that the kernel shows in /sys; OpenVINO warns where it is not there."""
 
 ENTER = r"""set -eu
 qemu=$1 root=$2; shift 2
@@ -72,6 +74,7 @@ fi
 for place in proc sys dev; do mount --rbind "/$place" "$root/$place"; done
 mount -t tmpfs none "$root/tmp"
 mount --bind "$root/cpuinfo" "$root/proc/cpuinfo"
+mount --bind "$root/cpus" "$root/sys/devices/system/cpu"
 while [ "$1" != -- ]; do
     mkdir -p "$root$2"
     mount --bind "$1" "$root$2"
@@ -124,20 +127,33 @@ def root() -> Path:
     """
     decides: list[Path | str] = [PINS, SUITE, *PACKAGES, *requirements()]
     made = kept("aarch64", decides, _make)
-    count = os.cpu_count() or 1
-    (made / "cpuinfo").write_text("".join(CPUINFO.format(number=i) for i in range(count)))
+    _write_processors(made, os.cpu_count() or 1)
     return made
+
+
+def _write_processors(folder: Path, count: int) -> None:
+    """What ``ENTER`` puts in place of /proc/cpuinfo and /sys/devices/system/cpu."""
+    (folder / "cpuinfo").write_text("".join(CPUINFO.format(number=i) for i in range(count)))
+    for i in range(count):
+        registers = folder / f"cpus/cpu{i}/regs/identification"
+        registers.mkdir(parents=True, exist_ok=True)
+        (registers / "midr_el1").write_text(MIDR)
+    for name in ("online", "possible", "present"):
+        (folder / "cpus" / name).write_text(f"0-{count - 1}\n" if count > 1 else "0\n")
 
 
 def _make(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         _unpack_debian(folder, Path(scratch) / "apt")
-        (folder / "cpuinfo").write_text(CPUINFO.format(number=0))
+        _write_processors(folder, 1)
         for name in ("passwd", "group"):  # what the package would do when it is configured
             shutil.copy(folder / f"usr/share/base-passwd/{name}.master", folder / "etc" / name)
         wheels = Path(scratch) / "wheels"
         _download_wheels(wheels)
         inside = Root(folder, {"/wheels": wheels, "/pins": PINS.parent})
+        # Without them GIO, which GStreamer's network elements use, ends the program.
+        schemas = "/usr/lib/aarch64-linux-gnu/glib-2.0/glib-compile-schemas"
+        subprocess.run(inside.enter(schemas, "/usr/share/glib-2.0/schemas"), check=True)
         python = "/opt/outrider/bin/python"
         subprocess.run(inside.enter("python3", "-m", "venv", "/opt/outrider"), check=True)
         pip = [python, "-m", "pip", "install", "--quiet", "--no-compile", "--no-index"]
