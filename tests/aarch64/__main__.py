@@ -42,14 +42,15 @@ TESTS = {
     "vision": ["tests/edge/vision", "tests/edge/street", "tests/edge/test_cli.py"],
     "sources": ["tests/edge/sources"],
     "sinks": ["tests/edge/sinks", "tests/edge/test_logs.py", "tests/edge/test_stdout.py"],
-    "run": ["tests/edge/run", "tests/edge/settings"],
+    "run": ["tests/edge/run/test_ledger.py", "tests/edge/run/test_mailbox.py",
+            "tests/edge/run/test_metrics.py", "tests/edge/run/test_pipeline.py",
+            "tests/edge/settings"],
     "service": ["tests/edge/service", "tests/edge/units", "tests/systemd"],
-}
+}  # fmt: skip
 """Quick tests by what they are of."""
 NOT_HERE = {
     "tests/engines/cuda": "native GPU code",
     "tests/engines/tensorrt": "native GPU code",
-    "tests/edge/run/test_app_tensorrt.py": "native GPU code",
     "tests/systemd/*_booted.py": "boots this machine's systemd",
     "tests/systemd/test_services.py": "boots this machine's systemd",
 }
@@ -57,6 +58,9 @@ NOT_HERE = {
 NOT_UNDER_QEMU = {
     "tests/edge/sources/live/test_supervisor.py::test_a_thousand_reconnects_leave_nothing_behind": (
         "qemu keeps 0.3 MB of every thread that has ended"
+    ),
+    "tests/edge/sources/gst/test_source.py::test_the_app_runs_a_pipeline_to_its_end": (
+        "twenty frames of the shipped network take minutes"
     ),
 }
 VERSIONS = ("av", "numpy", "onnx", "onnxruntime", "opencv-python", "openvino")

@@ -57,8 +57,8 @@ CPU revision	: 1
 """
 """/proc/cpuinfo of such a processor. qemu 7.2 shows the host's, with which ONNX Runtime ends by
 SIGSEGV at import."""
-MIDR = "0x00000000414fd0b1\n"
-"""The same in the register that the kernel shows in /sys; OpenVINO warns where it is not there."""
+MIDR = "0x00000000414fd0b1"
+"""The same in the register MIDR_EL1."""
 
 ENTER = r"""set -eu
 qemu=$1 root=$2; shift 2
@@ -74,6 +74,15 @@ fi
 for place in proc sys dev; do mount --rbind "/$place" "$root/$place"; done
 mount -t tmpfs none "$root/tmp"
 mount --bind "$root/cpuinfo" "$root/proc/cpuinfo"
+# The processors of /sys as they are, which OpenVINO's threads are laid out by, and their register,
+# without which it warns.
+mkdir -p "$root/cpus"
+mount -t tmpfs none "$root/cpus"
+cp -r /sys/devices/system/cpu/. "$root/cpus" 2>/dev/null || true
+for cpu in "$root"/cpus/cpu[0-9]*; do
+    mkdir -p "$cpu/regs/identification"
+    echo @MIDR@ > "$cpu/regs/identification/midr_el1"
+done
 mount --bind "$root/cpus" "$root/sys/devices/system/cpu"
 while [ "$1" != -- ]; do
     mkdir -p "$root$2"
@@ -82,7 +91,7 @@ while [ "$1" != -- ]; do
 done
 shift
 exec chroot "$root" /usr/bin/env -i "$@"
-"""
+""".replace("@MIDR@", MIDR)
 ENVIRONMENT = {
     "PATH": "/opt/outrider/bin:/usr/bin:/bin:/usr/sbin:/sbin",
     "HOME": "/root",
@@ -127,25 +136,15 @@ def root() -> Path:
     """
     decides: list[Path | str] = [PINS, SUITE, *PACKAGES, *requirements()]
     made = kept("aarch64", decides, _make)
-    _write_processors(made, os.cpu_count() or 1)
+    count = os.cpu_count() or 1
+    (made / "cpuinfo").write_text("".join(CPUINFO.format(number=i) for i in range(count)))
     return made
-
-
-def _write_processors(folder: Path, count: int) -> None:
-    """What ``ENTER`` puts in place of /proc/cpuinfo and /sys/devices/system/cpu."""
-    (folder / "cpuinfo").write_text("".join(CPUINFO.format(number=i) for i in range(count)))
-    for i in range(count):
-        registers = folder / f"cpus/cpu{i}/regs/identification"
-        registers.mkdir(parents=True, exist_ok=True)
-        (registers / "midr_el1").write_text(MIDR)
-    for name in ("online", "possible", "present"):
-        (folder / "cpus" / name).write_text(f"0-{count - 1}\n" if count > 1 else "0\n")
 
 
 def _make(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         _unpack_debian(folder, Path(scratch) / "apt")
-        _write_processors(folder, 1)
+        (folder / "cpuinfo").write_text(CPUINFO.format(number=0))
         for name in ("passwd", "group"):  # what the package would do when it is configured
             shutil.copy(folder / f"usr/share/base-passwd/{name}.master", folder / "etc" / name)
         wheels = Path(scratch) / "wheels"
