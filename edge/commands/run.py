@@ -5,14 +5,17 @@ Its options are made of the fields of the settings that they override.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 
+from edge.service.notify import Notifier
 from edge.settings.options import Option, mark_of, sections_of
 from edge.settings.settings import Settings, load_settings
+from engines.errors import SettingsError
 
 
 def options() -> list[click.Parameter]:
@@ -70,7 +73,11 @@ def run(context: click.Context, /, settings: Path | None, **given: Any) -> None:
 
     overrides = overrides_of(given)
     set_up_logs(verbose=bool(overrides["log.verbose"]))  # the settings may ask for more
-    loaded = load_settings(settings, overrides)
+    try:
+        loaded = load_settings(settings, overrides)
+    except SettingsError as exc:
+        Notifier.from_environ(os.environ).status(f"ended: {exc}")
+        raise
 
     from edge.run.app import run_app
     from edge.sinks import sink_opener

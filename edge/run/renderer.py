@@ -161,9 +161,10 @@ class Renderer:
         if newest is None:
             return "no frame yet"
         silent_ns = self._clock() - self._last_ns
-        if fps is None or silent_ns >= SILENT_NS:
+        if silent_ns >= SILENT_NS:
             return f"last frame {_duration(silent_ns / 1e9)} ago"
-        return f"{fps:.1f} fps, age {newest.frame_age_ns / 1e6:.0f} ms"
+        rate = "" if fps is None else f"{fps:.1f} fps, "
+        return f"{rate}age {newest.frame_age_ns / 1e6:.0f} ms"
 
     def _write(self, write: Callable[[Sink], bool], *, shown: bool = True) -> bool:
         wanted = True

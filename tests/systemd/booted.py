@@ -1,4 +1,4 @@
-"""A real systemd as PID 1 of its own namespaces, by ../shared/systemd/boot.sh, and the app in it.
+"""A real systemd as PID 1 of its own namespaces, by boot.sh of ../shared, and the app in it.
 
 It ends with the test, and also where the test's process is killed. The machine's own systemd is
 never asked: neither ``systemctl`` nor ``systemd-analyze`` may be called but through a boot.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import re
 import shutil
@@ -101,6 +102,8 @@ def _url_advice(exc: Exception) -> str:
         return "wanted a login that it accepts, before the host or by [source] password_file"
     if isinstance(exc, av.error.HTTPNotFoundError):
         return "wanted an existing path; check the part after the host"
+    if getattr(exc, "errno", None) == errno.EAFNOSUPPORT:
+        return "wanted a network, which this service has not; edge service install opens it"
     if isinstance(exc, ConnectionRefusedError):
         return "wanted a server that listens there; check host, port and that the device is on"
     return "wanted a video stream; check the address, for example with ffprobe"

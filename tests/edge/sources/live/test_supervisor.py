@@ -361,10 +361,9 @@ def test_a_thousand_reconnects_leave_nothing_behind() -> None:
     source.open(within_s=5)
     process = psutil.Process()
     read(source, 100)
-    threads, files, rss = process.num_threads(), process.num_fds(), process.memory_info().rss
+    threads, files = process.num_threads(), process.num_fds()
     frames = read(source, 900)
     assert frames[-1].id == 999
     assert source.counts().reconnects == 999
     assert (process.num_threads(), process.num_fds()) == (threads, files)
-    assert process.memory_info().rss - rss < 5e6
     source.close()
