@@ -13,6 +13,7 @@ are mapped where they arise, with ``raise ... from exc``.
     │   └── DeviceError      device lost or out of its memory   exit 6
     ├── SinkError        an output that cannot be written       exit 5
     └── ExportError      a proof or an export failed            exit 4
+        └── ExportNotNow   the machine is busy or full          exit 4
 """
 
 from __future__ import annotations
@@ -76,3 +77,7 @@ class ExportError(OutriderError):
     """An export, an adoption or a proof failed."""
 
     exit_code = 4
+
+
+class ExportNotNow(ExportError):
+    """The file is not at fault: its place is taken, full or not writable, or memory is short."""

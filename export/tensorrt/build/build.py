@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.cuda.context import Device
-from engines.errors import EngineMismatch, ExportError, ModelError, SettingsError
+from engines.errors import EngineMismatch, ExportError, ExportNotNow, ModelError, SettingsError
 from engines.files import user_folder
 from engines.model_file import ModelFile, is_quantized, load_model, read_spec, sha256_of
 from engines.runtimes import check_tensors
@@ -238,7 +238,7 @@ def _made_folder() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise ExportError(
+        raise ExportNotNow(
             f"{folder}: cannot be made ({exc.strerror}). Name a place with -o FILE.engine."
         ) from exc
     return folder

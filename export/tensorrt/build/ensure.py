@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,17 @@ from edge.run.adopt_cache import runnable
 from edge.settings.settings import ModelSettings, Settings
 from edge.sources import source_files
 from engines.cuda.context import Device, device_names
-from engines.errors import DeviceError, EngineError, EngineMismatch, OutriderError, SettingsError
+from engines.errors import (
+    DeviceError,
+    EngineError,
+    EngineMismatch,
+    ExportError,
+    ExportNotNow,
+    ModelError,
+    OutriderError,
+    SettingsError,
+)
+from engines.files import lock
 from engines.model_file import ModelFile
 from engines.tensorrt.identity import (
     Sidecar,
@@ -49,8 +59,9 @@ def ensure_engines(settings: Settings, *, say: Say, notes: Path | None = None) -
     Args:
         settings: a run's.
         say: takes the report line by line.
-        notes: a folder that is emptied at boot. What is refused is noted there and not tried
-            again: an app that restarts must not wait minutes for the same refusal each time.
+        notes: a folder that is emptied at boot. What the builder or the proof refuses is noted
+            there and not tried again: an app that restarts must not wait minutes for the same
+            refusal each time.
 
     Raises:
         EngineError, ExportError, ModelError: at least one cannot be built; the others are.
@@ -61,13 +72,27 @@ def ensure_engines(settings: Settings, *, say: Say, notes: Path | None = None) -
     refusals: list[OutriderError] = []
     for path in settings.model.files:
         try:
-            if missing := _missing(path, settings, say):
-                _build(missing, frames=frames, say=say, notes=notes)
+            missing = _missing(path, settings, say)
+            if missing is None:
+                continue
+            with _alone(missing.onnx, say):
+                if missing := _missing(path, settings, say):
+                    _build(missing, frames=frames, say=say, notes=notes)
         except OutriderError as exc:
             refusals.append(exc)
     if refusals:
         first = next((e for e in refusals if isinstance(e, DeviceError)), refusals[0])
         raise type(first)("\n".join(str(exc) for exc in refusals)) from first
+
+
+@contextlib.contextmanager
+def _alone(onnx: Path, say: Say) -> Iterator[None]:
+    """Cameras that share a model start together at boot: one builds, the others wait for it."""
+    with onnx.open("rb") as file:
+        if lock(file.fileno(), wait=False) is False:
+            say(f"{onnx.name}: an engine of it is being built for another service; waits for that")
+            lock(file.fileno(), wait=True)
+        yield
 
 
 def _missing(path: Path, settings: Settings, say: Say) -> Missing | None:
@@ -184,8 +209,8 @@ def _build(missing: Missing, *, frames: str | None, say: Say, notes: Path | None
     say(f"{missing.onnx.name}: builds an engine of {FLAVOURS[missing.flavour]}; the app waits")
     try:
         build_file(missing.onnx, missing.target, request=request, say=say)
-    except OutriderError as exc:
-        if note is not None and not isinstance(exc, DeviceError):
+    except (EngineError, ExportError, ModelError) as exc:
+        if note is not None and not isinstance(exc, (DeviceError, ExportNotNow)):
             note.write_text(str(exc))
         raise
 

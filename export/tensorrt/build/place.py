@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from engines.errors import EngineMismatch, ExportError
+from engines.errors import EngineMismatch, ExportNotNow
 from engines.files import lock, write_whole
 from engines.model_file import sha256_of
 from engines.tensorrt.identity import read_sidecar, sidecar_path
@@ -22,12 +22,12 @@ def check_disk(folder: Path, needed: int) -> None:
     """Refuse to begin where the disk cannot hold what a build writes, ``needed`` bytes.
 
     Raises:
-        ExportError: says what is free and what is needed.
+        ExportNotNow: says what is free and what is needed.
     """
     with _writing(folder):
         free = shutil.disk_usage(folder).free
     if free < needed:
-        raise ExportError(
+        raise ExportNotNow(
             f"{folder}: {free / 1e6:.0f} MB are free on its disk, a build needs about "
             f"{needed / 1e6:.0f} MB there. Free some, or build into another folder with -o FILE."
         )
@@ -40,13 +40,13 @@ def building(engine: Path) -> Iterator[Path]:
     What a killed build left there is removed, and what it had begun to publish is finished.
 
     Raises:
-        ExportError: another process builds this engine, or the folder cannot be made.
+        ExportNotNow: another process builds this engine, or the folder cannot be made.
     """
     folder = engine.with_name(f".{engine.name}.building")
     with _writing(engine):
         for taken in (engine, sidecar_path(engine)):
             if taken.is_dir():  # os.replace would say so after the build
-                raise ExportError(
+                raise ExportNotNow(
                     f"{taken}: is a folder. Move it, or name another file with -o FILE."
                 )
     handle: int | None = None
@@ -68,7 +68,7 @@ def write_durably(path: Path, data: bytes) -> None:
     """Write a file, whole and onto the disk.
 
     Raises:
-        ExportError: the disk is full, or the file cannot be written.
+        ExportNotNow: the disk is full, or the file cannot be written.
     """
     with _writing(path):
         write_whole(path, data)
@@ -81,7 +81,7 @@ def publish(made: Path, engine: Path) -> None:
     the next build finishes it.
 
     Raises:
-        ExportError: they cannot be moved.
+        ExportNotNow: they cannot be moved.
     """
     with _writing(engine):
         with signals_wait():
@@ -105,7 +105,7 @@ def _locked(folder: Path, engine: Path) -> int:
         got = lock(handle, wait=False)
         if got is False:
             os.close(handle)
-            raise ExportError(
+            raise ExportNotNow(
                 f"{engine}: another build of this engine, or its proof, is at work. Wait for it, "
                 "or build into another file with -o FILE."
             )
@@ -132,7 +132,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        raise ExportError(
+        raise ExportNotNow(
             f"{path}: cannot be written ({exc.strerror or exc}). Free space or mend the folder, or "
             "build into another one (-o FILE). What was there before is as it was."
         ) from exc

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from engines.cuda.context import Device, open_device, system_name
-from engines.errors import DeviceError, EngineError, ExportError, SettingsError
+from engines.errors import DeviceError, EngineError, ExportNotNow, SettingsError
 from engines.model_file import ModelFile
 from engines.tensorrt.library import Flavour, Library, open_library
 from export.tensorrt.build.builder import BuildOptions
@@ -53,7 +53,7 @@ def preflight(
     and the release are told.
 
     Raises:
-        ExportError: the host has not the memory, or the disk not the room.
+        ExportNotNow: the host has not the memory, or the disk not the room.
         DeviceError: the device has not the memory, or cannot be had.
         EngineError: there is no CUDA here, or no DLA where one is asked for.
         SettingsError: there are fewer DLA cores.
@@ -64,7 +64,7 @@ def preflight(
     free = psutil.virtual_memory().available
     needed = 4 * weights + HOST_MEMORY  # the file, the graph, the network, the plan
     if free < needed:
-        raise ExportError(
+        raise ExportNotNow(
             f"{free / 1e6:.0f} MB of memory are free, a build of {model.name} needs about "
             f"{needed / 1e6:.0f} MB. Stop other programs, or add swap for the build."
         )

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from engines.tensorrt.identity import read_sidecar
+from engines.files import lock
+from engines.tensorrt.identity import built_path, read_sidecar
+from export.tensorrt.build.place import building
 from tests.cuda_host.build import HostCuda
-from tests.export.building import BUILDING, Workshop
+from tests.export.building import BUILDING, DEADLINE_S, Workshop, until
 from tests.export.planted import pictures
 from tests.tiny_models import tiny_street
 
@@ -105,6 +107,44 @@ def test_what_was_refused_is_not_tried_again_before_the_next_boot(workshop: Work
     (note,) = (workshop.folder / "notes").iterdir()
     note.unlink()  # as a boot does
     assert BUILDING in ensure(workshop, before=NOTED, double=wrong).stderr
+
+
+def test_services_that_share_a_model_wait_for_the_one_that_builds_it(workshop: Workshop) -> None:
+    # Held as by a first service, so that two more come at once.
+    with (workshop.folder / "tiny.onnx").open("rb") as held:
+        assert lock(held.fileno(), wait=True)
+        with (
+            workshop.started("ensure", "cam.toml", double={}) as one,
+            workshop.started("ensure", "cam.toml", double={}) as other,
+        ):
+            for waiting in (one, other):
+                until(waiting, "tiny.onnx: an engine of it is being built for another service")
+            held.close()
+            said = [process.communicate(timeout=DEADLINE_S)[1] for process in (one, other)]
+            assert (one.returncode, other.returncode) == (0, 0), said
+    assert sorted(BUILDING in text for text in said) == [False, True]
+    assert sorted(text.endswith(f"{engine(workshop).name} fits\n") for text in said) == [
+        False,
+        True,
+    ]
+
+
+def test_what_says_nothing_of_the_model_is_tried_again_at_the_next_start(
+    workshop: Workshop,
+) -> None:
+    place = built_path(workshop.built, workshop.folder / "tiny.onnx")
+    workshop.built.mkdir()
+    with building(place):  # by hand
+        refused = ensure(workshop, before=NOTED)
+    assert refused.returncode == 4
+    assert "another build of this engine, or its proof, is at work" in refused.stderr
+    place.mkdir()
+    refused = ensure(workshop, before=NOTED)
+    assert refused.returncode == 4
+    assert "is a folder" in refused.stderr
+    place.rmdir()
+    done = ensure(workshop, before=NOTED)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_model_that_is_refused_does_not_keep_another_from_its_engine(workshop: Workshop) -> None:
