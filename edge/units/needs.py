@@ -23,8 +23,15 @@ CREDENTIALS = Path("/etc/outrider/credentials")
 """Where files lie that only root may read, each handed to one service."""
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")
 """Not seen by a unit with ProtectHome= and PrivateTmp=."""
-_CLOSED = ("/boot", "/dev", "/etc", "/opt/outrider", "/proc", "/run", "/sys", "/usr")
+_CLOSED = (
+    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/opt/outrider",
+    "/proc", "/run", "/sbin", "/sys", "/usr",
+)  # fmt: skip
 """No place for recordings: the system's own, or gone at the next boot."""
+_SHARED = ("/", "/opt", "/var", "/var/cache", "/var/lib", "/var/log", "/var/spool")
+"""Too much to be opened whole; a folder below may be."""
+_CREDENTIAL = re.compile(re.escape(VARIABLE) + r"/(?!\.\.?$)([A-Za-z0-9_.-]+)")
+"""A password_file that systemd hands over, and its name there."""
 _LOCAL_ELEMENTS = {
     "audiotestsrc", "filesrc", "imagefreeze", "libcamerasrc", "multifilesrc", "nvarguscamerasrc",
     "nvv4l2camerasrc", "splitmuxsrc", "v4l2src", "videotestsrc",
@@ -62,7 +69,7 @@ def needs_of(settings: Settings, *, root: Path = Path("/")) -> Needs:
     Raises:
         SettingsError: one line for each thing that a service cannot do.
     """
-    refusals = [*_unseen(settings), *_unwritable(settings, root)]
+    refusals = [*_unseen(settings), *_unnamed(settings), *_unwritable(settings, root)]
     if refusals:
         raise SettingsError("\n".join(refusals))
     kind = kind_of(settings.source.uri)
@@ -134,10 +141,18 @@ def credential_lines(needs: Needs) -> list[str]:
 
 
 def _credentials(settings: Settings) -> tuple[str, ...]:
+    named = _CREDENTIAL.fullmatch(settings.source.password_file or "")
+    return () if named is None else (named[1],)
+
+
+def _unnamed(settings: Settings) -> Iterator[str]:
+    """The refusal of a credential whose name a unit cannot hold."""
     file = settings.source.password_file
-    if file is None or not file.startswith(VARIABLE + "/"):
-        return ()
-    return (file.removeprefix(VARIABLE + "/"),)
+    if file is not None and VARIABLE in file and not _CREDENTIAL.fullmatch(file):
+        yield (
+            f"[source] password_file: {file!r}: wanted {VARIABLE}/NAME, of letters, digits, '-', "
+            f"'_' and '.': the name of a file in {CREDENTIALS}"
+        )
 
 
 def _unseen(settings: Settings) -> Iterator[str]:
@@ -175,6 +190,10 @@ def _unwritable(settings: Settings, root: Path) -> Iterator[str]:
             yield f"[output] {path}: is below {top}, which a service does not see; {place}"
         elif top := next((top for top in _CLOSED if _below(path, top)), None):
             yield f"[output] {path}: is below {top}, where a service does not write; {place}"
+        elif folder in _SHARED:
+            yield f"[output] {path}: would open all of {folder} to the service; {place}"
+        elif not folder.isprintable():
+            yield f"[output] {path!r}: a unit cannot name that folder; {place}"
         elif not _below(path, str(STATE)) and not (root / folder.lstrip("/")).is_dir():
             yield f"[output] {path}: there is no folder {folder}; make it, and give it to outrider"
 

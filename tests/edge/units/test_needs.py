@@ -85,6 +85,25 @@ def test_a_credential_is_handed_over_by_its_name(tmp_path: Path) -> None:
     assert "swordfish" not in made
 
 
+@pytest.mark.parametrize("name", ["..", "a:b", "a b", "x/y", "a\\nExecStartPre=b", "${HOME}"])
+def test_a_credential_with_a_name_that_a_unit_cannot_hold_is_refused(
+    tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "credentials" / "x"
+    folder.mkdir(parents=True)
+    for made in ("a:b", "a b", "x/y", "a\nExecStartPre=b", "${HOME}"):
+        (folder.parent / made).write_text("swordfish\n")
+        (folder.parent / made).chmod(0o600)
+    uri = (
+        f'[source]\nuri = "rtsp://me@cam/1"\npassword_file = "${{CREDENTIALS_DIRECTORY}}/{name}"\n'
+    )
+    with pytest.raises(SettingsError) as caught:
+        settings(tmp_path, uri, CREDENTIALS_DIRECTORY=str(folder.parent))
+    if name != "..":  # which is no file, as the settings say
+        assert "wanted ${CREDENTIALS_DIRECTORY}/NAME, of letters" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -95,6 +114,12 @@ def test_a_credential_is_handed_over_by_its_name(tmp_path: Path) -> None:
         ('[output]\nsinks = ["/etc/outrider/a.mp4"]', "below /etc, where a service does not write"),
         ('[output]\nmetrics = "/usr/m.json"', "/usr/m.json: is below /usr"),
         ('[output]\nsinks = ["/srv/none/a.mp4"]', "there is no folder /srv/none; make it"),
+        ('[output]\nsinks = ["/a.mp4"]', "/a.mp4: would open all of / to the service"),
+        ('[output]\nsinks = ["/var/a.mp4"]', "would open all of /var to the service"),
+        ('[output]\nsinks = ["/var/lib/a.mp4"]', "would open all of /var/lib to the service"),
+        ('[output]\nmetrics = "/opt/m.json"', "would open all of /opt to the service"),
+        ('[output]\nsinks = ["/lib/a.mp4"]', "where a service does not write"),
+        ('[output]\nsinks = ["/srv/a\\nExecStartPre=b/c.mp4"]', "a unit cannot name that folder"),
         ('[output]\nsinks = ["window"]', "a service has no screen"),
         ('[output]\nsinks = ["-"]', "is the journal"),
     ],
