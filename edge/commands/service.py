@@ -77,11 +77,14 @@ def install(name: str, dry_run: bool, root: Path, no_start: bool) -> None:
 @NAME
 @DRY_RUN
 @ROOT
-@click.option("--purge", is_flag=True, help="Settings, recordings, engines and the user, too.")
+@click.option(
+    "--purge", is_flag=True, help="Its settings, too; of the last also recordings, engines, user."
+)
 def uninstall(name: str, dry_run: bool, root: Path, purge: bool) -> None:
     """Stop it and take away what install wrote; settings and state stay."""
     from edge.units.steps import perform
-    from edge.units.units import Place, check_machine, uninstall_steps
+    from edge.units.uninstall import uninstall_steps
+    from edge.units.units import Place, check_machine
 
     place = Place(root.resolve())
     if place.running and not dry_run:
@@ -99,13 +102,13 @@ def uninstall(name: str, dry_run: bool, root: Path, purge: bool) -> None:
 def status(context: click.Context, name: str | None) -> None:
     """Say how it is; exits with 5 where one does not run."""
     from edge.units.state import state_of
-    from edge.units.units import Place, installed, systemd_version, unit_of
+    from edge.units.units import Place, command, installed, systemd_version, unit_of
     from engines.errors import SettingsError
 
     place = Place()
     names = installed(place)
     if systemd_version() is None or not names:
-        raise SettingsError("no instance is installed here: sudo edge service install")
+        raise SettingsError(f"no instance is installed here: sudo {command('install')}")
     if name is not None and name not in names:
         raise SettingsError(
             f"{unit_of(name)}: is not installed here; installed: {', '.join(names)}"

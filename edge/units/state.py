@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.units.needs import drop_in
-from edge.units.units import OWN_DROP_INS, SETTINGS, SYSTEM, Place, needs_here, unit_of
+from edge.units.units import OWN_DROP_INS, SETTINGS, SYSTEM, Place, command, needs_here, unit_of
 from engines.errors import OutriderError, SettingsError
 
 EXITS = {
     0: "ended in order",
-    2: "settings or usage refused (2): it is not started again until they are right",
+    2: "settings or usage refused (2)",
     3: "the source failed (3)",
-    4: "a model or an engine was refused (4): it is not started again until that is right",
+    4: "a model or an engine was refused (4)",
     5: "failed while running (5)",
     6: "the device was lost or out of memory (6)",
     # systemd's own, before the app begins: systemd.exec(5).
-    200: "its folder /var/lib/outrider is not there (200): edge service install makes it",
+    200: f"its folder /var/lib/outrider is not there (200): sudo {command('install')} makes it",
     203: "the app is not where its unit says (203): is /opt/outrider/current there?",
-    216: "a group of its user does not exist (216): edge service install makes it",
-    217: "its user does not exist (217): edge service install makes it",
+    216: f"a group of its user does not exist (216): sudo {command('install')} makes it",
+    217: f"its user does not exist (217): sudo {command('install')} makes it",
     226: "its sandbox cannot be made (226): is each folder of recordings there?",
     243: "a credential cannot be read (243): is it in /etc/outrider/credentials?",
 }
@@ -34,6 +34,8 @@ RESULTS = {
     "systemctl reset-failed, then start",
     "resources": "systemd could not start it; see the logs",
 }
+_OF_SYSTEMD = 200
+"""Exit codes from here on are systemd's, for units that it could not begin."""
 _ASKED = (
     "ActiveState", "SubState", "StatusText", "ActiveEnterTimestamp", "StateChangeTimestamp",
     "NRestarts", "Result", "ExecMainCode", "ExecMainStatus", "MainPID", "UnitFileState",
@@ -63,7 +65,10 @@ def state_of(name: str, place: Place) -> State:
     lines = _lines(name, unit, facts, place, runs)
     build = _facts(f"outrider-build@{name}.service")
     if build.get("ActiveState") in ("activating", "failed"):
-        what = "being built" if build["ActiveState"] == "activating" else ended(build)
+        building = build["ActiveState"] == "activating"
+        what = "being built" if building else ended(build)
+        if not building and int(build["ExecMainStatus"]) < _OF_SYSTEMD:
+            what += "; the app starts all the same"
         lines.append(f"  {'engines':<10} {what}")
     return State(tuple(lines), runs)
 
@@ -103,7 +108,9 @@ def _lines(name: str, unit: str, facts: dict[str, str], place: Place, runs: bool
     line("says", facts.get("StatusText", ""))
     line("restarts", facts.get("NRestarts", "0"))
     if facts.get("MainPID", "0") == "0":
-        line("last end", ended(facts))
+        for_good = facts.get("ExecMainCode") == "1" and facts.get("ExecMainStatus") in ("2", "4")
+        until = ": it is not started again until that is right" if for_good else ""
+        line("last end", ended(facts) + until)
     line("at boot", "starts" if facts.get("UnitFileState") == "enabled" else "does not start")
     try:
         line("version", os.readlink(place.root / "opt/outrider/current"))
@@ -119,7 +126,7 @@ def _lines(name: str, unit: str, facts: dict[str, str], place: Place, runs: bool
 def _sandbox(name: str, unit: str, place: Place) -> str:
     """Whether what the unit opens is what the settings need now."""
     path: Path = place.root / SYSTEM / f"{unit}.d" / OWN_DROP_INS[0]
-    again = f"edge service install{'' if unit == 'outrider.service' else f' --name {name}'}"
+    again = f"sudo {command('install', name)}"
     try:
         wanted = drop_in(needs_here(name, place), name)
         fits = path.read_text() == wanted
@@ -127,4 +134,4 @@ def _sandbox(name: str, unit: str, place: Place) -> str:
         return f"unknown, the settings would be refused: {str(exc).splitlines()[0]}"
     except OSError as exc:
         return f"unknown: {path}: {exc.strerror}; {again}"
-    return "fits the settings" if fits else f"does not fit the settings any more: sudo {again}"
+    return "fits the settings" if fits else f"does not fit the settings any more: {again}"

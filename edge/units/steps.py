@@ -66,14 +66,17 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """A file or a whole folder that will be gone; the folder above goes with it once empty."""
+    """A file or a whole folder that will be gone; a unit's folder goes with its last file."""
 
     reason: str
     path: Path
+    if_empty: bool = False
+    """Only a folder in which nothing is left then."""
 
     def tell(self) -> str:
         """What goes."""
-        return f"# {self.reason}\nremove {self.path}{'/' if self.path.is_dir() else ''}"
+        empty = " if it is empty" if self.if_empty else ""
+        return f"# {self.reason}\nremove {self.path}{'/' if self.path.is_dir() else ''}{empty}"
 
     def do(self) -> None:
         """Remove it, where it is there.
@@ -81,7 +84,10 @@ class Remove:
         Raises:
             OSError: it cannot be removed.
         """
-        if self.path.is_dir() and not self.path.is_symlink():
+        if self.if_empty:
+            if self.path.is_dir() and not any(self.path.iterdir()):
+                self.path.rmdir()
+        elif self.path.is_dir() and not self.path.is_symlink():
             shutil.rmtree(self.path)
         else:
             self.path.unlink(missing_ok=True)
@@ -122,6 +128,7 @@ class Command:
             raise OutriderError(f"{shlex.join(self.words)}: {exc}{self.otherwise}") from exc
         if done.returncode and not self.may_fail:
             said = " ".join((done.stderr or done.stdout).split()) or f"exit {done.returncode}"
+            said = said.removesuffix(".") if self.otherwise else said
             raise OutriderError(f"{shlex.join(self.words)}: {said}{self.otherwise}")
 
 

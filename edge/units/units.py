@@ -7,7 +7,6 @@ Units, user and folders are shared by all and go with the last one; settings and
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import shutil
 import subprocess
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import edge
 from edge.settings.settings import load_settings
+from edge.sources import kind_of, source_kind
+from edge.sources.live.waits import check_deadlines
 from edge.sources.password import DIRECTORY
 from edge.units.needs import CREDENTIALS, Needs, credential_lines, drop_in, hidden, needs_of
 from edge.units.steps import Command, Remove, Step, Write
@@ -25,6 +26,8 @@ from engines.errors import SettingsError
 PLAIN = "outrider"
 """The instance of outrider.service."""
 USER = "outrider"
+EDGE = os.path.join(sys.prefix, "bin/edge")
+"""This command, as root finds it."""
 UNITS = ("outrider.service", "outrider@.service", "outrider-build@.service")
 APPS = UNITS[:2]
 CONFIGS = {
@@ -43,6 +46,8 @@ RESTARTS = (
     "# A service that fails again and again is restarted more slowly, up to this.\n"
     "[Service]\nRestartSteps=4\nRestartMaxDelaySec=15\n"
 )
+WATCHDOG_S = 30
+"""WatchdogSec= of the units."""
 OWN_DROP_INS = ("10-settings.conf", "20-jetson.conf", "20-nvidia.conf", "30-restart.conf")
 
 
@@ -68,12 +73,17 @@ def unit_of(name: str) -> str:
     Raises:
         SettingsError: no instance can have that name.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{,199}", name):
         raise SettingsError(
-            f"--name {name}: wanted letters, digits, '-', '_' and '.': it is part of the names of "
-            "a unit and a file"
+            f"--name {name}: wanted letters, digits, '-', '_' and '.', 200 at most: it is part of "
+            "the names of a unit and a file"
         )
     return "outrider.service" if name == PLAIN else f"outrider@{name}.service"
+
+
+def command(verb: str, name: str = PLAIN) -> str:
+    """``edge service`` of an instance, as a line to type."""
+    return f"{EDGE} service {verb}{'' if name == PLAIN else f' --name {name}'}"
 
 
 def installed(place: Place) -> list[str]:
@@ -99,6 +109,8 @@ def install_steps(
         SettingsError: the settings do not load, or this cannot be a service.
     """
     unit, sources = unit_of(name), shipped()
+    check_seen(place)
+    _check_unmasked(unit, place)
     settings = place.root / SETTINGS / f"{name}.toml"
     there = os.path.lexists(settings)
     needs = needs_here(name, place) if there else Needs()
@@ -141,16 +153,45 @@ def install_steps(
     return steps, there
 
 
+def check_seen(place: Place) -> None:
+    """Refuse users who may not look into the settings' folder.
+
+    Raises:
+        SettingsError: names the folder.
+    """
+    folder = place.root / SETTINGS
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK, effective_ids=True):
+        raise SettingsError(
+            f"{folder}: this user cannot look into it, so what would be done cannot be told; "
+            f"sudo {EDGE} service ..."
+        )
+
+
+def _check_unmasked(unit: str, place: Place) -> None:
+    for masked in (place.root / SYSTEM / unit, place.root / "run/systemd/system" / unit):
+        if masked.is_symlink() and os.readlink(masked) == "/dev/null":
+            raise SettingsError(
+                f"{unit}: is masked ({masked}), so it cannot start; sudo systemctl unmask {unit}"
+            )
+
+
 def needs_here(name: str, place: Place) -> Needs:
     """What the settings of an instance need.
 
     Raises:
         SettingsError: they do not load, or a service cannot do what they say.
     """
+    path = place.root / SETTINGS / f"{name}.toml"
+    real = os.path.realpath(path)
+    if top := hidden(real.removeprefix(str(place.root.resolve()).rstrip("/"))):
+        raise SettingsError(
+            f"{path}: leads to {real}, below {top}, which a service does not see; put the file "
+            "itself there"
+        )
     # Root reads the credentials where they lie; a display of its own is none of the service's.
     environ = {DIRECTORY: str(place.root / CREDENTIALS.relative_to("/"))}
     try:
-        settings = load_settings(place.root / SETTINGS / f"{name}.toml", environ=environ)
+        settings = load_settings(path, environ=environ)
     except SettingsError as exc:
         if DIRECTORY not in str(exc):
             raise
@@ -158,44 +199,17 @@ def needs_here(name: str, place: Place) -> Needs:
             f"{exc}. For a service ${{{DIRECTORY}}} is {CREDENTIALS}; a file there is root's alone "
             "(chmod 600)"
         ) from exc
+    options = settings.source.options(in_service=True)
+    if options.reconnect and source_kind(kind_of(settings.source.uri)).may_be_live:
+        check_deadlines(options, _watchdog_s(unit_of(name), place))
     return needs_of(settings, root=place.root)
 
 
-def uninstall_steps(name: str, place: Place, *, purge: bool) -> list[Step]:
-    """All that takes an instance away, and with the last one what they share.
-
-    Raises:
-        SettingsError: it is not installed.
-    """
-    unit, others = unit_of(name), installed(place)
-    if name not in others:
-        have = f"installed: {', '.join(others)}" if others else "no instance is"
-        raise SettingsError(f"{unit}: is not installed here; {have}")
-    last, system = others == [name], place.root / SYSTEM
-    build = f"outrider-build@{name}.service"
-    steps: list[Step] = []
-    if place.running:
-        steps.append(Command("stop it", ("systemctl", "stop", unit, build), may_fail=True))
-    steps.append(Command("no start at boot", place.own("systemctl", "disable", unit)))
-    gone = [system / f"{unit}.d" / OWN_DROP_INS[0], system / f"{build}.d" / OWN_DROP_INS[0]]
-    steps += [Remove("what its settings needed", path) for path in gone if path.exists()]
-    if last:
-        shared = [system / u for u in UNITS]
-        shared += [system / f"{u}.d" / own for u in UNITS for own in OWN_DROP_INS[1:]]
-        shared += [place.root / path for path, _ in CONFIGS.values()]
-        steps += [Remove("it was the last one", path) for path in shared if path.exists()]
-    if purge:
-        steps.append(Remove("its settings", place.root / SETTINGS / f"{name}.toml"))
-    if purge and last:
-        kept = [SETTINGS, Path("var/lib/outrider"), Path("var/cache/outrider")]
-        steps += [Remove("settings, recordings, engines", place.root / path) for path in kept]
-    if place.running:
-        steps.append(Command("let systemd forget it", ("systemctl", "daemon-reload")))
-        reset = ("systemctl", "reset-failed", unit, build)
-        steps.append(Command("and how it ended last", reset, may_fail=True))
-        if purge and last and _user_exists():
-            steps.append(Command("the user", ("userdel", USER)))
-    return steps
+def _watchdog_s(unit: str, place: Place) -> float | None:
+    """The unit's watchdog; None where a drop-in of the operator's has another: the app will say."""
+    drop_ins = [file for u in (unit, APPS[1]) for file in (place.root / SYSTEM).glob(f"{u}.d/*")]
+    changed = any("WatchdogSec=" in file.read_text(errors="replace") for file in drop_ins)
+    return None if changed else WATCHDOG_S
 
 
 def shipped() -> Path:
@@ -232,9 +246,7 @@ def check_machine() -> None:
             "install a newer system"
         )
     if os.geteuid() != 0:
-        raise SettingsError(
-            f"units are root's to change; sudo {os.path.join(sys.prefix, 'bin/edge')} service ..."
-        )
+        raise SettingsError(f"units are root's to change; sudo {EDGE} service ...")
 
 
 def systemd_version() -> int | None:
@@ -311,13 +323,4 @@ def _is_build(unit: str) -> bool:
 
 
 def _look(name: str) -> str:
-    option = "" if name == PLAIN else f" --name {name}"
-    return f". Look at it: edge service status{option}; edge service logs{option}"
-
-
-def _user_exists() -> bool:
-    try:
-        pwd.getpwnam(USER)
-    except KeyError:
-        return False
-    return True
+    return f". Look at it: {command('status', name)}; {command('logs', name)}"

@@ -99,8 +99,32 @@ def test_the_last_instance_takes_the_units_with_it_and_purge_the_rest(boot: Boot
     assert "/etc/systemd/system/outrider@.service" in left
     assert "/etc/systemd/system/outrider@front.service.d/override.conf" in left  # the operator's
     boot.run(EDGE, "service", "uninstall", "--name", "rear", "--purge")
+    assert files(boot) - before == {
+        "/etc/outrider/front.toml",
+        "/etc/outrider/outrider.env",
+        "/etc/systemd/system/outrider@front.service.d/override.conf",
+    }
+    boot.run("id", "outrider")
+    boot.run(EDGE, "service", "install", "--name", "front", "--no-start")
+    boot.run(EDGE, "service", "uninstall", "--name", "front", "--purge")
     assert files(boot) - before == {"/etc/systemd/system/outrider@front.service.d/override.conf"}
+    boot.run("test", "!", "-e", "/etc/outrider")
     assert boot.run("id", "outrider", check=False).returncode == 1
+
+
+def test_a_user_that_a_person_made_outlives_a_purge_and_a_build_may_fail(boot: Boot) -> None:
+    boot.run("useradd", "--home-dir", "/srv", "--no-create-home", "outrider")
+    boot.write("/etc/outrider/cam.toml", HALF)
+    boot.run(EDGE, "service", "install", "--name", "cam", "--no-start")
+    boot.write("/etc/outrider/cam.toml", HALF + "[source2]\n")
+    boot.ctl("start", "outrider-build@cam", check=False)
+    told = boot.run(EDGE, "service", "status", check=False).stdout
+    assert "engines    settings or usage refused (2); the app starts all the same" in told
+    boot.run(EDGE, "service", "uninstall", "--name", "cam", "--purge")
+    boot.run("id", "outrider")
+
+
+def test_uninstalling_what_is_not_there_is_refused(boot: Boot) -> None:
     again = boot.run(EDGE, "service", "uninstall", "--name", "rear", check=False)
     assert again.returncode == 2
     assert "edge: outrider@rear.service: is not installed here; no instance is" in again.stderr
@@ -294,7 +318,10 @@ def fake_systemctl(boot: Boot, version: int) -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("userdel outrider", "its user does not exist (217): edge service install makes it"),
+        (
+            "userdel outrider",
+            "its user does not exist (217): sudo /opt/outrider/0.1.0/venv/bin/edge",
+        ),
         ("rm /etc/outrider/credentials/gate", "a credential cannot be read (243): is it in"),
         ("rmdir /srv/films", "its sandbox cannot be made (226): is each folder of recordings"),
         ("rm /opt/outrider/current", "the app is not where its unit says (203)"),

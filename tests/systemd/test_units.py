@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge.units.needs import Needs, drop_in
-from edge.units.units import OLDEST, RESTARTS, UNITS, WITH_STEPS
+from edge.units.units import OLDEST, RESTARTS, UNITS, WATCHDOG_S, WITH_STEPS
 from tests.test_packaging import ROOT
 
 FOLDER = ROOT / "systemd"
@@ -85,6 +85,10 @@ def test_engines_are_built_in_the_sandbox_of_the_app() -> None:
     assert sandbox(BUILD) == app[: app.index("[Install]")]
     kept = [line for line in directives(BUILD.read_text()) if line.startswith("Environment")]
     assert set(kept) <= set(directives(APP.read_text()))
+
+
+def test_an_installation_knows_the_watchdog_of_the_units() -> None:
+    assert all(f"WatchdogSec={WATCHDOG_S}" in directives(unit.read_text()) for unit in (APP, PLAIN))
 
 
 def test_every_folder_that_the_units_name_is_one_that_tmpfiles_makes() -> None:

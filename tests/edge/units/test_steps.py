@@ -65,6 +65,9 @@ def test_a_command_that_fails_quotes_what_it_said_unless_it_may(tmp_path: Path) 
     failing = ("sh", "-c", "echo 'no such unit' >&2; exit 5")
     with pytest.raises(OutriderError, match=r"no such unit\. Look at the logs"):
         perform([Command("why", failing, otherwise=". Look at the logs")], print)
+    sentence = ("sh", "-c", "echo 'see the log.' >&2; exit 1")
+    with pytest.raises(OutriderError, match=r"see the log\. Look"):
+        perform([Command("why", sentence, otherwise=". Look")], print)
     perform([Command("why", failing, may_fail=True)], print)
     with pytest.raises(OutriderError, match="No such file"):
         perform([Command("why", ("/none/there",))], print)
