@@ -87,19 +87,20 @@ def trial(base: Path, name: str, *, seconds: float) -> Iterator[None]:
         Refused: a service did not become ready, or failed or was started again in that time.
     """
     starts = {unit: _start_of(unit) for unit in running()}
-    tried = {
-        unit: start.replace(f"{base}/current/", f"{base}/{name}/")
-        for unit, start in starts.items()
-        if f"{base}/current/" in start
-    }
-    for unit in sorted(set(starts) - set(tried)):
+    units = [unit for unit, start in starts.items() if f"{base}/current/" in start]
+    for unit in sorted(set(starts) - set(units)):
         print(f"\n{unit} starts nothing of {base}/current: it is left as it is", flush=True)
-    if not tried:
+    if not units:
         yield
         return
-    units = list(tried)
+    builds = {build: _start_of(build) for build in map(_build_of, units)}
+    tried = {
+        unit: start.replace(f"{base}/current/", f"{base}/{name}/")
+        for unit, start in (starts | builds).items()
+        if f"{base}/current/" in start
+    }
     print(f"\n# {' '.join(units)} on trial with {name}: ready, then {seconds:g} s", flush=True)
-    with _way_back(base, units):
+    with _way_back(base, units, list(tried)):
         for unit, start in tried.items():
             folder = BOOTED / f"{unit}.d"
             folder.mkdir(exist_ok=True)
@@ -125,15 +126,12 @@ def restart(units: list[str]) -> None:
 
 
 def _watch(units: list[str], seconds: float) -> None:
-    before = {unit: _show(unit)["NRestarts"] for unit in units}
     end = time.monotonic() + seconds
     while True:
         for unit in units:
             now = _show(unit)
-            if (
-                now["ActiveState"] not in ("active", "reloading")
-                or now["NRestarts"] != before[unit]
-            ):
+            # A restart by hand counts from 0, so a failure while others started is seen, too.
+            if now["ActiveState"] not in ("active", "reloading") or now["NRestarts"] != "0":
                 held = time.monotonic() - end + seconds
                 raise Refused(f"{unit} was ready and failed after {held:.0f} s: {_why(unit)}")
         left = end - time.monotonic()
@@ -143,15 +141,18 @@ def _watch(units: list[str], seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def _way_back(base: Path, units: list[str]) -> Iterator[None]:
-    """Undoes the trial of ``units`` unless the block ends well, whatever ends this process."""
+def _way_back(base: Path, units: list[str], tried: list[str]) -> Iterator[None]:
+    """Undoes the trial of ``units`` unless the block ends well, whatever ends this process.
+
+    ``tried`` are they and what is started for them: all that has a drop-in.
+    """
     ours = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     closed, held = os.pipe()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ours)
     keeper = os.fork()
     if keeper == 0:
         os.close(held)
-        os._exit(_undo(closed, units))  # with these signals blocked
+        os._exit(_undo(closed, units, tried))  # with these signals blocked
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.close(closed)
     good = False
@@ -169,12 +170,12 @@ def _way_back(base: Path, units: list[str]) -> Iterator[None]:
             print(f"{' '.join(units)}: {state}", file=sys.stderr, flush=True)
 
 
-def _undo(closed: int, units: list[str]) -> int:
+def _undo(closed: int, units: list[str], tried: list[str]) -> int:
     """Wait until the other end of the pipe is closed; returns 0 if all is as it should be."""
     try:
         os.setsid()  # what hangs up the installer's terminal does not end this
         good = os.read(closed, 4) == b"good"
-        for unit in units:
+        for unit in tried:
             (BOOTED / f"{unit}.d" / DROP_IN).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # something else is in it
                 (BOOTED / f"{unit}.d").rmdir()
@@ -182,15 +183,25 @@ def _undo(closed: int, units: list[str]) -> int:
         if not good:
             # Or a start limit that was used up refuses it, where a reload does not forget that.
             _systemctl("reset-failed", *units)
-            _systemctl("restart", *units)
+            _systemctl("stop", *tried)  # an engine that is being built, too
+            _systemctl("start", *units)
     except BaseException:  # this process has no one above it
         return 1
     return 0
 
 
+def _build_of(unit: str) -> str:
+    """The unit that builds engines for an app's: outrider-build@front of outrider@front."""
+    name = unit.rpartition("@")[2].removesuffix(".service")
+    return f"outrider-build@{name}.service"
+
+
 def _start_of(unit: str) -> str:
-    """A service's ExecStart= as it is written, '' where it has none."""
-    text = _systemctl("cat", unit).replace("\\\n", " ")
+    """A service's ExecStart= as it is written, '' where it has none or there is no such unit."""
+    try:
+        text = _systemctl("cat", unit).replace("\\\n", " ")
+    except Refused:
+        return ""
     starts = re.findall(r"^\s*ExecStart\s*=(.*)$", text, re.MULTILINE)
     return starts[-1].strip() if starts else ""
 

@@ -20,6 +20,8 @@ UNIT = """
 [Unit]
 StartLimitIntervalSec=60
 StartLimitBurst=2
+Wants=outrider-build@{name}.service
+After=outrider-build@{name}.service
 [Service]
 Type=notify
 ExecStart=/opt/outrider/current/venv/bin/edge \\
@@ -34,6 +36,11 @@ WantedBy=multi-user.target
 UNITS = {
     "outrider.service": UNIT.format(name="outrider"),
     "outrider@.service": UNIT.format(name="%i"),
+    "outrider-build@.service": """
+[Service]
+Type=oneshot
+ExecStart=/opt/outrider/current/venv/bin/edge build %i
+""",
 }
 EDGE = '''#!/usr/bin/python3
 """A stand-in for the app: {does}."""
@@ -42,6 +49,11 @@ if sys.argv[1] == "service":
     with open("/run/asked", "a") as asked:
         print(*sys.argv, file=asked)
     sys.exit({does!r} == "no units")
+if sys.argv[1] == "build":
+    with open("/run/built", "a") as built:
+        print(*sys.argv, file=built)
+    time.sleep(600 * ({does!r} == "builds"))
+    sys.exit(0)
 def tell(text):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to:
         to.connect(os.environ["NOTIFY_SOCKET"])
@@ -49,6 +61,8 @@ def tell(text):
 if {does!r} == "refuses" or sys.argv[-1].endswith("/{does}.toml"):
     print("the engine is of another JetPack")
     sys.exit(4)
+if {does!r} == "stumbles" and sys.argv[-1].endswith("/front.toml"):
+    time.sleep(2)
 tell(b"READY=1")
 if {does!r} in ("dies", "gives up") or {does!r} == "stumbles" and not os.path.exists("/run/once"):
     open("/run/once", "w").close()
@@ -106,7 +120,7 @@ def boot(shared: Path) -> Iterator[Boot]:
     with booted(shared, UNITS) as made:
         made.run(*words("0.1.0", "good"))
         made.ctl("start", "outrider", "outrider@front")
-        made.run("truncate", "-s0", "/run/asked")
+        made.run("truncate", "-s0", "/run/asked", "/run/built")
         yield made
 
 
@@ -120,6 +134,10 @@ def test_services_run_a_new_version_before_it_is_current_and_stay_with_it(boot: 
         assert "/opt/outrider/0.2.0/venv/bin/edge" in line  # not through the link: it was tried
         start = boot.show(unit, "ExecStart")["ExecStart"]
         assert "/opt/outrider/current/venv/bin/edge" in start
+    built = boot.run("cat", "/run/built").stdout.split()
+    assert set(built[::3]) == {"/opt/outrider/0.2.0/venv/bin/edge"}
+    assert set(built[2::3]) == {"outrider", "front"}
+    assert "/current/" in boot.show("outrider-build@front", "ExecStart")["ExecStart"]
     asked = boot.run("cat", "/run/asked").stdout.splitlines()
     edge = "/opt/outrider/current/venv/bin/edge"
     assert asked == [
@@ -152,9 +170,11 @@ def test_a_version_that_fails_on_trial_gives_way_to_the_one_before(
     boot.run(*words("0.2.0", "good", "--trial-s", "0"))  # nothing is in the way of the next
 
 
-def test_a_version_that_failed_once_and_runs_again_is_not_taken(boot: Boot) -> None:
-    """Started again in less time than it takes to look twice."""
-    boot.ctl("stop", "outrider@front")
+@pytest.mark.parametrize("others", [False, True])
+def test_a_version_that_failed_once_and_runs_again_is_not_taken(boot: Boot, others: bool) -> None:
+    """Started again in less time than it takes to look twice, or while others still start."""
+    if not others:
+        boot.ctl("stop", "outrider@front")
     made = boot.run(*words("0.2.0", "stumbles", "--trial-s", "20"), check=False)
     assert "outrider.service was ready and failed after" in made.stderr
     assert "NRestarts=1" in made.stderr
@@ -182,6 +202,17 @@ def test_an_installer_that_is_ended_on_trial_leaves_the_old_version_running(
         assert said.endswith(b"install: interrupted; 0.1.0 is current\n")
     assert (runs(boot), runs(boot, "outrider@front")) == ("current", "current")
     assert boot.run("readlink", "/opt/outrider/current").stdout == "0.1.0\n"
+    assert left_over(boot) == ""
+
+
+def test_a_trial_that_is_ended_ends_what_it_builds(boot: Boot) -> None:
+    command = ["bash", str(boot.script), "run", boot.pid, *words("0.2.0", "builds")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as installer:
+        boot.until(lambda: "/0.2.0/" in boot.run("cat", "/run/built").stdout, "it builds")
+        boot.run("kill", boot.run("cat", "/run/installer").stdout)
+        installer.communicate(timeout=60)
+    assert (runs(boot), runs(boot, "outrider@front")) == ("current", "current")
+    assert "/current/" in boot.run("cat", "/run/built").stdout.splitlines()[-1]
     assert left_over(boot) == ""
 
 
