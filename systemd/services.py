@@ -24,8 +24,6 @@ from versions import Refused, Step, current
 UNITS = ("outrider.service", "outrider@*.service")
 BOOTED = Path("/run/systemd/system")
 """There where systemd is the machine's, sd_booted(3); units and drop-ins of this boot lie in it."""
-ENABLED = Path("/etc/systemd/system")
-"""Below it a link for each unit that starts at boot; systemctl list-unit-files fails on none."""
 DROP_IN = "zz-trial.conf"  # after all others, which it must outdo
 POLL_S = 1.0
 SHOWN = ("Result", "ExecMainStatus", "ActiveState", "SubState", "NRestarts")
@@ -37,19 +35,11 @@ def running() -> list[str]:
 
 
 def refreshing(base: Path) -> list[Step]:
-    """The steps by which a current version writes its units, for every instance that there is."""
+    """The steps by which a current version writes its units, and what each instance opens."""
     if not BOOTED.is_dir():
         return []
-    enabled = [link.name for unit in UNITS for link in ENABLED.glob(f"*.wants/{unit}")]
-    units = sorted({*running(), *enabled}) or ["outrider.service"]
     edge = str(base / "current/venv/bin/edge")
-    return [
-        Step(
-            f"units, user and folders of this version for {unit}",
-            [edge, "service", "install", "--no-start", "--name", _instance(unit)],
-        )
-        for unit in units
-    ]
+    return [Step("units, user and folders of this version", [edge, "service", "refresh"])]
 
 
 def restart_all() -> list[str]:
@@ -70,11 +60,6 @@ def _listed(states: str) -> list[str]:
         return []
     lines = _systemctl("list-units", states, "--plain", "--no-legend", *UNITS).splitlines()
     return [line.split()[0] for line in lines]
-
-
-def _instance(unit: str) -> str:
-    """'front' of 'outrider@front.service', 'outrider' of 'outrider.service'."""
-    return unit.rpartition("@")[2].removesuffix(".service")
 
 
 @contextlib.contextmanager

@@ -74,6 +74,28 @@ def install(name: str, dry_run: bool, root: Path, no_start: bool) -> None:
 
 
 @service.command()
+@DRY_RUN
+@ROOT
+def refresh(dry_run: bool, root: Path) -> None:
+    """Bring what is installed to this version; nothing is started. An upgrade does it."""
+    from edge.units.steps import perform
+    from edge.units.units import Place, check_machine, refresh_steps, systemd_version
+    from engines.errors import SettingsError
+
+    place = Place(root.resolve())
+    if place.running and not dry_run:
+        check_machine()
+    version = systemd_version() if place.running else None
+    steps, refused = refresh_steps(place, systemd=version)
+    if dry_run:
+        _tell([f"# not yet: {line}" for line in refused] + [step.tell() for step in steps])
+        return
+    perform(steps, click.echo)
+    if refused:
+        raise SettingsError("\n".join(refused))
+
+
+@service.command()
 @NAME
 @DRY_RUN
 @ROOT

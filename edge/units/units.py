@@ -114,34 +114,14 @@ def install_steps(
     settings = place.root / SETTINGS / f"{name}.toml"
     there = os.path.lexists(settings)
     needs = needs_here(name, place) if there else Needs()
-    steps: list[Step] = [*_shared_files(place, sources, systemd)]
+    steps = _shared_files(place, sources, systemd)
     if not there:
         example = sources / "outrider.example.toml"
         steps.append(
             Write("settings to begin with: the built-in street", settings, example.read_text(),
                   example, mode=0o640)
         )  # fmt: skip
-    environment = place.root / SETTINGS / "outrider.env"
-    if not environment.exists():
-        source = sources / "outrider.env"
-        steps.append(
-            Write("environment of all instances", environment, source.read_text(), source, 0o640)
-        )
-    folder_of = place.root / SYSTEM
-    steps.append(
-        Write("what these settings need of the closed unit",
-              folder_of / f"{unit}.d" / OWN_DROP_INS[0], drop_in(needs, name))
-    )  # fmt: skip
-    steps += _build_drop_in(folder_of / f"outrider-build@{name}.service.d", needs)
-    steps += [
-        Command("make the user, if there is none", place.own("systemd-sysusers", "outrider.conf")),
-        Command(
-            "make the folders; settings are for root and the service to read",
-            place.own("systemd-tmpfiles", "--create", "outrider.conf"),
-        ),
-    ]
-    if place.running:
-        steps.append(Command("let systemd read the units", ("systemctl", "daemon-reload")))
+    steps += [*_own_drop_ins(name, place, needs), *_made(place)]
     if there:
         steps.append(Command("start at every boot", place.own("systemctl", "enable", unit)))
         if place.running and start:
@@ -173,6 +153,23 @@ def _check_unmasked(unit: str, place: Place) -> None:
             raise SettingsError(
                 f"{unit}: is masked ({masked}), so it cannot start; sudo systemctl unmask {unit}"
             )
+
+
+def refresh_steps(place: Place, *, systemd: int | None = None) -> tuple[list[Step], list[str]]:
+    """All that brings what is installed, if only the shared files, to this version.
+
+    It starts nothing. ``place`` and ``systemd`` are as for ``install_steps``.
+
+    Returns:
+        the steps, and one text for each instance whose settings are refused: it stays as it is.
+    """
+    steps, refused = _shared_files(place, shipped(), systemd), []
+    for name in installed(place):
+        try:
+            steps += _own_drop_ins(name, place, needs_here(name, place))
+        except SettingsError as exc:
+            refused.append(f"{unit_of(name)} opens what it did before: {exc}")
+    return [*steps, *_made(place)], refused
 
 
 def needs_here(name: str, place: Place) -> Needs:
@@ -273,11 +270,11 @@ def check_interpreter() -> None:
             )
 
 
-def _shared_files(place: Place, sources: Path, systemd: int | None) -> list[Write]:
+def _shared_files(place: Place, sources: Path, systemd: int | None) -> list[Step]:
     system = place.root / SYSTEM
     own = f"{sys.prefix}/bin"
     moved = place.running and not own.startswith("/opt/outrider/") and not hidden(own)
-    made = []
+    made: list[Step] = []
     for unit in UNITS:
         text = (sources / unit).read_text()
         if moved:
@@ -298,6 +295,11 @@ def _shared_files(place: Place, sources: Path, systemd: int | None) -> list[Writ
     for config, (target, reason) in CONFIGS.items():
         source = sources / config
         made.append(Write(reason, place.root / target, source.read_text(), source))
+    environment, source = place.root / SETTINGS / "outrider.env", sources / "outrider.env"
+    if not environment.exists():
+        made.append(
+            Write("environment of all instances", environment, source.read_text(), source, 0o640)
+        )
     return made
 
 
@@ -310,12 +312,34 @@ def _gpu_drop_in(place: Place) -> str:
     return ""
 
 
-def _build_drop_in(folder: Path, needs: Needs) -> list[Step]:
-    lines, path = credential_lines(needs), folder / OWN_DROP_INS[0]
-    if lines:
+def _own_drop_ins(name: str, place: Place, needs: Needs) -> list[Step]:
+    """What one instance opens, and the unit that builds its engines."""
+    app, build = (
+        place.root / SYSTEM / f"{unit}.d" / OWN_DROP_INS[0]
+        for unit in (unit_of(name), f"outrider-build@{name}.service")
+    )
+    reason = "what these settings need of the closed unit"
+    steps: list[Step] = [Write(reason, app, drop_in(needs, name))]
+    if lines := credential_lines(needs):
         text = "\n".join(["# As the app's unit.", "[Service]", *lines, ""])
-        return [Write("the settings are read there, too", path, text)]
-    return [Remove("no credential any more", path)] if path.exists() else []
+        steps.append(Write("the settings are read there, too", build, text))
+    elif build.exists():
+        steps.append(Remove("no credential any more", build))
+    return steps
+
+
+def _made(place: Place) -> list[Step]:
+    """What makes of the files that were written a user, folders and units."""
+    steps: list[Step] = [
+        Command("make the user, if there is none", place.own("systemd-sysusers", "outrider.conf")),
+        Command(
+            "make the folders; settings are for root and the service to read",
+            place.own("systemd-tmpfiles", "--create", "outrider.conf"),
+        ),
+    ]
+    if place.running:
+        steps.append(Command("let systemd read the units", ("systemctl", "daemon-reload")))
+    return steps
 
 
 def _is_build(unit: str) -> bool:

@@ -138,11 +138,8 @@ def test_services_run_a_new_version_before_it_is_current_and_stay_with_it(boot: 
     assert set(built[::3]) == {"/opt/outrider/0.2.0/venv/bin/edge"}
     assert set(built[2::3]) == {"outrider", "front"}
     assert "/current/" in boot.show("outrider-build@front", "ExecStart")["ExecStart"]
-    asked = boot.run("cat", "/run/asked").stdout.splitlines()
-    edge = "/opt/outrider/current/venv/bin/edge"
-    assert asked == [
-        f"{edge} service install --no-start --name {name}" for name in ("outrider", "front")
-    ]
+    asked = boot.run("cat", "/run/asked").stdout
+    assert asked == "/opt/outrider/current/venv/bin/edge service refresh\n"
 
 
 @pytest.mark.parametrize(
@@ -235,7 +232,7 @@ def test_rolling_back_starts_what_runs_or_failed_with_the_version_before(boot: B
 def test_a_version_that_cannot_write_its_units_is_current_and_says_so(boot: Boot) -> None:
     made = boot.run(*words("0.2.0", "no units", "--trial-s", "0"), check=False)
     assert made.returncode == 1
-    assert "exit code 1 of: /opt/outrider/current/venv/bin/edge service install" in made.stderr
+    assert "exit code 1 of: /opt/outrider/current/venv/bin/edge service refresh" in made.stderr
     assert "install: 0.2.0 is current nevertheless" in made.stderr
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from edge.units.steps import Remove, Step, Write
 from edge.units.uninstall import uninstall_steps
-from edge.units.units import Place, install_steps, installed, unit_of
+from edge.units.units import Place, install_steps, installed, refresh_steps, unit_of
 from engines.errors import SettingsError
 from tests.edge.door import edge
 
@@ -55,6 +55,29 @@ def test_an_instance_is_installed_until_its_own_file_is_gone(tmp_path: Path) -> 
     assert sorted(path.name for path in left) == [
         "front.toml", "outrider.env", "outrider.toml", "rear-2.toml",
     ]  # fmt: skip
+
+
+def test_a_refresh_brings_what_is_installed_to_this_version_and_makes_no_instance(
+    tmp_path: Path,
+) -> None:
+    place, system = Place(tmp_path), tmp_path / SYSTEM
+    write_files(refresh_steps(place)[0])
+    assert installed(place) == []
+    assert [path.name for path in (tmp_path / "etc/outrider").iterdir()] == ["outrider.env"]
+    for name in ("front", "rear"):
+        write_files(install_steps(name, place, start=False)[0])
+    opened = [system / f"outrider@{name}.service.d/10-settings.conf" for name in ("front", "rear")]
+    for path in (*opened, system / "outrider@.service"):
+        path.write_text("# of an older version\n")
+    (tmp_path / "etc/outrider/front.toml").write_text("nonsense")
+    steps, refused = refresh_steps(place)
+    write_files(steps)
+    assert (system / "outrider@.service").read_text().startswith("# One camera")
+    assert opened[0].read_text() == "# of an older version\n"
+    assert opened[1].read_text().startswith("# What /etc/outrider/rear.toml needs")
+    (told,) = refused
+    assert told.startswith("outrider@front.service opens what it did before: ")
+    assert not [step for step in steps if "enable" in step.tell() or "restart" in step.tell()]
 
 
 def test_settings_and_environment_of_the_operator_are_never_written_over(tmp_path: Path) -> None:
