@@ -52,7 +52,7 @@ def uninstall_steps(name: str, place: Place, *, purge: bool) -> list[Step]:
     alone = last and not others_settings
     if purge:
         steps.append(Remove("its settings", settings / f"{name}.toml"))
-        named = [path.read_text(errors="replace") for path in others_settings]
+        named = [path.read_text(errors="replace") for path in others_settings if path.is_file()]
         steps += [
             Remove("its password", credential)
             for credential in _credentials_of(unit, place)

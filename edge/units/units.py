@@ -204,8 +204,9 @@ def needs_here(name: str, place: Place) -> Needs:
 
 def _watchdog_s(unit: str, place: Place) -> float | None:
     """The unit's watchdog; None where a drop-in of the operator's has another: the app will say."""
-    drop_ins = [file for u in (unit, APPS[1]) for file in (place.root / SYSTEM).glob(f"{u}.d/*")]
-    changed = any("WatchdogSec=" in file.read_text(errors="replace") for file in drop_ins)
+    found = [file for u in (unit, APPS[1]) for file in (place.root / SYSTEM).glob(f"{u}.d/*.conf")]
+    texts = [file.read_text(errors="replace") for file in found if file.is_file()]
+    changed = any("WatchdogSec=" in text for text in texts)
     return None if changed else WATCHDOG_S
 
 

@@ -191,6 +191,7 @@ def test_attempts_that_outlast_the_watchdog_are_refused_unless_that_was_raised(
     own = tmp_path / SYSTEM / "outrider@cam.service.d/override.conf"
     own.parent.mkdir(parents=True)
     own.write_text("[Service]\nWatchdogSec=90\n")
+    (own.parent / "gone.conf").symlink_to("nowhere")
     install_steps("cam", Place(tmp_path), start=True)
 
 
@@ -205,6 +206,7 @@ def test_a_purge_takes_what_is_its_own_and_leaves_what_is_anothers(tmp_path: Pat
     for name, password in (("front", "gate"), ("rear", "shared"), ("left", "shared")):
         (folder / f"{name}.toml").write_text(text % password)
     (tmp_path / "var/lib/outrider").mkdir(parents=True)
+    (folder / "gone.toml").symlink_to("nowhere")  # somebody's, too
 
     def left() -> list[str]:
         return sorted(path.name for path in folder.rglob("*") if path.is_file())
@@ -219,6 +221,7 @@ def test_a_purge_takes_what_is_its_own_and_leaves_what_is_anothers(tmp_path: Pat
     install_and_purge("rear")
     assert left() == ["left.toml", "mine", "outrider.env", "shared"]
     assert (tmp_path / "var/lib/outrider").is_dir()
+    (folder / "gone.toml").unlink()
     install_and_purge("left")  # nobody else's settings are there any more
     assert left() == ["mine"]
     assert not (tmp_path / "var/lib/outrider").exists()
