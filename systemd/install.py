@@ -20,8 +20,8 @@ from versions import Disk, Plan, Refused, Step
 PYTHONS = ((3, 10), (3, 13))
 NEEDED_DISK = 2 << 30
 """Measured: 0.7 GB of packages; pip's cache, a copy of the largest while it unpacks, and air."""
-HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"))
-"""What a service with ProtectHome=yes does not see, systemd.exec(5)."""
+HIDDEN = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))
+"""What a service with ProtectHome=yes and PrivateTmp=yes does not see, systemd.exec(5)."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def reasons_against(facts: Facts) -> list[str]:
         )
     if any(hidden in facts.python.parents for hidden in HIDDEN):
         found.append(
-            f"{facts.python} lies where a service cannot see it (ProtectHome=); take the system's: "
-            "make install PYTHON=/usr/bin/python3"
+            f"{facts.python} lies where a service cannot see it (ProtectHome=, PrivateTmp=); "
+            "take the system's: make install PYTHON=/usr/bin/python3"
         )
     if facts.missing:
         found.append(f"packages are missing; sudo apt install -y {' '.join(facts.missing)}")

@@ -10,11 +10,19 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import command
 from jetson_facts import Facts, Place, read_facts, reasons_against
 from packages import QUIET, Origin
 from versions import Plan, Refused, Step
+
+STATE = {
+    "HOME": "/var/lib/outrider",
+    "XDG_CACHE_HOME": "/var/cache/outrider",
+    "OUTRIDER_BUILT": "/var/lib/outrider/built",
+}
+"""As in the units: an engine that the installer builds is the one that the service finds."""
 
 
 def steps(
@@ -32,8 +40,22 @@ def steps(
     cuda = {**QUIET, "CUDA_ROOT": str(place.cuda), "PATH": tools}
     model = folder / f"venv/lib/python{python}/site-packages/engines/models/street.onnx"
     needs = ["CUDA", "tensorrt", "pycuda", "built engine"]
+    # An image's user is not there yet: its first start builds the engine again.
+    proven, as_service = cuda, list[str]()
+    users = list[Step]()
+    if place.root == Path("/"):
+        proven = {**cuda, **STATE}
+        as_service = ["runuser", "-u", "outrider", "--"]
+        configs = source / "systemd"
+        users = [
+            Step("the service's user",
+                 ["systemd-sysusers", str(configs / "outrider.sysusers.conf")]),
+            Step("its folders, that of built engines among them",
+                 ["systemd-tmpfiles", "--create", str(configs / "outrider.tmpfiles.conf")]),
+        ]  # fmt: skip
     made = [
         origin.put(source),
+        *users,
         Step(
             "a venv that sees the system's packages: TensorRT and GStreamer's bindings",
             [str(place.python), "-m", "venv", "--system-site-packages", str(folder / "venv")],
@@ -64,19 +86,20 @@ def steps(
         *origin.tidy(source),
         Step(
             "the shipped model's engine for this device, proven against FP32 (some minutes)",
-            [str(bin_ / "edge-export"), "build", str(model)],
-            cuda,
+            [*as_service, str(bin_ / "edge-export"), "build", str(model)],
+            proven,
         ),
         Step(
             "nothing that the engine needs is missing",
-            [str(bin_ / "edge"), "doctor", *(word for need in needs for word in ("--need", need))],
-            cuda,
+            [*as_service, str(bin_ / "edge"), "doctor",
+             *(word for need in needs for word in ("--need", need))],
+            proven,
         ),
         Step(
             "a run with that engine",
-            [str(bin_ / "edge"), "run", "--source", "synthetic", "--engine", "tensorrt",
-             "--sink", "null", "--frames", "200"],
-            cuda,
+            [*as_service, str(bin_ / "edge"), "run", "--source", "synthetic",
+             "--engine", "tensorrt", "--sink", "null", "--frames", "200"],
+            proven,
         ),
     ]  # fmt: skip
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -144,8 +145,10 @@ def _logger(trt: Library, errors: deque[str]) -> tensorrt.ILogger:
 
 
 def build_command(model: object, flavour: Flavour) -> str:
-    """What to type to build a plan of ``model``."""
-    return f"edge-export build {model}{' --for rtx' if flavour == 'rtx' else ''}"
+    """What to type to build a plan of ``model`` where this process looks for it."""
+    built = os.environ.get("OUTRIDER_BUILT")
+    where = f"OUTRIDER_BUILT={shlex.quote(built)} " if built else ""
+    return f"{where}edge-export build {model}{' --for rtx' if flavour == 'rtx' else ''}"
 
 
 def installed(flavour: Flavour) -> bool:

@@ -56,10 +56,13 @@ def test_a_dry_run_prints_every_command_with_its_reason_and_does_nothing(
 @pytest.mark.parametrize(
     ("facts", "reason"),
     [
-        (
-            replace(FITS, python=Path("/home/me/.pyenv/bin/python3.12")),
-            "/home/me/.pyenv/bin/python3.12 lies where a service cannot see it (ProtectHome=); "
-            "take the system's: make install PYTHON=/usr/bin/python3",
+        *(
+            (
+                replace(FITS, python=Path(f"{top}/.pyenv/bin/python3.12")),
+                f"{top}/.pyenv/bin/python3.12 lies where a service cannot see it (ProtectHome=, "
+                "PrivateTmp=); take the system's: make install PYTHON=/usr/bin/python3",
+            )
+            for top in ("/home/me", "/tmp", "/var/tmp")
         ),
         (
             replace(FITS, python=Path("/usr/bin/python3.9"), version=(3, 9)),
@@ -80,7 +83,7 @@ def test_a_dry_run_prints_every_command_with_its_reason_and_does_nothing(
             "/opt/outrider cannot be written by this user; sudo make install",
         ),
     ],
-    ids=["home", "old python", "packages", "disk", "not root"],
+    ids=["home", "tmp", "var tmp", "old python", "packages", "disk", "not root"],
 )
 def test_what_would_fail_later_is_refused_with_its_next_step(
     facts: install.Facts, reason: str

@@ -85,6 +85,22 @@ def test_a_dry_run_prints_every_command_with_its_reason_and_does_nothing(
     assert len(commands) == 9
 
 
+def test_the_engine_is_built_by_the_services_user_where_the_services_look(tmp_path: Path) -> None:
+    facts = read_facts(place_in(ORIN_NANO_6.write(tmp_path)))
+    steps = install_jetson.steps(
+        place_in(Path("/")), VERSION, facts, origin=Checkout(), jetpack_opencv=False
+    )
+    words = [step.words for step in steps]
+    assert words[1][0] == "systemd-sysusers"
+    assert words[2][:2] == ["systemd-tmpfiles", "--create"]
+    assert all(Path(line[-1]).parts[-3:-1] == ("source", "systemd") for line in words[1:3])
+    unit = (ROOT / "systemd/outrider-build@.service").read_text()
+    for step in steps[-3:]:
+        assert step.words[:4] == ["runuser", "-u", "outrider", "--"]
+        for key in ("HOME", "XDG_CACHE_HOME", "OUTRIDER_BUILT"):
+            assert f"{key}={step.environ[key]}" in unit.replace("Environment=", "").split()
+
+
 def test_no_command_fetches_tensorrt_and_only_pycuda_is_compiled(tmp_path: Path) -> None:
     ORIN_NANO_6.write(tmp_path)
     text = script("--dry-run", "--root", tmp_path).stdout

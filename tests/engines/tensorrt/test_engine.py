@@ -445,8 +445,8 @@ def test_an_onnx_file_without_an_engine_is_refused_for_tensorrt_and_names_the_co
     none = jetson.edge(*command, env=env)
     assert none.returncode == 4
     assert (
-        f"no TensorRT engine was built from this file. Build one here: edge-export build {onnx}"
-        in none.stderr
+        "no TensorRT engine was built from this file. Build one here: "
+        f"OUTRIDER_BUILT={built} edge-export build {onnx}" in none.stderr
     )
 
     publish(engine, built_path(built, onnx))
