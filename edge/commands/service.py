@@ -43,15 +43,9 @@ def install(name: str, dry_run: bool, root: Path, no_start: bool) -> None:
     Without /etc/outrider/NAME.toml an example is put there, to be edited, and nothing starts.
     Run it again after a change of the source's or the sinks' kind.
     """
+    from edge.units.host import check_interpreter, check_machine, systemd_version
     from edge.units.steps import perform
-    from edge.units.units import (
-        Place,
-        check_interpreter,
-        check_machine,
-        install_steps,
-        systemd_version,
-        unit_of,
-    )
+    from edge.units.units import Place, install_steps, unit_of
     from engines.errors import SettingsError
 
     place = Place(root.resolve())
@@ -78,8 +72,9 @@ def install(name: str, dry_run: bool, root: Path, no_start: bool) -> None:
 @ROOT
 def refresh(dry_run: bool, root: Path) -> None:
     """Bring what is installed to this version; nothing is started. An upgrade does it."""
+    from edge.units.host import check_machine, systemd_version
     from edge.units.steps import perform
-    from edge.units.units import Place, check_machine, refresh_steps, systemd_version
+    from edge.units.units import Place, refresh_steps
     from engines.errors import SettingsError
 
     place = Place(root.resolve())
@@ -104,9 +99,10 @@ def refresh(dry_run: bool, root: Path) -> None:
 )
 def uninstall(name: str, dry_run: bool, root: Path, purge: bool) -> None:
     """Stop it and take away what install wrote; settings and state stay."""
+    from edge.units.host import check_machine
     from edge.units.steps import perform
     from edge.units.uninstall import uninstall_steps
-    from edge.units.units import Place, check_machine
+    from edge.units.units import Place
 
     place = Place(root.resolve())
     if place.running and not dry_run:
@@ -123,8 +119,9 @@ def uninstall(name: str, dry_run: bool, root: Path, purge: bool) -> None:
 @click.pass_context
 def status(context: click.Context, name: str | None) -> None:
     """Say how it is; exits with 5 where one does not run."""
+    from edge.units.host import systemd_version
     from edge.units.state import state_of
-    from edge.units.units import Place, command, installed, systemd_version, unit_of
+    from edge.units.units import Place, command, installed, unit_of
     from engines.errors import SettingsError
 
     place = Place()

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from edge.settings.settings import load_settings
 from edge.sources import kind_of, source_kind
 from edge.sources.live.waits import check_deadlines
 from edge.sources.password import DIRECTORY
+from edge.units.host import EDGE
 from edge.units.needs import CREDENTIALS, Needs, credential_lines, drop_in, hidden, needs_of
 from edge.units.steps import Command, Remove, Step, Write
 from engines.errors import SettingsError
@@ -26,8 +25,6 @@ from engines.errors import SettingsError
 PLAIN = "outrider"
 """The instance of outrider.service."""
 USER = "outrider"
-EDGE = os.path.join(sys.prefix, "bin/edge")
-"""This command, as root finds it."""
 UNITS = ("outrider.service", "outrider@.service", "outrider-build@.service")
 APPS = UNITS[:2]
 CONFIGS = {
@@ -38,8 +35,6 @@ SYSTEM = Path("etc/systemd/system")
 SETTINGS = Path("etc/outrider")
 CURRENT = "/opt/outrider/current/venv/bin"
 """Where the units look for the app."""
-OLDEST = 249
-"""systemd of Ubuntu 22.04 and so of JetPack 6; a test holds every directive against it."""
 WITH_STEPS = 254
 """The first that knows RestartSteps=."""
 RESTARTS = (
@@ -224,51 +219,6 @@ def shipped() -> Path:
     raise SettingsError(
         f"the units are not where they were installed ({places[-1]}); install Outrider again"
     )
-
-
-def check_machine() -> None:
-    """Refuse machines whose units cannot be changed from here.
-
-    Raises:
-        SettingsError: there is none, it is too old, or this is not root.
-    """
-    version = systemd_version()
-    if version is None or not Path("/run/systemd/system").is_dir():
-        raise SettingsError(
-            "no systemd runs here, and the service is one of systemd's; without it start "
-            "'edge run SETTINGS' yourself, or prepare an image's files with --root DIR"
-        )
-    if version < OLDEST:
-        raise SettingsError(
-            f"systemd is {version} here, wanted {OLDEST} or later (Ubuntu 22.04, JetPack 6); "
-            "install a newer system"
-        )
-    if os.geteuid() != 0:
-        raise SettingsError(f"units are root's to change; sudo {EDGE} service ...")
-
-
-def systemd_version() -> int | None:
-    """The version of this machine's systemd, None where it has none."""
-    program = shutil.which("systemctl")
-    if program is None:
-        return None
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-    match = re.match(r"systemd (\d+)", told.stdout)
-    return int(match[1]) if match else None
-
-
-def check_interpreter() -> None:
-    """Refuse to make a service of an app that a service does not see.
-
-    Raises:
-        SettingsError: names the part and the folder.
-    """
-    for path in (sys.prefix, os.path.realpath(sys.executable), edge.__file__):
-        if top := hidden(path):
-            raise SettingsError(
-                f"{path}: this Outrider or its Python is below {top}, which a service does not "
-                "see; install it into /opt/outrider with the system's Python first: make install"
-            )
 
 
 def _shared_files(place: Place, sources: Path, systemd: int | None) -> list[Step]:

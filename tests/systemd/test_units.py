@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from edge.units.host import OLDEST
 from edge.units.needs import Needs, drop_in
-from edge.units.units import OLDEST, RESTARTS, UNITS, WATCHDOG_S, WITH_STEPS
+from edge.units.units import RESTARTS, UNITS, WATCHDOG_S, WITH_STEPS
 from tests.test_packaging import ROOT
 
 FOLDER = ROOT / "systemd"
