@@ -51,3 +51,13 @@ def test_a_picture_is_compared_with_the_newest_shown_and_not_with_the_last() -> 
     third = replace(FIRST, id=9, told_ns=1051 * MS)
     (fault,) = faults_of([FIRST, damaged, third], told_ms=100, true_ms=100, late_ms=60)
     assert fault == "frame 9 shows what was shown before, 0 ms older"
+
+
+def test_a_picture_from_after_its_capture_time_is_a_misread_one_and_so_many_may_be() -> None:
+    # Read as 61 ms after what it says; the frame after it is whole, and no older than the first.
+    misread = replace(NEXT, taken_ns=1080 * MS, told_ns=1019 * MS)
+    third = replace(NEXT, id=9, taken_ns=1060 * MS, told_ns=1070 * MS, seen_ns=1095 * MS)
+    frames = [FIRST, misread, third]
+    (fault,) = faults_of(frames, told_ms=100, true_ms=100, late_ms=30)
+    assert "captured -61 ms after it was" in fault
+    assert faults_of(frames, told_ms=100, true_ms=100, late_ms=30, misread=1) == []

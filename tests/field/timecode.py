@@ -21,6 +21,8 @@ COLUMNS, ROWS = 8, 4
 TIME_BITS, CHECK_BITS = 20, 12
 """Milliseconds of CLOCK_MONOTONIC modulo 17 minutes, and their checksum: a damaged stream shows
 mixtures of old pictures, and one in four thousand mixtures passes for a whole one."""
+PASSES = 1 / 2**CHECK_BITS
+"""How often a damaged picture is taken for a whole one."""
 WH = (256, 128)
 """The usual size. Others must be twice as wide as high, so that the model's cells lie on blocks."""
 BLUE, GREY = (255, 0, 0), (75, 75, 75)

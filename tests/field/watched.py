@@ -193,15 +193,17 @@ EARLY_MS = 50.0
 
 
 def faults_of(
-    frames: Sequence[Seen], *, told_ms: float, true_ms: float, late_ms: float
+    frames: Sequence[Seen], *, told_ms: float, true_ms: float, late_ms: float, misread: int = 0
 ) -> list[str]:
     """What is wrong with frames that were shown as new, one line each; empty if nothing.
 
     Ids and capture times grow, no picture comes twice or after a newer one, and no frame is older
     than ``told_ms`` by what the app says, or than ``true_ms`` in truth. A capture time is at most
-    ``late_ms`` after the true one: by the delay of camera and link that no receiver knows.
+    ``late_ms`` after the true one: by the delay of camera and link that no receiver knows. No
+    picture is from after its capture time: so many as ``misread`` are taken for damaged ones whose
+    checksum fits by chance (``timecode.PASSES``), which an old picture shown as new never is.
     """
-    wrong = []
+    wrong, early = [], []
     before: Seen | None = None
     newest_ns = 0
     for frame in frames:
@@ -217,11 +219,15 @@ def faults_of(
             if not 0 <= age_ms <= true_ms:
                 wrong.append(f"{what} is {age_ms:.0f} ms old and says {frame.age_ms:.0f}")
             dated_ms = (frame.told_ns - frame.taken_ns) / 1e6
-            if not -EARLY_MS <= dated_ms <= late_ms:
-                wrong.append(f"{what} says it was captured {dated_ms:.0f} ms after it was")
-            if frame.taken_ns <= newest_ns:
+            said = f"{what} says it was captured {dated_ms:.0f} ms after it was"
+            if dated_ms > late_ms:
+                wrong.append(said)
+            if dated_ms < -EARLY_MS:
+                early.append(said)
+            elif frame.taken_ns <= newest_ns:
                 old_ms = (newest_ns - frame.taken_ns) / 1e6
                 wrong.append(f"{what} shows what was shown before, {old_ms:.0f} ms older")
-            newest_ns = max(newest_ns, frame.taken_ns)
+            if dated_ms >= -EARLY_MS:
+                newest_ns = max(newest_ns, frame.taken_ns)
         before = frame
-    return wrong
+    return wrong + (early if len(early) > misread else [])
