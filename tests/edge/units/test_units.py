@@ -199,11 +199,11 @@ def test_a_purge_takes_what_is_its_own_and_leaves_what_is_anothers(tmp_path: Pat
     place, folder = Place(tmp_path), tmp_path / "etc/outrider"
     passwords = folder / "credentials"
     passwords.mkdir(parents=True)
-    for name in ("gate", "common", "mine"):
+    for name in ("gate", "tunnel", "mine"):
         (passwords / name).write_text("swordfish\n")
         (passwords / name).chmod(0o600)
     text = '[source]\nuri = "rtsp://me@cam/1"\npassword_file = "${CREDENTIALS_DIRECTORY}/%s"\n'
-    for name, password in (("front", "gate"), ("rear", "common"), ("left", "common")):
+    for name, password in (("front", "gate"), ("rear", "tunnel"), ("left", "tunnel")):
         (folder / f"{name}.toml").write_text(text % password)
     (tmp_path / "var/lib/outrider").mkdir(parents=True)
     (folder / "gone.toml").symlink_to("nowhere")  # somebody's, too
@@ -216,10 +216,10 @@ def test_a_purge_takes_what_is_its_own_and_leaves_what_is_anothers(tmp_path: Pat
         write_files(uninstall_steps(name, place, purge=True))
 
     install_and_purge("front")  # the only one that is installed
-    others = ["left.toml", "mine", "outrider.env", "rear.toml", "common"]
+    others = ["left.toml", "mine", "outrider.env", "rear.toml", "tunnel"]
     assert left() == others
     install_and_purge("rear")
-    assert left() == ["left.toml", "mine", "outrider.env", "common"]
+    assert left() == ["left.toml", "mine", "outrider.env", "tunnel"]
     assert (tmp_path / "var/lib/outrider").is_dir()
     (folder / "gone.toml").unlink()
     install_and_purge("left")  # nobody else's settings are there any more
