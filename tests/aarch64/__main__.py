@@ -306,6 +306,13 @@ def main() -> int:
     if packages:
         print(f"aarch64 was not tested: sudo apt install -y {' '.join(packages)}", file=sys.stderr)
         return 0 if given.where_possible else 1
+    if not arm.mirror():
+        print(
+            f"aarch64 was not tested: this machine's apt knows no Debian {arm.SUITE}; name a mirror "
+            "of it: export OUTRIDER_DEBIAN=http://HOST/debian",
+            file=sys.stderr,
+        )
+        return 0 if given.where_possible else 1
     # What runs inside is in a session of its own, so it ends when this does.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory() as scratch:

@@ -27,7 +27,6 @@ SUITE = "bookworm"
 PYTHON = "3.11"
 """Debian bookworm's."""
 PINS = ROOT / "constraints" / "py311.txt"
-MIRROR = "http://deb.debian.org/debian"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 QEMU = "qemu-aarch64-static"
 CPU = "cortex-a76"
@@ -111,6 +110,23 @@ def missing() -> list[str]:
     ]
 
 
+def mirror() -> str:
+    """Where this machine's own apt gets the suite from, ``OUTRIDER_DEBIAN`` before that; '' unknown.
+
+    A Debian mirror has every architecture.
+    """
+    if named := os.environ.get("OUTRIDER_DEBIAN"):
+        return named
+    told = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    sites = [line.split()[0] for line in told.stdout.splitlines() if line.endswith(f" {SUITE}")]
+    return sites[0] if sites else ""
+
+
 @dataclass(frozen=True)
 class Root:
     """The folder, and the host's folders that are seen inside: {place inside: folder}."""
@@ -167,7 +183,7 @@ def _unpack_debian(folder: Path, apt: Path) -> None:
         (apt / place).mkdir(parents=True)
     (apt / "var/lib/dpkg/status").touch()
     (apt / "etc/apt/sources.list").write_text(
-        f"deb [arch=arm64 signed-by={KEYRING}] {MIRROR} {SUITE} main\n"
+        f"deb [arch=arm64 signed-by={KEYRING}] {mirror()} {SUITE} main\n"
     )
     settings = apt / "apt.conf"
     settings.write_text(

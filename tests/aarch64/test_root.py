@@ -40,3 +40,22 @@ def test_what_is_installed_is_pinned_and_has_no_torch() -> None:
 def test_every_package_of_it_is_there_or_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(root, "NEEDS", {"sh": "dash", "no-such-command": "one", "/no/file": "two"})
     assert root.missing() == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("told", "named", "wanted"),
+    [
+        ("http://a/security bookworm-security\nhttp://b/debian bookworm\n", "", "http://b/debian"),
+        ("http://b/debian bookworm\n", "http://c/debian", "http://c/debian"),
+        ("http://d/ubuntu jammy\n", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_debian_comes_from_where_this_machines_apt_gets_it(
+    told: str, named: str, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "apt-get").write_text(f"#!/bin/sh\nprintf %s '{told}'\n")
+    (tmp_path / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("OUTRIDER_DEBIAN", named)
+    assert root.mirror() == wanted
