@@ -76,7 +76,7 @@ def origin_of(given: argparse.Namespace) -> Origin:
 def run(goal: str, given: argparse.Namespace, prepare: Callable[[], Plan]) -> int:
     """Do what ``given`` asks for, as ``make`` calls it; ``goal`` begins each line of an error.
 
-    ``prepare`` looks at the machine and raises Refused for what speaks against it.
+    ``prepare`` looks at the machine.
 
     Returns:
         the exit code: 0 done, 1 refused or failed, 130 interrupted.
@@ -99,6 +99,10 @@ def run(goal: str, given: argparse.Namespace, prepare: Callable[[], Plan]) -> in
             print("restart what else runs")
             return 0
         plan = prepare()
+        # A dry run shows the way although it is not open.
+        closed = [r for r in plan.against if not (given.dry_run and "cannot be written" in r)]
+        if closed:
+            raise Refused("\n".join(closed))
         if given.dry_run:
             _show(base, plan, given.trial_s if here else None)
             return 0

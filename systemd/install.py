@@ -15,7 +15,7 @@ from pathlib import Path
 import command
 import versions
 from packages import QUIET, Origin, missing_of_the_system
-from versions import Disk, Plan, Refused, Step
+from versions import Disk, Plan, Step
 
 PYTHONS = ((3, 10), (3, 13))
 NEEDED_DISK = 2 << 30
@@ -80,6 +80,7 @@ def steps(facts: Facts, folder: Path, origin: Origin) -> list[Step]:
            "--only-binary=:all:", *origin.pip(source, facts.version)]  # fmt: skip
     # Root's own cache would be filled by what is only a proof.
     proof = {**QUIET, "XDG_CACHE_HOME": str(folder / "cache")}
+    run = ["run", "--source", "synthetic", "--engine", "openvino", "--sink", "null"]
     return [
         origin.put(source),
         Step("a venv of its own", [str(facts.python), "-m", "venv", str(folder / "venv")], QUIET),
@@ -93,18 +94,7 @@ def steps(facts: Facts, folder: Path, origin: Origin) -> list[Step]:
         Step("what this machine has and lacks", [str(bin_ / "edge"), "doctor"], proof),
         Step(
             "a run with the shipped network on the CPU",
-            [
-                str(bin_ / "edge"),
-                "run",
-                "--source",
-                "synthetic",
-                "--engine",
-                "openvino",
-                "--sink",
-                "null",
-                "--frames",
-                "200",
-            ],
+            [str(bin_ / "edge"), *run, "--frames", "200"],
             proof,
         ),
     ]
@@ -121,15 +111,11 @@ def main(arguments: list[str] | None = None) -> int:
         facts = read_facts(base)
         print(facts)
         origin = command.origin_of(given)
-        against = reasons_against(facts) + origin.reasons_against(facts.version, facts.machine)
-        if given.dry_run:  # shows the way although it is not open
-            against = [reason for reason in against if "cannot be written" not in reason]
-        if against:
-            raise Refused("\n".join(against))
         return Plan(
             origin.version,
             lambda name: steps(facts, base / name, origin),
             {"python": list(facts.version), "machine": facts.machine},
+            reasons_against(facts) + origin.reasons_against(facts.version, facts.machine),
         )
 
     return command.run("install", given, prepare)

@@ -15,7 +15,7 @@ from pathlib import Path
 import command
 from jetson_facts import Facts, Place, read_facts, reasons_against
 from packages import QUIET, Origin
-from versions import Plan, Refused, Step
+from versions import Plan, Step
 
 STATE = {
     "HOME": "/var/lib/outrider",
@@ -123,16 +123,13 @@ def main(arguments: list[str] | None = None) -> int:
             against += origin.reasons_against(facts.python, "aarch64")
         if given.bundle and given.jetpack_opencv:
             against.append("--jetpack-opencv needs the package index: no bundle has its NumPy 1")
-        if given.dry_run:  # shows the way although it is not open
-            against = [reason for reason in against if "cannot be written" not in reason]
-        if against:
-            raise Refused("\n".join(against))
         return Plan(
             origin.version,
             lambda name: steps(
                 place, name, facts, origin=origin, jetpack_opencv=given.jetpack_opencv
             ),
             {"l4t": list(facts.l4t), "tensorrt": facts.tensorrt},
+            against,
         )
 
     return command.run("install-jetson", given, prepare)

@@ -105,9 +105,10 @@ def restart(units: list[str]) -> None:
     """
     try:
         _systemctl("restart", *units)
-    except Refused:
+    except Refused as exc:
         failed = [unit for unit in units if _show(unit)["ActiveState"] != "active"] or units
-        raise Refused("\n".join(f"{unit} did not become ready: {_why(unit)}" for unit in failed))  # noqa: B904
+        said = "\n".join(f"{unit} did not become ready: {_why(unit)}" for unit in failed)
+        raise Refused(said) from exc
 
 
 def _watch(units: list[str], seconds: float) -> None:

@@ -49,6 +49,8 @@ class Plan:
     steps: Callable[[str], list[Step]]
     record: Mapping[str, object] = field(default_factory=dict)
     """What the marker keeps beside the version."""
+    against: list[str] = field(default_factory=list)
+    """Why this machine cannot take it; the steps are asked for only where there is nothing."""
 
 
 @dataclass(frozen=True)

@@ -308,8 +308,8 @@ def main() -> int:
         return 0 if given.where_possible else 1
     if not arm.mirror():
         print(
-            f"aarch64 was not tested: this machine's apt knows no Debian {arm.SUITE}; name a mirror "
-            "of it: export OUTRIDER_DEBIAN=http://HOST/debian",
+            f"aarch64 was not tested: this machine's apt knows no Debian {arm.SUITE}; name a "
+            "mirror of it: export OUTRIDER_DEBIAN=http://HOST/debian",
             file=sys.stderr,
         )
         return 0 if given.where_possible else 1

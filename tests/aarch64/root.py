@@ -111,7 +111,7 @@ def missing() -> list[str]:
 
 
 def mirror() -> str:
-    """Where this machine's own apt gets the suite from, ``OUTRIDER_DEBIAN`` before that; '' unknown.
+    """``OUTRIDER_DEBIAN``, else where this machine's apt gets the suite from, '' if nowhere.
 
     A Debian mirror has every architecture.
     """
