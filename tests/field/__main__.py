@@ -1,4 +1,7 @@
-"""``python -m tests.field faults`` measures how faults of cameras are felt, as a table."""
+"""``python -m tests.field faults`` measures how faults of cameras are felt, as a table.
+
+``python -m tests.field service SHARED`` does so for a service under a real systemd, as root.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,14 @@ from tests.field.faults import all_at_once, as_markdown
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["service"] and len(sys.argv) == 3:
+        from tests.field import service_times
+
+        for line in service_times.as_markdown(service_times.measured(Path(sys.argv[2]))):
+            print(line, flush=True)
+        return 0
     if sys.argv[1:] != ["faults"]:
-        print("wanted: python -m tests.field faults", file=sys.stderr)
+        print("wanted: python -m tests.field faults, or service SHARED", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:
         reports = all_at_once(Path(folder))

@@ -1,13 +1,16 @@
-"""Fixtures of the installers' tests."""
+"""Fixtures of the installers' tests, and a boot for services that are tried in it."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.systemd.booted import lacking
+from tests.systemd.booted import Boot, booted, lacking
+from tests.systemd.services import prepare
+from tests.tiny_models import tiny_street
 
 SYSTEMS = Path("/usr/bin/python3")
 
@@ -22,3 +25,13 @@ def systems_python() -> Path:
     ):
         lacking("/usr/bin/python3 of 3.10 to 3.13 with python3-venv")
     return SYSTEMS.resolve()
+
+
+@pytest.fixture(scope="module")
+def boot(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boot]:
+    """A boot with the app, a tiny model and faulty.py; units on short deadlines."""
+    model = tmp_path_factory.mktemp("model") / "tiny.onnx"
+    tiny_street(model)
+    with booted(shared) as one:
+        prepare(one, model)
+        yield one

@@ -5,15 +5,11 @@ All services run beside each other in one boot.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.field.mjpeg_camera import MjpegCamera
-from tests.systemd.booted import Boot, booted
-from tests.systemd.services import NULL, PATIENCE, SMALL, Service, prepare
-from tests.tiny_models import tiny_street
+from tests.systemd.booted import Boot
+from tests.systemd.services import NULL, PATIENCE, SMALL, Service
 
 STREET = f'[source]\nuri = "synthetic:128x64@20"\npolicy = "drop"\n{PATIENCE}' + SMALL
 READER = """
@@ -24,15 +20,6 @@ while True:
         while pipe.read(4096):
             pass
 """
-
-
-@pytest.fixture(scope="module")
-def boot(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boot]:
-    model = tmp_path_factory.mktemp("model") / "tiny.onnx"
-    tiny_street(model)
-    with booted(shared) as one:
-        prepare(one, model)
-        yield one
 
 
 @pytest.mark.slow

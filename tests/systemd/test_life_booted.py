@@ -6,7 +6,6 @@ import base64
 import io
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,21 +13,11 @@ import pytest
 from edge.sources.video.media import av
 from tests.edge.gst_here import needs_gst
 from tests.field.rtsp_camera import RtspCamera, missing
-from tests.systemd.booted import Boot, booted, lacking
-from tests.systemd.services import NULL, PATIENCE, SMALL, STATE, STREET, Service, prepare
-from tests.tiny_models import tiny_street
+from tests.systemd.booted import Boot, lacking
+from tests.systemd.services import NULL, PATIENCE, SMALL, STATE, STREET, Service
 
 SYNTHETIC = f'[source]\nuri = "synthetic:128x64@20"\npolicy = "drop"\n{PATIENCE}' + SMALL
 PASSWORD = "s3cret-of-a-camera"
-
-
-@pytest.fixture(scope="module")
-def boot(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boot]:
-    model = tmp_path_factory.mktemp("model") / "tiny.onnx"
-    tiny_street(model)
-    with booted(shared) as one:
-        prepare(one, model)
-        yield one
 
 
 @pytest.fixture
