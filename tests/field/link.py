@@ -142,10 +142,10 @@ class Link:
                     await asyncio.sleep(_LOOK_S)
                 if not piece:
                     return
-                client.write(piece)
-                await client.drain()
                 if self.bytes_per_s is not None:
                     await asyncio.sleep(len(piece) / self.bytes_per_s)
+                client.write(piece)
+                await client.drain()
         finally:
             receiving.cancel()
 
