@@ -155,7 +155,7 @@ def _check_place(path: Path, source: str, models: list[Path]) -> None:
 
 
 def _write(figures: dict[str, Any], path: Path) -> None:
-    from edge.run.metrics import write_report
+    from edge.metrics.metrics import write_report
 
     if not os.path.exists(path) or os.path.isfile(path):
         write_report(figures, path, what="--json")

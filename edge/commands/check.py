@@ -100,7 +100,7 @@ def _sinks(settings: Settings) -> Iterator[str]:
         yield sink.name
     metrics = settings.output.metrics
     if metrics is not None:
-        from edge.run.metrics import check_writable
+        from edge.metrics.metrics import check_writable
 
         check_writable(metrics)
         yield f"metrics in {metrics}"

@@ -60,7 +60,7 @@ def run_app(
     # cv2 on the main thread before any other: its Qt takes the thread that loads it for the GUI's.
     import cv2
 
-    from edge.run.metrics import check_writable
+    from edge.metrics.metrics import check_writable
     from edge.run.parts import Limits
     from edge.run.pipeline import Pipeline
     from edge.sources import kind_of, source_kind
@@ -147,8 +147,8 @@ def _open_perception(settings: Settings, asked_to_stop: threading.Event) -> Perc
 
 def _report(settings: Settings, pipeline: Pipeline, ending: Ending) -> int:
     """Print the table and the error, write the metrics; returns the exit code."""
-    from edge.run.metrics import write_report
-    from edge.run.table import frame_time_table
+    from edge.metrics.metrics import write_report
+    from edge.metrics.table import frame_time_table
     from engines.redact import redact
 
     errors = [] if ending.error is None else [ending.error]

@@ -18,10 +18,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from edge.metrics.ledger import Counts
+from edge.metrics.metrics import Metrics
 from edge.run import workers
 from edge.run.heartbeat import Heartbeat, Progress
-from edge.run.ledger import Counts
-from edge.run.metrics import Metrics
 from edge.run.parts import Ending, Limits, Parts
 from edge.run.renderer import Renderer
 from edge.run.workers import (

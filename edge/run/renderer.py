@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edge.run.ledger import Counts
-from edge.run.metrics import Metrics, Rendered
+from edge.metrics.ledger import Counts
+from edge.metrics.metrics import Metrics, Rendered
 from edge.sinks.base import Sink
 from edge.sources.live.status import SourceStatus
 from edge.vision.types import Image, Result

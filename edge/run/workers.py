@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edge.run.ledger import Ledger
+from edge.metrics.ledger import Ledger
+from edge.metrics.metrics import GPU_STAGE
 from edge.run.mailbox import Inbox, InboxClosedError, Outbox
-from edge.run.metrics import GPU_STAGE
 from edge.sources.base import Source
 from edge.sources.live.status import SourceStatus
 from edge.vision.types import Frame, Result

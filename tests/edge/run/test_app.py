@@ -22,8 +22,8 @@ import numpy as np
 import psutil
 import pytest
 
+from edge.metrics.metrics import STAGES
 from edge.run import app
-from edge.run.metrics import STAGES
 from edge.settings.settings import load_settings
 from edge.sources.video.media import av
 from tests.edge import loopback

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import edge.run.pipeline
-from edge.run.ledger import LedgerError
+from edge.metrics.ledger import LedgerError
 from edge.run.mailbox import Inbox
 from edge.run.parts import Ending
 from edge.run.pipeline import Pipeline

@@ -1,88 +1,33 @@
 """Frame times and rates of a run in bounded memory, and their report; it reads no clock itself.
 
-Percentiles come from a histogram whose buckets grow by 1 %, so they are right to 0.5 %; counts,
-means and maxima are exact. One recording costs about a microsecond. All calls come from one thread.
+One recording costs about a microsecond. All calls come from one thread but ``copies``.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import resource
+import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.run.ledger import Counts
+from edge.metrics.histogram import Histogram
+from edge.metrics.ledger import Counts
 from edge.sources.live.status import SignalCounts
 from engines.errors import SettingsError, SinkError
 from engines.files import write_whole
 
 STAGES = ("capture", "letterbox", "infer", "decode", "overlay", "sinks", "end_to_end")
 """Stages in the order of a frame's life. 'capture' is the call of ``read()``, waiting included."""
-TIMES = ("mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms")
 GPU_STAGE = "gpu_"
 """Begins the names of stages that a GPU's own events time, beside the wall times above."""
 
-_GROWTH = 1.01
-_LOWEST_NS = 1_000  # 1 us: shorter stages do not matter beside a frame
-_PER_LOG = 1.0 / math.log(_GROWTH)
-_BUCKETS = int(math.log(1e12 / _LOWEST_NS) * _PER_LOG) + 2  # up to 1,000 s; the last takes the rest
 _RECENT = 31
 """Rendered frames behind the live frame rate: about a second of a camera."""
-
-
-class Histogram:
-    """Durations in nanoseconds as counts in logarithmic buckets."""
-
-    __slots__ = ("_buckets", "count", "max_ns", "min_ns", "total_ns")
-
-    def __init__(self) -> None:
-        self._buckets = [0] * _BUCKETS
-        self.count = 0
-        self.total_ns = 0
-        self.min_ns = 0
-        self.max_ns = 0
-
-    def record(self, ns: int) -> None:
-        """Count one duration; a negative one (a clock that lags) counts as 0."""
-        if ns < 0:
-            ns = 0
-        index = int(math.log(ns / _LOWEST_NS) * _PER_LOG) + 1 if ns > _LOWEST_NS else 0
-        self._buckets[index if index < _BUCKETS else _BUCKETS - 1] += 1
-        if self.count == 0 or ns < self.min_ns:
-            self.min_ns = ns
-        if ns > self.max_ns:
-            self.max_ns = ns
-        self.count += 1
-        self.total_ns += ns
-
-    def quantile_ns(self, q: float) -> float:
-        """The duration of rank ``ceil(q * count)``, within 0.5 %; 0 where nothing was recorded."""
-        rank = max(1, math.ceil(q * self.count))
-        if rank >= self.count:
-            return float(self.max_ns)
-        seen = 0
-        for index, n in enumerate(self._buckets):
-            seen += n
-            if seen >= rank:
-                # The geometric middle of bucket i, which spans growth^(i-1) to growth^i.
-                middle: float = _LOWEST_NS * _GROWTH ** (index - 0.5)
-                return min(max(middle, float(self.min_ns)), float(self.max_ns))
-        return float(self.max_ns)
-
-    def summary(self) -> dict[str, float | int | None]:
-        """``count`` and TIMES, which are None where count is 0."""
-        ns = (
-            self.total_ns / max(self.count, 1),
-            *(self.quantile_ns(q) for q in (0.50, 0.90, 0.99)),
-            self.max_ns,
-        )
-        times = [round(t / 1e6, 4) if self.count else None for t in ns]
-        return {"count": self.count, **dict(zip(TIMES, times, strict=True))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +39,16 @@ class Rendered:
     detections: int
     at_ns: int
     cpu_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Histograms:
+    """Times at one moment: of the stages, of what a GPU timed itself, and of the frames' age."""
+
+    stages: Mapping[str, Histogram]
+    gpu: Mapping[str, Histogram]
+    age: Histogram
+    detections: int
 
 
 class Metrics:
@@ -108,9 +63,14 @@ class Metrics:
         self._first: Rendered | None = None
         self._last: Rendered | None = None
         self._recent_ns: deque[int] = deque(maxlen=_RECENT)
+        self._lock = threading.Lock()
 
     def record(self, frame: Rendered) -> None:
         """Count one rendered frame."""
+        with self._lock:
+            self._record(frame)
+
+    def _record(self, frame: Rendered) -> None:
         for name, ns in frame.stage_ns.items():
             if name.startswith(GPU_STAGE):
                 self._gpu.setdefault(name[len(GPU_STAGE) :], Histogram()).record(ns)
@@ -127,6 +87,16 @@ class Metrics:
     def interrupt(self) -> None:
         """Count the live rate anew: no frames came for a while."""
         self._recent_ns.clear()
+
+    def copies(self) -> Histograms:
+        """All histograms as they are between two frames, for any thread."""
+        with self._lock:
+            return Histograms(
+                {name: histogram.copy() for name, histogram in self._stages.items()},
+                {name: histogram.copy() for name, histogram in self._gpu.items()},
+                self._age.copy(),
+                self._detections,
+            )
 
     @property
     def live_fps(self) -> float | None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.run.ledger import Counts, Ledger, LedgerError, Outcome
+from edge.metrics.ledger import Counts, Ledger, LedgerError, Outcome
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 

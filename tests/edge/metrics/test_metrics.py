@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.run.ledger import Counts
-from edge.run.metrics import (
+from edge.metrics.histogram import Histogram
+from edge.metrics.ledger import Counts
+from edge.metrics.metrics import (
     STAGES,
-    Histogram,
     Metrics,
     Rendered,
     check_writable,
     peak_rss_bytes,
     write_report,
 )
-from edge.run.table import frame_time_table
+from edge.metrics.table import frame_time_table
 from engines.errors import SettingsError, SinkError
 from engines.model_file import write_atomically
 
@@ -148,7 +148,7 @@ def test_the_live_rate_forgets_old_frames() -> None:
 
 
 def test_peak_memory_is_this_process_and_not_its_parent() -> None:
-    code = "from edge.run.metrics import peak_rss_bytes; print(peak_rss_bytes())"
+    code = "from edge.metrics.metrics import peak_rss_bytes; print(peak_rss_bytes())"
     ballast = np.ones(400_000_000, np.uint8)  # this process is larger than the child ever gets
     child = int(
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edge.run.metrics import STAGES, TIMES
+from edge.metrics.histogram import TIMES
+from edge.metrics.metrics import STAGES
 
 
 def frame_time_table(report: Mapping[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""What a run measures: the account of every frame, its times, and their report."""
