@@ -28,6 +28,11 @@ TEST = [
     ("systemd", "systemd-analyze"),  # units are tested under one that is booted for them
     ("dbus", "dbus-daemon"),  # how systemctl speaks to it
 ]
+# Of slow tests, which make test leaves out; they skip where it is not there.
+CI = [
+    ("chromium", "chromium"),  # what looks at the page
+    ("prometheus", "prometheus"),  # what asks for the metrics, and promtool
+]
 # Pipelines of GStreamer. Its bindings are compiled for the system's own Python and help no other;
 # with another one those tests skip.
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -70,14 +75,17 @@ def is_system_python():
 
 
 def missing(goal, window):
-    """Debian packages that ``goal`` ('run' or 'test') needs and this machine lacks."""
+    """Debian packages that ``goal`` ('run', 'test' or 'ci') needs and this machine lacks."""
     packages = []
     if not all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")):
         packages.append("python%d.%d-venv" % sys.version_info[:2])
-    wanted = RUN + (WINDOW if window or goal == "test" else []) + (TEST if goal == "test" else [])
-    if goal == "test" and is_system_python():
+    tests = goal in ("test", "ci")
+    wanted = RUN + (WINDOW if window or tests else []) + (TEST if tests else [])
+    if goal == "ci":
+        wanted += CI
+    if tests and is_system_python():
         wanted += GSTREAMER
-    if goal == "test" and has_cuda_toolkit():
+    if tests and has_cuda_toolkit():
         headers = os.path.join(sysconfig.get_paths()["include"], "Python.h")
         wanted += [("python%d.%d-dev" % sys.version_info[:2], headers)]
     return packages + [package for package, sign in wanted if not present(sign)]

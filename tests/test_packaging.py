@@ -51,7 +51,7 @@ GLIBC_MINORS = (17, 24, 26, 27, 28, 31, 34, 35)
 """glibc 2.35 is Ubuntu 22.04's, the oldest system with a Python of ours; each is a wheel tag that
 packages use."""
 
-TORCHS_CUDA = re.compile(r"(nvidia|cuda)-|triton$")
+TORCHS_CUDA = re.compile(r"(nvidia-(?!ml-py)|cuda-)|triton$")
 """What only torch's CUDA build asks for."""
 
 

@@ -24,7 +24,7 @@ def check(context: click.Context, /, settings: Path) -> None:
     Every part is looked at, also after one that is wrong. Exits 0 when all is well, else as
     'edge run' would for the first thing that is wrong: 2 settings, 3 source, 4 model.
     """
-    from edge.settings.settings import load_settings
+    from edge.settings.load import load_settings
 
     loaded = load_settings(settings)
 

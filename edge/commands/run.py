@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import click
 
 from edge.service.notify import Notifier
+from edge.settings.load import load_settings
 from edge.settings.options import Option, mark_of, sections_of
-from edge.settings.settings import Settings, load_settings
+from edge.settings.settings import Settings
 from engines.errors import SettingsError
 
 

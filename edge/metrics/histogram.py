@@ -52,7 +52,7 @@ class Histogram:
             seen += n
             if seen >= rank:
                 # The geometric middle of bucket i, which spans growth^(i-1) to growth^i.
-                middle = _edge_ns(index) * _GROWTH**-0.5
+                middle = _edge_ns(index) / math.sqrt(_GROWTH)
                 return min(max(middle, float(self.min_ns)), float(self.max_ns))
         return float(self.max_ns)
 

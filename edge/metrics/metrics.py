@@ -1,6 +1,7 @@
 """Frame times and rates of a run in bounded memory, and their report; it reads no clock itself.
 
-One recording costs about a microsecond. All calls come from one thread but ``copies``.
+One recording costs about a microsecond. Others than the recording thread may ask for ``copies`` and
+``live_fps`` alone.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ class Metrics:
 
     def interrupt(self) -> None:
         """Count the live rate anew: no frames came for a while."""
-        self._recent_ns.clear()
+        with self._lock:
+            self._recent_ns.clear()
 
     def copies(self) -> Histograms:
         """All histograms as they are between two frames, for any thread."""
@@ -101,9 +103,11 @@ class Metrics:
     @property
     def live_fps(self) -> float | None:
         """Rate of the newest rendered frames, None before the second."""
-        if len(self._recent_ns) < 2 or self._recent_ns[-1] <= self._recent_ns[0]:
-            return None
-        return (len(self._recent_ns) - 1) * 1e9 / (self._recent_ns[-1] - self._recent_ns[0])
+        with self._lock:
+            recent_ns = self._recent_ns
+            if len(recent_ns) < 2 or recent_ns[-1] <= recent_ns[0]:
+                return None
+            return (len(recent_ns) - 1) * 1e9 / (recent_ns[-1] - recent_ns[0])
 
     def report(
         self,

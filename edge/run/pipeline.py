@@ -37,7 +37,7 @@ from edge.run.workers import (
 )
 from edge.service.notify import Notifier
 from edge.sources.base import Source
-from edge.sources.live.status import SourceStatus
+from edge.sources.live.status import SignalCounts, SourceStatus
 from edge.sources.live.supervisor import Supervised
 from edge.vision.types import Result
 
@@ -126,10 +126,36 @@ class Pipeline:
         self._shared.keep, self._shared.max_age_ms = boxes, max_age_ms
 
     @property
+    def perception(self) -> Perception:
+        """The models, which are open."""
+        assert self._perception is not None
+        return self._perception
+
+    @property
+    def opened_s(self) -> float:
+        """How long opening them took."""
+        return self._opened_ns / 1e9
+
+    @property
+    def status(self) -> SourceStatus | None:
+        """The state of a live source that may come and go."""
+        source = self._source
+        return (self._status or source.status) if isinstance(source, Supervised) else None
+
+    @property
+    def signal(self) -> SignalCounts | None:
+        """How often such a source failed."""
+        return self._source.counts() if isinstance(self._source, Supervised) else None
+
+    @property
+    def metrics(self) -> Metrics:
+        """What was measured; of another thread only its copies may be taken."""
+        return self._metrics
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The box classes of all models, which are open."""
-        assert self._perception is not None
-        return self._perception.class_names
+        return self.perception.class_names
 
     def reloading(self) -> None:
         """Say that settings are about to be read again, from any thread."""
@@ -138,11 +164,6 @@ class Pipeline:
     def reloaded(self) -> None:
         """Say that settings were read again."""
         self._heartbeat.reloaded()
-
-    @property
-    def writing_to(self) -> str | None:
-        """The sink that is being written to, in case it hangs."""
-        return self.renderer.writing_to
 
     def counts(self) -> Counts:
         """The ledger now.
@@ -156,13 +177,13 @@ class Pipeline:
 
     def report(self, *, model: str) -> dict[str, Any]:
         """The metrics so far, as ``--metrics`` writes them."""
-        opened, source = self._perception, self._source
+        opened = self._perception
         return self._metrics.report(
             self.counts(),
-            signal=source.counts() if isinstance(source, Supervised) else None,
+            signal=self.signal,
             engine=opened.engine if opened else None,
             precision=opened.precision if opened else None,
-            opened_s=self._opened_ns / 1e9 if opened else None,
+            opened_s=self.opened_s if opened else None,
             model=model,
         )
 
@@ -261,7 +282,7 @@ class Pipeline:
             return
         counts = self.counts()
         if isinstance(source, Supervised):
-            self._signal(self._status or source.status, counts)
+            self._signal(self.status or source.status, counts)
         if self._notifier.active:
             self._heartbeat.beat(now_ns, self._progress(counts), self._words(counts))
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from engines.errors import OutriderError
+from edge.run.view import RunView
+from engines.errors import OutriderError, SettingsError
 
 if TYPE_CHECKING:
     from edge.run.pipeline import Pipeline
@@ -26,6 +28,8 @@ log = logging.getLogger(__name__)
 
 CHANGE = ("detect", "overlay", "output.sinks", "pipeline.max_age_ms", "log.verbose")
 """Sections and keys that can change while a run goes on."""
+FROM_OUTSIDE = ("detect", "overlay")
+"""Those that sinks may change: what is shown, and never what is written or for how long."""
 
 
 class Reload:
@@ -49,12 +53,27 @@ class Reload:
 
     def open_sinks(self, source: Source) -> Iterator[Sink]:
         """Open the sinks of the settings, on the main thread."""
-        from edge.sinks import open_sink
-
         self._source = source
         for text in self._settings.output.sinks:
-            self._sinks[text] = open_sink(text, fps=source.fps, keep=self._keep)
+            self._sinks[text] = self._open(text)
             yield self._sinks[text]
+
+    def _open(self, text: str) -> Sink:
+        """One sink, which gets to see the run where it tells of that."""
+        from edge.run.workers import release_quietly
+        from edge.sinks import open_sink
+        from edge.sinks.base import Watching
+
+        assert self._source is not None
+        assert self._pipeline is not None
+        sink = open_sink(text, fps=self._source.fps, keep=self._keep)
+        if isinstance(sink, Watching):
+            try:
+                sink.watch(RunView(self._pipeline, lambda: self._settings, self.change))
+            except BaseException:
+                release_quietly(f"sink {text}", sink.close)
+                raise
+        return sink
 
     def open_overlay(self) -> Overlay:
         """The overlay as the settings say."""
@@ -100,7 +119,7 @@ class Reload:
 
     def _read(self) -> Settings:
         """The new settings, with those of the run in the place of what cannot change."""
-        from edge.settings.settings import check_outputs
+        from edge.settings.load import check_outputs
         from edge.sinks import sink_opener
 
         new = self._again()
@@ -116,20 +135,53 @@ class Reload:
             log.warning("left as they are, only a restart changes them: %s", ", ".join(left))
         return new
 
+    def change(self, values: Mapping[str, Any]) -> Future[None]:
+        """Have values by dotted key taken until the settings are read again, from any thread."""
+        done: Future[None] = Future()
+        assert self._pipeline is not None
+        self._pipeline.between_frames(partial(self._change, dict(values), done))
+        return done
+
+    def _change(self, values: dict[str, Any], done: Future[None]) -> None:
+        """Answer ``change``; on the main thread."""
+        from edge.settings.load import with_values
+
+        if not done.set_running_or_notify_cancel():
+            return  # nobody waits any more
+        try:
+            for key in values:
+                if key.partition(".")[0] not in FROM_OUTSIDE:
+                    raise SettingsError(f"{key}: only a restart changes it")
+            new = with_values(self._settings, values)
+            changed = self._put(new)
+        except Exception as exc:
+            done.set_exception(exc)
+        else:
+            if changed:
+                log.info("changed while running: %s", changed)
+            done.set_result(None)
+
     def _take(self, new: Settings) -> None:
-        """Change what is new; on the main thread."""
+        """Change what is new in the file; on the main thread."""
+        try:
+            changed = self._put(new)
+        except Exception as exc:
+            self._refuse(exc)
+            return
+        log.info("the settings were read again: %s", changed or "nothing to change")
+        assert self._pipeline is not None
+        self._pipeline.reloaded()
+
+    def _put(self, new: Settings) -> str:
+        """Run on with these settings, all or none of them; returns the keys that differ."""
         from edge.logs import set_up_logs
         from edge.run.workers import release_quietly
         from edge.vision.perception import check_names
 
         pipeline, old = self._pipeline, self._settings
         assert pipeline is not None
-        try:
-            check_names(new.detect.classes, pipeline.class_names)
-            sinks = self._opened(new.output.sinks)
-        except Exception as exc:
-            self._refuse(exc)
-            return
+        check_names(new.detect.classes, pipeline.class_names)
+        sinks = self._opened(new.output.sinks)
         gone = {text: sink for text, sink in self._sinks.items() if text not in sinks}
         self._settings, self._sinks = new, sinks
         pipeline.renderer.change(
@@ -140,23 +192,20 @@ class Reload:
             release_quietly(f"sink {text}", sink.close)
         if old.log != new.log:
             set_up_logs(verbose=new.log.verbose)
-        changed = ", ".join(_differing(old, new))
-        log.info("the settings were read again: %s", changed or "nothing to change")
-        pipeline.reloaded()
+        return ", ".join(_differing(old, new))
 
     def _opened(self, texts: Sequence[str]) -> dict[str, Sink]:
         """The sinks of ``texts``: those that are open as they are, the others opened now."""
         from edge.run.workers import release_quietly
-        from edge.sinks import open_sink, writes_file
+        from edge.sinks import writes_file
         from edge.sinks.place import check_alone
 
-        assert self._source is not None
         sinks: dict[str, Sink] = {}
         try:
             for text in texts:
                 kept = self._sinks.get(text)
                 if kept is None:
-                    kept = open_sink(text, fps=self._source.fps, keep=self._keep)
+                    kept = self._open(text)
                     if writes_file(text):  # it is opened with the next frame, too late to refuse
                         check_alone(Path(text))
                 sinks[text] = kept

@@ -51,6 +51,7 @@ class Renderer:
         """The ledger at the first look after the last rendered frame."""
         self._metrics = metrics
         self._clock = clock
+        self._open_overlay: Callable[[], Overlay] | None = None
         self._overlay: Overlay | None = None
         self._readout: tuple[str, ...] = ()
         self._readout_ns: int | None = None
@@ -59,7 +60,7 @@ class Renderer:
         self._last_ns = self._no_signal_ns = 0
 
     def open(self, sinks: Iterable[Sink], open_overlay: Callable[[], Overlay]) -> None:
-        """Open the sinks, and the overlay where one of them wants a picture."""
+        """Open the sinks; the overlay follows when one of them wants a picture."""
         for sink in sinks:
             self.sinks.append(sink)
         self.change(self.sinks, open_overlay, anew=True)
@@ -67,11 +68,10 @@ class Renderer:
 
     def change(self, sinks: list[Sink], open_overlay: Callable[[], Overlay], *, anew: bool) -> None:
         """Write the next picture to these sinks; ``anew``: drawn by another overlay."""
-        self.sinks = sinks
-        if not any(sink.wants_image for sink in sinks):
-            self._overlay = self._last = None
-        elif anew or self._overlay is None:
-            self._overlay = open_overlay()
+        self.sinks, self._open_overlay = sinks, open_overlay
+        if anew:
+            self._overlay = None
+        self._wanted_overlay()
 
     def render(self, result: Result, *, dropped: Callable[[], int]) -> bool:
         """Draw, write and measure one frame; False when a sink's reader asks to stop.
@@ -85,16 +85,16 @@ class Renderer:
         """
         frame, clock, self.stage = result.frame, self._clock, "overlay"
         t_start = clock()
-        image = None
-        if self._overlay is not None:
-            image = self._overlay.draw(result, self._readout_at(t_start, dropped))
-            self._last = frame.image
+        image, overlay = None, self._wanted_overlay()
+        if overlay is not None:
+            image = overlay.draw(result, self._readout_at(t_start, dropped))
+        self._last = frame.image
         t_drawn = clock()
         age_ns = t_drawn - frame.t_capture_ns
         wanted = self._write(lambda sink: sink.write(result, image, frame_age_ms=age_ns / 1e6))
         t_done = clock()
         stage_ns = dict(result.stage_ns)
-        if self._overlay is not None:
+        if image is not None:
             stage_ns["overlay"] = t_drawn - t_start
         stage_ns["sinks"] = t_done - t_drawn
         stage_ns["end_to_end"] = t_done - frame.t_read_ns
@@ -142,29 +142,47 @@ class Renderer:
         self.stage, image, now_ns = "overlay", None, self._clock()
         if silent_s is not None:
             self._metrics.interrupt()
-            if self._overlay is not None:
+            overlay = self._wanted_overlay()
+            if overlay is not None:
                 title = "NO PICTURE" if status.state == "live" else "NO SIGNAL"
                 ever = "since the start" if self._newest is None else "since the last frame"
                 lines = (
                     f"{_duration(silent_s)} {ever}, {status.state}: {status.source}",
                     status.reason.removeprefix(f"{status.source}: "),
                 )
-                image = self._overlay.no_signal(self._last, title, lines)
+                image = overlay.no_signal(self._last, title, lines)
         return self._write(
             lambda sink: sink.signal(status, image, at_ns=now_ns),
             shown=silent_s is not None and status.state != "live",
         )
+
+    @property
+    def newest(self) -> Rendered | None:
+        """The times of the newest frame."""
+        return self._newest
+
+    @property
+    def silent_ns(self) -> int:
+        """How long there has been no new frame."""
+        return self._clock() - self._last_ns
 
     def status(self) -> str:
         """Rate and age of the newest frame in a few words, or how long there was none."""
         fps, newest = self._metrics.live_fps, self._newest
         if newest is None:
             return "no frame yet"
-        silent_ns = self._clock() - self._last_ns
-        if silent_ns >= SILENT_NS:
-            return f"last frame {_duration(silent_ns / 1e9)} ago"
+        if self.silent_ns >= SILENT_NS:
+            return f"last frame {_duration(self.silent_ns / 1e9)} ago"
         rate = "" if fps is None else f"{fps:.1f} fps, "
         return f"{rate}age {newest.frame_age_ns / 1e6:.0f} ms"
+
+    def _wanted_overlay(self) -> Overlay | None:
+        """The overlay, where a sink wants the next picture."""
+        if not any(sink.wants_image for sink in self.sinks):
+            return None
+        if self._overlay is None and self._open_overlay is not None:
+            self._overlay = self._open_overlay()
+        return self._overlay
 
     def _write(self, write: Callable[[Sink], bool], *, shown: bool = True) -> bool:
         wanted = True

@@ -83,8 +83,9 @@ class StopSignals:
         # Only a raise ends a write(2) that blocks: Python repeats the call after a handler returns.
         from engines.errors import SinkError
 
-        if self._pipeline is not None and self._pipeline.writing_to is not None:
+        sink = None if self._pipeline is None else self._pipeline.renderer.writing_to
+        if sink is not None:
             raise SinkError(
-                f"{self._pipeline.writing_to}: did not take a frame within {STUCK_SINK_S:g} s of "
+                f"{sink}: did not take a frame within {STUCK_SINK_S:g} s of "
                 "the stop; is its reader stopped?"
             )

@@ -1,36 +1,18 @@
-"""The app's settings: one frozen, typed value from a TOML file and the options; it opens nothing.
-
-Every wrong key or value becomes one line that names the file or option, the key, what was got and
-what was wanted. Paths in a file are relative to that file, paths on the command line to the shell.
-"""
+"""The app's settings: one frozen, typed value of sections and their options; it reads no file."""
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 import edge.sinks
 import edge.sources
 import engines
-from edge.settings.mistakes import mistakes
-from edge.settings.options import FromFolder, Option, mark_of, sections_of
-from edge.settings.outputs import refuse_overwriting
+from edge.settings.options import FromFolder, Option
 from edge.sources.options import Flip, Policy, RotateDeg, SourceOptions
-from edge.sources.password import VARIABLE, with_password
-from engines.errors import SettingsError, SourceError
-
-log = logging.getLogger(__name__)
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from edge.sources.password import VARIABLE
 
 SHIPPED_MODEL = Path(engines.__file__).resolve().parent / "models" / "street.onnx"
 """The network that comes with the project."""
@@ -189,6 +171,29 @@ class OutputSettings(_Section):
     ] = None
 
 
+class WebSettings(_Section):
+    """What the page of ``--sink web`` gives, and to whom.
+
+    The first three bound the picture and how many look at it at once. ``hosts`` are names of this
+    machine that browsers may ask for, beside its addresses.
+    """
+
+    max_fps: float = Field(30.0, ge=0.1, le=240)
+    max_width_px: int = Field(960, ge=64, le=4096)
+    max_viewers: _Count = 32
+    token_file: Annotated[
+        Annotated[str, Field(min_length=1)] | None,
+        FromFolder(lambda text, _: VARIABLE not in text),
+        Option(
+            16, "--web-token", "FILE", "File whose first line opens the page elsewhere than here."
+        ),
+    ] = None
+    tls_cert: Annotated[_File | None, FromFolder()] = None
+    tls_key: Annotated[_File | None, FromFolder()] = None
+    client_ca: Annotated[_File | None, FromFolder()] = None
+    hosts: _Names = ()
+
+
 class LogSettings(_Section):
     """How much goes to stderr."""
 
@@ -204,127 +209,5 @@ class Settings(_Section):
     pipeline: PipelineSettings = PipelineSettings()
     overlay: OverlaySettings = OverlaySettings()
     output: OutputSettings = OutputSettings()
+    web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
-
-
-def load_settings(
-    path: Path | None,
-    overrides: Mapping[str, Any] | None = None,
-    *,
-    environ: Mapping[str, str] = os.environ,
-) -> Settings:
-    """Read a settings file, override it from the command line and check the whole.
-
-    Args:
-        path: the TOML file, None for the defaults.
-        overrides: values by dotted key ("detect.conf"); one that is None counts as not given.
-        environ: decides the default sink: a window where a display answers, else null; may hold
-            CREDENTIALS_DIRECTORY.
-
-    Raises:
-        SettingsError: one line for each thing that is wrong.
-    """
-    given = {key: value for key, value in (overrides or {}).items() if value is not None}
-    text = "" if path is None else _read(path)
-    raw = _parse(text, path)
-    if path is not None:
-        _anchor(raw, path.resolve().parent)
-    for key, value in given.items():
-        section, _, name = key.partition(".")
-        table = raw.setdefault(section, {})
-        if isinstance(table, dict):  # otherwise the file's mistake is reported below
-            table[name] = value
-    try:
-        settings = Settings.model_validate(raw)
-    except ValidationError as exc:
-        lines = mistakes(exc, Settings, path=path, text=text, given=given)
-        raise SettingsError("\n".join(lines)) from exc
-    check_outputs(settings, path)
-    if settings.source.password_file is not None:
-        try:
-            with_password(settings.source.uri, settings.source.password_file, environ=environ)
-        except SourceError as exc:
-            raise SettingsError(str(exc)) from exc
-    if settings.output.sinks:
-        return settings
-    sink = edge.sinks.usual_sink(environ)
-    if sink == "null":
-        log.info(
-            "no display answers, so no picture and no boxes are shown or kept; "
-            "--sink out.mp4 or --sink out.jsonl keeps them"
-        )
-    output = settings.output.model_copy(update={"sinks": (sink,)})
-    return settings.model_copy(update={"output": output})
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode()
-    except FileNotFoundError as exc:
-        if ":/" in str(path):  # not shown: a path has lost a slash, and may hold a password
-            raise SettingsError(
-                "a URL, where a settings file was wanted; a source goes to: edge run --source URL"
-            ) from exc
-        raise SettingsError(f"{path}: no such settings file; check the path{_meant(path)}") from exc
-    except UnicodeDecodeError as exc:
-        line = exc.object[: exc.start].count(b"\n") + 1
-        raise SettingsError(
-            f"{path}:{line}: not UTF-8 text, wanted a TOML file; save it as UTF-8{_meant(path)}"
-        ) from exc
-    except OSError as exc:
-        raise SettingsError(
-            f"{path}: cannot be read: {exc.strerror}; check the path and its permissions"
-        ) from exc
-
-
-def _meant(path: Path) -> str:
-    """The option to use for a file that does not look like settings."""
-    suffix = path.suffix.lower()
-    option = "model" if suffix in (".onnx", ".engine") else "source"
-    return "" if suffix in ("", ".toml") else f". A {option} goes to: edge run --{option} {path}"
-
-
-def _parse(text: str, path: Path | None) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
-        raise SettingsError(f"{path}: not valid TOML: {exc}") from exc
-
-
-def _anchor(raw: dict[str, Any], folder: Path) -> None:
-    """Make the paths in a settings file absolute, seen from the file's folder."""
-    for section, fields in sections_of(Settings).items():
-        for name, field in fields.items():
-            table, mark = raw.get(section), mark_of(field, FromFolder)
-            kind = list if get_origin(field.annotation) is tuple else str
-            if mark and isinstance(table, dict) and isinstance(table.get(name), kind):
-                table[name] = _anchored(table[name], folder, mark.is_path)
-
-
-def _anchored(value: Any, folder: Path, is_path: Callable[[str, Path], bool]) -> Any:
-    if isinstance(value, list):
-        return [_anchored(entry, folder, is_path) for entry in value]
-    if not isinstance(value, str) or not value or not is_path(value, folder):
-        return value
-    return str(folder / os.path.expanduser(value))
-
-
-def check_outputs(settings: Settings, path: Path | None) -> None:
-    """Refuse outputs that would destroy an input, the settings at ``path`` or each other.
-
-    Raises:
-        SettingsError: names the output.
-    """
-    metrics, sinks = settings.output.metrics, settings.output.sinks
-    if metrics is not None and metrics.suffix.lower() != ".json":  # a picture of the source, say
-        raise SettingsError(f'metrics: got "{metrics}", wanted a name that ends in .json')
-    for text in sinks:
-        if sinks.count(text) > 1 and not edge.sinks.writes_file(text):
-            raise SettingsError(f'--sink: got "{text}" twice, wanted it once')
-    files = [text for text in sinks if edge.sinks.writes_file(text)]
-    refuse_overwriting(
-        files if metrics is None else [*files, metrics],
-        models=settings.model.files,
-        source=settings.source.uri,
-        settings=path,
-    )

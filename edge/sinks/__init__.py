@@ -19,11 +19,16 @@ SINKS = {
     ".mp4": "edge.sinks.mp4:Mp4Sink",
     ".jsonl": "edge.sinks.jsonl:JsonlSink",
     "-": "edge.sinks.jsonl:JsonlSink",
+    "web": "edge.web.sink:WebSink",
     "null": "edge.sinks.null:NullSink",
 }
-"""By the whole text, or by the suffix of a file's name; imported when it is used."""
+"""By the whole text, by what stands before its first colon, or by the suffix of a file's name;
+imported when it is used."""
 
-FORMS = [f"FILE{kind}" if kind.startswith(".") else kind for kind in SINKS]
+PLACES = {"web": "[:ADDRESS:PORT]"}
+"""What may follow the names of kinds that have a place of their own, which is no file."""
+
+FORMS = [f"FILE{kind}" if kind.startswith(".") else kind + PLACES.get(kind, "") for kind in SINKS]
 """How each is written."""
 
 
@@ -33,13 +38,19 @@ class Opener(Protocol):
     def __call__(self, text: str, *, fps: float | None, keep: bool = False) -> Sink: ...  # noqa: D102
 
 
+def kind_of(text: str) -> str:
+    """The key in SINKS of a sink as the user wrote it, or what stands in its place."""
+    name = text.partition(":")[0]
+    return text if text in SINKS else name if name in PLACES else Path(text).suffix.lower()
+
+
 def sink_opener(text: str) -> Opener:
     """The opener for a sink as the user wrote it.
 
     Raises:
         SettingsError: no sink is written so.
     """
-    entry = SINKS.get(text) or SINKS.get(Path(text).suffix.lower())
+    entry = SINKS.get(kind_of(text))
     if entry is None:
         wanted = f"{', '.join(FORMS[:-1])} or {FORMS[-1]}"
         raise SettingsError(f'sink: got "{text}", wanted {wanted}')
@@ -48,7 +59,7 @@ def sink_opener(text: str) -> Opener:
 
 
 def open_sink(text: str, *, fps: float | None, keep: bool = False) -> Sink:
-    """Open 'window', 'FILE.mp4', 'FILE.jsonl', '-' (JSONL to stdout) or 'null'.
+    """Open 'window', 'FILE.mp4', 'FILE.jsonl', '-' (JSONL to stdout), 'web' or 'null'.
 
     A file is created with its first frame: a run that fails before leaves an older file as it was.
 
@@ -70,4 +81,4 @@ def usual_sink(environ: Mapping[str, str] = os.environ) -> str:
 
 def writes_file(text: str) -> bool:
     """Whether a sink writes to the file of that name."""
-    return text.startswith(".") or text not in SINKS
+    return text.startswith(".") or (text not in SINKS and kind_of(text) not in PLACES)

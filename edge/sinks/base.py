@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edge.sources.live.status import SourceStatus
 from edge.vision.types import Image, Result
+
+if TYPE_CHECKING:
+    from edge.run.view import RunView
 
 
 class Sink(Protocol):
@@ -13,11 +16,14 @@ class Sink(Protocol):
 
     Attributes:
         name: what it writes to, for logs: 'window', a path, 'stdout', 'null'.
-        wants_image: whether it uses the overlay; the pipeline draws none when no sink does.
+        wants_image: whether it uses the overlay of the next picture; where no sink does, none is
+            drawn.
     """
 
     name: str
-    wants_image: bool
+
+    @property
+    def wants_image(self) -> bool: ...  # noqa: D102
 
     def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
         """Take one frame; ``image`` is the overlay (H, W, 3) uint8 BGR, valid only during the call.
@@ -38,3 +44,15 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Finalise the output (a playable mp4, flushed lines); safe to call twice."""
+
+
+@runtime_checkable
+class Watching(Protocol):
+    """A sink that tells of the whole run, not of its frames alone."""
+
+    def watch(self, run: RunView) -> None:
+        """Take what may be asked of the run; once, before the first frame.
+
+        Raises:
+            OutriderError: it cannot tell of it.
+        """

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import edge
-from edge.settings.settings import load_settings
+from edge.settings.load import load_settings
 from edge.sources import kind_of, source_kind
 from edge.sources.live.waits import check_deadlines
 from edge.sources.password import DIRECTORY

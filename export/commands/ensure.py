@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edge.settings.settings import load_settings
+from edge.settings.load import load_settings
 from export.commands import options
 from export.tensorrt.build.ensure import ensure_engines
 

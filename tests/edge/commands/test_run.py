@@ -13,7 +13,7 @@ import click
 import pytest
 
 from edge.commands.run import overrides_of, run
-from edge.settings.settings import load_settings
+from edge.settings.load import load_settings
 from edge.sources import SOURCES
 from tests.edge.door import DEADLINE_S, edge
 from tests.tiny_models import tiny_street
@@ -179,6 +179,7 @@ OPTIONS: dict[str, tuple[str, str, Any]] = {
     "--metrics": ("m.json", "output.metrics", "m.json"),
     "--verbose": ("", "log.verbose", True),
     "--reconnect": ("", "source.reconnect", True),
+    "--web-token": ("t", "web.token_file", "t"),
 }
 """Option, a value of it, and what becomes of that: in the order of the help."""
 

@@ -24,7 +24,7 @@ import pytest
 
 from edge.metrics.metrics import STAGES
 from edge.run import app
-from edge.settings.settings import load_settings
+from edge.settings.load import load_settings
 from edge.sources.video.media import av
 from tests.edge import loopback
 from tests.edge.door import DEADLINE_S, EDGE, edge

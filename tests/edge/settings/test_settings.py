@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from edge.settings.settings import SHIPPED_MODEL, Settings, SourceSettings, load_settings
+from edge.settings.load import load_settings
+from edge.settings.settings import SHIPPED_MODEL, Settings, SourceSettings
 from edge.sources.options import SourceOptions
 from engines import ENGINES
 from engines.errors import SettingsError

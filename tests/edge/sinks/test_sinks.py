@@ -39,7 +39,7 @@ def test_a_sink_without_frames_closes_and_leaves_no_file(kind: str, tmp_path: Pa
 
 @pytest.mark.parametrize("text", ["out.avi", "", "windows", "jsonl", "mp4"])
 def test_an_unknown_sink_is_refused_with_the_valid_ones(text: str) -> None:
-    with pytest.raises(SettingsError, match=r"wanted window, FILE\.mp4, FILE\.jsonl, - or null"):
+    with pytest.raises(SettingsError, match=r"wanted window, FILE\.mp4, FILE\.jsonl, -, .* null"):
         open_sink(text, fps=None)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.settings.settings import load_settings
+from edge.settings.load import load_settings
 from edge.units.needs import drop_in, needs_of
 from engines.errors import SettingsError
 

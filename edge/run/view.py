@@ -1,0 +1,105 @@
+"""What others may ask of a run and change in it, from any thread; it never waits for a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edge.metrics.ledger import Counts
+from edge.metrics.metrics import Histograms
+from edge.sources.live.status import SignalCounts, SourceStatus
+
+if TYPE_CHECKING:
+    from edge.run.pipeline import Pipeline
+    from edge.settings.settings import Settings
+
+Change = Callable[[Mapping[str, Any]], "Future[None]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What does not change during a run; ``source`` is without credentials."""
+
+    source: str
+    models: tuple[str, ...]
+    engine: str
+    precision: str
+    classes: tuple[str, ...]
+    opened_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A run at one moment.
+
+    ``status`` and ``signal`` are None where the source is not one that may come and go; ``fps``
+    and ``age_ms``, of the newest frame, are None before the second and the first. ``silent_s`` is
+    the time since then, ``flowing`` whether that is shorter than ``stall_s``.
+    """
+
+    counts: Counts
+    status: SourceStatus | None
+    signal: SignalCounts | None
+    fps: float | None
+    age_ms: float | None
+    silent_s: float
+    flowing: bool
+
+
+class RunView:
+    """One run, whose models, source and sinks are open."""
+
+    def __init__(
+        self, pipeline: Pipeline, settings: Callable[[], Settings], change: Change
+    ) -> None:
+        self._pipeline = pipeline
+        self._settings = settings
+        self.change = change
+        """Takes values by dotted key, of [detect] and [overlay], in place of those of the settings,
+        until these are read again. What is wrong with one is raised by the future's result, which
+        never comes where the run has ended."""
+
+    @property
+    def settings(self) -> Settings:
+        """Those in force."""
+        return self._settings()
+
+    @property
+    def facts(self) -> Facts:
+        """What does not change."""
+        from engines.redact import redact
+
+        settings, perception = self._settings(), self._pipeline.perception
+        return Facts(
+            source=redact(settings.source.uri),
+            models=tuple(str(path) for path in settings.model.files),
+            engine=perception.engine,
+            precision=perception.precision,
+            classes=perception.class_names,
+            opened_s=self._pipeline.opened_s,
+        )
+
+    def now(self) -> Moment:
+        """What changes from frame to frame.
+
+        Raises:
+            LedgerError: it does not balance.
+        """
+        pipeline, renderer = self._pipeline, self._pipeline.renderer
+        newest, silent_s = renderer.newest, renderer.silent_ns / 1e9
+        flowing = newest is not None and silent_s < self._settings().source.stall_s
+        return Moment(
+            counts=pipeline.counts(),
+            status=pipeline.status,
+            signal=pipeline.signal,
+            fps=pipeline.metrics.live_fps if flowing else None,
+            age_ms=None if newest is None else newest.frame_age_ns / 1e6,
+            silent_s=silent_s,
+            flowing=flowing,
+        )
+
+    def histograms(self) -> Histograms:
+        """All times so far, as they are between two frames."""
+        return self._pipeline.metrics.copies()

@@ -1,0 +1,80 @@
+"""The sink ``web``: gives the run's pictures and results to a page; it decides nothing."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from edge.web.address import listen, read_address
+from engines.errors import SettingsError
+
+try:
+    from edge.web.app import build
+    from edge.web.pictures import Pictures
+    from edge.web.server import Server
+    from edge.web.viewers import Newest
+except ImportError as exc:
+    raise SettingsError(
+        f"--sink web: {exc.name} is not installed, wanted the extra web: pip install outrider[web]"
+    ) from exc
+
+if TYPE_CHECKING:
+    from edge.run.view import RunView
+    from edge.sources.live.status import SourceStatus
+    from edge.vision.types import Image, Result
+
+log = logging.getLogger(__name__)
+
+
+class WebSink:
+    """Serves the page while it is open; the port is taken at once.
+
+    Raises:
+        SettingsError: the text names no address.
+        SinkError: nothing can be served there.
+    """
+
+    def __init__(self, text: str, *, fps: float | None, keep: bool = False) -> None:
+        self.name = text
+        self._address = read_address(text)
+        self._listening = listen(self._address)
+        self._server = Server(self._listening)
+        self._pictures: Pictures | None = None
+        self._newest = Newest()
+
+    def watch(self, run: RunView) -> None:
+        """Begin to serve what there is of this run."""
+        web = run.settings.web
+        self._pictures = Pictures(fps=web.max_fps, width=web.max_width_px, publish=self._publish)
+        self._server.start(build(run, self._pictures, self._newest))
+        host, port = self._listening.getsockname()[:2]
+        log.info("the page is at %s", type(self._address)(host, port).url())
+
+    @property
+    def wants_image(self) -> bool:
+        """Whether somebody looks and the next picture is due."""
+        return self._pictures is not None and self._pictures.wanted
+
+    def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
+        """Offer one frame to those who look."""
+        if image is not None and self.wants_image:
+            assert self._pictures is not None
+            self._pictures.offer(image)
+        return True
+
+    def signal(self, status: SourceStatus, image: Image | None, *, at_ns: int) -> bool:
+        """Offer the view of no signal."""
+        if image is not None and self.wants_image:
+            assert self._pictures is not None
+            self._pictures.offer(image)
+        return True
+
+    def close(self) -> None:
+        """End the server, and all who look."""
+        if self._pictures is not None:
+            self._pictures.close()
+        self._server.call(self._newest.close)
+        self._server.close()
+
+    def _publish(self, jpeg: bytes) -> None:
+        self._server.call(lambda: self._newest.put(jpeg))
