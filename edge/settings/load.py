@@ -94,7 +94,7 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
     try:
         return Settings.model_validate(raw)
     except ValidationError as exc:
-        lines = mistakes(exc, Settings, path=None, text="", given=values)
+        lines = mistakes(exc, Settings, path=None, text="", given=())
         raise SettingsError("\n".join(lines)) from exc
 
 

@@ -59,7 +59,7 @@ def mistakes(
         loc = [str(part) for part in found["loc"]]
         key = ".".join(loc[:2])
         line = _line_of(text, loc)
-        place = f"{path}{f':{line}' if line else ''}: {key}"
+        place = key if path is None else f"{path}{f':{line}' if line else ''}: {key}"
         if key in given:
             option = mark_of(sections[loc[0]][loc[1]], Option)
             place = option.flag if option else key

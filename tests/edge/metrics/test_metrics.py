@@ -10,10 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from edge.metrics.histogram import Histogram
 from edge.metrics.ledger import Counts
 from edge.metrics.metrics import (
     STAGES,
@@ -29,63 +26,6 @@ from engines.model_file import write_atomically
 
 NO_FRAMES = Counts(0, 0, 0, 0, 0, 0, 0)
 MS = 1_000_000
-
-
-def test_an_empty_stage_has_count_zero_and_null_times() -> None:
-    assert Histogram().summary() == {
-        "count": 0,
-        "mean_ms": None,
-        "p50_ms": None,
-        "p90_ms": None,
-        "p99_ms": None,
-        "max_ms": None,
-    }
-
-
-def test_one_duration_is_its_own_mean_percentiles_and_maximum() -> None:
-    histogram = Histogram()
-    histogram.record(8_123_456)
-    assert histogram.summary() == {
-        "count": 1,
-        "mean_ms": 8.1235,
-        "p50_ms": 8.1235,
-        "p90_ms": 8.1235,
-        "p99_ms": 8.1235,
-        "max_ms": 8.1235,
-    }
-
-
-def test_percentiles_of_1_to_100_ms_are_the_ranks() -> None:
-    histogram = Histogram()
-    for ms in range(1, 101):
-        histogram.record(ms * MS)
-    got = histogram.summary()
-    assert (got["count"], got["mean_ms"], got["max_ms"]) == (100, 50.5, 100.0)  # 5050 / 100
-    assert got["p50_ms"] == pytest.approx(50, rel=0.0051)
-    assert got["p90_ms"] == pytest.approx(90, rel=0.0051)
-    assert got["p99_ms"] == pytest.approx(99, rel=0.0051)
-
-
-@given(
-    st.lists(st.integers(2_000, 900_000_000_000), min_size=1, max_size=60),
-    st.sampled_from((0.5, 0.9, 0.99)),
-)
-def test_a_percentile_is_within_half_a_percent_of_the_sorted_one(
-    times: list[int], q: float
-) -> None:
-    histogram = Histogram()
-    for ns in times:
-        histogram.record(ns)
-    exact = np.quantile(times, q, method="inverted_cdf")
-    assert histogram.quantile_ns(q) == pytest.approx(float(exact), rel=0.0051)
-
-
-@pytest.mark.parametrize("ns", [-5, 0, 1, 999, 1_000, 1_001, 10**12, 10**15])
-def test_durations_beyond_the_buckets_are_still_counted(ns: int) -> None:
-    histogram = Histogram()
-    histogram.record(ns)
-    assert (histogram.count, histogram.max_ns) == (1, max(0, ns))
-    assert histogram.quantile_ns(0.5) == max(0, ns)
 
 
 def rendered(at_ms: int, *, cpu_ms: int = 0, detections: int = 0) -> Rendered:

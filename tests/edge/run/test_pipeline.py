@@ -142,6 +142,20 @@ def test_no_overlay_is_drawn_when_no_sink_wants_an_image() -> None:
     assert pipeline.report(model="m")["stages"]["overlay"]["count"] == 0
 
 
+def test_an_overlay_is_drawn_for_the_pictures_that_a_sink_wants() -> None:
+    sink = ScriptedSink(wants_image=False)
+
+    def every_other(_: Result) -> bool:
+        sink.wants_image = not sink.wants_image
+        return True
+
+    sink.on_write = every_other
+    script = Script(waiting(4), sinks=[sink])
+    _, pipeline = run(script)
+    assert [image is not None for image in sink.images] == [False, True, False, True]
+    assert pipeline.report(model="m")["stages"]["overlay"]["count"] == 2
+
+
 def test_the_overlay_gets_a_readout_once_there_is_a_rate() -> None:
     overlay = ScriptedOverlay()
     sink = ScriptedSink(wants_image=True)
