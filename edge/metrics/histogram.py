@@ -6,8 +6,11 @@ Buckets grow by 1 %, so percentiles are right to 0.5 %; counts, means and maxima
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Sequence
-from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
 
 TIMES = ("mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms")
 
@@ -16,6 +19,8 @@ _LOWEST_NS = 1_000  # 1 us: shorter stages do not matter beside a frame
 _PER_LOG = 1.0 / math.log(_GROWTH)
 _BUCKETS = int(math.log(1e12 / _LOWEST_NS) * _PER_LOG) + 2  # up to 1,000 s; the last takes the rest
 
+_EMPTY = array("q", bytes(8 * _BUCKETS))
+
 
 class Histogram:
     """Durations in nanoseconds as counts in logarithmic buckets."""
@@ -23,7 +28,7 @@ class Histogram:
     __slots__ = ("_buckets", "count", "max_ns", "min_ns", "total_ns")
 
     def __init__(self) -> None:
-        self._buckets = [0] * _BUCKETS
+        self._buckets = _EMPTY[:]
         self.count = 0
         self.total_ns = 0
         self.min_ns = 0
@@ -47,19 +52,15 @@ class Histogram:
         rank = max(1, math.ceil(q * self.count))
         if rank >= self.count:
             return float(self.max_ns)
-        seen = 0
-        for index, n in enumerate(self._buckets):
-            seen += n
-            if seen >= rank:
-                # The geometric middle of bucket i, which spans growth^(i-1) to growth^i.
-                middle = _edge_ns(index) / math.sqrt(_GROWTH)
-                return min(max(middle, float(self.min_ns)), float(self.max_ns))
-        return float(self.max_ns)
+        index = int(np.searchsorted(np.cumsum(self._counts()), rank))
+        # The geometric middle of bucket i, which spans growth^(i-1) to growth^i.
+        middle = _edge_ns(index) / math.sqrt(_GROWTH)
+        return min(max(middle, float(self.min_ns)), float(self.max_ns))
 
     def copy(self) -> Histogram:
         """The counts as they are now."""
         copy = Histogram()
-        copy._buckets[:] = self._buckets
+        copy._buckets = self._buckets[:]
         copy.count, copy.total_ns = self.count, self.total_ns
         copy.min_ns, copy.max_ns = self.min_ns, self.max_ns
         return copy
@@ -67,20 +68,25 @@ class Histogram:
     def since(self, before: Histogram) -> Histogram:
         """What was recorded after ``before``, an older copy; its extremes to the bucket."""
         newer = Histogram()
-        newer._buckets = [n - b for n, b in zip(self._buckets, before._buckets, strict=True)]
+        counts = self._counts() - before._counts()
+        newer._buckets = array(_EMPTY.typecode, counts.tobytes())
         newer.count, newer.total_ns = self.count - before.count, self.total_ns - before.total_ns
-        used = [index for index, n in enumerate(newer._buckets) if n]
-        if used:
+        used = np.flatnonzero(counts)
+        if used.size:
             # An edge can lie outside of what was ever recorded.
-            newer.min_ns = max(self.min_ns, int(_edge_ns(used[0] - 1)))
-            newer.max_ns = min(self.max_ns, int(_edge_ns(used[-1])))
+            newer.min_ns = max(self.min_ns, int(_edge_ns(int(used[0]) - 1)))
+            newer.max_ns = min(self.max_ns, int(_edge_ns(int(used[-1]))))
         return newer
 
     def at_most(self, bounds_ns: Sequence[float]) -> list[int]:
         """How many were no longer than each bound, to half a bucket (0.5 %); bounds ascend."""
-        totals = list(accumulate(self._buckets))
+        totals = np.cumsum(self._counts())
         nearest = (round(math.log(bound / _LOWEST_NS) * _PER_LOG) for bound in bounds_ns)
-        return [totals[min(max(index, 0), _BUCKETS - 1)] for index in nearest]
+        return [int(totals[min(max(index, 0), _BUCKETS - 1)]) for index in nearest]
+
+    def _counts(self) -> NDArray[np.int64]:
+        """The buckets (n,) themselves."""
+        return np.frombuffer(self._buckets, np.int64)
 
     def summary(self) -> dict[str, float | int | None]:
         """``count`` and TIMES, which are None where count is 0."""
