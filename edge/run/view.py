@@ -20,13 +20,21 @@ Change = Callable[[Mapping[str, Any]], "Future[None]"]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What does not change during a run; ``source`` is without credentials."""
+    """What does not change during a run; ``source`` is without credentials.
+
+    ``colours`` are those of ``classes``, as '#rrggbb'; ``masks`` names the semantic masks; ``conf``
+    and ``nms_iou`` are what the first model with boxes recommends, None where it has no use for it.
+    """
 
     source: str
     models: tuple[str, ...]
     engine: str
     precision: str
     classes: tuple[str, ...]
+    colours: tuple[str, ...]
+    masks: tuple[str, ...]
+    conf: float | None
+    nms_iou: float | None
     opened_s: float
 
 
@@ -69,15 +77,24 @@ class RunView:
     @property
     def facts(self) -> Facts:
         """What does not change."""
+        from edge.vision.palette import colours_of
         from engines.redact import redact
 
         settings, perception = self._settings(), self._pipeline.perception
+        head = perception.first_head
         return Facts(
             source=redact(settings.source.uri),
             models=tuple(str(path) for path in settings.model.files),
             engine=perception.engine,
             precision=perception.precision,
             classes=perception.class_names,
+            colours=tuple(
+                f"#{red:02x}{green:02x}{blue:02x}"
+                for blue, green, red in colours_of(perception.class_names)
+            ),
+            masks=perception.mask_names,
+            conf=None if head is None else head.conf,
+            nms_iou=None if head is None else head.nms_iou,
             opened_s=self._pipeline.opened_s,
         )
 

@@ -109,6 +109,9 @@ class Perception:
         self.class_names: tuple[str, ...] = tuple(
             name for head in heads if head is not None for name in head.classes
         )
+        self.mask_names = tuple(mask.name for engine in several for mask in engine.spec.masks)
+        self.first_head = next((head for head in heads if head is not None), None)
+        """Where boxes come from, None where no model gives any."""
         self.slots = min(engine.slots for engine in several)
         self.engine = _joined(engine.name for engine in several)
         self.precision = _joined(engine.precision for engine in several)

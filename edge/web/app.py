@@ -10,6 +10,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from edge.web.api import status
+from edge.web.history import History, history
 from edge.web.live import MotionJpeg
 from edge.web.pictures import Pictures
 from edge.web.viewers import Newest
@@ -20,14 +21,15 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).resolve().parent / "static"
 
 
-def build(run: RunView, pictures: Pictures, newest: Newest) -> Starlette:
+def build(run: RunView, pictures: Pictures, newest: Newest, kept: History) -> Starlette:
     """The application of one run."""
     app = Starlette(
         routes=[
             Route("/api/status", status),
+            Route("/api/history", history),
             Route("/stream.mjpeg", MotionJpeg(pictures, newest)),
             Mount("/", StaticFiles(directory=STATIC, html=True)),
         ]
     )
-    app.state.run = run
+    app.state.run, app.state.history = run, kept
     return app

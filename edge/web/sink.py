@@ -10,6 +10,7 @@ from engines.errors import SettingsError
 
 try:
     from edge.web.app import build
+    from edge.web.history import History
     from edge.web.pictures import Pictures
     from edge.web.server import Server
     from edge.web.viewers import Newest
@@ -40,13 +41,15 @@ class WebSink:
         self._listening = listen(self._address)
         self._server = Server(self._listening)
         self._pictures: Pictures | None = None
+        self._history: History | None = None
         self._newest = Newest()
 
     def watch(self, run: RunView) -> None:
         """Begin to serve what there is of this run."""
         web = run.settings.web
         self._pictures = Pictures(fps=web.max_fps, width=web.max_width_px, publish=self._publish)
-        self._server.start(build(run, self._pictures, self._newest))
+        self._history = History(run)
+        self._server.start(build(run, self._pictures, self._newest, self._history))
         host, port = self._listening.getsockname()[:2]
         log.info("the page is at %s", type(self._address)(host, port).url())
 
@@ -73,6 +76,8 @@ class WebSink:
         """End the server, and all who look."""
         if self._pictures is not None:
             self._pictures.close()
+        if self._history is not None:
+            self._history.close()
         self._server.call(self._newest.close)
         self._server.close()
 

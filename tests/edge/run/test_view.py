@@ -51,6 +51,9 @@ def test_facts_and_figures_are_those_of_the_run(during: During) -> None:
         facts, now, times = sink.run.facts, sink.run.now(), sink.run.histograms()
         assert (facts.source, facts.classes) == ("synthetic:96x64@60", BOX_CLASSES)
         assert facts.models[0].endswith("tiny.onnx")
+        assert facts.colours[facts.classes.index("car")] == "#1496ff"  # 20, 150, 255
+        assert facts.masks == ("street",)
+        assert (facts.conf, facts.nms_iou) == (0.25, 0.45)  # those of the file, not of the run
         assert facts.engine
         assert facts.precision
         assert now.counts.captured > before.counts.captured
