@@ -82,3 +82,8 @@ def usual_sink(environ: Mapping[str, str] = os.environ) -> str:
 def writes_file(text: str) -> bool:
     """Whether a sink writes to the file of that name."""
     return text.startswith(".") or (text not in SINKS and kind_of(text) not in PLACES)
+
+
+def uses_network(text: str) -> bool:
+    """Whether a sink serves at an address or sends to one."""
+    return kind_of(text) in PLACES

@@ -10,38 +10,26 @@ import contextlib
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from edge.sinks.h264 import TIME_BASE, X264
 from edge.sinks.place import check_place, open_alone
 from edge.sources.live.status import SourceStatus
-from edge.sources.video.media import av, cv2
-from edge.vision.letterbox import Letterbox
+from edge.sources.video.media import av
 from edge.vision.types import Image, Result
 from engines.errors import SinkError
-from engines.spec import InputSpec
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
+    from av.packet import Packet
     from av.video.stream import VideoStream
 
-TIME_BASE = Fraction(1, 90_000)
-"""The usual clock of H.264 streams; every common frame rate is exact in it."""
 FALLBACK_FPS = 25.0
 """For a source that does not say its rate; it sets how often a key frame comes, not the times."""
 FRAGMENT_US = 1_000_000
 """A killed process loses at most this."""
 KEYFRAME_S = 2
 """Between the places that a player can jump to."""
-ENCODER = {
-    # At 960x540 on two cores: ultrafast 3.8 ms CPU a frame, superfast 5.9, veryfast 9.8; ultrafast
-    # shows blocks in blended masks. Without B-frames and look-ahead nothing waits in the encoder.
-    "preset": "superfast",
-    "crf": "23",
-    "bf": "0",
-    "rc-lookahead": "0",
-}
 CONTAINER = {
     "movflags": "hybrid_fragmented+default_base_moof",
     "frag_duration": str(FRAGMENT_US),
@@ -49,8 +37,8 @@ CONTAINER = {
 }
 
 
-BROKEN = (OSError, ValueError, av.error.FFmpegError)
-"""FFmpeg's errors are of the first two kinds as well, but not all: an encoder's refusal is not."""
+BROKEN = (OSError, ValueError, av.error.FFmpegError, SinkError)
+"""What muxer and encoder raise."""
 
 
 class _Output:
@@ -134,6 +122,7 @@ class Mp4Sink:
         self._last_pts = -1
         self._output: _Output | None = None
         self._container: OutputContainer | None = None
+        self._encoder: X264 | None = None
         self._stream: VideoStream | None = None
         self._closed = False
 
@@ -164,7 +153,8 @@ class Mp4Sink:
         try:
             if self._container is None:
                 self._open(image)
-            self._encode(image, self._pts(capture_ns, media_ns))
+            assert self._encoder is not None
+            self._mux(self._encoder.encode(image, self._pts(capture_ns, media_ns)))
         except BROKEN as exc:
             self.close()
             raise self._error(exc) from exc
@@ -184,11 +174,11 @@ class Mp4Sink:
         if self._closed:
             return
         self._closed = True
-        if self._container is None or self._output is None or self._stream is None:
+        if self._container is None or self._output is None or self._encoder is None:
             return
         already = self._output.error
         try:
-            self._container.mux(self._stream.encode(None))
+            self._mux(self._encoder.flush())
             self._output.closing()
             self._container.close()
         except BROKEN as exc:
@@ -196,6 +186,7 @@ class Mp4Sink:
                 raise self._error(exc) from exc
         finally:
             self._output.finish()
+            self._encoder.close()
         if already is None and self._output.error is not None:
             raise self._error(self._output.error) from self._output.error
 
@@ -207,21 +198,12 @@ class Mp4Sink:
         return SinkError(f"{self.name}: cannot be written: {reason}{kept}")
 
     def _open(self, image: Image) -> None:
-        # H.264 with 4:2:0 colour has even sides only; an odd last row or column is cut off.
-        height, width = (max(2, side - side % 2) for side in image.shape[:2])
+        wh = image.shape[1], image.shape[0]
+        # On the CPU on a Jetson too: a file is to look the same everywhere.
+        encoder = self._encoder = X264(wh, fps=self._fps, keyframe_s=KEYFRAME_S, ahead=True)
         self._output = _Output(self._path, keep=self._keep)
         self._container = av.open(self._output, "w", format="mp4", options=dict(CONTAINER))
-        rate = Fraction(self._fps).limit_denominator(1001)
-        stream = self._container.add_stream("libx264", rate=rate)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.codec_context.time_base = TIME_BASE
-        stream.codec_context.thread_count = 2
-        # What cv2.COLOR_BGR2YUV_I420 makes: BT.601 (SMPTE 170M), limited range.
-        stream.codec_context.colorspace = 6
-        stream.codec_context.color_range = 1
-        stream.options = {**ENCODER, "g": str(max(1, round(KEYFRAME_S * self._fps)))}
-        self._stream = stream
-        self._yuv: Image = np.empty((height * 3 // 2, width), np.uint8)
+        self._stream = encoder.stream_in(self._container)
 
     def _pts(self, capture_ns: int, media_ns: int | None) -> int:
         """The frame's time in TIME_BASE since the first frame, always later than the last one.
@@ -239,20 +221,9 @@ class Mp4Sink:
         self._last_pts = max(round(elapsed_s / TIME_BASE), self._last_pts + 1)
         return self._last_pts
 
-    def _encode(self, image: Image, pts: int) -> None:
-        assert self._stream is not None
+    def _mux(self, packets: list[Packet[VideoStream]]) -> None:
         assert self._container is not None
-        cv2.cvtColor(self._fitted(image), cv2.COLOR_BGR2YUV_I420, dst=self._yuv)  # (H·3/2, W)
-        picture = av.VideoFrame.from_ndarray(self._yuv, format="yuv420p")
-        picture.pts, picture.time_base = pts, TIME_BASE
-        self._container.mux(self._stream.encode(picture))
-
-    def _fitted(self, image: Image) -> Any:
         assert self._stream is not None
-        height, width = self._stream.height, self._stream.width
-        if image.shape[0] - height in (0, 1) and image.shape[1] - width in (0, 1):
-            return image[:height, :width]
-        fitted: Image = np.empty((height, width, 3), np.uint8)
-        place = InputSpec("mp4", height, width, resize="letterbox_center", pad_value=0)
-        Letterbox.fit((image.shape[1], image.shape[0]), place).apply(image, fitted)
-        return fitted
+        for packet in packets:
+            packet.stream = self._stream
+        self._container.mux(packets)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.sinks import SINKS, open_sink
+from edge.sinks import SINKS, open_sink, uses_network
 from edge.sinks.base import Sink
 from engines.errors import SettingsError
 from tests.edge.sink_values import picture, result
@@ -74,3 +74,11 @@ def test_a_second_run_into_one_file_is_refused_and_the_first_goes_on(
     third = open_sink(text, fps=25.0)
     assert third.write(result(0), picture((0, 0, 0)), frame_age_ms=0)
     third.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("web", True), ("web:127.0.0.1:0", True), ("a.mp4", False), ("-", False), ("null", False)],
+)
+def test_a_sink_that_has_an_address_uses_the_network(text: str, expected: bool) -> None:
+    assert uses_network(text) == expected
