@@ -1,4 +1,4 @@
-# make run    the app on the built-in street, in a window or into out/street.mp4
+# make run    the app on the built-in street: in a window, on a page, or into out/street.mp4
 # make test   make lint, then the tests of a newcomer: neither slow ones nor those of ../shared
 # make test-all  make lint, then every test, and make test-aarch64 where it can run
 #
@@ -44,9 +44,12 @@ run: $(VENV)/.run
 	@if $(BIN)/python -c 'import sys; from edge.sinks.display import display_answers; sys.exit(not display_answers())'; then \
 		echo 'The built-in street in a window: q, Esc or Ctrl-C ends it.'; \
 		exec $(BIN)/edge run --sink window $(ARGS); \
+	elif [ -t 2 ]; then \
+		echo 'No display here: the built-in street on a page, http://127.0.0.1:8090/. Ctrl-C ends it.'; \
+		exec $(BIN)/edge run --sink web $(ARGS); \
 	else \
 		mkdir -p out; \
-		echo 'No display here: 300 frames into out/street.mp4.'; \
+		echo 'No display or terminal here: 300 frames into out/street.mp4.'; \
 		exec $(BIN)/edge run --sink out/street.mp4 --frames 300 $(ARGS); \
 	fi
 
@@ -82,7 +85,7 @@ soak: $(VENV)/.test
 # Needs the CUDA toolkit: PyCUDA has no wheels and is built here once.
 test-gpu: $(VENV)/.run
 	@$(INSTALL) pytest setuptools
-	@$(INSTALL) -c $(RTX) -e '.[export,rtx]' || \
+	@$(INSTALL) -c $(RTX) -e '.[export,rtx,web]' || \
 		echo 'Without TensorRT for RTX, which has no wheels here: its tests skip.'
 	@$(BIN)/python -m tests.gpu $(ARGS)
 
@@ -126,7 +129,7 @@ clean:
 $(VENV)/.run: pyproject.toml $(PINS)
 	$(call ready,run)
 	@echo 'Installing what the app needs into $(VENV) (once, 0.7 GB on disk) …'
-	@$(INSTALL) -e .
+	@$(INSTALL) -e '.[web]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml $(PINS) $(RTX)

@@ -11,7 +11,7 @@ import click
 
 from edge.cli import LazyGroup, invoke
 
-EXTRA_OF = {"torch": "train", "tqdm": "export"}
+EXTRA_OF = {"torch": "train"}
 """Packages that the app does without, and the extra of the distribution that installs them."""
 
 

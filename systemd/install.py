@@ -87,7 +87,7 @@ def steps(facts: Facts, folder: Path, origin: Origin) -> list[Step]:
         Step("pip in the tested version", [*pip, "pip"], QUIET),
         Step(
             "Outrider and its packages in exact versions, wheels only",
-            [*pip, origin.project_of(source)],
+            [*pip, origin.project_of(source, "[web]")],
             QUIET,
         ),
         *origin.tidy(source),

@@ -63,7 +63,7 @@ def steps(
         Step("pip in the tested version", [*install, "pip"], QUIET),
         Step(
             "Outrider and its packages in exact versions; TensorRT stays JetPack's",
-            [*install, origin.project_of(source, "[export]")],
+            [*install, origin.project_of(source, "[export,web]")],
             QUIET,
         ),
         Step(

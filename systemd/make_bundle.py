@@ -69,7 +69,7 @@ def make(python: str, machine: str, out: Path) -> Path:
         wheels = tree / WHEELS
         Checkout().copy(Path(scratch, "source"))
         _pip("wheel", "--no-deps", "-w", str(wheels), str(Path(scratch, "source")))
-        fetch([f"outrider[export]=={version}", "pip"], wheels, python, machine)
+        fetch([f"outrider[export,web]=={version}", "pip"], wheels, python, machine)
         if machine == "aarch64":
             fetch(list(JETSON), wheels, python, machine)
             pins = ("-c", str(PROJECT / "constraints/jetson.txt"))

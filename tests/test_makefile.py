@@ -13,15 +13,18 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+OUTSIDE = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+"""The environment of someone who has not started the tests by make."""
+NO_DISPLAY = "#!/bin/sh\n[ $1 != -c ]\n"
+"""A Python that says so to whoever asks it, and that no package of the system's is missing."""
 
 
 def make(*words: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run make as someone at a terminal would, outside the make that runs the tests."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
         ["make", *words],
         cwd=folder,
-        env=inherited | environment,
+        env=OUTSIDE | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -73,6 +76,33 @@ def test_a_changed_constraint_file_installs_anew_and_nothing_else_does(fresh: Pa
     assert "pip install" in make("-n", "run", folder=fresh).stdout
 
 
+@pytest.mark.parametrize(
+    ("terminal", "opened"),
+    [(True, "run --sink web"), (False, "run --sink out/street.mp4 --frames 300")],
+)
+def test_without_a_display_make_run_opens_a_page_on_a_terminal_alone(
+    terminal: bool, opened: str, fresh: Path, noted: Path
+) -> None:
+    edge = noted.with_name("edge")
+    edge.write_text('#!/bin/sh\necho "edge $@"\n')
+    edge.chmod(0o755)
+    noted.with_name("python").write_text(NO_DISPLAY)
+    (fresh / ".venv" / ".run").touch()
+    # "script" runs a command on a terminal of its own.
+    command = ["script", "-qec", "make run", "/dev/null"] if terminal else ["make", "run"]
+    done = subprocess.run(
+        command,
+        cwd=fresh,
+        env=OUTSIDE,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert f"edge {opened}" in done.stdout, done
+    assert ("http://127.0.0.1:8090/" in done.stdout) == terminal
+
+
 @pytest.fixture
 def noted(fresh: Path) -> Path:
     """What make called the venv's pip with, a line each: a Python that only notes its words.
@@ -93,9 +123,12 @@ case "$*" in *rtx]*) echo 'No matching distribution' >&2; exit 1;; esac
     return python.parent / "noted"
 
 
-def test_the_app_is_installed_without_tensorrt_for_rtx(fresh: Path, noted: Path) -> None:
+def test_the_app_is_installed_with_its_page_and_without_tensorrt_for_rtx(
+    fresh: Path, noted: Path
+) -> None:
     run = make(".venv/.run", folder=fresh)
     assert run.returncode == 0, run.stderr
+    assert noted.read_text().rstrip().endswith("-e .[web]")
     assert "rtx" not in noted.read_text()
     (fresh / ".venv" / ".test").touch()
     assert "pip install" not in make("-n", ".venv/.test", folder=fresh).stdout

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec as find_module
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -21,6 +22,7 @@ from edge.settings.options import FromFolder, mark_of, sections_of
 from edge.settings.outputs import refuse_overwriting
 from edge.settings.settings import Settings
 from edge.sources.password import with_password
+from edge.web.address import read_address
 from engines.errors import SettingsError, SourceError
 
 log = logging.getLogger(__name__)
@@ -73,9 +75,11 @@ def load_settings(
         return settings
     sink = edge.sinks.usual_sink(environ)
     if sink == "null":
+        there = find_module("starlette") and find_module("uvicorn")
         log.info(
             "no display answers, so no picture and no boxes are shown or kept; "
-            "--sink out.mp4 or --sink out.jsonl keeps them"
+            "--sink web shows them on a page%s, --sink out.mp4 or --sink out.jsonl keeps them",
+            "" if there else " (first, in the project's folder: pip install -e '.[web]')",
         )
     output = settings.output.model_copy(update={"sinks": (sink,)})
     return settings.model_copy(update={"output": output})
@@ -154,12 +158,14 @@ def check_outputs(settings: Settings, path: Path | None) -> None:
     """Refuse outputs that would destroy an input, the settings at ``path`` or each other.
 
     Raises:
-        SettingsError: names the output.
+        SettingsError: names the output; also a page's address that is none.
     """
     metrics, sinks = settings.output.metrics, settings.output.sinks
     if metrics is not None and metrics.suffix.lower() != ".json":  # a picture of the source, say
         raise SettingsError(f'metrics: got "{metrics}", wanted a name that ends in .json')
     for text in sinks:
+        if edge.sinks.kind_of(text) == "web":
+            read_address(text)
         if sinks.count(text) > 1 and not edge.sinks.writes_file(text):
             raise SettingsError(f'--sink: got "{text}" twice, wanted it once')
     files = [text for text in sinks if edge.sinks.writes_file(text)]

@@ -16,7 +16,8 @@ try:
     from edge.web.viewers import Newest
 except ImportError as exc:
     raise SettingsError(
-        f"--sink web: {exc.name} is not installed, wanted the extra web: pip install outrider[web]"
+        f"--sink web: {exc.name} is not installed, wanted the extra web; from the project's "
+        "folder: pip install -e '.[web]'"
     ) from exc
 
 if TYPE_CHECKING:

@@ -120,13 +120,6 @@ def test_without_torch_a_command_says_what_to_install(name: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_without_tqdm_build_names_the_smaller_extra() -> None:
-    done = edge_export("build", "--help", before=without("tqdm"))
-    assert done.returncode == 4
-    assert "edge-export: build needs tqdm, which is not installed here" in done.stderr
-    assert "pip install -e '.[export]'" in done.stderr
-
-
 @pytest.mark.parametrize("name", ["build", "inspect"])
 def test_without_tensorrt_and_pycuda_its_commands_explain_themselves(name: str) -> None:
     absent = "import sys; sys.modules['tensorrt'] = sys.modules['pycuda'] = None"

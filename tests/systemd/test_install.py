@@ -46,7 +46,7 @@ def test_a_dry_run_prints_every_command_with_its_reason_and_does_nothing(
     assert commands[1] == f"{systems_python} -m venv {folder}/venv"
     for command in commands[2:4]:
         assert f"--only-binary=:all: -c {folder}/source/constraints/py31" in command
-    assert commands[3].endswith(f" {folder}/source")
+    assert commands[3].endswith(f" '{folder}/source[web]'")
     assert commands[4].endswith(f"{folder}/venv/bin/edge doctor")
     assert commands[5].endswith("--source synthetic --engine openvino --sink null --frames 200")
     assert commands[6] == f"ln -sfn {VERSION} /opt/outrider/current"

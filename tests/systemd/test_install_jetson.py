@@ -74,7 +74,7 @@ def test_a_dry_run_prints_every_command_with_its_reason_and_does_nothing(
     commands = [block.split("\n")[1] for block in blocks]
     folder = f"/opt/outrider/{VERSION}"
     assert commands[1] == f"/usr/bin/python3 -m venv --system-site-packages {folder}/venv"
-    assert f"-c {folder}/source/constraints/{pinned} '{folder}/source[export]'" in commands[3]
+    assert f"-c {folder}/source/constraints/{pinned} '{folder}/source[export,web]'" in commands[3]
     assert commands[4].startswith("PYTHONNOUSERSITE=1 CUDA_ROOT=/usr/local/cuda PATH=/usr/local/")
     assert "--no-binary=pycuda" in commands[4]
     packages = f"{folder}/venv/lib/python{python}/site-packages"

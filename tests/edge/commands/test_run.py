@@ -55,8 +55,26 @@ def test_a_run_that_nobody_sees_says_how_to_keep_it(sink: list[str], model: Path
     arguments = ["--source", "synthetic:96x64@30", "--policy", "wait", "--frames", "2"]
     done = edge("run", "--model", model, *arguments, *sink)
     assert done.returncode == 0, done.stderr
-    advised = "no display answers" in done.stderr and "--sink out.mp4" in done.stderr
+    words = ("no display answers", "--sink web shows them on a page", "--sink out.mp4")
+    advised = all(word in done.stderr for word in words)
     assert advised == (sink == [])  # who asks for nothing knows what comes
+
+
+NO_PAGE = "import sys; sys.modules['uvicorn'] = None; from edge.start import main; main()"
+
+
+def test_a_page_is_not_begun_without_what_serves_it(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NO_PAGE, "run", "--model", "none.onnx", "--sink", "web"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_S,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "uvicorn is not installed, wanted the extra web" in done.stderr
+    assert "pip install -e '.[web]'" in done.stderr
 
 
 def test_several_sinks_are_written_at_once(model: Path, tmp_path: Path) -> None:
@@ -76,6 +94,7 @@ def test_several_sinks_are_written_at_once(model: Path, tmp_path: Path) -> None:
         (["--frames", "x"], 2, "'x' is not a valid integer"),
         (["--engine", "magic"], 2, "--engine: got 'magic', wanted \"auto\""),
         (["--sink", "out.avi"], 2, 'sink: got "out.avi", wanted window'),
+        (["--sink", "web:here"], 2, 'got "web:here", wanted web or web:ADDRESS:PORT'),
         (["none.toml"], 2, "none.toml: no such settings file; check the path\n"),
         (["none.mp4"], 2, "A source goes to: edge run --source none.mp4\n"),
         (["none.onnx"], 2, "A model goes to: edge run --model none.onnx\n"),
