@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
-from edge.sinks.h264.encoder import TIME_BASE, Encoder
-from edge.sinks.h264.x264 import PRESET, X264
+import logging
+from pathlib import Path
 
-__all__ = ["PRESET", "TIME_BASE", "X264", "Encoder", "open_encoder"]
+from edge.sinks.h264.encoder import TIME_BASE, Encoder
+from edge.sinks.h264.gst import GstEncoder, jetson_has_encoder
+from edge.sinks.h264.x264 import PRESET, X264
+from engines.errors import SinkError
+
+__all__ = ["PRESET", "TIME_BASE", "X264", "Encoder", "costly_here", "open_encoder"]
+
+log = logging.getLogger(__name__)
 
 
 def open_encoder(
-    wh: tuple[int, int], *, fps: float, keyframe_s: float, preset: str = PRESET
+    wh: tuple[int, int],
+    *,
+    fps: float,
+    keyframe_s: float,
+    preset: str = PRESET,
+    root: Path = Path("/"),
 ) -> Encoder:
-    """An encoder that gives the packet of a picture at once.
+    """An encoder that gives the packet of a picture at once: a Jetson's own, else libx264.
 
     Args:
         wh: width and height of the stream in px; an odd last column or row is cut off.
         fps: the nominal rate; every picture brings its own time.
         keyframe_s: the longest time between two key frames.
         preset: libx264's.
+        root: where the machine's devices are looked for.
 
     Raises:
         SinkError: nothing here encodes such pictures.
     """
+    if jetson_has_encoder(root):
+        try:
+            return GstEncoder(wh, fps=fps, keyframe_s=keyframe_s)
+        except SinkError as exc:
+            log.warning("%s; the CPU encodes instead", exc)
     return X264(wh, fps=fps, keyframe_s=keyframe_s, preset=preset)
+
+
+def costly_here(root: Path = Path("/")) -> str:
+    """Why H.264 is not to be encoded unasked: on a Jetson whose CPU has other work; else empty."""
+    if (root / "etc/nv_tegra_release").exists() and not jetson_has_encoder(root):
+        return "this Jetson has no encoder of H.264"
+    return ""
