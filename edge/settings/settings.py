@@ -10,9 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 import edge.sinks
 import edge.sources
 import engines
+from edge.credential import VARIABLE
 from edge.settings.options import FromFolder, Option
 from edge.sources.options import Flip, Policy, RotateDeg, SourceOptions
-from edge.sources.password import VARIABLE
 
 SHIPPED_MODEL = Path(engines.__file__).resolve().parent / "models" / "street.onnx"
 """The network that comes with the project."""

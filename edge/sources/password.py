@@ -7,18 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import quote
 
-from engines.errors import SourceError
-
-DIRECTORY = "CREDENTIALS_DIRECTORY"
-"""Where systemd puts what LoadCredential= names, for the service alone; systemd.exec(5)."""
-VARIABLE = "${" + DIRECTORY + "}"
-LONGEST = 4096
-"""Bytes of a password; a longer line is of another kind of file."""
+from edge.credential import first_line
+from engines.errors import SettingsError, SourceError
 
 
 def with_password(url: str, file: str, *, environ: Mapping[str, str] = os.environ) -> str:
@@ -47,52 +40,8 @@ def with_password(url: str, file: str, *, environ: Mapping[str, str] = os.enviro
             "[source] password_file: the source has a password already; wanted it in one place: "
             "take it out of the uri"
         )
-    return (
-        f"{match[1]}{match[2]}:{quote(_first_line(file, environ), safe='')}{url[match.end() - 1 :]}"
-    )
-
-
-def _first_line(file: str, environ: Mapping[str, str]) -> bytes:
-    directory = environ.get(DIRECTORY)
-    if VARIABLE in file and not directory:
-        raise SourceError(
-            f"[source] password_file: {DIRECTORY} is not set, wanted the folder that systemd gives "
-            "a service; put LoadCredential=NAME:/path/of/the/file under [Service] of its unit, or "
-            "set the variable to try it by hand"
-        )
-    path = file.replace(VARIABLE, directory or "")
     try:
-        with open(path, "rb", opener=_without_waiting) as opened:
-            status = os.fstat(opened.fileno())
-            line = opened.readline(LONGEST + 1).rstrip(b"\r\n")
-    except OSError as exc:
-        shown = file if VARIABLE in file else "the file"
-        raise SourceError(
-            f"[source] password_file: {shown} cannot be read: {exc.strerror}; wanted a file whose "
-            "first line is the password, and that this user may read"
-        ) from exc
-    except ValueError as exc:  # a NUL in the name
-        raise SourceError("[source] password_file: got a name that no file can have") from exc
-    # Files that systemd provides may show group bits: those are the mask of an access list.
-    provided = directory and Path(os.path.realpath(path)).is_relative_to(
-        os.path.realpath(directory)
-    )
-    others = stat.S_IROTH if provided else stat.S_IROTH | stat.S_IRGRP
-    if not stat.S_ISREG(status.st_mode):
-        raise SourceError(f"[source] password_file: {file} is not a file; wanted one")
-    if status.st_mode & others:
-        raise SourceError(
-            f"[source] password_file: {file} can be read by others (mode "
-            f"{stat.S_IMODE(status.st_mode):04o}); wanted its owner alone: chmod 600 {file}"
-        )
-    if not line or len(line) > LONGEST:
-        raise SourceError(
-            f"[source] password_file: the first line of {file} is "
-            f"{'longer than ' + str(LONGEST) + ' bytes' if line else 'empty'}; wanted the password"
-        )
-    return line
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a pipe that nobody writes at once, to refuse it."""
-    return os.open(path, flags | os.O_NONBLOCK)
+        line = first_line(file, key="[source] password_file", what="the password", environ=environ)
+    except SettingsError as exc:  # at an opening it is the source's
+        raise SourceError(str(exc)) from exc
+    return f"{match[1]}{match[2]}:{quote(line, safe='')}{url[match.end() - 1 :]}"

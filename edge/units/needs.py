@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.credential import VARIABLE
 from edge.settings.settings import SHIPPED_MODEL, Settings
 from edge.sinks import writes_file
 from edge.sources import kind_of
-from edge.sources.password import VARIABLE
 from engines.errors import SettingsError
 
 STATE = Path("/var/lib/outrider")

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import edge
+from edge.credential import DIRECTORY
 from edge.settings.load import load_settings
 from edge.sources import kind_of, source_kind
 from edge.sources.live.waits import check_deadlines
-from edge.sources.password import DIRECTORY
 from edge.units.host import EDGE
 from edge.units.needs import CREDENTIALS, Needs, credential_lines, drop_in, hidden, needs_of
 from edge.units.steps import Command, Remove, Step, Write
