@@ -38,6 +38,7 @@ def check(context: click.Context, /, settings: Path) -> None:
         ("model", _models),
         ("source", _source),
         ("output", _sinks),
+        ("web", _pages),
     ]
     code = 0
     for name, look in parts:
@@ -104,6 +105,14 @@ def _sinks(settings: Settings) -> Iterator[str]:
 
         check_writable(metrics)
         yield f"metrics in {metrics}"
+
+
+def _pages(settings: Settings) -> Iterator[str]:
+    """Who may look at each page."""
+    from edge.web.access.rules import check_access
+
+    for text, who in check_access(settings.output.sinks, settings.web):
+        yield f"{text}: {who}"
 
 
 def _some(names: tuple[str, ...]) -> str:

@@ -22,6 +22,7 @@ from edge.settings.options import FromFolder, mark_of, sections_of
 from edge.settings.outputs import refuse_overwriting
 from edge.settings.settings import Settings
 from edge.sources.password import with_password
+from edge.web.access.rules import check_access
 from edge.web.address import read_address
 from engines.errors import SettingsError, SourceError
 
@@ -66,6 +67,7 @@ def load_settings(
         lines = mistakes(exc, Settings, path=path, text=text, given=given)
         raise SettingsError("\n".join(lines)) from exc
     check_outputs(settings, path)
+    check_access(settings.output.sinks, settings.web, environ=environ)
     if settings.source.password_file is not None:
         try:
             with_password(settings.source.uri, settings.source.password_file, environ=environ)

@@ -6,10 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
-from edge.web.api import status
+from edge.web.access.answers import Refusal
+from edge.web.access.guard import Guard
+from edge.web.access.login import Login
+from edge.web.access.rules import Access
+from edge.web.api import change, healthz, status
 from edge.web.history import History, history
 from edge.web.live import MotionJpeg
 from edge.web.pictures import Pictures
@@ -21,15 +28,29 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).resolve().parent / "static"
 
 
-def build(run: RunView, pictures: Pictures, newest: Newest, kept: History) -> Starlette:
-    """The application of one run."""
+def build(
+    run: RunView, access: Access, pictures: Pictures, newest: Newest, kept: History
+) -> ASGIApp:
+    """The application of one run, for those whom ``access`` lets in."""
+    login = Login(access)
     app = Starlette(
         routes=[
             Route("/api/status", status),
             Route("/api/history", history),
-            Route("/stream.mjpeg", MotionJpeg(pictures, newest)),
+            Route("/api/settings", change, methods=["POST"]),
+            Route("/healthz", healthz),
+            Route("/login", login.page),
+            Route("/login", login.enter, methods=["POST"]),
+            Route("/logout", login.leave, methods=["POST"]),
+            Route("/stream.mjpeg", MotionJpeg(pictures, newest), methods=["GET"]),
             Mount("/", StaticFiles(directory=STATIC, html=True)),
-        ]
+        ],
+        exception_handlers={Refusal: _refuse},
     )
     app.state.run, app.state.history = run, kept
-    return app
+    return Guard(app, access, login)
+
+
+def _refuse(_: Request, refusal: Exception) -> Response:
+    assert isinstance(refusal, Refusal)
+    return refusal.answer()

@@ -6,16 +6,36 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
+import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from edge.web.access.connection import Connection
 
 log = logging.getLogger(__name__)
 
+_MESSAGE_BYTES = 4096
+"""Of what a viewer sends over a WebSocket: it has little to say."""
+_TLS_S = 5.0
 _CLOSE_S = 0.5
 """How long the end waits for the thread; the run's own end has 2 s."""
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """One that cuts connections whose TLS neither begins nor ends."""
+
+    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:
+        """As asyncio's own."""
+        if kwargs.get("ssl") is not None:
+            kwargs["ssl_handshake_timeout"] = _TLS_S
+            if sys.version_info >= (3, 11):
+                kwargs["ssl_shutdown_timeout"] = _TLS_S
+        return await super().create_server(*args, **kwargs)
 
 
 class Server:
@@ -33,17 +53,25 @@ class Server:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(do)
 
-    def start(self, app: Starlette) -> None:
-        """Begin to serve."""
+    def start(self, app: ASGIApp, tls: ssl.SSLContext | None) -> None:
+        """Begin to serve; only with TLS where ``tls`` says how."""
         config = uvicorn.Config(
             app,
+            http=Connection,
+            ws="websockets-sansio",
+            ws_max_size=_MESSAGE_BYTES,
+            ws_per_message_deflate=False,
             lifespan="off",
             log_config=None,
+            log_level="critical",  # it would log each malformed request
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # anybody may send them
             timeout_graceful_shutdown=0,
         )
-        self._server, self._loop = uvicorn.Server(config), asyncio.new_event_loop()
+        config.load()
+        config.ssl = tls
+        self._server, self._loop = uvicorn.Server(config), _Loop()
         self._thread = threading.Thread(target=self._run, name="web server", daemon=True)
         self._thread.start()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from edge.web.access.rules import open_access
 from edge.web.address import listen, read_address
 from engines.errors import SettingsError
 
@@ -50,9 +51,12 @@ class WebSink:
         web = run.settings.web
         self._pictures = Pictures(fps=web.max_fps, width=web.max_width_px, publish=self._publish)
         self._history = History(run)
-        self._server.start(build(run, self._pictures, self._newest, self._history))
+        access = open_access(self._address, web)
+        app = build(run, access, self._pictures, self._newest, self._history)
+        self._server.start(app, access.tls)
         host, port = self._listening.getsockname()[:2]
-        log.info("the page is at %s", type(self._address)(host, port).url())
+        url = type(self._address)(host, port).url("http" if access.tls is None else "https")
+        log.info("the page is at %s, %s", url, access.words(self._address))
 
     @property
     def wants_image(self) -> bool:

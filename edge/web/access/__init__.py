@@ -1,0 +1,1 @@
+"""Who may see and change what: tokens, certificates, origins, limits."""
