@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Mapping
 from typing import TextIO
 
+from edge.progress import above
 from edge.service.journal import JournalHandler, stderr_is_journal
 from edge.service.repeats import CountedRepeats
 from engines.redact import redact
@@ -51,17 +52,31 @@ class OneLine(Text):
         return f"{when} {record.levelname.lower()} {record.name}: {message}"
 
 
+class AboveProgress(logging.StreamHandler[TextIO]):
+    """Writes records as lines, above that of progress where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record; never raises."""
+        with above():
+            super().emit(record)
+
+
 def set_up_logs(
-    *, verbose: bool, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ
+    *,
+    verbose: bool,
+    quiet: bool = False,
+    stream: TextIO | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> None:
     """Send all logging to the journal or ``stream`` (stderr), replacing what was set up before.
 
     Args:
         verbose: show debug records of the project and the tracebacks of logged errors.
+        quiet: show warnings and errors alone; ``verbose`` goes before it.
         stream: for tests; never the journal.
         environ: JOURNAL_STREAM says whether stderr is the journal.
     """
-    handler: logging.Handler = logging.StreamHandler(sys.stderr if stream is None else stream)
+    handler: logging.Handler = AboveProgress(sys.stderr if stream is None else stream)
     handler.setFormatter(OneLine(tracebacks=verbose))
     if stream is None and stderr_is_journal(environ):
         journal = JournalHandler(fallback=handler)
@@ -73,6 +88,7 @@ def set_up_logs(
             old.close()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     for room in OWN_ROOMS:
-        logging.getLogger(room).setLevel(logging.DEBUG if verbose else logging.INFO)
+        logging.getLogger(room).setLevel(level)
     logging.captureWarnings(True)

@@ -73,7 +73,8 @@ def run(context: click.Context, /, settings: Path | None, **given: Any) -> None:
     from edge.logs import set_up_logs
 
     overrides = overrides_of(given)
-    set_up_logs(verbose=bool(overrides["log.verbose"]))  # the settings may ask for more
+    # The settings may ask for more.
+    set_up_logs(verbose=bool(overrides["log.verbose"]), quiet=bool(overrides["log.quiet"]))
     try:
         loaded = load_settings(settings, overrides)
     except SettingsError as exc:
@@ -83,7 +84,7 @@ def run(context: click.Context, /, settings: Path | None, **given: Any) -> None:
     from edge.run.app import run_app
     from edge.sinks import sink_opener
 
-    set_up_logs(verbose=loaded.log.verbose)
+    set_up_logs(verbose=loaded.log.verbose, quiet=loaded.log.quiet)
     for text in loaded.output.sinks:
         sink_opener(text)  # a mistake here shows before a model is loaded
     context.exit(run_app(loaded, again=lambda: load_settings(settings, overrides)))

@@ -35,6 +35,7 @@ class MemorySource:
     """Frames from memory, over and over; at ``fps`` as a camera would give them, or on demand."""
 
     name = "memory"
+    frame_count: int | None = None
     gaps = 0
 
     def __init__(

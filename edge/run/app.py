@@ -63,6 +63,7 @@ def run_app(
     from edge.metrics.metrics import check_writable
     from edge.run.parts import Limits
     from edge.run.pipeline import Pipeline
+    from edge.run.terminal import TerminalLine, wants_line
     from edge.sources import kind_of, source_kind
     from edge.sources.live.waits import check_deadlines
 
@@ -87,7 +88,12 @@ def run_app(
     pipeline = Pipeline(parts, limits, notifier=notifier)
     signals.attach(pipeline)
     reload.attach(pipeline)
+    line = TerminalLine(pipeline, reload.view(), limits) if wants_line(settings) else None
+    if line is not None:
+        pipeline.each_tick(line.tick)
     ending = pipeline.run()
+    if line is not None:
+        line.close(ending)
     signals.detach()
     if notifier.active and ending.reason == "end of source" and ending.error is None:
         log.warning("the source has ended, and so does the service: it is not started again")
@@ -155,7 +161,8 @@ def _report(settings: Settings, pipeline: Pipeline, ending: Ending) -> int:
     report = pipeline.report(model=", ".join(str(path) for path in settings.model.files))
     report["source"] = redact(settings.source.uri)
     report["ended"] = ending.reason
-    if report["frames"]["captured"] and sys.stderr is not None:  # print would take stdout for it
+    wanted = report["frames"]["captured"] and not settings.log.quiet
+    if wanted and sys.stderr is not None:  # print would take stdout for it
         with contextlib.suppress(OSError):  # a closed stderr is no reason to fail
             print(frame_time_table(report), file=sys.stderr, flush=True)
     if settings.output.metrics is not None:

@@ -9,7 +9,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from edge.metrics.ledger import Counts
+from edge.run.renderer import Renderer
 from edge.service.notify import Notifier
+from edge.sources.base import Source
+from edge.sources.live.supervisor import Supervised
 
 STATUS_NS = 2_000_000_000
 """Between two lines of STATUS."""
@@ -25,12 +29,23 @@ class Progress:
 
     ``source`` counts frames and finished attempts, ``rendered`` frames that went through the
     engine, ``shown`` those and views of no signal. ``in_flight`` frames are on their way now.
+    ``words`` are for whoever looks at the service.
     """
 
     source: int
     rendered: int
     shown: int
     in_flight: int
+    words: str = ""
+
+
+def progress_of(source: Source, counts: Counts, renderer: Renderer) -> Progress:
+    """What a run has done so far."""
+    words = f"{renderer.status()}, dropped {counts.dropped}"
+    done = counts.captured
+    if isinstance(source, Supervised):
+        words, done = f"{source.status.state}, {words}", source.progress
+    return Progress(done, counts.rendered, renderer.shown, counts.in_flight, words)
 
 
 class Heartbeat:
@@ -64,8 +79,9 @@ class Heartbeat:
         if self._ready:
             self._notifier.ready()
 
-    def beat(self, now_ns: int, progress: Progress, status: str) -> None:
+    def beat(self, now_ns: int, progress: Progress) -> None:
         """Say what is due."""
+        status = progress.words
         if not self._ready and progress.shown > 0:
             self._ready, self._status_ns = True, now_ns
             self._notifier.ready(status)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from edge.metrics.ledger import Counts
 from edge.metrics.metrics import Metrics
 from edge.run import workers
-from edge.run.heartbeat import Heartbeat, Progress
+from edge.run.heartbeat import Heartbeat, progress_of
 from edge.run.parts import Ending, Limits, Parts
 from edge.run.renderer import Renderer
 from edge.run.workers import (
@@ -74,11 +74,12 @@ class Pipeline:
         self._opened_ns = 0
         self._source: Source | None = None
         self._rendered = 0
+        self._each_tick: Callable[[], None] | None = None
         self._asked_to_stop: str | None = None
         self._reason: str | None = None
         self._error: BaseException | None = None
         self.renderer = Renderer(self._metrics, clock=clock)
-        self._heartbeat = Heartbeat(notifier, began_ns=clock())
+        self.heartbeat = Heartbeat(notifier, began_ns=clock())
         self._notifier = notifier
         self._tick_ns = 0
         self._early: list[Message] = []
@@ -121,6 +122,10 @@ class Pipeline:
         """
         self._shared.outbox.post(Call(do))
 
+    def each_tick(self, do: Callable[[], None]) -> None:
+        """Have something done four times a second on the main thread, from when all is open."""
+        self._each_tick = do
+
     def keep(self, boxes: Mapping[str, Any], *, max_age_ms: float | None) -> None:
         """Keep other boxes (as ``Perception.keep``) and drop older frames, from the next one on."""
         self._shared.keep, self._shared.max_age_ms = boxes, max_age_ms
@@ -135,6 +140,17 @@ class Pipeline:
     def opened_s(self) -> float:
         """How long opening them took."""
         return self._opened_ns / 1e9
+
+    @property
+    def source(self) -> Source | None:
+        """The source, once it is open."""
+        return self._source
+
+    @property
+    def ran_s(self) -> float:
+        """Since the first capture, or the first view of no signal."""
+        first_ns = self._shared.first_capture_ns
+        return 0.0 if first_ns is None else (self._clock() - first_ns) / 1e9
 
     @property
     def status(self) -> SourceStatus | None:
@@ -156,14 +172,6 @@ class Pipeline:
     def class_names(self) -> tuple[str, ...]:
         """The box classes of all models, which are open."""
         return self.perception.class_names
-
-    def reloading(self) -> None:
-        """Say that settings are about to be read again, from any thread."""
-        self._heartbeat.reloading()
-
-    def reloaded(self) -> None:
-        """Say that settings were read again."""
-        self._heartbeat.reloaded()
 
     def counts(self) -> Counts:
         """The ledger now.
@@ -224,17 +232,16 @@ class Pipeline:
     def _wait_s(self) -> float | None:
         """How long the next message may be waited for: until the clock asks for something."""
         left_s = self._seconds_left()
-        if not (self._notifier.active or isinstance(self._source, Supervised)):
+        asked = self._notifier.active or self._each_tick is not None
+        if not (asked or isinstance(self._source, Supervised)):
             return left_s
         tick_s = TICK_NS / 1e9
         return tick_s if left_s is None else min(left_s, tick_s)
 
     def _seconds_left(self) -> float | None:
-        first_ns = self._shared.first_capture_ns
-        if self._limits.seconds is None or first_ns is None:
+        if self._limits.seconds is None or self._shared.first_capture_ns is None:
             return None
-        passed = (self._clock() - first_ns) / 1e9
-        return max(0.0, self._limits.seconds - passed)
+        return max(0.0, self._limits.seconds - self.ran_s)
 
     def _open(self, source: Source) -> None:
         """Open sinks and overlay, then let capturing and inference begin."""
@@ -278,13 +285,15 @@ class Pipeline:
         self._tick_ns = now_ns + TICK_NS
         source = self._source
         if source is None or not self._shared.go.is_set():
-            self._heartbeat.loading(now_ns)
+            self.heartbeat.loading(now_ns)
             return
         counts = self.counts()
         if isinstance(source, Supervised):
             self._signal(self.status or source.status, counts)
         if self._notifier.active:
-            self._heartbeat.beat(now_ns, self._progress(counts), self._words(counts))
+            self.heartbeat.beat(now_ns, progress_of(source, counts, self.renderer))
+        if self._each_tick is not None:
+            self._each_tick()
 
     def _signal(self, status: SourceStatus, counts: Counts | None = None) -> None:
         """Tell the sinks a new state, or with ``counts`` look whether pictures are still shown."""
@@ -299,16 +308,6 @@ class Pipeline:
             self._reason = self._reason if wanted else "a sink's reader left"
         if self.renderer.silent and self._shared.first_capture_ns is None:
             self._shared.first_capture_ns = self._clock()
-
-    def _progress(self, counts: Counts) -> Progress:
-        source = self._source
-        done = source.progress if isinstance(source, Supervised) else counts.captured
-        return Progress(done, counts.rendered, self.renderer.shown, counts.in_flight)
-
-    def _words(self, counts: Counts) -> str:
-        """One line for whoever looks at the service."""
-        state = f"{self._source.status.state}, " if isinstance(self._source, Supervised) else ""
-        return f"{state}{self.renderer.status()}, dropped {counts.dropped}"
 
     def _fail(self, stage: str, error: BaseException) -> None:
         """Keep the first error for the ending; the caller of ``run`` logs it."""

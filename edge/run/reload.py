@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CHANGE = ("detect", "overlay", "output.sinks", "pipeline.max_age_ms", "log.verbose")
+CHANGE = ("detect", "overlay", "output.sinks", "pipeline.max_age_ms", "log")
 """Sections and keys that can change while a run goes on."""
 FROM_OUTSIDE = ("detect", "overlay")
 """Those that sinks may change: what is shown, and never what is written or for how long."""
@@ -65,11 +65,10 @@ class Reload:
         from edge.sinks.base import Watching
 
         assert self._source is not None
-        assert self._pipeline is not None
         sink = open_sink(text, fps=self._source.fps, keep=self._keep)
         if isinstance(sink, Watching):
             try:
-                sink.watch(RunView(self._pipeline, lambda: self._settings, self.change))
+                sink.watch(self.view())
             except BaseException:
                 release_quietly(f"sink {text}", sink.close)
                 raise
@@ -80,6 +79,11 @@ class Reload:
         from edge.sinks.overlay.overlay import Overlay
 
         return Overlay(**self._settings.overlay.model_dump())
+
+    def view(self) -> RunView:
+        """What may be asked of the run that it is attached to."""
+        assert self._pipeline is not None
+        return RunView(self._pipeline, lambda: self._settings, self.change)
 
     def attach(self, pipeline: Pipeline) -> None:
         """Change this run from now; a request that came before included."""
@@ -109,7 +113,7 @@ class Reload:
                     self._reading = False
                     return
                 self._asked = False
-            pipeline.reloading()
+            pipeline.heartbeat.reloading()
             try:
                 new = self._read()
             except Exception as exc:  # of any kind: a service goes on as it was
@@ -170,7 +174,7 @@ class Reload:
             return
         log.info("the settings were read again: %s", changed or "nothing to change")
         assert self._pipeline is not None
-        self._pipeline.reloaded()
+        self._pipeline.heartbeat.reloaded()
 
     def _put(self, new: Settings) -> str:
         """Run on with these settings, all or none of them; returns the keys that differ."""
@@ -191,7 +195,7 @@ class Reload:
         for text, sink in gone.items():
             release_quietly(f"sink {text}", sink.close)
         if old.log != new.log:
-            set_up_logs(verbose=new.log.verbose)
+            set_up_logs(verbose=new.log.verbose, quiet=new.log.quiet)
         return ", ".join(_differing(old, new))
 
     def _opened(self, texts: Sequence[str]) -> dict[str, Sink]:
@@ -219,7 +223,7 @@ class Reload:
         reason = error if isinstance(error, OutriderError) else repr(error)
         log.error("the settings were read again, and the old ones stay: %s", reason)
         assert self._pipeline is not None
-        self._pipeline.reloaded()
+        self._pipeline.heartbeat.reloaded()
 
 
 def _differing(old: Settings, new: Settings) -> list[str]:

@@ -198,6 +198,12 @@ class LogSettings(_Section):
     """How much goes to stderr."""
 
     verbose: Annotated[bool, Option(14, "--verbose", help="Log more, tracebacks included.")] = False
+    quiet: Annotated[
+        bool,
+        Option(
+            17, "--quiet", help="Warnings and errors alone: no bar or status line, no final table."
+        ),
+    ] = False
 
 
 class Settings(_Section):

@@ -22,12 +22,15 @@ class Source(Protocol):
         name: what it reads, without credentials: safe for logs, metrics and files.
         live: whether frames arrive on their own (camera, rtsp, synthetic): 'auto' then drops.
         fps: nominal frames per second, None where the source does not say.
+        frame_count: how many there are as far as it says, which a file may say wrongly; None where
+            nobody knows or there is no end.
         gaps: frames that the driver or the decoder lost so far.
     """
 
     name: str
     live: bool
     fps: float | None
+    frame_count: int | None
 
     @property
     def gaps(self) -> int: ...  # noqa: D102
@@ -76,6 +79,7 @@ class SourceBase(ABC):
         self.name = name
         self.live = live
         self.fps = fps
+        self.frame_count: int | None = None
         self.gaps = 0
         self.heard_ns = 0
         self.identity: str | None = None

@@ -80,6 +80,7 @@ class ImageSource(SourceBase):
         self._rate = options.images_fps
         paced = policy == "drop"
         super().__init__(text, live=False, stop=stop, fps=self._rate if paced else None)
+        self.frame_count = len(self._files)
         self._pacer = Pacer(stop, longest_step_ns=longest_step_ns(self._rate)) if paced else None
 
     def _read(self) -> Frame | None:

@@ -38,6 +38,7 @@ class Oriented:
         self._options = options
         self.name, self.live, self.identity = source.name, source.live, source.identity
         self.fps, self.gaps = source.fps, source.gaps
+        self.frame_count = source.frame_count
 
     @property
     def heard_ns(self) -> int:

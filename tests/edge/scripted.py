@@ -35,6 +35,7 @@ class ScriptedSource:
     on_read: Callable[[], object] = lambda: None
     name: str = "scripted"
     fps: float | None = None
+    frame_count: int | None = None
     gaps: int = 0
     closed_on: str = ""
 

@@ -74,6 +74,7 @@ class Supervised:
     ) -> None:
         self.name = redact(text)
         self.fps: float | None = None
+        self.frame_count: int | None = None
         self._open = open_source
         self._stop = stop
         self._options = options

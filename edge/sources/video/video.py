@@ -81,6 +81,7 @@ class VideoSource(SourceBase):
         self._packets = container.demux()
         self._timed = container.format.name not in _MADE_UP_TIMES
         self.fps = float(rate) if rate and self._timed else None
+        self.frame_count = None if live else _frame_count(container, stream)
         if pacer is not None:
             pacer.longest_step_ns = longest_step_ns(float(rate) if rate else None)
         self._to_bgr = _BgrConverter()
@@ -250,6 +251,14 @@ class _BgrConverter:
         rgb = self._reformatter.reformat(decoded, format="bgr24", threads=1)
         # Phones film upright by a note in the file; it counts counter-clockwise.
         return rotated(np.asarray(rgb.to_ndarray()), -round(decoded.rotation / 90) * 90)
+
+
+def _frame_count(container: InputContainer, stream: VideoStream) -> int | None:
+    """How many pictures a file says that it has, else about as many as its length gives."""
+    if stream.frames > 0:
+        return stream.frames
+    rate, length_us = stream.average_rate, container.duration
+    return round(length_us / 1e6 * float(rate)) or None if rate and length_us else None
 
 
 def _video_stream(container: InputContainer, name: str) -> VideoStream:

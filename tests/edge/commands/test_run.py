@@ -199,6 +199,7 @@ OPTIONS: dict[str, tuple[str, str, Any]] = {
     "--verbose": ("", "log.verbose", True),
     "--reconnect": ("", "source.reconnect", True),
     "--web-token": ("t", "web.token_file", "t"),
+    "--quiet": ("", "log.quiet", True),
 }
 """Option, a value of it, and what becomes of that: in the order of the help."""
 

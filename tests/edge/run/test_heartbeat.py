@@ -27,7 +27,7 @@ def beats(heard: Heard, *moments: tuple[float, Progress]) -> list[list[str]]:
     said = []
     for at_s, progress in moments:
         heard.lines.clear()
-        heartbeat.beat(round(at_s * SECOND), progress, "live")
+        heartbeat.beat(round(at_s * SECOND), progress)
         said.append(list(heard.lines))
     return said
 

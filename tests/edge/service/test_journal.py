@@ -171,7 +171,7 @@ print(type(logging.getLogger().handlers[0]).__name__)
 
 
 @pytest.mark.parametrize(
-    ("off", "said"), [(0, ["True", "CountedRepeats"]), (1, ["False", "StreamHandler"])]
+    ("off", "said"), [(0, ["True", "CountedRepeats"]), (1, ["False", "AboveProgress"])]
 )
 def test_logs_go_to_the_journal_where_stderr_is_the_journal(off: int, said: list[str]) -> None:
     run = subprocess.run(

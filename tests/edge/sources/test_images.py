@@ -36,6 +36,7 @@ def test_a_folder_is_read_in_natural_order_and_ends(tmp_path: Path) -> None:
     write(tmp_path / ".hidden.png", 7)
     (tmp_path / "notes.txt").write_text("x")
     source = opened(tmp_path)
+    assert source.frame_count == 4
     frames = [source.read() for _ in range(4)]
     assert [f.image[0, 0, 0] for f in frames if f] == [1, 9, 10, 100]
     assert [f.id for f in frames if f] == [0, 1, 2, 3]

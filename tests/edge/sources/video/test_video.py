@@ -57,6 +57,7 @@ def drain_until_broken(source: Source) -> tuple[list[Frame], str]:
 def test_every_frame_comes_once_and_in_order(tmp_path: Path, name: str, codec: str) -> None:
     source = opened(write_video(tmp_path / name, count=12, codec=codec))
     assert (source.live, source.fps, source.name) == (False, 25.0, str(tmp_path / name))
+    assert source.frame_count == 12
     frames = drain(source)
     assert [number_of(f.image) for f in frames] == list(range(12))
     assert [f.id for f in frames] == list(range(12))

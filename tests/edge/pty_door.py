@@ -1,0 +1,92 @@
+"""A command on a terminal of its own, as a user has one: what it draws, and how that looks."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+from tests.edge.door import DEADLINE_S
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a command wrote to its terminal."""
+
+    code: int
+    text: str
+
+    @property
+    def lines(self) -> list[str]:
+        """What stands there at the end, without the spaces behind it."""
+        return screen(self.text)
+
+
+def on_terminal(
+    command: Sequence[str],
+    *,
+    columns: int = 100,
+    env: Mapping[str, str] | None = None,
+    stdout: int | IO[Any] | None = None,
+    on_text: Callable[[str, subprocess.Popen[bytes]], object] = lambda *_: None,
+) -> Drawn:
+    """Run a command to its end on a terminal of ``columns``.
+
+    Args:
+        command: its words.
+        columns: of the terminal.
+        env: added to this process's.
+        stdout: where standard output goes instead of the terminal.
+        on_text: called with all text so far, and the process, whenever more has come.
+    """
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    child = subprocess.Popen(
+        list(command),
+        stdin=subprocess.DEVNULL,
+        stdout=theirs if stdout is None else stdout,
+        stderr=theirs,
+        env=os.environ | {"DISPLAY": "", "TERM": "xterm"} | dict(env or {}),
+    )
+    os.close(theirs)
+    watch = threading.Timer(DEADLINE_S, child.kill)
+    watch.start()
+    got = b""
+    try:
+        while True:
+            try:
+                more = os.read(ours, 65536)
+            except OSError:  # EIO: nobody has the terminal any more
+                break
+            if not more:
+                break
+            got += more
+            on_text(got.decode(errors="replace"), child)
+        code = child.wait()
+    finally:
+        watch.cancel()
+        os.close(ours)
+    return Drawn(code, got.decode(errors="replace"))
+
+
+def screen(text: str) -> list[str]:
+    """The lines of a terminal that is wide enough, after this was written to it."""
+    lines: list[str] = []
+    for written in text.replace("\r\n", "\n").split("\n"):
+        line = ""
+        for piece in written.split("\r"):
+            head, *cleared = re.split(r"\x1b\[K", piece)
+            line = head + line[len(head) :]
+            for rest in cleared:
+                line = line[: len(head)] + rest
+                head += rest
+        lines.append(line.rstrip())
+    return lines

@@ -1,0 +1,169 @@
+"""The line of progress on a real terminal: whole log lines above it, and nobody waits for it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import logging
+import os
+import pty
+import struct
+import sys
+import termios
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from edge.logs import AboveProgress
+from edge.progress import LINES, Line, counted, on_terminal, told
+from tests.edge.pty_door import screen
+
+
+class Terminal:
+    """A terminal as this process's stderr."""
+
+    def __init__(self) -> None:
+        self.ours, theirs = pty.openpty()
+        self.stderr = os.fdopen(theirs, "w", buffering=1)
+        self.resize(60)
+
+    def resize(self, columns: int) -> None:
+        size = struct.pack("HHHH", 24, columns, 0, 0)
+        fcntl.ioctl(self.stderr.fileno(), termios.TIOCSWINSZ, size)
+
+    def text(self) -> str:
+        """All that was written since the last call."""
+        self.stderr.flush()
+        os.set_blocking(self.ours, False)
+        read = b""
+        try:
+            while more := os.read(self.ours, 65536):
+                read += more
+        except BlockingIOError:
+            pass
+        return read.decode()
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv(LINES, raising=False)
+
+
+@contextlib.contextmanager
+def a_terminal() -> Iterator[Terminal]:
+    """Not a fixture: pytest puts its own stderr in place before it calls the test."""
+    terminal, before = Terminal(), sys.stderr
+    sys.stderr = terminal.stderr
+    try:
+        yield terminal
+    finally:
+        sys.stderr = before
+        terminal.stderr.close()
+        os.close(terminal.ours)
+
+
+def test_a_bar_fits_the_terminal_whatever_its_width_becomes() -> None:
+    with a_terminal() as terminal:
+        line = Line()
+        for columns in (60, 30, 100, 20):
+            terminal.resize(columns)
+            line.show("30/40 frames, 25.0 fps", done=30, total=40)
+            drawn = terminal.text().split("\r")[-1].rstrip()
+            assert drawn.startswith(" 75%|")
+            assert len(drawn) <= columns - 3
+        line.close()
+        assert screen(terminal.text()) == [""]
+
+
+def test_words_alone_are_cut_at_the_edge_and_a_wrong_total_gives_no_bar() -> None:
+    with a_terminal() as terminal:
+        terminal.resize(20)
+        line = Line()
+        line.show("41/40 frames, 25.0 fps", done=41, total=40)
+        assert terminal.text().split("\r")[-1].rstrip() == "41/40 frames, 25."
+        line.close()
+
+
+def test_a_bar_that_is_kept_is_followed_by_a_new_line_and_by_no_trace_of_ctrl_c() -> None:
+    with a_terminal() as terminal:
+        line = Line()
+        line.show("40/40 frames", done=40, total=40)
+        terminal.stderr.write("^C")  # as a terminal echoes it
+        line.close(keep=True)
+        kept, after = screen(terminal.text())
+        assert kept.startswith("100%|")
+        assert kept.endswith("| 40/40 frames")
+        assert after == ""
+
+
+def test_log_lines_stand_whole_above_the_bar() -> None:
+    with a_terminal() as terminal:
+        record = logging.LogRecord("edge", logging.INFO, "", 0, "source live: %s", ("cam",), None)
+        handler = AboveProgress(terminal.stderr)
+        line = Line()
+        for done in (1, 2):
+            line.show(f"{done}/4 frames", done=done, total=4)
+            handler.handle(record)
+        *logged, drawn = screen(terminal.text())
+        assert logged == ["source live: cam"] * 2
+        assert drawn.startswith(" 50%|")
+        line.close()
+
+
+def test_a_terminal_that_takes_nothing_holds_up_nobody() -> None:
+    with a_terminal() as terminal:
+        line = Line()
+        line.show("1/4 frames", done=1, total=4)
+        termios.tcflow(terminal.stderr.fileno(), termios.TCOOFF)  # as Ctrl-S
+        line.show("2/4 frames", done=2, total=4)
+        line.close(keep=True)
+        termios.tcflow(terminal.stderr.fileno(), termios.TCOON)
+        assert "2/4" not in terminal.text()
+
+
+def pipe(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    return stream
+
+
+def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+
+
+@pytest.mark.parametrize("replace", [pipe, nothing])
+def test_without_a_terminal_nothing_is_drawn(
+    replace: Callable[[pytest.MonkeyPatch], io.StringIO | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = replace(monkeypatch)
+    assert not on_terminal()
+    assert list(counted("ab", "looking", total=2)) == ["a", "b"]
+    assert not (stream.getvalue() if stream else "")
+
+
+def test_a_terminal_that_can_move_nothing_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    with a_terminal():
+        monkeypatch.setenv("TERM", "dumb")
+        assert not on_terminal()
+
+
+def test_counted_things_are_shown_and_wiped_away() -> None:
+    with a_terminal() as terminal:
+        for item in counted("ab", "looking", total=2):
+            assert item in "ab"
+            drawn = terminal.text()
+            assert ("looking 0/2 images" in drawn) == (item == "a")  # b comes within the period
+        assert screen(terminal.text()) == [""]
+
+
+def test_a_process_for_another_tells_its_progress_in_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = pipe(monkeypatch)
+    monkeypatch.setenv(LINES, "1")
+    assert list(counted("ab", "looking", total=2)) == ["a", "b"]
+    assert stream.getvalue() == "progress 0/2 looking 0/2 images\n"
+    assert told(stream.getvalue()) == ("looking 0/2 images", 0, 2)
+    assert told("progress is slow") is None
