@@ -40,6 +40,14 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+def text_of(path: Path) -> str:
+    """A file's text, empty where it cannot be read: for what a machine may or may not tell."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Put ``data`` under the name ``path`` in one step.
 

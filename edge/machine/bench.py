@@ -28,7 +28,6 @@ import numpy as np
 import psutil
 
 from edge.machine.bench_parts import Cost, MemorySource, OverlaySink, costs, run_pipeline
-from edge.machine.finding import read
 from edge.sinks.null import NullSink
 from edge.sinks.overlay.overlay import Overlay
 from edge.sources import kind_of, open_source
@@ -40,6 +39,7 @@ from edge.vision.types import Frame, Image, Result
 from engines import open_engine
 from engines.base import Array, Engine
 from engines.errors import ModelError, SourceError
+from engines.files import text_of
 from engines.model_file import load_model
 from engines.openvino import compile_apart, import_openvino
 from engines.replay import record
@@ -293,7 +293,7 @@ def _peer(path: Path, threads: int | None) -> Callable[[], object]:
 def machine() -> str:
     """The machine and versions that figures belong to, in one line."""
     openvino = import_openvino()
-    found = re.search(r"^model name\s*:(.*)", read(Path("/proc/cpuinfo")), re.MULTILINE)
+    found = re.search(r"^model name\s*:(.*)", text_of(Path("/proc/cpuinfo")), re.MULTILINE)
     name = found.group(1).strip() if found else "unknown CPU"
     cores = len(os.sched_getaffinity(0))
     return (

@@ -16,7 +16,7 @@ from importlib.util import find_spec as find_module
 from pathlib import Path
 from typing import Literal
 
-from edge.machine.finding import Ask, Finding, ask, read
+from edge.machine.finding import Ask, Finding, ask
 from edge.machine.gstreamer import gstreamer
 from edge.machine.nvidia import (
     built_engine,
@@ -30,6 +30,7 @@ from edge.machine.nvidia import (
 )
 from edge.settings.settings import SHIPPED_MODEL
 from edge.sinks.display import display_answers
+from engines.files import text_of
 
 CPU_FLAGS = (
     "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8",
@@ -91,7 +92,7 @@ def examine(
 
 
 def _machine(root: Path) -> Iterator[Finding]:
-    text = read(root / "proc/cpuinfo")
+    text = text_of(root / "proc/cpuinfo")
     fields = dict(re.findall(r"^([^\t:\n]+?)\s*:[ \t]*(.*)$", text, flags=re.MULTILINE))
     model = fields.get("model name") or fields.get("Model") or platform.machine()
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
@@ -99,10 +100,10 @@ def _machine(root: Path) -> Iterator[Finding]:
     useful = ", ".join(f for f in CPU_FLAGS if f in flags) or "none of the known ones"
     yield Finding("machine", "CPU", "ok", f"{model}, {cores} usable cores")
     yield Finding("machine", "instructions", "ok", useful)
-    memory = re.search(r"^MemTotal:\s+(\d+) kB", read(root / "proc/meminfo"), re.MULTILINE)
+    memory = re.search(r"^MemTotal:\s+(\d+) kB", text_of(root / "proc/meminfo"), re.MULTILINE)
     if memory:
         yield Finding("machine", "memory", "ok", f"{int(memory.group(1)) / 2**20:.1f} GiB")
-    system = re.search(r'^PRETTY_NAME="?([^"\n]*)', read(root / "etc/os-release"), re.MULTILINE)
+    system = re.search(r'^PRETTY_NAME="?([^"\n]*)', text_of(root / "etc/os-release"), re.MULTILINE)
     name = system.group(1) if system else platform.system()
     yield Finding("machine", "system", "ok", f"{name}, {platform.machine()}")
 

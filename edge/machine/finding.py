@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 Status = Literal["ok", "missing", "none"]
@@ -22,14 +21,6 @@ class Finding:
     status: Status
     text: str
     hint: str = ""
-
-
-def read(path: Path) -> str:
-    """A file's text, empty where it cannot be read."""
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def ask(command: list[str]) -> str | None:

@@ -11,8 +11,10 @@ from importlib.util import find_spec as find_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.machine.finding import Ask, Finding, read
+from edge.machine.finding import Ask, Finding
+from edge.telemetry.jetson import power_mode
 from engines.errors import DeviceError, EngineError, EngineMismatch, ModelError
+from engines.files import text_of
 
 if TYPE_CHECKING:
     from engines.tensorrt.identity import Sidecar
@@ -28,11 +30,11 @@ _PYCUDA_HINT = (
 def l4t_of(root: Path) -> str | None:
     """The Jetson's L4T ('36.4.7', 'unknown' where only the board shows it), else None."""
     release = re.search(
-        r"# R(\d+) \(release\), REVISION: ([\d.]+)", read(root / "etc/nv_tegra_release")
+        r"# R(\d+) \(release\), REVISION: ([\d.]+)", text_of(root / "etc/nv_tegra_release")
     )
     if release:
         return f"{release.group(1)}.{release.group(2)}"
-    return "unknown" if "Jetson" in read(root / "proc/device-tree/model") else None
+    return "unknown" if "Jetson" in text_of(root / "proc/device-tree/model") else None
 
 
 def jetson(root: Path, ask: Ask) -> Iterator[Finding]:
@@ -40,12 +42,13 @@ def jetson(root: Path, ask: Ask) -> Iterator[Finding]:
     l4t = l4t_of(root)
     if l4t is None:
         return
-    model = read(root / "proc/device-tree/model").strip("\0 \n")
+    model = text_of(root / "proc/device-tree/model").strip("\0 \n")
     yield Finding("Jetson", "model", "ok", model or "unknown")
     yield Finding("Jetson", "L4T", "ok", l4t)
-    mode = re.search(r"NV Power Mode:\s*(\S+)", ask(["nvpmodel", "-q"]) or "")
+    told = re.search(r"NV Power Mode:\s*(\S+)", ask(["nvpmodel", "-q"]) or "")
+    mode = told[1] if told else power_mode(root)
     if mode:
-        yield Finding("Jetson", "power mode", "ok", mode.group(1))
+        yield Finding("Jetson", "power mode", "ok", mode)
     else:
         hint = "ask with: sudo nvpmodel -q"
         yield Finding("Jetson", "power mode", "missing", "nvpmodel does not tell", hint)

@@ -30,7 +30,7 @@ async def status(request: Request) -> JSONResponse:
             "run": {**asdict(run.facts), "version": version("outrider")},
             "now": asdict(run.now()),
             "settings": _settings(run),
-            "machine": {},
+            "machine": request.app.state.telemetry.newest.as_json(),
             "picture": {"mjpeg": True, "h264": "not served here"},
         }
     )

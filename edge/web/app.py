@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
@@ -20,16 +22,23 @@ from edge.web.api import change, healthz, status
 from edge.web.history import History, history
 from edge.web.live import MotionJpeg
 from edge.web.pictures import Pictures
+from edge.web.prometheus import metrics, registry_of
 from edge.web.viewers import Newest
 
 if TYPE_CHECKING:
     from edge.run.view import RunView
+    from edge.telemetry.telemetry import Telemetry
 
 STATIC = Path(__file__).resolve().parent / "static"
 
 
 def build(
-    run: RunView, access: Access, pictures: Pictures, newest: Newest, kept: History
+    run: RunView,
+    access: Access,
+    pictures: Pictures,
+    newest: Newest,
+    kept: History,
+    telemetry: Telemetry,
 ) -> ASGIApp:
     """The application of one run, for those whom ``access`` lets in."""
     login = Login(access)
@@ -42,12 +51,14 @@ def build(
             Route("/login", login.page),
             Route("/login", login.enter, methods=["POST"]),
             Route("/logout", login.leave, methods=["POST"]),
+            Route("/metrics", metrics, middleware=[Middleware(GZipMiddleware)]),
             Route("/stream.mjpeg", MotionJpeg(pictures, newest), methods=["GET"]),
             Mount("/", StaticFiles(directory=STATIC, html=True)),
         ],
         exception_handlers={Refusal: _refuse},
     )
-    app.state.run, app.state.history = run, kept
+    app.state.run, app.state.history, app.state.telemetry = run, kept, telemetry
+    app.state.metrics = registry_of(run, telemetry)
     return Guard(app, access, login)
 
 

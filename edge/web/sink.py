@@ -10,6 +10,7 @@ from edge.web.address import listen, read_address
 from engines.errors import SettingsError
 
 try:
+    from edge.telemetry.telemetry import Telemetry
     from edge.web.app import build
     from edge.web.history import History
     from edge.web.pictures import Pictures
@@ -45,14 +46,16 @@ class WebSink:
         self._pictures: Pictures | None = None
         self._history: History | None = None
         self._newest = Newest()
+        self._telemetry = Telemetry()
 
     def watch(self, run: RunView) -> None:
         """Begin to serve what there is of this run."""
         web = run.settings.web
         self._pictures = Pictures(fps=web.max_fps, width=web.max_width_px, publish=self._publish)
         self._history = History(run)
+        self._telemetry.start()
         access = open_access(self._address, web)
-        app = build(run, access, self._pictures, self._newest, self._history)
+        app = build(run, access, self._pictures, self._newest, self._history, self._telemetry)
         self._server.start(app, access.tls)
         host, port = self._listening.getsockname()[:2]
         url = type(self._address)(host, port).url("http" if access.tls is None else "https")
@@ -79,6 +82,7 @@ class WebSink:
 
     def close(self) -> None:
         """End the server, and all who look."""
+        self._telemetry.close()
         if self._pictures is not None:
             self._pictures.close()
         if self._history is not None:
