@@ -77,6 +77,11 @@ def test_a_jetson_whose_power_mode_is_secret_says_how_to_ask(tmp_path: Path) -> 
     found = _by_name(examine(tmp_path, environ={}, ask=_nothing))
     assert found["Jetson", "power mode"].status == "missing"
     assert "sudo nvpmodel -q" in found["Jetson", "power mode"].hint
+    # What nvpmodel itself tells root alone stands in files for everybody.
+    _write(tmp_path, "var/lib/nvpmodel/status", "pmode:0001\n")
+    _write(tmp_path, "etc/nvpmodel.conf", "< POWER_MODEL ID=1 NAME=25W >\n")
+    found = _by_name(examine(tmp_path, environ={}, ask=_nothing))
+    assert found["Jetson", "power mode"] == Finding("Jetson", "power mode", "ok", "25W")
 
 
 def test_an_empty_machine_is_examined_to_the_end(tmp_path: Path) -> None:
