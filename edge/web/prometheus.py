@@ -66,7 +66,7 @@ async def metrics(request: Request) -> Response:
     except (TypeError, ValueError):  # a version that is no number
         encode, content_type = choose_encoder("")
     text = encode(request.app.state.metrics)
-    return Response(text, headers={"content-type": content_type, "cache-control": "no-store"})
+    return Response(text, headers={"content-type": content_type})
 
 
 class _Run(Collector):
