@@ -1,0 +1,47 @@
+// Asks the server, and says in one way what is wrong: Refused (with its reason) or Lost.
+
+const PATIENCE_MS = 5000;
+
+export class Refused extends Error {}
+
+export class Lost extends Error {}
+
+// Where a login has run out the page for one takes over; the answer never comes.
+async function ask(path, options = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, { ...options, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+  } catch (error) {
+    throw new Lost(error.message);
+  }
+  if (answer.status === 401) {
+    location.assign("/login");
+    return new Promise(() => {});
+  }
+  if (answer.ok) return answer;
+  const said = await answer.json().catch(() => ({}));
+  throw new Refused(said.error ?? `the server answered ${answer.status}`);
+}
+
+async function read(path, options) {
+  const answer = await ask(path, options);
+  try {
+    return await answer.json();
+  } catch (error) {
+    throw new Lost(error.message);
+  }
+}
+
+export const status = () => read("/api/status");
+
+export const history = (since) => read(`/api/history?since=${since}`);
+
+// Gives the settings in force afterwards.
+export const change = (values) =>
+  read("/api/settings", {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-Outrider": "1" },
+    body: JSON.stringify(values),
+  });
+
+export const snapshot = async () => (await ask("/api/snapshot.jpg")).blob();
