@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import cast
@@ -183,6 +184,11 @@ OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0
 def test_a_run_answers_in_the_format_that_is_asked_for() -> None:
     with served() as run:
         plain = run.get("metrics")
+        for _ in range(600):  # until there is a rate and a sample of the machine
+            if b"_per_second " in plain.body and b"RAM" in plain.body:
+                break
+            threading.Event().wait(0.05)
+            plain = run.get("metrics")
         assert plain.status == 200
         assert plain.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
         got = Scraped(plain.body.decode())
