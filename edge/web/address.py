@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from engines.errors import SettingsError, SinkError
 
 HOST, PORT = "127.0.0.1", 8090
-_SEND_BUFFER = 256 * 1024
-"""Bytes that the kernel keeps for a viewer: more would be pictures that grow old on a slow link."""
+_UNSENT = 32 * 1024
+"""Bytes that the kernel keeps for a viewer beside what is under way to it: more would be pictures
+that grow old on a slow link."""
+_PATIENCE_MS = 10_000
+"""A viewer who takes nothing for so long has left without saying so."""
 _BACKLOG = 64
 
 
@@ -65,7 +68,9 @@ def listen(address: Address) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        # What is accepted has these, too.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _PATIENCE_MS)
         listening.bind((address.host, address.port))
         listening.listen(_BACKLOG)
     except OSError as exc:

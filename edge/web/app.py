@@ -20,10 +20,8 @@ from edge.web.access.login import Login
 from edge.web.access.rules import Access
 from edge.web.api import change, healthz, status
 from edge.web.history import History, history
-from edge.web.live import MotionJpeg
-from edge.web.pictures import Pictures
+from edge.web.live import Live
 from edge.web.prometheus import metrics, registry_of
-from edge.web.viewers import Newest
 
 if TYPE_CHECKING:
     from edge.run.view import RunView
@@ -32,14 +30,7 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).resolve().parent / "static"
 
 
-def build(
-    run: RunView,
-    access: Access,
-    pictures: Pictures,
-    newest: Newest,
-    kept: History,
-    telemetry: Telemetry,
-) -> ASGIApp:
+def build(run: RunView, access: Access, live: Live, kept: History, telemetry: Telemetry) -> ASGIApp:
     """The application of one run, for those whom ``access`` lets in."""
     login = Login(access)
     app = Starlette(
@@ -52,12 +43,13 @@ def build(
             Route("/login", login.enter, methods=["POST"]),
             Route("/logout", login.leave, methods=["POST"]),
             Route("/metrics", metrics, middleware=[Middleware(GZipMiddleware)]),
-            Route("/stream.mjpeg", MotionJpeg(pictures, newest), methods=["GET"]),
+            *live.routes,
             Mount("/", StaticFiles(directory=STATIC, html=True)),
         ],
         exception_handlers={Refusal: _refuse},
     )
-    app.state.run, app.state.history, app.state.telemetry = run, kept, telemetry
+    app.state.run, app.state.live = run, live
+    app.state.history, app.state.telemetry = kept, telemetry
     app.state.metrics = registry_of(run, telemetry)
     return Guard(app, access, login)
 

@@ -1,53 +1,32 @@
-"""The live picture as a response that never ends: JPEG after JPEG (Motion JPEG)."""
+"""All that one needs to look: the pictures, each way to them and its place on the page."""
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from starlette.types import Receive, Scope, Send
+from starlette.routing import BaseRoute, Route
 
+from edge.web.mjpeg import MotionJpeg
 from edge.web.pictures import Pictures
-from edge.web.viewers import Newest
+from edge.web.viewers import Seats
 
-_BOUNDARY = b"outrider-picture"
-_NEXT = b"\r\n--" + _BOUNDARY + b"\r\nContent-Type: image/jpeg\r\n\r\n"
-"""Ends one picture and begins the next: Chrome shows one only when it sees that."""
-_PATIENCE_S = 10.0
-"""A viewer who takes nothing for so long has left without saying so."""
+if TYPE_CHECKING:
+    from edge.settings.settings import WebSettings
 
 
-class MotionJpeg:
-    """An ASGI endpoint: every viewer gets the newest picture when it has taken the one before."""
+class Live:
+    """The live picture, within the bounds of ``web``.
 
-    def __init__(self, pictures: Pictures, newest: Newest) -> None:
-        self._pictures = pictures
-        self._newest = newest
+    ``call`` has something done on the server's loop.
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one viewer until it leaves."""
-        left = asyncio.create_task(_left(receive))
-        headers = [
-            (b"content-type", b"multipart/x-mixed-replace; boundary=" + _BOUNDARY),
-            (b"cache-control", b"no-store"),
-        ]
-        self._pictures.viewers += 1
-        try:
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": _NEXT[2:], "more_body": True})
-            async with aclosing(aiter(self._newest)) as pictures:
-                async for jpeg in pictures:
-                    if left.done():
-                        return
-                    body = {"type": "http.response.body", "body": jpeg + _NEXT, "more_body": True}
-                    await asyncio.wait_for(send(body), _PATIENCE_S)
-        except TimeoutError:
-            return
-        finally:
-            self._pictures.viewers -= 1
-            left.cancel()
+    Attributes:
+        pictures: take what is to be shown.
+        routes: what is served of them.
+    """
 
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    def __init__(self, web: WebSettings, call: Callable[[Callable[[], None]], None]) -> None:
+        seats = Seats(web.max_viewers)
+        self.mjpeg = MotionJpeg(seats, call)
+        self.pictures = Pictures([self.mjpeg], fps=web.max_fps, width=web.max_width_px)
+        self.routes: list[BaseRoute] = [Route("/stream.mjpeg", self.mjpeg, methods=["GET"])]

@@ -6,61 +6,119 @@ newest one. What is slow there skips pictures and never holds the run up.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import cv2
 import numpy as np
 
 from edge.vision.types import Image
+from engines.errors import SinkError
 
 log = logging.getLogger(__name__)
 
-_QUALITY = 80
-"""JPEG's, at which text on the picture has no fringes that are seen at arm's length."""
 _EARLY = 0.25
 """Part of a period by which a picture may come early and is still taken: cameras jitter."""
+_SNAPSHOT_QUALITY = 95
+"""JPEG's of a picture that is kept."""
+_SNAPSHOT_S = 2.0
+"""How long a snapshot waits for a picture: four views of no signal."""
+
+
+class Way(Protocol):
+    """One way in which pictures reach those who look."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody looks at it."""
+
+    def encode(self, image: Image, at_ns: int) -> None:
+        """Send them a picture of bounded size that came at CLOCK_MONOTONIC ``at_ns``."""
+
+    def close(self) -> None:
+        """Let go of the encoder; nothing is encoded after it."""
+
+
+@dataclass(slots=True)
+class _Picture:
+    """A picture of full size and those who asked for just that."""
+
+    image: Image
+    at_ns: int
+    asked: list[Future[bytes]] = field(default_factory=list)
 
 
 class Pictures:
-    """Bounded by ``fps`` and ``width`` px; ``publish`` gets each JPEG, on the encoder's thread.
+    """Bounds pictures to ``fps`` and ``width`` px and has them encoded, on a thread of its own."""
 
-    Attributes:
-        viewers: how many look at JPEGs; set by the server.
-    """
-
-    def __init__(self, *, fps: float, width: int, publish: Callable[[bytes], None]) -> None:
-        self.viewers = 0
+    def __init__(
+        self,
+        ways: Sequence[Way],
+        *,
+        fps: float,
+        width: int,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._ways = ways
+        self._clock = clock
         self._period_ns = 1e9 / fps
         self._width = width
-        self._publish = publish
         self._due_ns = 0.0
         self._news = threading.Condition()
-        self._next: Image | None = None
+        self._next: _Picture | None = None
         self._spare: Image | None = None
+        self._asked: list[Future[bytes]] = []
         self._closed = False
-        self._thread = threading.Thread(target=self._encode, name="web pictures", daemon=True)
+        self._thread = threading.Thread(target=self._encode_all, name="web pictures", daemon=True)
         self._thread.start()
 
     @property
     def wanted(self) -> bool:
         """Whether the next picture is to be offered."""
-        return self.viewers > 0 and time.monotonic_ns() >= self._due_ns - _EARLY * self._period_ns
+        if self._asked:
+            return True
+        looked_at = any(way.wanted for way in self._ways)
+        return looked_at and self._clock() >= self._due_ns - _EARLY * self._period_ns
 
     def offer(self, image: Image) -> None:
         """Take a copy of a picture (H, W, 3) BGR; the one before, if it still waits, is skipped."""
-        now_ns = time.monotonic_ns()
+        now_ns = self._clock()
         # Periods are counted on, so that 25 a second of a camera become 10 and not 8.
-        self._due_ns = max(self._due_ns + self._period_ns, now_ns - self._period_ns)
+        before_ns = self._due_ns if now_ns - self._due_ns < self._period_ns else now_ns
+        self._due_ns = before_ns + self._period_ns
         with self._news:
-            copy, self._spare = self._next if self._next is not None else self._spare, None
+            skipped, self._next = self._next, None
+            copy = self._spare if skipped is None else skipped.image
+            self._spare = None
             if copy is None or copy.shape != image.shape:
                 copy = np.empty_like(image)
             np.copyto(copy, image)
-            self._next = copy
+            asked, self._asked = self._asked, []
+            self._next = _Picture(copy, now_ns, asked + (skipped.asked if skipped else []))
             self._news.notify()
+
+    async def snapshot(self) -> bytes:
+        """The next picture as a JPEG of full size, with its overlay, whoever looks.
+
+        Raises:
+            SinkError: none came in time, or it is too large for a JPEG.
+        """
+        answer: Future[bytes] = Future()
+        with self._news:
+            self._asked.append(answer)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(answer), _SNAPSHOT_S)
+        except asyncio.TimeoutError as exc:
+            raise SinkError(
+                f"web: no picture came for {_SNAPSHOT_S:g} s, wanted one to keep; look at the "
+                "source's state and try again"
+            ) from exc
 
     def close(self) -> None:
         """End the thread."""
@@ -68,27 +126,59 @@ class Pictures:
             self._closed = True
             self._news.notify()
 
-    def _encode(self) -> None:
+    def _encode_all(self) -> None:
         while True:
             with self._news:
                 while self._next is None and not self._closed:
                     self._news.wait()
                 if self._closed:
-                    return
-                image, self._next = self._next, None
-            assert image is not None
-            try:
-                self._publish(self._jpeg(image))
-            except Exception:  # one picture less; the next may be good
-                log.exception("a picture for the page was lost")
+                    break
+                picture, self._next = self._next, None
+            assert picture is not None
+            self._encode(picture)
             with self._news:
-                self._spare = image
+                self._spare = picture.image
+        for way in self._ways:
+            way.close()
 
-    def _jpeg(self, image: Image) -> bytes:
+    def _encode(self, picture: _Picture) -> None:
+        bounded: Image | None = None
+        for way in self._ways:
+            if way.wanted:
+                try:
+                    bounded = self._bounded(picture.image) if bounded is None else bounded
+                    way.encode(bounded, picture.at_ns)
+                except Exception:  # one picture less; the next may be good
+                    log.exception("a picture for the page was lost")
+        asked = [answer for answer in picture.asked if answer.set_running_or_notify_cancel()]
+        if asked:
+            try:
+                kept = jpeg(picture.image, quality=_SNAPSHOT_QUALITY)
+            except Exception as exc:
+                for answer in asked:
+                    answer.set_exception(exc)
+            else:
+                for answer in asked:
+                    answer.set_result(kept)
+
+    def _bounded(self, image: Image) -> Image:
         height, width = image.shape[:2]
-        if width > self._width:
-            size = (self._width, max(1, round(height * self._width / width)))
-            smaller = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        else:
-            smaller = image
-        return cv2.imencode(".jpg", smaller, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))[1].tobytes()
+        if width <= self._width:
+            return image
+        size = (self._width, max(1, round(height * self._width / width)))
+        smaller: Image = np.empty((size[1], size[0], 3), np.uint8)
+        cv2.resize(image, size, dst=smaller, interpolation=cv2.INTER_AREA)
+        return smaller
+
+
+def jpeg(image: Image, *, quality: int) -> bytes:
+    """A picture (H, W, 3) BGR as a JPEG of that quality, 0 to 100.
+
+    Raises:
+        SinkError: it is too large for one.
+    """
+    done, encoded = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))
+    if not done:
+        height, width = image.shape[:2]
+        raise SinkError(f"web: got a picture of {width}x{height} px, wanted one that is a JPEG")
+    return encoded.tobytes()

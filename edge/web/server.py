@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 _MESSAGE_BYTES = 4096
 """Of what a viewer sends over a WebSocket: it has little to say."""
 _TLS_S = 5.0
+_GRACE_S = 0.15
+"""At the end, in which viewers take what they were last sent."""
 _CLOSE_S = 0.5
 """How long the end waits for the thread; the run's own end has 2 s."""
 
@@ -47,6 +49,11 @@ class Server:
         self._thread: threading.Thread | None = None
         self._server: uvicorn.Server | None = None
 
+    @property
+    def running(self) -> bool:
+        """Whether it serves."""
+        return self._thread is not None and self._thread.is_alive()
+
     def call(self, do: Callable[[], None]) -> None:
         """Have something done on the loop, from any thread; nothing once that is closed."""
         if self._loop is not None:
@@ -60,14 +67,13 @@ class Server:
             http=Connection,
             ws="websockets-sansio",
             ws_max_size=_MESSAGE_BYTES,
-            ws_per_message_deflate=False,
+            ws_per_message_deflate=False,  # pictures do not shrink
             lifespan="off",
             log_config=None,
             log_level="critical",  # it would log each malformed request
             access_log=False,
             server_header=False,
             proxy_headers=False,  # anybody may send them
-            timeout_graceful_shutdown=0,
         )
         config.load()
         config.ssl = tls
@@ -77,11 +83,23 @@ class Server:
 
     def close(self) -> None:
         """End all connections and the thread."""
-        if self._thread is None or self._server is None:
+        if self._thread is None or self._loop is None:
             self._listening.close()
             return
-        self._server.should_exit = True
+        self.call(self._end)
         self._thread.join(_CLOSE_S)
+
+    def _end(self) -> None:
+        assert self._server is not None
+        assert self._loop is not None
+        self._server.should_exit = True
+        self._loop.call_later(_GRACE_S, self._abort)
+
+    def _abort(self) -> None:
+        assert self._server is not None
+        for connection in list(self._server.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()  # Uvicorn would wait for who takes nothing
 
     def _run(self) -> None:
         assert self._server is not None

@@ -13,9 +13,8 @@ try:
     from edge.telemetry.telemetry import Telemetry
     from edge.web.app import build
     from edge.web.history import History
-    from edge.web.pictures import Pictures
+    from edge.web.live import Live
     from edge.web.server import Server
-    from edge.web.viewers import Newest
 except ImportError as exc:
     raise SettingsError(
         f"--sink web: {exc.name} is not installed, wanted the extra web; from the project's "
@@ -43,19 +42,18 @@ class WebSink:
         self._address = read_address(text)
         self._listening = listen(self._address)
         self._server = Server(self._listening)
-        self._pictures: Pictures | None = None
+        self._live: Live | None = None
         self._history: History | None = None
-        self._newest = Newest()
         self._telemetry = Telemetry()
 
     def watch(self, run: RunView) -> None:
         """Begin to serve what there is of this run."""
         web = run.settings.web
-        self._pictures = Pictures(fps=web.max_fps, width=web.max_width_px, publish=self._publish)
+        self._live = Live(web, self._server.call)
         self._history = History(run)
         self._telemetry.start()
         access = open_access(self._address, web)
-        app = build(run, access, self._pictures, self._newest, self._history, self._telemetry)
+        app = build(run, access, self._live, self._history, self._telemetry)
         self._server.start(app, access.tls)
         host, port = self._listening.getsockname()[:2]
         url = type(self._address)(host, port).url("http" if access.tls is None else "https")
@@ -64,31 +62,27 @@ class WebSink:
     @property
     def wants_image(self) -> bool:
         """Whether somebody looks and the next picture is due."""
-        return self._pictures is not None and self._pictures.wanted
+        return self._live is not None and self._live.pictures.wanted
 
     def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
         """Offer one frame to those who look."""
         if image is not None and self.wants_image:
-            assert self._pictures is not None
-            self._pictures.offer(image)
+            assert self._live is not None
+            self._live.pictures.offer(image)
         return True
 
     def signal(self, status: SourceStatus, image: Image | None, *, at_ns: int) -> bool:
         """Offer the view of no signal."""
         if image is not None and self.wants_image:
-            assert self._pictures is not None
-            self._pictures.offer(image)
+            assert self._live is not None
+            self._live.pictures.offer(image)
         return True
 
     def close(self) -> None:
         """End the server, and all who look."""
         self._telemetry.close()
-        if self._pictures is not None:
-            self._pictures.close()
+        if self._live is not None:
+            self._live.pictures.close()
         if self._history is not None:
             self._history.close()
-        self._server.call(self._newest.close)
         self._server.close()
-
-    def _publish(self, jpeg: bytes) -> None:
-        self._server.call(lambda: self._newest.put(jpeg))

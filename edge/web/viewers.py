@@ -1,37 +1,104 @@
-"""Hands each new picture to all who look, on the server's loop; who is slow skips some."""
+"""Those who look, on the server's loop: how many may, and what each gets; it encodes nothing."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine, Iterator
+from contextlib import contextmanager
+
+from starlette.types import Receive
+
+
+class Seats:
+    """Room for ``most`` viewers at once, whichever way they look."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._taken = 0
+
+    @contextmanager
+    def one(self) -> Iterator[bool]:
+        """Whether there was room, which is taken for the length of the block."""
+        free = self._taken < self.most
+        self._taken += free
+        try:
+            yield free
+        finally:
+            self._taken -= free
+
+    @property
+    def full(self) -> str:
+        """What one is told who finds no room."""
+        return (
+            f"{self.most} look already, as many as [web] max_viewers allows; close another page "
+            "or allow more"
+        )
 
 
 class Newest:
-    """The newest JPEG, for any number of readers of one loop."""
+    """The newest picture, for any number of readers of one loop; who is slow skips some.
+
+    Attributes:
+        readers: how many read; any thread may look.
+    """
 
     def __init__(self) -> None:
+        self.readers = 0
         self._value: bytes | None = None
         self._number = 0
         self._news = asyncio.Event()
         self._closed = False
 
     def put(self, value: bytes) -> None:
-        """Replace it and wake all who wait; on the loop."""
-        self._value, self._number = value, self._number + 1
-        self._news.set()
-        self._news = asyncio.Event()
+        """Replace it and wake all who wait."""
+        if self.readers:  # else it would be old when the next one comes
+            self._value, self._number = value, self._number + 1
+            self._wake()
 
     def close(self) -> None:
         """End all readers."""
         self._closed = True
-        self._news.set()
+        self._wake()
 
-    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+    async def read(self) -> AsyncGenerator[bytes, None]:
         """Each newest one once, beginning with that which is there."""
         seen = 0
-        while not self._closed:
-            if self._value is None or seen == self._number:
-                await self._news.wait()
-            elif self._value is not None:
-                seen = self._number
-                yield self._value
+        self.readers += 1
+        try:
+            while not self._closed:
+                if self._value is None or seen == self._number:
+                    await self._news.wait()
+                else:
+                    seen = self._number
+                    yield self._value
+        finally:
+            self.readers -= 1
+            if not self.readers:
+                self._value = None
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+async def left(receive: Receive) -> None:
+    """Come back when a viewer of a response has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def until_first(*doing: Coroutine[None, None, None]) -> None:
+    """Do all at once until the first has ended, and end the others.
+
+    Raises:
+        Exception: what one of them raised.
+    """
+    tasks = [asyncio.ensure_future(each) for each in doing]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
