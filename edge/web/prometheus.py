@@ -157,12 +157,11 @@ def _source(now: Moment) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "outrider_silent_seconds", "Time since the newest rendered frame.", now.silent_s
     )
-    if now.fps is not None or not now.flowing:
-        yield GaugeMetricFamily(
-            "outrider_frames_per_second",
-            "Rate of the newest rendered frames, 0 while none come.",
-            now.fps or 0.0,
-        )
+    yield GaugeMetricFamily(
+        "outrider_frames_per_second",
+        "Rate of the newest rendered frames, 0 while none come and before the second.",
+        now.fps or 0.0,
+    )
     if now.status is not None:
         state = GaugeMetricFamily(
             "outrider_source_state", "1 for the state that a live source is in.", labels=["state"]
