@@ -23,7 +23,6 @@ from edge.settings.outputs import refuse_overwriting
 from edge.settings.settings import Settings
 from edge.sources.password import with_password
 from edge.web.access.rules import check_access
-from edge.web.address import read_address
 from engines.errors import SettingsError, SourceError
 
 log = logging.getLogger(__name__)
@@ -160,14 +159,12 @@ def check_outputs(settings: Settings, path: Path | None) -> None:
     """Refuse outputs that would destroy an input, the settings at ``path`` or each other.
 
     Raises:
-        SettingsError: names the output; also a page's address that is none.
+        SettingsError: names the output.
     """
     metrics, sinks = settings.output.metrics, settings.output.sinks
     if metrics is not None and metrics.suffix.lower() != ".json":  # a picture of the source, say
         raise SettingsError(f'metrics: got "{metrics}", wanted a name that ends in .json')
     for text in sinks:
-        if edge.sinks.kind_of(text) == "web":
-            read_address(text)
         if sinks.count(text) > 1 and not edge.sinks.writes_file(text):
             raise SettingsError(f'--sink: got "{text}" twice, wanted it once')
     files = [text for text in sinks if edge.sinks.writes_file(text)]

@@ -188,9 +188,9 @@ class WebSettings(_Section):
             16, "--web-token", "FILE", "File whose first line opens the page elsewhere than here."
         ),
     ] = None
-    tls_cert: Annotated[_File | None, FromFolder()] = None
-    tls_key: Annotated[_File | None, FromFolder()] = None
-    client_ca: Annotated[_File | None, FromFolder()] = None
+    tls_cert: Annotated[_File | None, FromFolder(lambda text, _: VARIABLE not in text)] = None
+    tls_key: Annotated[_File | None, FromFolder(lambda text, _: VARIABLE not in text)] = None
+    client_ca: Annotated[_File | None, FromFolder(lambda text, _: VARIABLE not in text)] = None
     hosts: _Names = ()
 
 

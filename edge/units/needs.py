@@ -14,9 +14,12 @@ from pathlib import Path
 
 from edge.credential import VARIABLE
 from edge.settings.settings import SHIPPED_MODEL, Settings
-from edge.sinks import writes_file
+from edge.sinks import kind_of as kind_of_sink
+from edge.sinks import uses_network, writes_file
 from edge.sources import kind_of
+from edge.web.address import Address, read_address
 from engines.errors import SettingsError
+from engines.redact import redact
 
 STATE = Path("/var/lib/outrider")
 CREDENTIALS = Path("/etc/outrider/credentials")
@@ -31,7 +34,10 @@ _CLOSED = (
 _SHARED = ("/", "/opt", "/var", "/var/cache", "/var/lib", "/var/log", "/var/spool")
 """Too much to be opened whole; a folder below may be."""
 _CREDENTIAL = re.compile(re.escape(VARIABLE) + r"/(?!\.\.?$)([A-Za-z0-9_.-]+)")
-"""A password_file that systemd hands over, and its name there."""
+"""A file with a secret that systemd hands over, and its name there."""
+_ANYBODYS_PORT = 1024
+"""Lower ports are root's. PrivateUsers= leaves no capability for the machine's own network, and to
+have CAP_NET_BIND_SERVICE a service would have to give up that and most of being closed."""
 _LOCAL_ELEMENTS = {
     "audiotestsrc", "filesrc", "imagefreeze", "libcamerasrc", "multifilesrc", "nvarguscamerasrc",
     "nvv4l2camerasrc", "splitmuxsrc", "v4l2src", "videotestsrc",
@@ -45,12 +51,16 @@ class Needs:
     """What is to be opened. Texts say what for, in the settings' words; empty ones open nothing."""
 
     network: str = ""
+    loopback: str = ""
+    """Addresses of this machine alone; no more is needed where ``network`` is empty."""
     cameras: str = ""
     argus: str = ""
     folders: tuple[str, ...] = ()
     """Folders to write to, apart from the state's own."""
     credentials: tuple[str, ...] = ()
     """Names of files in ``CREDENTIALS``."""
+    secrets: str = ""
+    """What they are."""
 
 
 def hidden(path: str | Path) -> str | None:
@@ -69,28 +79,37 @@ def needs_of(settings: Settings, *, root: Path = Path("/")) -> Needs:
     Raises:
         SettingsError: one line for each thing that a service cannot do.
     """
-    refusals = [*_unseen(settings), *_unnamed(settings), *_unwritable(settings, root)]
+    refusals = [
+        *_unseen(settings), *_unnamed(settings), *_unwritable(settings, root), *_unserved(settings)
+    ]  # fmt: skip
     if refusals:
         raise SettingsError("\n".join(refusals))
     kind = kind_of(settings.source.uri)
-    network = "a stream" if kind == "stream" else ""
+    network = "[source] is a stream" if kind == "stream" else ""
     cameras = "a camera" if kind == "camera" else ""
     argus = "a CSI camera" if kind == "csi" else ""
     if kind == "gst":
         found = set(re.findall(r"\b\w+(?:src|bin)\b|\bimagefreeze\b", settings.source.uri))
         if not found or found - _LOCAL_ELEMENTS:
-            network = "a pipeline that may read from it"
+            network = "[source] is a pipeline that may read from it"
         if found & _CAMERA_ELEMENTS:
             cameras = "a pipeline with a camera"
         if "nvarguscamerasrc" in found:
             argus = "a pipeline with a CSI camera"
+    pages = _pages(settings)
+    for text in settings.output.sinks:
+        inside = text in pages and pages[text].loopback
+        if uses_network(text) and not inside:
+            network = network or f'[output] has "{redact(text)}"'
     folders = dict.fromkeys(os.path.dirname(path) for path in _written(settings))
     return Needs(
         network=network,
+        loopback="" if network or not pages else f'[output] has "{next(iter(pages))}"',
         cameras=cameras,
         argus=argus,
         folders=tuple(folder for folder in folders if not _below(folder, str(STATE))),
-        credentials=_credentials(settings),
+        credentials=tuple(dict.fromkeys(_credentials(settings).values())),
+        secrets=", ".join(_credentials(settings)),
     )
 
 
@@ -103,10 +122,17 @@ def drop_in(needs: Needs, name: str) -> str:
     service: list[str] = []
     if needs.network:
         service += [
-            f"# [source] is {needs.network}: the network.",
+            f"# {needs.network}: the network.",
             "PrivateNetwork=no",
             "RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK",
             "IPAddressDeny=",
+        ]
+    elif needs.loopback:
+        service += [
+            f"# {needs.loopback}: the machine's network, of which it reaches the machine alone.",
+            "PrivateNetwork=no",
+            "RestrictAddressFamilies=AF_INET AF_INET6",
+            "IPAddressAllow=localhost",
         ]
     if needs.cameras:
         service += [
@@ -137,22 +163,48 @@ def credential_lines(needs: Needs) -> list[str]:
     if not needs.credentials:
         return []
     given = [f"LoadCredential={name}:{CREDENTIALS / name}" for name in needs.credentials]
-    return ["# [source] password_file.", *given]
+    return [f"# {needs.secrets}.", *given]
 
 
-def _credentials(settings: Settings) -> tuple[str, ...]:
-    named = _CREDENTIAL.fullmatch(settings.source.password_file or "")
-    return () if named is None else (named[1],)
+def _secrets(settings: Settings) -> dict[str, str]:
+    """The files that the settings name for nobody else to read, by their keys."""
+    files: dict[str, str | Path | None] = {"[source] password_file": settings.source.password_file}
+    if _pages(settings):
+        names = ("token_file", "tls_cert", "tls_key", "client_ca")
+        files |= {f"[web] {name}": getattr(settings.web, name) for name in names}
+    return {key: str(file) for key, file in files.items() if file is not None}
+
+
+def _credentials(settings: Settings) -> dict[str, str]:
+    """The names of those that systemd hands over, by their keys."""
+    named = {key: _CREDENTIAL.fullmatch(file) for key, file in _secrets(settings).items()}
+    return {key: match[1] for key, match in named.items() if match is not None}
+
+
+def _pages(settings: Settings) -> dict[str, Address]:
+    """Where the sinks serve a page."""
+    sinks = settings.output.sinks
+    return {text: read_address(text) for text in sinks if kind_of_sink(text) == "web"}
+
+
+def _unserved(settings: Settings) -> Iterator[str]:
+    """Refusals of pages at ports that a service cannot take."""
+    for text, at in _pages(settings).items():
+        if 0 < at.port < _ANYBODYS_PORT:
+            yield (
+                f'[output] sinks: "{text}": got port {at.port}, wanted {_ANYBODYS_PORT} or more: '
+                "lower ones are root's, and a service is not; let a proxy or a firewall lead there"
+            )
 
 
 def _unnamed(settings: Settings) -> Iterator[str]:
-    """The refusal of a credential whose name a unit cannot hold."""
-    file = settings.source.password_file
-    if file is not None and VARIABLE in file and not _CREDENTIAL.fullmatch(file):
-        yield (
-            f"[source] password_file: {file!r}: wanted {VARIABLE}/NAME, of letters, digits, '-', "
-            f"'_' and '.': the name of a file in {CREDENTIALS}"
-        )
+    """Refusals of credentials whose names a unit cannot hold."""
+    for key, file in _secrets(settings).items():
+        if VARIABLE in file and not _CREDENTIAL.fullmatch(file):
+            yield (
+                f"{key}: {file!r}: wanted {VARIABLE}/NAME, of letters, digits, '-', "
+                f"'_' and '.': the name of a file in {CREDENTIALS}"
+            )
 
 
 def _unseen(settings: Settings) -> Iterator[str]:
@@ -162,9 +214,7 @@ def _unseen(settings: Settings) -> Iterator[str]:
     read = [("[model] files", str(path)) for path in files]
     if kind_of(settings.source.uri) in ("images", "video"):
         read.append(("[source] uri", settings.source.uri))
-    file = settings.source.password_file
-    if file is not None and VARIABLE not in file:
-        read.append(("[source] password_file", file))
+    read += [(key, file) for key, file in _secrets(settings).items() if VARIABLE not in file]
     for key, path in read:
         if top := hidden(path):
             yield (

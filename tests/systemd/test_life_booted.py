@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import socket
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +17,7 @@ from edge.sources.video.media import av
 from tests.edge.gst_here import needs_gst
 from tests.field.rtsp_camera import RtspCamera, missing
 from tests.systemd.booted import Boot, lacking
-from tests.systemd.services import NULL, PATIENCE, SMALL, STATE, STREET, Service
+from tests.systemd.services import MODEL, NULL, PATIENCE, SMALL, STATE, STREET, Service
 
 SYNTHETIC = f'[source]\nuri = "synthetic:128x64@20"\npolicy = "drop"\n{PATIENCE}' + SMALL
 PASSWORD = "s3cret-of-a-camera"
@@ -144,6 +147,60 @@ def test_settings_change_without_a_lost_frame_and_a_stop_closes_the_recording(bo
     with av.open(io.BytesIO(film), "r") as container:
         assert container.streams.video[0].frames == len(found)  # told by the index of a closed file
         assert sum(1 for _ in container.decode(video=0)) == len(found)
+
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+
+
+def asked(port: int, path: str, *, token: str = "") -> tuple[int, Any]:
+    """The status and the JSON with which a page answers."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as exc:
+        return exc.code, json.load(exc)
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_a_page_is_served_out_of_the_sandbox_and_tells_whether_frames_flow(boot: Boot) -> None:
+    # A boot has the machine's own network.
+    near, dark, far = (Service(boot, name) for name in ("near", "dark", "far"))
+    ports = {service: free_port() for service in (near, dark, far)}
+    boot.write("/etc/outrider/credentials/page", TOKEN + "\n")
+    boot.run("chmod", "600", "/etc/outrider/credentials/page")
+    page = '[output]\nsinks = ["web:{}:{}"]\n'
+    secret = '[web]\ntoken_file = "${CREDENTIALS_DIRECTORY}/page"\n'
+    absent = f'[source]\nuri = "/dev/video77"\nstall_s = 1.0\n{PATIENCE}' + SMALL
+    near.install(SYNTHETIC + page.format("127.0.0.1", ports[near]))
+    dark.install(absent + page.format("127.0.0.1", ports[dark]))
+    far.install(SYNTHETIC + page.format("0.0.0.0", ports[far]) + secret)
+    boot.ctl("start", *(service.unit for service in ports))
+
+    assert asked(ports[near], "/healthz")[0] == 200
+    code, status = asked(ports[near], "/api/status")
+    assert (code, status["now"]["flowing"]) == (200, True)
+    assert status["run"]["models"] == [MODEL]
+    assert near.show("IPAddressAllow") == "127.0.0.0/8 ::1/128"
+    assert near.show("IPAddressDeny") == "0.0.0.0/0 ::/0"
+    assert near.show("PrivateNetwork") == "no"
+
+    assert asked(ports[dark], "/healthz")[0] == 503
+    assert asked(ports[dark], "/api/status")[1]["now"]["status"]["state"] == "reconnecting"
+
+    assert asked(ports[far], "/api/status")[0] == 401
+    assert asked(ports[far], "/api/status", token=TOKEN[::-1])[0] == 401
+    assert asked(ports[far], "/api/status", token=TOKEN)[0] == 200
+    assert TOKEN not in boot.journal("--all", "-o", "json")
+    boot.ctl("stop", *(service.unit for service in ports))
+    assert {service.show("Result") for service in ports} == {"success"}
 
 
 class Lines:

@@ -131,10 +131,16 @@ def test_uninstalling_what_is_not_there_is_refused(boot: Boot) -> None:
 
 
 def test_the_units_are_whole_and_almost_nothing_is_open(boot: Boot) -> None:
-    boot.write("/etc/outrider/cam.toml", HALF)
-    boot.run(EDGE, "service", "install", "--name", "cam", "--no-start")
+    pages = {"cam": "null", "near": "web", "far": "web:0.0.0.0:8090"}
+    boot.write("/etc/outrider/credentials/page", "0123456789abcdef0123456789abcdef\n")
+    boot.run("chmod", "600", "/etc/outrider/credentials/page")
+    for name, sink in pages.items():
+        token = '[web]\ntoken_file = "${CREDENTIALS_DIRECTORY}/page"\n'
+        boot.write(f"/etc/outrider/{name}.toml", HALF.replace("null", sink) + token)
+        boot.run(EDGE, "service", "install", "--name", name, "--no-start")
     # A start from the shipped folder is verified as it was installed, drop-ins and all.
-    units = ("outrider@cam.service", "outrider.service", "outrider-build@cam.service")
+    units = ["outrider.service", "outrider-build@cam.service"]
+    units += [f"outrider@{name}.service" for name in pages]
     verified = boot.run("systemd-analyze", "verify", "--recursive-errors=yes", *units, check=False)
     assert (verified.returncode, verified.stderr) == (0, "")
     for unit in units:

@@ -32,12 +32,21 @@ BROUGHT_BY = {
     "RestrictRealtime": 231, "PrivateUsers": 232, "ProtectControlGroups": 232,
     "ProtectKernelModules": 232, "ProtectKernelTunables": 232, "RemoveIPC": 232,
     "RestrictNamespaces": 233, "CacheDirectory": 235, "CacheDirectoryMode": 235,
-    "IPAddressDeny": 235, "LockPersonality": 235, "RuntimeDirectoryPreserve": 235,
+    "IPAddressAllow": 235, "IPAddressDeny": 235, "LockPersonality": 235,
+    "RuntimeDirectoryPreserve": 235,
     "StateDirectory": 235, "StateDirectoryMode": 235, "ProtectHostname": 242,
     "RestrictSUIDSGID": 242, "ProtectKernelLogs": 244, "ProtectClock": 245, "LoadCredential": 247,
     "ProtectProc": 247, "PrivateIPC": 248, "RestartMaxDelaySec": 254, "RestartSteps": 254,
 }  # fmt: skip
-EVERYTHING = Needs("a stream", "a camera", "a CSI camera", ("/srv/recordings",), ("cam",))
+EVERYTHING = Needs(
+    network="[source] is a stream",
+    cameras="a camera",
+    argus="a CSI camera",
+    folders=("/srv/recordings",),
+    credentials=("cam",),
+    secrets="[source] password_file",
+)
+NEAR = Needs(loopback='[output] has "web"')
 
 
 def directives(text: str) -> list[str]:
@@ -58,9 +67,8 @@ def test_no_unit_has_a_directive_that_systemd_249_lacks(file: Path) -> None:
 
 
 def test_what_an_installation_makes_has_none_either_but_where_it_is_known() -> None:
-    assert {BROUGHT_BY[name] for name in names(drop_in(EVERYTHING, "cam"))} <= set(
-        range(OLDEST + 1)
-    )
+    made = names(drop_in(EVERYTHING, "cam")) | names(drop_in(NEAR, "cam"))
+    assert {BROUGHT_BY[name] for name in made} <= set(range(OLDEST + 1))
     assert {BROUGHT_BY[name] for name in names(RESTARTS)} == {WITH_STEPS}
 
 

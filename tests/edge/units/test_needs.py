@@ -35,6 +35,56 @@ def test_a_stream_opens_the_network(tmp_path: Path, uri: str) -> None:
     assert "IPAddressDeny=" in made
 
 
+@pytest.mark.parametrize("sink", ["web", "web:[::1]:8091"])
+def test_a_page_for_this_machine_alone_opens_no_more_than_that(tmp_path: Path, sink: str) -> None:
+    assert lines(settings(tmp_path, f"[output]\nsinks = ['{sink}']\n")) == [
+        "[Service]",
+        "PrivateNetwork=no",
+        "RestrictAddressFamilies=AF_INET AF_INET6",
+        "IPAddressAllow=localhost",
+    ]
+
+
+def secret(path: Path) -> Path:
+    """A file that holds a token."""
+    path.write_text("0123456789abcdef0123456789abcdef\n")
+    path.chmod(0o600)
+    return path
+
+
+def test_a_page_for_others_opens_the_network_and_its_token_is_handed_over(tmp_path: Path) -> None:
+    secret(tmp_path / "page")
+    text = '[output]\nsinks = ["web:0.0.0.0:8090", "web"]\n[web]\n'
+    text += 'token_file = "${CREDENTIALS_DIRECTORY}/page"\n'
+    made = settings(tmp_path, text, CREDENTIALS_DIRECTORY=str(tmp_path))
+    assert '# [output] has "web:0.0.0.0:8090": the network.' in made
+    assert lines(made) == [
+        "[Service]",
+        "PrivateNetwork=no",
+        "RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK",
+        "IPAddressDeny=",
+        "LoadCredential=page:/etc/outrider/credentials/page",
+    ]
+    assert "# [web] token_file." in made
+
+
+def test_a_camera_on_the_network_and_a_page_for_this_machine_open_the_network(
+    tmp_path: Path,
+) -> None:
+    made = settings(tmp_path, '[source]\nuri = "rtsp://cam/1"\n[output]\nsinks = ["web"]\n')
+    assert "IPAddressDeny=" in lines(made)
+    assert "IPAddressAllow=localhost" not in made
+
+
+def test_a_token_that_a_service_cannot_see_is_refused(tmp_path: Path) -> None:
+    # tmp_path lies below /tmp, which is a service's own.
+    file = secret(tmp_path / "page")
+    text = f'[output]\nsinks = ["web"]\n[web]\ntoken_file = "{file}"\n'
+    with pytest.raises(SettingsError, match=r"token_file: .* is below /"):
+        settings(tmp_path, text)
+    assert lines(settings(tmp_path, text.replace('["web"]', '["null"]'))) == []  # nobody reads it
+
+
 @pytest.mark.parametrize(
     "uri", ["/dev/video0", "camera:0:640x480@30", "gst:v4l2src device=/dev/video0"]
 )
@@ -122,6 +172,7 @@ def test_a_credential_with_a_name_that_a_unit_cannot_hold_is_refused(
         ('[output]\nsinks = ["/srv/a\\nExecStartPre=b/c.mp4"]', "a unit cannot name that folder"),
         ('[output]\nsinks = ["window"]', "a service has no screen"),
         ('[output]\nsinks = ["-"]', "is the journal"),
+        ('[output]\nsinks = ["web:127.0.0.1:80"]', "got port 80, wanted 1024 or more"),
     ],
 )  # fmt: skip
 def test_what_a_service_cannot_do_is_refused_with_a_way_out(
