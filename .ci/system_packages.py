@@ -27,6 +27,7 @@ TEST = [
     ("libfaketime", "/usr/lib/*/faketime/libfaketimeMT.so.1"),  # a wall clock that is stepped
     ("systemd", "systemd-analyze"),  # units are tested under one that is booted for them
     ("dbus", "dbus-daemon"),  # how systemctl speaks to it
+    ("openssl", "openssl"),  # certificates for the page
 ]
 # Of slow tests, which make test leaves out; they skip where it is not there.
 CI = [

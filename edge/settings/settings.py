@@ -32,6 +32,8 @@ _Hashes = Annotated[
     tuple[Annotated[str, Field(pattern="^[0-9a-f]{64}$")], ...], Field(strict=False)
 ]
 _File = Annotated[Path, BeforeValidator(lambda v: Path(v) if isinstance(v, str) and v else v)]
+_SECRET = FromFolder(lambda text, _: VARIABLE not in text)
+"""A file that systemd may hand over."""
 _Files = Annotated[tuple[_File, ...], Field(strict=False, min_length=1)]
 
 
@@ -75,9 +77,9 @@ class SourceSettings(_Section):
     # Of the slowest, a picture is due in 12 days.
     images_fps: float = Field(_SOURCE.images_fps, ge=1e-6, le=1e9)
     seed: int = Field(_SOURCE.seed, ge=0, le=2**32 - 1)
-    password_file: Annotated[
-        Annotated[str, Field(min_length=1)] | None, FromFolder(lambda text, _: VARIABLE not in text)
-    ] = _SOURCE.password_file
+    password_file: Annotated[Annotated[str, Field(min_length=1)] | None, _SECRET] = (
+        _SOURCE.password_file
+    )
 
     def options(self, *, in_service: bool = False) -> SourceOptions:
         """What a source is opened with, beside its uri and policy."""
@@ -183,14 +185,14 @@ class WebSettings(_Section):
     max_viewers: _Count = 32
     token_file: Annotated[
         Annotated[str, Field(min_length=1)] | None,
-        FromFolder(lambda text, _: VARIABLE not in text),
+        _SECRET,
         Option(
             16, "--web-token", "FILE", "File whose first line opens the page elsewhere than here."
         ),
     ] = None
-    tls_cert: Annotated[_File | None, FromFolder(lambda text, _: VARIABLE not in text)] = None
-    tls_key: Annotated[_File | None, FromFolder(lambda text, _: VARIABLE not in text)] = None
-    client_ca: Annotated[_File | None, FromFolder(lambda text, _: VARIABLE not in text)] = None
+    tls_cert: Annotated[_File | None, _SECRET] = None
+    tls_key: Annotated[_File | None, _SECRET] = None
+    client_ca: Annotated[_File | None, _SECRET] = None
     hosts: _Names = ()
 
 

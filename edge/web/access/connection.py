@@ -10,6 +10,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST = 128
 """Connections in all: a browser has six of its own, a viewer's picture one of them."""
+_PIECE_BYTES = 8 * 1024
+"""Of a request's head h11 takes 16 KiB, and the rest of the piece."""
 _HEAD_S = 10.0
 """How long the first lines of a request may take, counted from the last answer's end."""
 
@@ -28,19 +30,33 @@ class Connection(H11Protocol):
             self._await_request()
 
     def data_received(self, data: bytes) -> None:
-        """Read on, until a request is whole."""
-        try:
-            super().data_received(data)
-        except h11.LocalProtocolError:  # nonsense behind a request that is being answered
-            self.transport.abort()
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._stop_waiting()
+        """Read on, in pieces: h11 asks how long a request's head is only when a piece has no end.
+
+        What comes behind a request that is being answered is not read, and the last: it is some
+        other program's, as no browser sends it.
+        """
+        for at in range(0, len(data), _PIECE_BYTES):
+            if self._answering and self.conn.their_state is h11.DONE:
+                self.cycle.keep_alive = False
+                return
+            try:
+                super().data_received(data[at : at + _PIECE_BYTES])
+            except h11.LocalProtocolError:  # nonsense in a body, while the answer is under way
+                self.transport.abort()
+            if self._answering:
+                self._stop_waiting()
+            if self.transport.is_closing() or self.transport.get_protocol() is not self:
+                return
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def on_response_complete(self) -> None:
         """Wait for the next request, if it has not come yet."""
         self._stop_waiting()
         super().on_response_complete()
-        if not self.transport.is_closing() and self.cycle.response_complete:
+        if not self.transport.is_closing() and not self._answering:
             self._await_request()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:

@@ -150,7 +150,11 @@ class _Outgoing:
 def _check_shape(request: HTTPConnection) -> None:
     scope, headers = request.scope, request.headers
     if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "POST"):
-        raise Refusal(405, f"got {scope['method'][:20]}, wanted GET, HEAD or POST")
+        known = {"Allow": "GET, HEAD, POST"}
+        raise Refusal(405, f"got {scope['method'][:20]}, wanted GET, HEAD or POST", known)
+    if scope["http_version"] not in ("1.0", "1.1"):
+        close = {"Connection": "close"}
+        raise Refusal(400, f"got HTTP {scope['http_version']}, wanted 1.1", close)
     path = scope["path"]
     if not path.startswith("/") or path.startswith("//") or re.search(r"[\x00-\x1f\x7f\\]", path):
         raise Refusal(400, "got a path that is none of this page")

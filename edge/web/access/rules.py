@@ -36,7 +36,9 @@ class Access:
 
     def is_token(self, given: str) -> bool:
         """Whether that is the token; how long the answer takes tells nothing of it."""
-        return self.token is not None and hmac.compare_digest(_hash(given.encode()), self.token)
+        return self.token is not None and hmac.compare_digest(
+            _hash(given.encode(errors="replace")), self.token
+        )
 
     @property
     def certificates(self) -> bool:
