@@ -52,7 +52,7 @@ export class Controls {
       const back = at(`${id}-own`);
       if (!back) continue;
       back.disabled = set == null;
-      back.textContent = set == null ? "as the model recommends" : `back to the model's ${own?.toFixed(2)}`;
+      back.textContent = set == null ? "model's own" : `back to ${own?.toFixed(2)}`;
     }
     for (const name of ["boxes", "masks", "legend", "readout"]) {
       at(name).checked = this.#value(`overlay.${name}`);

@@ -69,7 +69,8 @@ function drawCharts() {
     : `at ${clock(shown.t)}, ${duration(last.t - shown.t)} ago`;
   if (!shown) return;
   at("value-fps").textContent = shown.fps.toFixed(1);
-  at("value-age").textContent = shown.age_p50_ms == null ? "–" : `${ms(shown.age_p50_ms)} · p99 ${ms(shown.age_p99_ms)}`;
+  at("value-age").textContent = ms(shown.age_p50_ms);
+  at("value-age-p99").textContent = `p99 ${ms(shown.age_p99_ms)}`;
   at("value-dropped").textContent = `${shown.dropped}`;
   at("value-queue").textContent = `${shown.queue}`;
   drawStages(shown);
