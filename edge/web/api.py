@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from edge.web.access.answers import Refusal, read_body
+from edge.web.access.login import COOKIE
 from engines.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ async def status(request: Request) -> JSONResponse:
             "now": asdict(run.now()),
             "settings": _settings(run),
             "machine": request.app.state.telemetry.newest.as_json(),
+            "login": COOKIE in request.cookies,
             "picture": {"mjpeg": True, "h264": "not served here"},
         }
     )

@@ -36,12 +36,20 @@ export const status = () => read("/api/status");
 
 export const history = (since) => read(`/api/history?since=${since}`);
 
+const OURS = { "X-Outrider": "1" };
+
 // Gives the settings in force afterwards.
 export const change = (values) =>
   read("/api/settings", {
     method: "POST",
-    headers: { "Content-Type": "application/json", "X-Outrider": "1" },
+    headers: { "Content-Type": "application/json", ...OURS },
     body: JSON.stringify(values),
   });
 
 export const snapshot = async () => (await ask("/api/snapshot.jpg")).blob();
+
+// Ends the login; what is asked next leads to the page for another.
+export const leave = async () => {
+  await ask("/logout", { method: "POST", headers: OURS });
+  location.assign("/login");
+};

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { Chart, spanOf } from "./charts.js";
 import { Controls } from "./controls.js";
-import { clock, duration, factsOf, list, stateOf } from "./state.js";
+import { clock, duration, factsOf, list, machineOf, stateOf } from "./state.js";
 
 const PERIOD_MS = 1000;
 const KEPT = 300;
@@ -101,7 +101,7 @@ function newRow(body) {
 }
 
 function showStatus(status) {
-  const { run, now, settings, machine } = status;
+  const { run, now, settings, machine, login } = status;
   const state = stateOf(now, seen.captured);
   seen.captured = now.counts.captured;
   at("badge").dataset.kind = state.kind;
@@ -114,11 +114,14 @@ function showStatus(status) {
   at("trouble-since").textContent = now.age_ms == null
     ? ""
     : `No frame for ${duration(now.silent_s)}, since ${clock(Date.now() / 1000 - now.silent_s)}.`;
-  if (settings) controls.show(run, settings);
+  controls.show(run, settings);
   list(at("run"), factsOf(status));
-  const told = Array.isArray(machine) ? machine : [];
-  at("machine-panel").hidden = told.length === 0;
-  list(at("machine"), told.map(({ name, value, unit, bad }) => [name, `${value}${unit ? ` ${unit}` : ""}`, bad]));
+  const { slowed, rows } = machineOf(machine);
+  list(at("machine"), rows);
+  at("machine-panel").hidden = rows.length === 0;
+  at("slowed").hidden = !slowed;
+  at("slowed").title = slowed;
+  at("leave").hidden = !login;
 }
 
 // A screen reader says again what is written again.
@@ -202,6 +205,7 @@ document.addEventListener("themechange", drawCharts);
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") at("view").classList.remove("filling");
 });
+at("leave").addEventListener("click", () => api.leave().catch(lost));
 at("snapshot").addEventListener("click", snapshot);
 at("full").addEventListener("click", fill);
 

@@ -65,3 +65,36 @@ export function factsOf({ run, now }) {
     ...(run.version ? [["Version", run.version]] : []),
   ];
 }
+
+// A row a device: "GPU": "51 °C, 1300 MHz, 80 %"; of memory what is used. What slows it comes first.
+export function machineOf({ power_mode: mode = null, readings = [], throttling = [] } = {}) {
+  const rows = new Map();
+  const add = (name, text) => rows.set(name, rows.has(name) ? `${rows.get(name)}, ${text}` : text);
+  const memory = new Map(readings.filter(({ kind }) => kind === "memory").map(({ name, value }) => [name, value]));
+  for (const { name, value, unit, kind } of readings) {
+    if (kind === "memory") {
+      const [, what, part] = name.match(/^(.*) (total|used|available)$/) ?? [];
+      const total = memory.get(`${what} total`);
+      if (!part || total == null) add(name, `${round(value)} ${unit}`);
+      else if (part === "used") add(what, `${gb(value)} of ${gb(total)} GB`);
+      else if (part === "available") add(what, `${gb(total - value)} of ${gb(total)} GB`);
+    } else if (kind === "throttles") {
+      if (value) add(`Slowed: ${name}`, `${value} times`);
+    } else {
+      add(name, `${round(value)} ${unit}`);
+    }
+  }
+  const slowed = throttling.map(({ device, reason }) => `${device}: ${reason}`).join(", ");
+  return {
+    slowed,
+    rows: [
+      ...(slowed ? [["Slowed down now", slowed, true]] : []),
+      ...(mode ? [["Power mode", mode]] : []),
+      ...rows,
+    ],
+  };
+}
+
+const gb = (mb) => (mb / 1000).toFixed(1);
+
+const round = (value) => (Math.abs(value) < 20 ? value.toFixed(1) : value.toFixed(0));

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,3 +63,14 @@ def open_page(browser: Browser, *, expected: str = "$^", **context: Any) -> Iter
         opened.close()
     unexpected = [error for error in errors if not re.search(expected, error)]
     assert not unexpected, "errors of the page: " + "; ".join(unexpected)
+
+
+def until(page: Page, expression: str, arg: Any = None) -> None:
+    """Wait until a JavaScript expression, or function of ``arg``, is true on the page.
+
+    Playwright's own wait is refused by a page that lets nothing be evaluated.
+    """
+    end_s = time.monotonic() + DEADLINE_MS / 1000
+    while not page.evaluate(expression, arg):
+        assert time.monotonic() < end_s, f"never true: {expression}"
+        page.wait_for_timeout(50)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.edge.web.browser import open_page
+from tests.edge.web.browser import open_page, until
 from tests.edge.web.served import Served, served
 from tests.field.mjpeg_camera import MjpegCamera
 
@@ -39,7 +40,7 @@ def looked_at(
         page.on("request", lambda request: asked.append(request.url))
         page.add_init_script(path=LOOKS)
         page.goto(url)
-        page.wait_for_function("fps().ariaValueText.startsWith('now')")
+        until(page, "fps().ariaValueText.startsWith('now')")
         yield page
     origin = urlsplit(url).netloc
     assert [url for url in asked if urlsplit(url).netloc not in (origin, "")] == []
@@ -47,9 +48,9 @@ def looked_at(
 
 def moves(page: Page) -> None:
     """Wait until the picture has changed."""
-    page.wait_for_function("picture() !== null")
+    until(page, "picture() !== null")
     before = page.evaluate("picture()")
-    page.wait_for_function("(before) => ![null, before].includes(picture())", arg=before)
+    until(page, "(before) => ![null, before].includes(picture())", arg=before)
 
 
 def test_the_picture_moves_and_the_charts_fill(browser: Browser, run: Served) -> None:
@@ -57,7 +58,7 @@ def test_the_picture_moves_and_the_charts_fill(browser: Browser, run: Served) ->
         moves(page)
         assert page.inner_text("#state") == "Live"
         assert page.title() == "Live · Outrider"
-        page.wait_for_function("fps().ariaValueMin < -2")
+        until(page, "fps().ariaValueMin < -2")
         for chart in ("times", "fps", "age", "queue"):
             assert page.evaluate(f"painted('chart-{chart}')") > 5, chart
         assert float(page.inner_text("#value-fps")) > 5
@@ -72,12 +73,12 @@ def test_the_picture_moves_and_the_charts_fill(browser: Browser, run: Served) ->
 
 def test_a_second_is_read_by_pointer_and_by_keyboard(browser: Browser, run: Served) -> None:
     with looked_at(browser, run.url) as page:
-        page.wait_for_function("fps().ariaValueMin <= -2")
+        until(page, "fps().ariaValueMin <= -2")
         chart = page.locator("#chart-fps canvas")
         chart.hover(position={"x": 40, "y": 20})  # the oldest
-        page.wait_for_function("document.querySelector('#when').textContent.startsWith('at ')")
+        until(page, "document.querySelector('#when').textContent.startsWith('at ')")
         page.mouse.move(0, 0)
-        page.wait_for_function("document.querySelector('#when').textContent === 'the last minute'")
+        until(page, "document.querySelector('#when').textContent === 'the last minute'")
         chart.focus()
         page.keyboard.press("ArrowLeft")
         assert "1 seconds ago: " in (chart.get_attribute("aria-valuetext") or "")
@@ -110,7 +111,7 @@ def test_no_signal_is_said_with_its_reason_and_goes_away(browser: Browser) -> No
         camera.stalled.set()
         page.wait_for_selector("#badge[data-kind=bad]")
         assert page.inner_text("#state") == "NO SIGNAL"
-        page.wait_for_function("/stalled|reconnecting/.test(document.all.trouble.textContent)")
+        until(page, "/stalled|reconnecting/.test(document.all.trouble.textContent)")
         assert "No frame for" in page.inner_text("#trouble")
         assert page.evaluate("faint()") == []
         camera.stalled.clear()
@@ -134,4 +135,99 @@ def test_it_says_that_the_server_is_gone_and_goes_on_with_the_next(browser: Brow
         page.wait_for_selector("#lost", state="hidden")
         page.wait_for_selector("#badge[data-kind=live]")
         moves(page)
-        page.wait_for_function("fps().ariaValueText.startsWith('now')")
+        until(page, "fps().ariaValueText.startsWith('now')")
+
+
+def in_force(run: Served) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads(run.get("api/status").body)["settings"]
+    return settings
+
+
+def test_what_is_switched_changes_the_run_and_what_changed_there_is_shown(
+    browser: Browser, run: Served
+) -> None:
+    with looked_at(browser, run.url) as page:
+        chip = page.get_by_role("button", name="car", exact=True)
+        assert chip.get_attribute("aria-pressed") == "true"
+        settled = "/api/settings"
+        with page.expect_response(f"**{settled}"):
+            chip.click()
+        assert in_force(run)["detect"]["classes"] == ["pedestrian", "bicyclist", "sign"]
+        assert chip.get_attribute("aria-pressed") == "false"
+        with page.expect_response(f"**{settled}"):
+            page.get_by_label("Score threshold").fill("0.6")
+        assert in_force(run)["detect"]["conf"] == 0.6
+        assert page.inner_text("#conf-value") == "0.60"
+        with page.expect_response(f"**{settled}"):
+            page.get_by_role("switch", name="Masks").uncheck()
+        assert in_force(run)["overlay"]["masks"] is False
+        # None of the classes is no setting: nothing is sent until one is chosen.
+        page.get_by_role("button", name="None").click()
+        assert "Choose one" in page.inner_text("#classes-note")
+        with page.expect_response(f"**{settled}"):
+            page.get_by_role("button", name="sign", exact=True).click()
+        assert in_force(run)["detect"]["classes"] == ["sign"]
+        with page.expect_response(f"**{settled}"):
+            page.get_by_role("button", name="All", exact=True).click()
+        assert in_force(run)["detect"]["classes"] is None
+        # Another page, or a reload of the settings.
+        change(run, {"overlay.masks": True, "detect.conf": None})
+        until(page, "document.all.masks.checked")
+        assert page.inner_text("#conf-value") == "0.25"
+        assert page.is_disabled("#conf-own")
+
+
+def change(run: Served, values: dict[str, Any]) -> None:
+    headers = {"Content-Type": "application/json", "X-Outrider": "1"}
+    assert run.get("api/settings", headers=headers, data=json.dumps(values).encode()).status == 200
+
+
+def test_a_refusal_is_shown_and_the_switch_is_back_at_what_is_in_force(
+    browser: Browser, run: Served
+) -> None:
+    with looked_at(browser, run.url, expected="400") as page:
+        # As a page that is older than the run would ask.
+        page.evaluate("document.all.opacity.max = 2")
+        page.get_by_label("Mask opacity").fill("1.5")
+        page.wait_for_selector("#refusal", state="visible")
+        assert "overlay.mask_opacity: got 1.5" in page.inner_text("#refusal")
+        assert page.inner_text("#opacity-value") == "0.45"
+        page.evaluate("document.all.opacity.max = 1")
+        page.get_by_label("Mask opacity").fill("0.5")
+        page.wait_for_selector("#refusal", state="hidden")
+        assert in_force(run)["overlay"]["mask_opacity"] == 0.5
+        change(run, {"overlay.mask_opacity": 0.45})
+
+
+def test_the_machine_is_told_a_row_a_device_and_what_slows_it_first(
+    browser: Browser, run: Served
+) -> None:
+    def reading(kind: str, name: str, value: float, unit: str) -> dict[str, Any]:
+        return {"kind": kind, "name": name, "value": value, "unit": unit}
+
+    machine = {
+        "power_mode": "15W",
+        "readings": [
+            reading("load", "GPU", 81.25, "%"),
+            reading("temperature", "GPU", 61.5, "°C"),
+            reading("memory", "RAM total", 8000, "MB"),
+            reading("memory", "RAM available", 5500, "MB"),
+            reading("throttles", "SoC heat", 0, ""),
+            reading("throttles", "SoC over-current", 2, ""),
+        ],
+        "throttling": [{"device": "SoC", "reason": "over-current"}],
+    }
+    with looked_at(browser, run.url) as page:
+        read = "async (machine) => (await import('/state.js')).machineOf(machine)"
+        assert page.evaluate(read, machine) == {
+            "slowed": "SoC: over-current",
+            "rows": [
+                ["Slowed down now", "SoC: over-current", True],
+                ["Power mode", "15W"],
+                ["GPU", "81 %, 62 °C"],
+                ["RAM", "2.5 of 8.0 GB"],
+                ["Slowed: SoC over-current", "2 times"],
+            ],
+        }
+        assert page.evaluate(read, {}) == {"slowed": "", "rows": []}
+        assert "GB" in page.inner_text("#machine")
