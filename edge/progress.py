@@ -53,9 +53,17 @@ class Line:
 
     def __init__(self) -> None:
         self._bar: tqdm[NoReturn] | None = None
+        self._shown_s = -PERIOD_S
         self._lines = LINES in os.environ
         self.drawn = on_terminal()
         """Whether anybody sees it."""
+
+    def offer(self, words: str, *, done: float, total: float) -> None:
+        """As ``show``, where the last was long enough ago."""
+        now_s = time.monotonic()
+        if now_s - self._shown_s >= PERIOD_S:
+            self._shown_s = now_s
+            self.show(words, done=done, total=total)
 
     def show(self, words: str, *, done: float = 0, total: float | None = None) -> None:
         """Show ``words``, behind a bar and before the time that is left where ``total`` is known.
@@ -98,13 +106,14 @@ class Line:
 def counted(
     items: Iterable[Item], words: str, *, total: int, unit: str = "images"
 ) -> Iterator[Item]:
-    """``items``, of which there are ``total``, with the line of progress while they are taken."""
-    line, shown_s = Line(), 0.0
+    """``items``, of which there are ``total``, with the line of progress while they are taken.
+
+    To be written into the ``for`` itself: what leaves the loop then wipes the line, errors too.
+    """
+    line = Line()
     try:
         for done, item in enumerate(items):
-            if time.monotonic() - shown_s >= PERIOD_S:
-                shown_s = time.monotonic()
-                line.show(f"{words} {done}/{total} {unit}", done=done, total=total)
+            line.offer(f"{words} {done}/{total} {unit}", done=done, total=total)
             yield item
     finally:
         line.close()

@@ -22,6 +22,7 @@ from importlib.util import find_spec as find_module
 from pathlib import Path
 
 import engines.spec
+from edge.progress import LINES, Line, told
 from engines.errors import ModelError
 from engines.files import locked, user_folder
 from engines.model_file import ModelFile
@@ -161,13 +162,21 @@ def _adopt(
     with subprocess.Popen(
         command, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
+        env=os.environ | {LINES: "1"},
     ) as child:  # fmt: skip
         assert child.stdout is not None
         threading.Thread(
             target=_kill_at_stop, args=(child, stop), name="adopt", daemon=True
         ).start()
+        progress = Line()
         try:
             for line in child.stdout:
+                if (at := told(line)) is not None:
+                    if log.isEnabledFor(logging.INFO):  # not where --quiet was said
+                        words, done, total = at
+                        progress.show(f"adopting, {words}", done=done, total=total)
+                    continue
+                progress.close()
                 last = redact(line.strip()) or last
                 if line.startswith(DOUBT):
                     doubt = line.removeprefix(DOUBT).strip()
@@ -178,6 +187,8 @@ def _adopt(
         except BaseException:
             child.kill()
             raise
+        finally:
+            progress.close()
     if child.returncode == 0:
         return None
     if stop.is_set():

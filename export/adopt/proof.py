@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.progress import counted
 from edge.vision.perception import Perception
 from edge.vision.types import Detections, Image, Mask
 from engines import open_engine
@@ -84,7 +85,7 @@ def prove(
     engine = open_engine(adopted, engine="onnxruntime", precision="f32")
     try:
         perception = Perception(engine, conf=PROOF_CONF, max_detections=MAX_BOXES)
-        for frame in frames:
+        for frame in counted(frames, "proving", total=len(frames)):
             perception.prepare(frame, 0)
             perception.submit(0)
             perception.wait(0)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from edge.progress import above
 from engines.errors import SettingsError
 from engines.spec import printable
 
@@ -32,7 +33,8 @@ class Finite(click.FloatRange):
 
 def say(line: str) -> None:
     """Print one line on stderr; names of foreign files may hold a terminal's commands."""
-    click.echo(printable(line), err=True)
+    with above():
+        click.echo(printable(line), err=True)
 
 
 def parse_size(text: str, *, example: str) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from edge.progress import counted
 from edge.vision.types import Image
 from engines.base import Array, Engine
 from engines.errors import ExportError
@@ -114,12 +115,12 @@ def compare(
     comparison = _Comparison(reference, candidate, limits)
     if labelled is not None:
         comparison.score_on(labelled, renames or {})
-        for i in range(labelled.count):
+        for i in counted(range(labelled.count), "comparing", total=labelled.count):
             item = labelled.load(i)
             comparison.add(item.image, item)
         return comparison.parity()
     pictures = [*frames, np.ascontiguousarray(frames[0][:, ::-1])] if len(frames) == 1 else frames
-    for frame in pictures:
+    for frame in counted(pictures, "comparing", total=len(pictures)):
         comparison.add(frame)
     return comparison.parity()
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import cv2
 
+from edge.progress import counted
 from export.data.camvid import BOX_CLASSES, CLASSES, Split, camvid_pairs, read_camvid_labels
 from export.data.pairs import check_size, read_frame
 from export.outputs import write_output
@@ -36,7 +37,8 @@ def boxes_of(root: Path, split: Split) -> dict[str, Any]:
         "annotations": [],
         "categories": [{"id": i, "name": name} for i, name in enumerate(BOX_CLASSES, 1)],
     }
-    for image_id, (picture, path) in enumerate(camvid_pairs(root, split), 1):
+    pairs = camvid_pairs(root, split)
+    for image_id, (picture, path) in enumerate(counted(pairs, split, total=len(pairs)), 1):
         label_map = read_camvid_labels(path)
         height, width = read_frame(picture).shape[:2]
         check_size(path, label_map, (width, height), stated_in=picture.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
+from edge.progress import counted
 from edge.sources import SourceOptions, open_source
 from edge.sources.base import Source
 from edge.vision.types import Image
@@ -73,7 +74,8 @@ def _spread(source: Source, count: int) -> list[Image]:
     """
     kept: list[Image] = []
     step = 1
-    for i in range(LONGEST):
+    total = min(source.frame_count or LONGEST, LONGEST)
+    for i in counted(range(LONGEST), "reading", total=total, unit="frames"):
         frame = source.read()
         if frame is None:
             break

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from edge.progress import counted
 from edge.vision.letterbox import Letterbox
 from edge.vision.types import Image
 from engines.base import Array
@@ -156,7 +157,7 @@ def _measured(
     session = open_session(watched, origin=origin, optimise=False)
     ranges = {name: Range() for name in names}
     image = np.zeros(spec.tensor.shape, np.uint8)
-    for frame in frames:
+    for frame in counted(frames, "measuring ranges", total=len(frames)):
         Letterbox.fit((frame.shape[1], frame.shape[0]), spec).apply(frame, image)
         made = run_session(session, {spec.name: image}, origin=origin)
         for i, name in enumerate(names):

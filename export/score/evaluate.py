@@ -9,10 +9,10 @@ what count at the model's own threshold; only the last shows bicyclists boxed as
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from edge.progress import counted
 from engines import open_engine
 from engines.base import Precision
 from engines.model_file import ModelFile, any_sha256
@@ -52,7 +52,8 @@ def evaluate_model(
     try:
         classes = class_map(opened.spec, data, renames or {}, origin=str(path))
         predictor, scorer = Predictor(opened), FrameScorer(data, classes)
-        for i in _counted(range(data.count), progress):
+        numbers: Iterable[int] = range(data.count)
+        for i in counted(numbers, "scoring", total=data.count) if progress else numbers:
             frame = data.load(i)
             predicted = predictor.predict(frame.image)
             predictor.check_finite()
@@ -85,15 +86,3 @@ def evaluate_model(
         )
     finally:
         opened.close()
-
-
-def _counted(items: Iterable[int], progress: bool) -> Iterable[int]:
-    """With a progress bar on a terminal, where tqdm is installed."""
-    if not progress:
-        return items
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return items
-    bar: Iterable[int] = tqdm(items, unit="image", disable=None if sys.stderr else True)
-    return bar

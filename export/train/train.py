@@ -84,7 +84,7 @@ def run_training(
     while trainer.epoch < recipe.epochs:
         start = time.perf_counter()
         try:
-            parts = trainer.run_epoch(progress_bar=sys.stderr.isatty())
+            parts = trainer.run_epoch()
         except FloatingPointError as exc:
             done = trainer.epoch
             kept = f"{last} keeps epoch {done}" if done else "No epoch was finished"

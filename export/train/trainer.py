@@ -8,7 +8,6 @@ what an unbroken one gives.
 from __future__ import annotations
 
 import math
-import sys
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from edge.progress import counted
 from engines.errors import ExportError
 from export.train.augment import Augment
 from export.train.checkpoint import difference, network_from, network_state
@@ -164,7 +163,7 @@ class Trainer:
             index = torch.cat([index, drawn])
         return index[torch.randperm(len(index), generator=generator)]
 
-    def run_epoch(self, *, progress_bar: bool) -> dict[str, float]:
+    def run_epoch(self) -> dict[str, float]:
         """One pass over the set; returns the mean of every part of the loss.
 
         Raises:
@@ -182,11 +181,8 @@ class Trainer:
         self.net.train()
         for part in self.frozen:
             self.net.get_submodule(part).eval()  # its batch-norm statistics stay, too
-        bar = tqdm(
-            batches, desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}", leave=False,
-            disable=not progress_bar, file=sys.stderr,
-        )  # fmt: skip
-        for i, chosen in enumerate(bar):
+        words = f"epoch {self.epoch + 1}/{self.recipe.epochs},"
+        for i, chosen in enumerate(counted(batches, words, total=len(batches), unit="batches")):
             rate = learning_rate(self.recipe, self.epoch + i / len(batches))
             for group, factor in zip(self.optimiser.param_groups, self.rates, strict=True):
                 group["lr"] = rate * factor

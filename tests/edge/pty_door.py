@@ -1,16 +1,18 @@
-"""A command on a terminal of its own, as a user has one: what it draws, and how that looks."""
+"""A terminal as a user has one, for a command or for this process: what is drawn, how it looks."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
 import re
 import struct
 import subprocess
+import sys
 import termios
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -90,3 +92,41 @@ def screen(text: str) -> list[str]:
                 head += rest
         lines.append(line.rstrip())
     return lines
+
+
+class Terminal:
+    """A terminal as this process's stderr."""
+
+    def __init__(self) -> None:
+        self.ours, theirs = pty.openpty()
+        self.stderr = os.fdopen(theirs, "w", buffering=1)
+        self.resize(60)
+
+    def resize(self, columns: int) -> None:
+        size = struct.pack("HHHH", 24, columns, 0, 0)
+        fcntl.ioctl(self.stderr.fileno(), termios.TIOCSWINSZ, size)
+
+    def text(self) -> str:
+        """All that was written since the last call."""
+        self.stderr.flush()
+        os.set_blocking(self.ours, False)
+        read = b""
+        try:
+            while more := os.read(self.ours, 65536):
+                read += more
+        except BlockingIOError:
+            pass
+        return read.decode()
+
+
+@contextlib.contextmanager
+def a_terminal() -> Iterator[Terminal]:
+    """Not a fixture: pytest puts its own stderr in place before it calls the test."""
+    terminal, before = Terminal(), sys.stderr
+    sys.stderr = terminal.stderr
+    try:
+        yield terminal
+    finally:
+        sys.stderr = before
+        terminal.stderr.close()
+        os.close(terminal.ours)

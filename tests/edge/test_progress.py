@@ -2,66 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import io
 import logging
-import os
-import pty
-import struct
 import sys
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from edge.logs import AboveProgress
 from edge.progress import LINES, Line, counted, on_terminal, told
-from tests.edge.pty_door import screen
-
-
-class Terminal:
-    """A terminal as this process's stderr."""
-
-    def __init__(self) -> None:
-        self.ours, theirs = pty.openpty()
-        self.stderr = os.fdopen(theirs, "w", buffering=1)
-        self.resize(60)
-
-    def resize(self, columns: int) -> None:
-        size = struct.pack("HHHH", 24, columns, 0, 0)
-        fcntl.ioctl(self.stderr.fileno(), termios.TIOCSWINSZ, size)
-
-    def text(self) -> str:
-        """All that was written since the last call."""
-        self.stderr.flush()
-        os.set_blocking(self.ours, False)
-        read = b""
-        try:
-            while more := os.read(self.ours, 65536):
-                read += more
-        except BlockingIOError:
-            pass
-        return read.decode()
+from tests.edge.pty_door import a_terminal, screen
 
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv(LINES, raising=False)
-
-
-@contextlib.contextmanager
-def a_terminal() -> Iterator[Terminal]:
-    """Not a fixture: pytest puts its own stderr in place before it calls the test."""
-    terminal, before = Terminal(), sys.stderr
-    sys.stderr = terminal.stderr
-    try:
-        yield terminal
-    finally:
-        sys.stderr = before
-        terminal.stderr.close()
-        os.close(terminal.ours)
 
 
 def test_a_bar_fits_the_terminal_whatever_its_width_becomes() -> None:
@@ -155,6 +112,17 @@ def test_counted_things_are_shown_and_wiped_away() -> None:
             assert item in "ab"
             drawn = terminal.text()
             assert ("looking 0/2 images" in drawn) == (item == "a")  # b comes within the period
+        assert screen(terminal.text()) == [""]
+
+
+def test_an_error_among_counted_things_leaves_no_line() -> None:
+    def fail() -> None:
+        for item in counted("ab", "looking", total=2):
+            raise ValueError(item)
+
+    with a_terminal() as terminal:
+        with pytest.raises(ValueError, match="a"):
+            fail()
         assert screen(terminal.text()) == [""]
 
 

@@ -21,7 +21,7 @@ from engines.model_file import write_atomically
 from engines.tensorrt import library
 from engines.tensorrt.library import Library
 from export.tensorrt.build.network import Network, read_network
-from export.tensorrt.build.progress import Progress, above_the_bar, monitor
+from export.tensorrt.build.progress import Progress, monitor
 from export.tensorrt.build.signals import on_a_thread
 from export.tensorrt.build.targets import set_targets
 from export.tensorrt.check.findings import table
@@ -101,7 +101,7 @@ def build_plan(
         EngineError: the builder fails, with what TensorRT logged.
         KeyboardInterrupt: it was asked to stop.
     """
-    stop, say = threading.Event(), above_the_bar(say)
+    stop = threading.Event()
 
     def work() -> tuple[bytes, Network]:
         with device_of(trt):

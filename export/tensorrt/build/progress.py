@@ -5,13 +5,12 @@ The builder calls from threads of its own, so nothing here may raise or take lon
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, SupportsInt
 
-from tqdm import tqdm
+from edge.progress import Line
 
 if TYPE_CHECKING:
     import tensorrt
@@ -52,11 +51,7 @@ class Progress:
         self._stopping = False
         self.share = 0.0
         """Of the work, 0 to 1, as far as the phases tell."""
-        self._bar = tqdm(
-            total=100, unit="%", file=sys.stderr, leave=False,
-            disable=None if sys.stderr else True,  # else it would draw nowhere, and fail
-            bar_format="building     {l_bar}{bar}| {elapsed}{postfix}",
-        )  # fmt: skip
+        self._line = Line()
 
     def phase_start(self, name: str, parent: str | None, steps: int) -> None:
         """A phase of ``steps`` steps begins, within the present step of ``parent``."""
@@ -90,28 +85,15 @@ class Progress:
 
     def close(self) -> None:
         """Wipe the bar off the terminal."""
-        self._bar.close()
+        self._line.close()
 
     def _show(self, share: float, name: str) -> None:
         self.share = max(self.share, min(share, 1.0))
-        if self._bar.disable:
-            if self.share >= self._said + QUARTER:
-                self._said = self.share // QUARTER * QUARTER
-                self._say(f"building     {self._said:.0%}, {name}")
-            return
-        self._bar.n = round(100 * self.share)
-        self._bar.set_postfix_str(name[:40], refresh=False)
-        self._bar.update(0)
-
-
-def above_the_bar(say: Say) -> Say:
-    """``say`` for lines that come while a bar may be drawn."""
-
-    def above(line: str) -> None:
-        with tqdm.external_write_mode(file=sys.stderr):
-            say(line)
-
-    return above
+        if self._line.drawn:
+            self._line.offer(f"building, {name[:40]}", done=100 * self.share, total=100)
+        elif self.share >= self._said + QUARTER:
+            self._said = self.share // QUARTER * QUARTER
+            self._say(f"building     {self._said:.0%}, {name}")
 
 
 def monitor(trt: Library, progress: Progress) -> tensorrt.IProgressMonitor:

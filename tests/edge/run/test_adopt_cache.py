@@ -19,6 +19,8 @@ from onnx import TensorProto, helper
 from edge.run.adopt_cache import adopted, cache_folder
 from engines.errors import ModelError
 from engines.model_file import ModelFile, read_spec
+from tests.edge.door import EDGE
+from tests.edge.pty_door import on_terminal
 from tests.export.adopting import write_frames
 from tests.foreign_models import CLASSES, foreign_yolov8, ultralytics
 
@@ -213,3 +215,18 @@ def test_real_yolox_is_adopted_with_frames_of_the_video_being_run(
     assert any(str(video.resolve()) in record.getMessage() for record in caplog.records)
     assert os.access(made, os.R_OK)
     assert np.prod(read_spec(made).input.tensor.shape) == 416 * 416 * 3
+
+
+def test_a_terminal_shows_how_far_the_adoption_is_under_whole_lines(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    model = tmp_path / "net.onnx"
+    foreign_yolov8(model)
+    run = [*EDGE, "run", "--model", str(model), "--engine", "onnxruntime", "--sink", "null"]
+    drawn = on_terminal([*run, "--frames", "1"], env=environ)
+    assert drawn.code == 0, drawn.text
+    assert "| adopting, proving 0/8 images, ? left" in drawn.text
+    assert "progress " not in drawn.text
+    logged = drawn.lines[: next(n for n, line in enumerate(drawn.lines) if "1/1 frames" in line)]
+    assert all(line[2] == ":" for line in logged)  # HH:MM:SS level name: message
+    assert "adopted as " in logged[-1]

@@ -15,6 +15,7 @@ from engines.model_file import ModelFile, read_spec
 from export.commands.adopt import parse_anchors, parse_size, parse_triple
 from tests.edge.door import edge
 from tests.edge.media_files import unprivileged
+from tests.edge.pty_door import on_terminal
 from tests.export.adopting import adopt_file, adopt_net, refusal, write_frames
 from tests.foreign_models import FOREIGN, twinlite, ultralytics
 
@@ -37,8 +38,22 @@ def test_the_file_is_written_beside_the_users_and_told_on_stderr(tmp_path: Path)
     assert f"3 frames of {frames}" in done.stderr
     made = tmp_path / "net.outrider.onnx"
     assert f"written      {made}" in done.stderr
+    assert "proving" not in done.stderr  # progress is for a terminal
     assert ModelFile(path).spec is None  # the user's file stays as it was
     assert made.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def test_a_terminal_shows_how_far_it_is_and_is_left_with_the_report_alone(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(ultralytics().SerializeToString())
+    frames = write_frames(tmp_path / "frames")
+    drawn = on_terminal([*COMMAND, str(path), "--frames", str(frames)], columns=200)
+    assert drawn.code == 0, drawn.text
+    for words in ("reading 0/3 frames", "proving 0/3 images"):
+        assert f"| {words}, ? left" in drawn.text
+        assert all(words not in line for line in drawn.lines)
+    assert drawn.lines[0].startswith("read         ")
+    assert drawn.lines[-2:] == [f"written      {tmp_path / 'net.outrider.onnx'}", ""]
 
 
 def test_the_adopted_files_of_all_families_run_in_the_app(tmp_path: Path) -> None:

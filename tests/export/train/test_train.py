@@ -38,7 +38,7 @@ def test_a_training_that_was_cut_off_ends_where_an_unbroken_one_does(
     cut = tmp_path / "cut"
     data = load_training_set(root, Recipe(synthetic=2), device=CPU)
     first = Trainer(TINY, data, device=CPU)
-    first.run_epoch(progress_bar=False)
+    first.run_epoch()
     cut.mkdir()
     save_checkpoint(cut / "last.pt", first.state())
     run_training(TINY, out=cut, root=root, device=CPU, eval_every=0)

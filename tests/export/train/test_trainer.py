@@ -128,7 +128,7 @@ def test_a_frozen_backbone_keeps_weights_and_statistics_while_the_rest_learns(ro
     trainer = of_recipe(root, freeze="backbone", box_classes="car", lr_head=1e-2)
     trainer.start_from(other_network(), origin=HERE)
     before = {name: value.clone() for name, value in trainer.net.state_dict().items()}
-    trainer.run_epoch(progress_bar=False)
+    trainer.run_epoch()
     after = trainer.net.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert not [name for name in changed if name.startswith("backbone.")]
@@ -143,7 +143,7 @@ def test_frozen_features_leave_the_heads_alone_to_learn(root: Path) -> None:
     trainer = of_recipe(root, freeze="features", box_classes="car", lr_head=1e-2)
     trainer.start_from(other_network(), origin=HERE)
     before = {name: value.clone() for name, value in trainer.net.state_dict().items()}
-    trainer.run_epoch(progress_bar=False)
+    trainer.run_epoch()
     after = trainer.net.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
@@ -165,7 +165,7 @@ def test_a_backbone_that_does_not_fit_cannot_be_frozen(root: Path) -> None:
 def test_heads_and_new_tensors_learn_at_a_rate_of_their_own(root: Path) -> None:
     trainer = of_recipe(root, lr=1e-3, lr_head=4e-3, aux=0.4, warmup_epochs=0)
     trainer.start_from(other_network(shape=Shape(pyramid=64)), origin=HERE)
-    trainer.run_epoch(progress_bar=False)
+    trainer.run_epoch()
     rate = {id(p): group["lr"] for group in trainer.optimiser.param_groups for p in group["params"]}
     names = {n: rate[id(p)] for n, p in trainer.net.named_parameters()}
     low = names["backbone.stem.0.weight"]
@@ -181,7 +181,7 @@ def test_an_auxiliary_mask_is_trained_and_resumed_but_no_part_of_the_network(roo
     trainer = of_recipe(root, aux=0.4)
     assert trainer.aux is not None
     before = [p.clone() for p in trainer.aux.parameters()]
-    trainer.run_epoch(progress_bar=False)
+    trainer.run_epoch()
     after = list(trainer.aux.parameters())
     assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     state = trainer.state()
@@ -216,7 +216,7 @@ def test_each_term_changes_what_is_learnt(root: Path, option: dict[str, float]) 
     plain, other = of_recipe(root, batch=4), of_recipe(root, batch=4, **option)
     for a, b in zip(plain.net.parameters(), other.net.parameters(), strict=True):
         assert torch.equal(a, b)  # the seed gives the same start
-    masks = [t.run_epoch(progress_bar=False)["mask"] for t in (plain, other)]
+    masks = [t.run_epoch()["mask"] for t in (plain, other)]
     assert all(math.isfinite(m) for m in masks)
     if "lovasz" in option or "aux" in option:
         assert masks[1] > masks[0] * 1.1
@@ -252,7 +252,7 @@ def test_without_photographs_an_epoch_is_every_synthetic_frame(root: Path) -> No
 
 
 def test_the_average_follows_every_weight_statistic_and_counter(trainer: Trainer) -> None:
-    trainer.run_epoch(progress_bar=False)
+    trainer.run_epoch()
     mine, theirs = trainer.average.state_dict(), trainer.net.state_dict()
     # four images in batches of two: after two steps keep = 0.999 · (1 − e^(−2/300)) < 0.01
     for name, value in mine.items():
@@ -291,7 +291,7 @@ def test_a_gradient_that_is_not_finite_stops_before_it_ruins_the_weights(root: P
     with pytest.raises(
         FloatingPointError, match=r"mask \d.* gradient (nan|inf) in epoch 1, step 1"
     ):
-        trainer.run_epoch(progress_bar=False)
+        trainer.run_epoch()
     assert all(torch.isfinite(p).all() for p in trainer.net.parameters())
     assert trainer.epoch == 0
 

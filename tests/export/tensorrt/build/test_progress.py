@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import threading
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from export.tensorrt.build.progress import Progress, monitor
+from tests.edge.pty_door import a_terminal, screen
 
 
 def progress(said: list[str] | None = None, stop: threading.Event | None = None) -> Progress:
@@ -84,20 +84,18 @@ def test_without_a_terminal_each_quarter_is_a_line() -> None:
     assert said == [f"building     {n}%, whole" for n in (25, 50, 75, 100)]
 
 
-def test_on_a_terminal_it_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
+def test_on_a_terminal_it_is_a_bar() -> None:
     said: list[str] = []
-    p = progress(said)
-    p.phase_start("whole", None, 2)
-    p.step_complete("whole", 0)
-    p.close()
+    with a_terminal() as terminal:
+        p = progress(said)
+        p.phase_start("whole", None, 2)
+        p.step_complete("whole", 0)
+        drawn = terminal.text()
+        p.close()
+        assert screen(drawn + terminal.text()) == [""]
     assert said == []
-    assert "0%" in terminal.getvalue()
+    assert drawn.startswith("\r  0%|")
+    assert "| building, whole, " in drawn
 
 
 def test_the_monitor_hands_every_call_on() -> None:
