@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from edge.sinks.display import display_answers
 from engines.errors import SettingsError
+from engines.redact import redact
 
 if TYPE_CHECKING:
     from edge.sinks.base import Sink
@@ -20,12 +21,20 @@ SINKS = {
     ".jsonl": "edge.sinks.jsonl:JsonlSink",
     "-": "edge.sinks.jsonl:JsonlSink",
     "web": "edge.web.sink:WebSink",
+    "rtsp": "edge.sinks.stream.sink:StreamSink",
+    "rtsps": "edge.sinks.stream.sink:StreamSink",
+    "whip": "edge.sinks.stream.sink:StreamSink",
     "null": "edge.sinks.null:NullSink",
 }
 """By the whole text, by what stands before its first colon, or by the suffix of a file's name;
 imported when it is used."""
 
-PLACES = {"web": "[:ADDRESS:PORT]"}
+PLACES = {
+    "web": "[:ADDRESS:PORT]",
+    "rtsp": "://HOST/PATH",
+    "rtsps": "://HOST/PATH",
+    "whip": ":https://HOST/PATH",
+}
 """What may follow the names of kinds that have a place of their own, which is no file."""
 
 FORMS = [f"FILE{kind}" if kind.startswith(".") else kind + PLACES.get(kind, "") for kind in SINKS]
@@ -53,13 +62,13 @@ def sink_opener(text: str) -> Opener:
     entry = SINKS.get(kind_of(text))
     if entry is None:
         wanted = f"{', '.join(FORMS[:-1])} or {FORMS[-1]}"
-        raise SettingsError(f'sink: got "{text}", wanted {wanted}')
+        raise SettingsError(f'sink: got "{redact(text)}", wanted {wanted}')
     module, _, attribute = entry.partition(":")
     return cast(Opener, getattr(import_module(module), attribute))
 
 
 def open_sink(text: str, *, fps: float | None, keep: bool = False) -> Sink:
-    """Open 'window', 'FILE.mp4', 'FILE.jsonl', '-' (JSONL to stdout), 'web' or 'null'.
+    """Open a sink, written as FORMS says.
 
     A file is created with its first frame: a run that fails before leaves an older file as it was.
 

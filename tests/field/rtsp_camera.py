@@ -57,9 +57,12 @@ class RtspCamera:
         login: str = "",
     ) -> None:
         """Serve, from when this returns; ``login`` is a USER:PASSWORD that it asks for."""
-        words = [f"--port={self.port}", f"--codec={codec}", f"--wh={wh[0]}x{wh[1]}", f"--fps={fps}"]
+        words = [f"--codec={codec}", f"--wh={wh[0]}x{wh[1]}", f"--fps={fps}", f"--login={login}"]
+        self._run("tests.field.rtsp_camera", *words)
+
+    def _run(self, module: str, *words: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.field.rtsp_camera", *words, f"--login={login}"],
+            [sys.executable, "-m", module, f"--port={self.port}", *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
@@ -67,7 +70,7 @@ class RtspCamera:
         )
         assert self._process.stdout is not None
         if self._process.stdout.readline() != "serving\n":
-            raise RuntimeError(f"the camera ended with {self._process.wait(DEADLINE_S)}")
+            raise RuntimeError(f"it ended with {self._process.wait(DEADLINE_S)}")
 
     def freeze(self) -> None:
         """Stop the process where it stands; its connections stay open and silent."""
@@ -139,7 +142,7 @@ def serve(*, port: int, codec: str, wh: tuple[int, int], fps: int, login: str) -
     )
     factory.connect("media-configure", lambda _, media: _look(gst, media, wh, fps))
     if login:
-        _ask_for(login, factory, server, gst, rtsp, library)
+        ask_for(login, factory, server, gst, rtsp, library)
     server.get_mount_points().add_factory(PATH, factory)
     if not server.attach(None):
         sys.exit(f"port {port} is taken")
@@ -171,7 +174,7 @@ def _look(gst: Any, media: Any, wh: tuple[int, int], fps: int) -> None:
     threading.Thread(target=push, daemon=True).start()
 
 
-def _ask_for(login: str, factory: Any, server: Any, gst: Any, rtsp: Any, library: Any) -> None:
+def ask_for(login: str, factory: Any, server: Any, gst: Any, rtsp: Any, library: Any) -> None:
     """Let in only who knows ``login``, by digest (RFC 2617)."""
     user, _, password = login.partition(":")
     auth = library.RTSPAuth.new()

@@ -53,7 +53,7 @@ element, and starting that may hang the whole machine (insight-platform/Savant#4
 _BITS_PER_PX = 0.12
 """The element knows no constant quality: 3.3 Mbit/s at 1280x720 and 30 pictures a second."""
 _WAIT_NS = 250_000_000
-"""For a packet. What is later comes with a later picture, and is not waited for again."""
+"""For a packet; what is later comes with a later picture."""
 _MOST_WAITING = 8
 """Pictures without a packet that an encoder may hold."""
 _NS = 1_000_000_000
@@ -219,7 +219,6 @@ class GstEncoder:
             if pulled is None:
                 if self._waiting >= _MOST_WAITING:
                     raise self._error(f"it gave nothing for {self._waiting} pictures")
-                self._lag = self._waiting
                 break
             data, running_ns, key = pulled
             if running_ns < _BEFORE_NS:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PRESET = "superfast"
 """At 960x540 on two cores: ultrafast 3.8 ms CPU a frame, superfast 5.9, veryfast 9.8; ultrafast
 shows blocks in blended masks."""
-_ENCODER = {"crf": "23", "bf": "0", "rc-lookahead": "0", "forced-idr": "1"}
+_ENCODER = {"crf": "23", "bf": "0", "rc-lookahead": "0"}
 _AT_ONCE = {"tune": "zerolatency"}
 _GLOBAL_HEADER = 1 << 22
 """AV_CODEC_FLAG_GLOBAL_HEADER: SPS and PPS apart from the pictures."""

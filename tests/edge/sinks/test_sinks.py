@@ -9,6 +9,7 @@ import pytest
 from edge.sinks import SINKS, open_sink, uses_network
 from edge.sinks.base import Sink
 from engines.errors import SettingsError
+from tests.edge.loopback import closed_port
 from tests.edge.sink_values import picture, result
 
 # The window has a test of its own under a display.
@@ -16,8 +17,9 @@ WITHOUT_DISPLAY = sorted(set(SINKS) - {"window"})
 
 
 def _open(kind: str, folder: Path) -> Sink:
-    text = str(folder / f"out{kind}") if kind.startswith(".") else kind
-    return open_sink(text, fps=25.0)
+    servers = {"rtsp": "rtsp://{}/cam", "rtsps": "rtsps://{}/cam", "whip": "whip:http://{}/cam"}
+    text = servers.get(kind, kind).format(f"127.0.0.1:{closed_port()}")
+    return open_sink(str(folder / f"out{kind}") if kind.startswith(".") else text, fps=25.0)
 
 
 @pytest.mark.parametrize("kind", WITHOUT_DISPLAY)

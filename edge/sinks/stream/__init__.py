@@ -1,0 +1,1 @@
+"""Pictures to a server of the user's own, that gives them on to who looks."""
