@@ -110,9 +110,11 @@ def _sinks(settings: Settings) -> Iterator[str]:
 def _pages(settings: Settings) -> Iterator[str]:
     """Who may look at each page."""
     from edge.web.access.rules import check_access
+    from edge.web.address import read_address
 
+    scheme = "http" if settings.web.tls_cert is None else "https"
     for text, who in check_access(settings.output.sinks, settings.web):
-        yield f"{text}: {who}"
+        yield f"{text}: {read_address(text).url(scheme)}, {who}"
 
 
 def _some(names: tuple[str, ...]) -> str:

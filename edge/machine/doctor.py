@@ -30,6 +30,7 @@ from edge.machine.nvidia import (
 )
 from edge.settings.settings import SHIPPED_MODEL
 from edge.sinks.display import display_answers
+from edge.web.address import Address
 from engines.files import text_of
 
 CPU_FLAGS = (
@@ -46,6 +47,8 @@ PACKAGES = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
 }
 """Modules that the app uses, and the distributions that bring them."""
+PAGE = ("starlette", "uvicorn", "websockets", "prometheus_client")
+"""Modules that serve a run's page."""
 DECODERS = ("h264", "hevc", "mjpeg", "mpeg4", "vp9", "av1")
 
 
@@ -80,6 +83,7 @@ def examine(
         ("GStreamer", "bindings", lambda: gstreamer(jetson=l4t_of(root) is not None)),
         ("cameras", "V4L2", lambda: _cameras(root)),
         ("display", "X11", lambda: _display(environ)),
+        ("display", "page", _page),
     ]
     for section, name, probe in probes:
         try:
@@ -194,6 +198,15 @@ def _cameras(root: Path) -> Iterator[Finding]:
             yield Finding("cameras", device.name, "ok", f"--source {camera}")
     if not cameras:
         yield Finding("cameras", "V4L2", "none", "no camera is connected")
+
+
+def _page() -> Iterator[Finding]:
+    lacking = [name for name in PAGE if not find_module(name)]
+    if lacking:
+        hint = "in the project's folder: pip install -e '.[web]'"
+        yield Finding("display", "page", "missing", f"lacks {', '.join(lacking)}", hint)
+    else:
+        yield Finding("display", "page", "ok", f"--sink web, at {Address().url()}")
 
 
 def _display(environ: Mapping[str, str]) -> Iterator[Finding]:

@@ -36,13 +36,14 @@ def test_an_absent_camera_is_told_although_a_run_would_wait_for_it(tmp_path: Pat
 def test_what_is_right_is_named_and_nothing_is_written(model: Path, tmp_path: Path) -> None:
     text = (
         f'{SOURCE}[model]\nfiles = ["tiny.onnx"]\n'
-        '[output]\nsinks = ["out.mp4", "out.jsonl", "null"]\nmetrics = "m.json"\n'
+        '[output]\nsinks = ["out.mp4", "out.jsonl", "web:127.0.0.1:0"]\nmetrics = "m.json"\n'
     )
     before = sorted(tmp_path.iterdir())
     done = edge("check", _settings(tmp_path, text))
     assert done.returncode == 0, done.stderr + done.stdout
     for said in ("96x64 in openvino", "boxes of 4 classes: car", "mask street: sky", "30 fps"):
         assert said in done.stdout
+    assert "web:127.0.0.1:0: http://127.0.0.1:0/, open to everybody on this machine" in done.stdout
     assert "WRONG" not in done.stdout
     assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "car.toml"])
 

@@ -90,7 +90,17 @@ def test_an_empty_machine_is_examined_to_the_end(tmp_path: Path) -> None:
     assert found["cameras", "V4L2"].status == "none"
     assert found["engines", "built engine"].status == "none"
     assert found["display", "X11"].status == "none"
+    assert found["display", "page"].text == "--sink web, at http://127.0.0.1:8090/"
     assert "h264" in found["video", "decoders"].text
+
+
+def test_what_serves_the_page_is_worth_getting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    page = _by_name(examine(tmp_path, environ={}, ask=_nothing))["display", "page"]
+    assert (page.status, page.text) == ("missing", "lacks uvicorn")
+    assert "pip install -e '.[web]'" in page.hint
 
 
 @pytest.mark.parametrize(
