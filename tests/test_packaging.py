@@ -256,9 +256,12 @@ def test_every_file_of_the_packages_is_in_the_wheel(tmp_path: Path) -> None:
         for path in (ROOT / package).rglob("*")
         if path.is_file() and path.suffix != ".pyc" and "built" not in path.parts
     }
-    extra = ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "docs/SERVICE.md")
-    units = [path.relative_to(ROOT) for path in (ROOT / "systemd").glob("*.[!p]*")]
-    for path in (*ours, *units, *map(Path, extra)):
+    extra = ("pyproject.toml", "README.md", "LICENSE", "NOTICE")
+    folder = ROOT / "systemd"
+    found = [*folder.glob("*.[!p]*"), *folder.glob("monitoring/*")]
+    shipped = [path.relative_to(ROOT) for path in found]
+    shipped += map(Path, ("docs/MONITORING.md", "docs/SERVICE.md"))
+    for path in (*ours, *shipped, *map(Path, extra)):
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, tree / path)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
@@ -269,7 +272,7 @@ def test_every_file_of_the_packages_is_in_the_wheel(tmp_path: Path) -> None:
         assert {str(path) for path in ours} - set(packed.namelist()) == set()
         shared = {name.partition(".data/data/")[2] for name in packed.namelist()} - {""}
     # Where ``edge service install`` looks below sys.prefix.
-    assert shared == {f"share/outrider/{path}" for path in (*units, "docs/SERVICE.md")}
+    assert shared == {f"share/outrider/{path}" for path in shipped}
 
 
 def test_the_licence_and_the_notice_travel_with_the_package() -> None:
