@@ -9,14 +9,15 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from edge.web.access.answers import Refusal, read_body
 from edge.web.access.login import COOKIE
-from engines.errors import SettingsError
+from engines.errors import SettingsError, SinkError
 
 if TYPE_CHECKING:
     from edge.run.view import Moment, RunView
+    from edge.web.live import Live
 
 _CHANGE_S = 2.0
 """How long a change waits for the run, which takes it between two frames."""
@@ -54,6 +55,20 @@ async def change(request: Request) -> JSONResponse:
         error = f"the run did not take it within {_CHANGE_S:g} s: it ends, or something hangs"
         raise Refusal(503, error) from exc
     return JSONResponse(_settings(run))
+
+
+async def snapshot(request: Request) -> Response:
+    """The next picture in full size, with its overlay.
+
+    Raises:
+        Refusal: none came in time.
+    """
+    live: Live = request.app.state.live
+    try:
+        jpeg = await live.pictures.snapshot()
+    except SinkError as exc:
+        raise Refusal(503, str(exc)) from exc
+    return Response(jpeg, media_type="image/jpeg")
 
 
 async def healthz(request: Request) -> JSONResponse:

@@ -18,7 +18,8 @@ from edge.web.access.answers import Refusal
 from edge.web.access.guard import Guard
 from edge.web.access.login import Login
 from edge.web.access.rules import Access
-from edge.web.api import change, healthz, status
+from edge.web.api import change, healthz, snapshot, status
+from edge.web.events import Events
 from edge.web.history import History, history
 from edge.web.live import Live
 from edge.web.prometheus import metrics, registry_of
@@ -30,13 +31,22 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).resolve().parent / "static"
 
 
-def build(run: RunView, access: Access, live: Live, kept: History, telemetry: Telemetry) -> ASGIApp:
+def build(
+    run: RunView,
+    access: Access,
+    live: Live,
+    events: Events,
+    kept: History,
+    telemetry: Telemetry,
+) -> ASGIApp:
     """The application of one run, for those whom ``access`` lets in."""
     login = Login(access)
     app = Starlette(
         routes=[
             Route("/api/status", status),
             Route("/api/history", history),
+            Route("/api/events", events, methods=["GET"]),
+            Route("/api/snapshot.jpg", snapshot),
             Route("/api/settings", change, methods=["POST"]),
             Route("/healthz", healthz),
             Route("/login", login.page),

@@ -12,6 +12,7 @@ from engines.errors import SettingsError
 try:
     from edge.telemetry.telemetry import Telemetry
     from edge.web.app import build
+    from edge.web.events import Events
     from edge.web.history import History
     from edge.web.live import Live
     from edge.web.server import Server
@@ -43,6 +44,7 @@ class WebSink:
         self._listening = listen(self._address)
         self._server = Server(self._listening)
         self._live: Live | None = None
+        self._events: Events | None = None
         self._history: History | None = None
         self._telemetry = Telemetry()
 
@@ -50,10 +52,11 @@ class WebSink:
         """Begin to serve what there is of this run."""
         web = run.settings.web
         self._live = Live(web, self._server.call)
+        self._events = Events(web.max_viewers, self._server.call)
         self._history = History(run)
         self._telemetry.start()
         access = open_access(self._address, web)
-        app = build(run, access, self._live, self._history, self._telemetry)
+        app = build(run, access, self._live, self._events, self._history, self._telemetry)
         self._server.start(app, access.tls)
         host, port = self._listening.getsockname()[:2]
         url = type(self._address)(host, port).url("http" if access.tls is None else "https")
@@ -66,6 +69,8 @@ class WebSink:
 
     def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
         """Offer one frame to those who look."""
+        if self._events is not None:
+            self._events.offer(result, frame_age_ms)
         if image is not None and self.wants_image:
             assert self._live is not None
             self._live.pictures.offer(image)
@@ -83,6 +88,8 @@ class WebSink:
         self._telemetry.close()
         if self._live is not None:
             self._live.pictures.close()
+        if self._events is not None:
+            self._events.close()
         if self._history is not None:
             self._history.close()
         self._server.close()

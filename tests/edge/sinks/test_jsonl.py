@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge.sinks import open_sink
-from edge.sinks.jsonl import JsonlSink, share_by_class
+from edge.sinks.jsonl import JsonlSink
 from edge.sources.live.status import SourceStatus
 from edge.vision.letterbox import Letterbox
 from edge.vision.types import Detections, Image, Mask
@@ -114,18 +114,6 @@ def test_every_box_is_in_the_line(count: int, tmp_path: Path) -> None:
     sink.write(result(0, detections=_boxes(count)), None, frame_age_ms=0)
     assert len(json.loads(path.read_text())["detections"]) == count  # before it is closed
     sink.close()
-
-
-def test_padding_does_not_count_for_the_share() -> None:
-    labels = np.ones((64, 64), np.uint8)
-    labels[8:56] = 0  # all of the frame, and none of the padding
-    assert share_by_class(_mask(labels)) == {"sky": 1.0, "road": 0.0}
-
-
-def test_labels_without_a_name_count_for_no_class() -> None:
-    labels = np.full((64, 64), 11, np.uint8)
-    labels[:, :16] = 1
-    assert share_by_class(_mask(labels)) == {"sky": 0.0, "road": 0.25}
 
 
 def test_an_older_file_is_replaced(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from tests.edge.web.served import Answer, Served, served
@@ -104,6 +106,14 @@ def test_a_change_that_is_wrong_says_so_and_changes_nothing(
     before = json.loads(run.get("api/status").body)["settings"]
     assert said in refused(run, values)
     assert json.loads(run.get("api/status").body)["settings"] == before
+
+
+def test_a_snapshot_is_the_picture_in_full_size(run: Served) -> None:
+    answer = run.get("api/snapshot.jpg")
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/jpeg")
+    picture = cv2.imdecode(np.frombuffer(answer.body, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    assert picture.shape == (192, 320, 3)
 
 
 def test_who_has_no_token_learns_only_whether_frames_flow(run: Served) -> None:

@@ -12,26 +12,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from edge.web.access import connection as bounds
-from edge.web.address import Address, listen
-from edge.web.server import Server
 from tests.edge.web.access.certificates import certificates
+from tests.edge.web.access.serving import serving
 from tests.edge.web.access.stranger import DEADLINE_S, hear
 from tests.edge.web.served import Served, served
-
-
-@contextlib.contextmanager
-def serving(app: ASGIApp, tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    """The port of a server of this process."""
-    listening = listen(Address("127.0.0.1", 0))
-    server = Server(listening)
-    server.start(app, tls)
-    try:
-        yield listening.getsockname()[1]
-    finally:
-        server.close()
 
 
 def connect(port: int) -> socket.socket:
@@ -71,7 +58,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 def test_a_head_that_comes_byte_by_byte_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "_HEAD_S", 0.3)
-    with serving(hello) as port, connect(port) as slow, connect(port) as silent:
+    with serving(hello) as here, here.connect() as slow, here.connect() as silent:
         stopped = threading.Event()
 
         def trickle() -> None:
@@ -98,7 +85,7 @@ def test_a_second_request_of_a_connection_may_be_no_slower_than_the_first(
 ) -> None:
     monkeypatch.setattr(bounds, "_HEAD_S", 0.3)
     request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-    with serving(hello) as port, connect(port) as kept:
+    with serving(hello) as here, here.connect() as kept:
         for _ in range(3):
             kept.sendall(request)
             assert hear(kept).body == "hello"
@@ -117,7 +104,7 @@ def test_an_answer_that_takes_its_time_is_not_cut(monkeypatch: pytest.MonkeyPatc
         await asyncio.to_thread(go.wait)
         await hello(scope, receive, send)
 
-    with serving(slow) as port, connect(port) as kept:
+    with serving(slow) as here, here.connect() as kept:
         kept.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert asked.wait(DEADLINE_S)
         threading.Timer(0.5, go.set).start()
@@ -134,7 +121,7 @@ def test_nonsense_in_a_body_whose_answer_is_under_way_ends_the_connection() -> N
         while (await receive())["type"] != "http.disconnect":
             pass
 
-    with serving(early) as port, connect(port) as rude:
+    with serving(early) as here, here.connect() as rude:
         rude.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         assert begun.wait(DEADLINE_S)
         rude.sendall(b"no chunk\r\n")
