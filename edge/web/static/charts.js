@@ -93,16 +93,17 @@ export class Chart {
     }
   }
 
-  // Seconds in which the source was not live are shaded.
+  // Seconds in which the source was not live are shaded, those that follow each other as one.
   #silence(pen) {
     pen.fillStyle = this.colour("--silence");
-    const second = this.box.w / this.span;
-    for (const sample of this.#seen()) {
-      if (sample.state !== "live") {
-        const left = Math.max(this.box.x, this.x(sample.t) - second);
-        pen.fillRect(left, this.box.y, this.x(sample.t) - left + 0.5, this.box.h);
-      }
-    }
+    const seen = this.#seen();
+    seen.forEach((sample, i) => {
+      if (sample.state === "live" || (i && seen[i - 1].state !== "live")) return;
+      const after = seen.findIndex(({ state }, k) => k > i && state === "live");
+      const left = Math.max(this.box.x, this.x(sample.t - 1));
+      const right = this.x(seen.at(after < 0 ? -1 : after - 1).t);
+      pen.fillRect(left, this.box.y, right - left, this.box.h);
+    });
   }
 
   #seen = () => this.samples.filter((sample) => sample.t >= this.end - this.span);
@@ -113,10 +114,12 @@ export class Chart {
     Object.assign(pen, { strokeStyle: colour, fillStyle: colour, lineWidth: 1.5, lineJoin: "round" });
     pen.setLineDash(one.kind === "dashed" ? [4, 3] : []);
     if (one.kind === "bar") {
-      const wide = Math.max(1, (0.8 * this.box.w) / this.span);
+      const second = this.box.w / this.span;
+      const gap = second > 4 ? 1 : 0; // thinner ones would make a pattern of their own
       for (const sample of this.#seen()) {
+        const left = Math.round(this.x(sample.t) - second);
         const top = this.y(one.of(sample) ?? 0);
-        pen.fillRect(this.x(sample.t) - wide, top, wide, this.y(0) - top);
+        pen.fillRect(left, top, Math.max(1, Math.round(this.x(sample.t)) - left - gap), this.y(0) - top);
       }
       return;
     }

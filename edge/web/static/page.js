@@ -110,7 +110,7 @@ function showStatus(status) {
   document.title = `${state.title} · Outrider`;
   at("trouble").hidden = !state.why;
   at("trouble").dataset.kind = state.kind;
-  write("trouble-why", state.why && `${state.title}: ${state.why}.`);
+  write("trouble-why", state.why && `${state.why}.`);
   at("trouble-since").textContent = now.age_ms == null
     ? ""
     : `No frame for ${duration(now.silent_s)}, since ${clock(Date.now() / 1000 - now.silent_s)}.`;

@@ -10,11 +10,11 @@ export function stateOf({ status, flowing, age_ms: age, counts }, captured) {
   if (flowing) {
     return { kind: state === "live" ? "live" : "warn", title: NAMES[state], why: state === "live" ? "" : why };
   }
-  if (state !== "live") return { kind: "bad", title: "NO SIGNAL", why: `${state}${why && `: ${why}`}` };
-  if (age == null) return { kind: "warn", title: "Starting", why: "no frame yet" };
+  if (state !== "live") return { kind: "bad", title: "NO SIGNAL", why: `${NAMES[state]}${why && `: ${why}`}` };
+  if (age == null) return { kind: "warn", title: "Starting", why: "No frame yet" };
   return counts.captured > captured
-    ? { kind: "bad", title: "NO PICTURE", why: "frames come, but none gets through" }
-    : { kind: "bad", title: "NO SIGNAL", why: "the source gives no frames" };
+    ? { kind: "bad", title: "NO PICTURE", why: "Frames come, but none gets through" }
+    : { kind: "bad", title: "NO SIGNAL", why: "The source gives no frames" };
 }
 
 // "12 s", "3 min 5 s", "2 h 4 min"
@@ -51,7 +51,7 @@ export function factsOf({ run, now }) {
   const c = now.counts;
   const lost = [
     [c.dropped_overwritten, "replaced by newer"], [c.dropped_stale, "too old"], [c.failed, "failed"],
-    [c.source_gaps, "lost before"],
+    [c.source_gaps, "lost at the source"],
   ].filter(([n]) => n).map(([n, what]) => `${n} ${what}`);
   return [
     ["Source", run.source],
