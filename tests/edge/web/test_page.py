@@ -111,7 +111,7 @@ def test_no_signal_is_said_with_its_reason_and_goes_away(browser: Browser) -> No
         camera.stalled.set()
         page.wait_for_selector("#badge[data-kind=bad]")
         assert page.inner_text("#state") == "NO SIGNAL"
-        until(page, "/stalled|reconnecting/.test(document.all.trouble.textContent)")
+        until(page, "/Stalled|Reconnecting/.test(document.all.trouble.textContent)")
         assert "No frame for" in page.inner_text("#trouble")
         assert page.evaluate("faint()") == []
         camera.stalled.clear()
