@@ -114,7 +114,7 @@ def _pages(settings: Settings) -> Iterator[str]:
 
     scheme = "http" if settings.web.tls_cert is None else "https"
     for text, who in check_access(settings.output.sinks, settings.web):
-        yield f"{text}: {read_address(text).url(scheme)}, {who}"
+        yield f"{text}: {read_address(text).reachable().url(scheme)}, {who}"
 
 
 def _some(names: tuple[str, ...]) -> str:

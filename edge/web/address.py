@@ -30,6 +30,21 @@ class Address:
         """Whether only this machine reaches it."""
         return ipaddress.ip_address(self.host).is_loopback
 
+    def reachable(self) -> Address:
+        """Itself, or of all addresses of the machine the one that its way out has."""
+        here = ipaddress.ip_address(self.host)
+        if not here.is_unspecified:
+            return self
+        family, elsewhere = (
+            (socket.AF_INET, "192.0.2.1") if here.version == 4 else (socket.AF_INET6, "2001:db8::1")
+        )
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as way:
+                way.connect((elsewhere, 9))  # sends nothing; the address is nobody's, RFC 5737
+                return Address(way.getsockname()[0], self.port)
+        except OSError:  # no network
+            return self
+
     def url(self, scheme: str = "http") -> str:
         """As a browser wants it."""
         host = f"[{self.host}]" if ":" in self.host else self.host

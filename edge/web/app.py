@@ -10,7 +10,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -43,17 +43,7 @@ def build(
     login = Login(access)
     app = Starlette(
         routes=[
-            Route("/api/status", status),
-            Route("/api/history", history),
-            Route("/api/events", events, methods=["GET"]),
-            Route("/api/snapshot.jpg", snapshot),
-            Route("/api/settings", change, methods=["POST"]),
-            Route("/healthz", healthz),
-            Route("/login", login.page),
-            Route("/login", login.enter, methods=["POST"]),
-            Route("/logout", login.leave, methods=["POST"]),
-            Route("/metrics", metrics, middleware=[Middleware(GZipMiddleware)]),
-            *live.routes,
+            *routes_of(login, live, events),
             Mount("/", StaticFiles(directory=STATIC, html=True)),
         ],
         exception_handlers={Refusal: _refuse},
@@ -62,6 +52,23 @@ def build(
     app.state.history, app.state.telemetry = kept, telemetry
     app.state.metrics = registry_of(run, telemetry)
     return Guard(app, access, login)
+
+
+def routes_of(login: Login, live: Live, events: Events) -> list[BaseRoute]:
+    """Each endpoint's place, beside the files of the page; docs/openapi.json describes them."""
+    return [
+        Route("/api/status", status),
+        Route("/api/history", history),
+        Route("/api/events", events, methods=["GET"]),
+        Route("/api/snapshot.jpg", snapshot),
+        Route("/api/settings", change, methods=["POST"]),
+        Route("/healthz", healthz),
+        Route("/login", login.page),
+        Route("/login", login.enter, methods=["POST"]),
+        Route("/logout", login.leave, methods=["POST"]),
+        Route("/metrics", metrics, middleware=[Middleware(GZipMiddleware)]),
+        *live.routes,
+    ]
 
 
 def _refuse(_: Request, refusal: Exception) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge.web.access.rules import open_access
@@ -58,8 +59,8 @@ class WebSink:
         access = open_access(self._address, web)
         app = build(run, access, self._live, self._events, self._history, self._telemetry)
         self._server.start(app, access.tls)
-        host, port = self._listening.getsockname()[:2]
-        url = type(self._address)(host, port).url("http" if access.tls is None else "https")
+        address = replace(self._address, port=self._listening.getsockname()[1]).reachable()
+        url = address.url("http" if access.tls is None else "https")
         log.info("the page is at %s, %s", url, access.words(self._address))
 
     @property

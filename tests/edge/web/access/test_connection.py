@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from edge.web.access import connection as bounds
 from tests.edge.web.access.certificates import certificates
 from tests.edge.web.access.serving import serving
-from tests.edge.web.access.stranger import DEADLINE_S, hear
+from tests.edge.web.access.stranger import DEADLINE_S, ask, hear
 from tests.edge.web.served import Served, served
 
 
@@ -33,7 +33,8 @@ async def hello(scope: Scope, receive: Receive, send: Send) -> None:
 
 def test_of_200_connections_those_beyond_the_bound_are_told_and_closed(guarded: Served) -> None:
     process = psutil.Process(guarded.process.pid)
-    until(lambda: guarded.get("healthz").status == 200)
+    health = f"GET /healthz HTTP/1.1\nHost: 127.0.0.1:{guarded.port}\n\n"
+    until(lambda: ask(guarded, health).status == 200)
     before = process.num_fds()
     with contextlib.ExitStack() as stack:
         opened = [stack.enter_context(connect(guarded.port)) for _ in range(200)]
@@ -45,7 +46,7 @@ def test_of_200_connections_those_beyond_the_bound_are_told_and_closed(guarded: 
         opened[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert hear(opened[0]).status in (200, 503)
     until(lambda: process.num_fds() <= before + 2)
-    assert guarded.get("healthz").status == 200
+    assert ask(guarded, health).status == 200
 
 
 def until(holds: Callable[[], bool]) -> None:

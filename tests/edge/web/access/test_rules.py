@@ -192,4 +192,5 @@ def test_a_run_and_a_check_end_with_2_before_a_model_is_loaded(tmp_path: Path) -
     secret(tmp_path / "token")
     ended = edge("check", settings)
     assert ended.returncode == 0, ended.stdout
-    assert f"web       ok       {EVERYWHERE}: open to those who have the token; " in ended.stdout
+    assert f"web       ok       {EVERYWHERE}: http://" in ended.stdout
+    assert ", open to those who have the token; without TLS" in ended.stdout
