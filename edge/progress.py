@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Line:
         self._lines = LINES in os.environ
         self.drawn = on_terminal()
         """Whether anybody sees it."""
+        if self.drawn:
+            import_module("tqdm")  # takes some ms: now, and not between two frames
 
     def offer(self, words: str, *, done: float, total: float) -> None:
         """As ``show``, where the last was long enough ago."""
