@@ -68,10 +68,13 @@ class Line:
             self._shown_s = now_s
             self.show(words, done=done, total=total)
 
-    def show(self, words: str, *, done: float = 0, total: float | None = None) -> None:
-        """Show ``words``, behind a bar and before the time that is left where ``total`` is known.
+    def show(
+        self, words: str, *, done: float = 0, total: float | None = None, left: bool = True
+    ) -> None:
+        """Show ``words``, behind a bar where ``total`` is known.
 
-        What is beyond the total is a total that was wrong, and no bar.
+        ``left``: and before the time that is left, as the rate tells. What is beyond the total is a
+        total that was wrong, and no bar.
         """
         if self._lines:
             if total is not None:
@@ -82,8 +85,8 @@ class Line:
             return
         shape, width = "{desc}", _columns() - _SPARE
         if total and done <= total:
-            left = ", {remaining} left" if done < total else ""
-            shape = f"{{percentage:3.0f}}%|{{bar}}| {{desc}}{left}"
+            time_left = ", {remaining} left" if left and done < total else ""
+            shape = f"{{percentage:3.0f}}%|{{bar}}| {{desc}}{time_left}"
         else:
             words, total = words[:width], None
         bar = self._bar

@@ -6,6 +6,8 @@ drops and its state.
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from collections import deque
 from dataclasses import dataclass
@@ -65,13 +67,25 @@ def in_words(moment: Moment, bound: Bound | None, *, live: bool, age_p99_ms: flo
         said.append(f"dropped {counts.dropped}")
     if moment.status is not None:
         said.append(moment.status.state)
+    if bound is not None and not bound.frames and bound.done < bound.total:
+        said.append(f"{bound.total - bound.done:.0f} s left")
     return ", ".join(said)
 
 
 def wants_line(settings: Settings) -> bool:
-    """Whether there is a terminal for it, not filled by JSON lines, and no --quiet."""
-    filled = "-" in settings.output.sinks and sys.stdout is not None and sys.stdout.isatty()
-    return on_terminal() and not settings.log.quiet and not filled
+    """Whether there is a terminal for it, where no --quiet was said and no JSON lines may come.
+
+    Whoever reads them in a pipe mostly prints to the same terminal, so they must go to a file.
+    """
+    json_lines = "-" in settings.output.sinks and not _stdout_is_file()
+    return on_terminal() and not settings.log.quiet and not json_lines
+
+
+def _stdout_is_file() -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
+    except (AttributeError, OSError, ValueError):  # closed, or never there
+        return False
 
 
 class TerminalLine:
@@ -116,7 +130,7 @@ class TerminalLine:
         if bound is None:
             self._line.show(words)
         else:
-            self._line.show(words, done=bound.done, total=bound.total)
+            self._line.show(words, done=bound.done, total=bound.total, left=bound.frames)
         return bound is not None
 
     def _read_ages(self) -> None:
