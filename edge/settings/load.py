@@ -21,9 +21,11 @@ from edge.settings.mistakes import mistakes
 from edge.settings.options import FromFolder, mark_of, sections_of
 from edge.settings.outputs import refuse_overwriting
 from edge.settings.settings import Settings
+from edge.sinks.stream.address import read_address
 from edge.sources.password import with_password
 from edge.web.access.rules import check_access
-from engines.errors import SettingsError, SourceError
+from engines.errors import SettingsError, SinkError, SourceError
+from engines.redact import redact
 
 log = logging.getLogger(__name__)
 
@@ -67,11 +69,7 @@ def load_settings(
         raise SettingsError("\n".join(lines)) from exc
     check_outputs(settings, path)
     check_access(settings.output.sinks, settings.web, environ=environ)
-    if settings.source.password_file is not None:
-        try:
-            with_password(settings.source.uri, settings.source.password_file, environ=environ)
-        except SourceError as exc:
-            raise SettingsError(str(exc)) from exc
+    _check_streams(settings, environ)
     if settings.output.sinks:
         return settings
     sink = edge.sinks.usual_sink(environ)
@@ -155,6 +153,28 @@ def _anchored(value: Any, folder: Path, is_path: Callable[[str, Path], bool]) ->
     return str(folder / os.path.expanduser(value))
 
 
+def _check_streams(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Refuse addresses that are none, and files without a password for them.
+
+    Raises:
+        SettingsError: names the setting.
+    """
+    source, output = settings.source, settings.output
+    streams = [read_address(text) for text in output.sinks if edge.sinks.is_stream(text)]
+    if output.password_file is not None and not streams:
+        raise SettingsError(
+            "[output] password_file: no sink has a user whose password it could be; wanted one "
+            "such as rtsp://USER@HOST/PATH"
+        )
+    try:
+        if source.password_file is not None:
+            with_password(source.uri, source.password_file, environ=environ)
+        for address in streams:
+            address.with_password(output.password_file, environ=environ)
+    except (SourceError, SinkError) as exc:
+        raise SettingsError(str(exc)) from exc
+
+
 def check_outputs(settings: Settings, path: Path | None) -> None:
     """Refuse outputs that would destroy an input, the settings at ``path`` or each other.
 
@@ -166,7 +186,7 @@ def check_outputs(settings: Settings, path: Path | None) -> None:
         raise SettingsError(f'metrics: got "{metrics}", wanted a name that ends in .json')
     for text in sinks:
         if sinks.count(text) > 1 and not edge.sinks.writes_file(text):
-            raise SettingsError(f'--sink: got "{text}" twice, wanted it once')
+            raise SettingsError(f'--sink: got "{redact(text)}" twice, wanted it once')
     files = [text for text in sinks if edge.sinks.writes_file(text)]
     refuse_overwriting(
         files if metrics is None else [*files, metrics],

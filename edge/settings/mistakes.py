@@ -82,11 +82,12 @@ def _complaint(error: dict[str, Any], loc: list[str], key: str, sections: Sectio
 
 
 def _shown(key: str, value: Any) -> str:
-    if key in ("source", "source.uri", "source.password_file"):  # may hold a password
+    if key in ("source", "source.uri", "source.password_file", "output.password_file"):
+        # may hold a password
         return "an empty text" if value == "" else f"a {type(value).__name__}"
     if isinstance(value, bool):
         return str(value).lower()
-    shown = repr(list(value) if isinstance(value, tuple) else value)
+    shown = redact(repr(list(value) if isinstance(value, tuple) else value))
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 

@@ -154,7 +154,11 @@ class OverlaySettings(_Section):
 
 
 class OutputSettings(_Section):
-    """Where results go. ``sinks`` is never empty after ``load_settings``."""
+    """Where results go. ``sinks`` is never empty after ``load_settings``.
+
+    They may hold credentials: print them only through ``redact``. ``password_file`` holds the
+    password of the user in the address of a stream.
+    """
 
     sinks: Annotated[
         _Names,
@@ -165,7 +169,8 @@ class OutputSettings(_Section):
             "|".join(edge.sinks.FORMS),
             "May be given several times; - is JSON lines on stdout.",
         ),
-    ] = ()
+    ] = Field((), repr=False)
+    password_file: Annotated[Annotated[str, Field(min_length=1)] | None, _SECRET] = None
     metrics: Annotated[
         _File | None,
         FromFolder(),

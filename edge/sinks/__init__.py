@@ -15,15 +15,16 @@ from engines.redact import redact
 if TYPE_CHECKING:
     from edge.sinks.base import Sink
 
+_STREAM = "edge.sinks.stream.sink:StreamSink"
 SINKS = {
     "window": "edge.sinks.window:WindowSink",
     ".mp4": "edge.sinks.mp4:Mp4Sink",
     ".jsonl": "edge.sinks.jsonl:JsonlSink",
     "-": "edge.sinks.jsonl:JsonlSink",
     "web": "edge.web.sink:WebSink",
-    "rtsp": "edge.sinks.stream.sink:StreamSink",
-    "rtsps": "edge.sinks.stream.sink:StreamSink",
-    "whip": "edge.sinks.stream.sink:StreamSink",
+    "rtsp": _STREAM,
+    "rtsps": _STREAM,
+    "whip": _STREAM,
     "null": "edge.sinks.null:NullSink",
 }
 """By the whole text, by what stands before its first colon, or by the suffix of a file's name;
@@ -91,6 +92,11 @@ def usual_sink(environ: Mapping[str, str] = os.environ) -> str:
 def writes_file(text: str) -> bool:
     """Whether a sink writes to the file of that name."""
     return text.startswith(".") or (text not in SINKS and kind_of(text) not in PLACES)
+
+
+def is_stream(text: str) -> bool:
+    """Whether a sink sends to a server of streams."""
+    return SINKS.get(kind_of(text)) == _STREAM
 
 
 def uses_network(text: str) -> bool:

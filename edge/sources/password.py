@@ -14,7 +14,13 @@ from edge.credential import first_line
 from engines.errors import SettingsError, SourceError
 
 
-def with_password(url: str, file: str, *, environ: Mapping[str, str] = os.environ) -> str:
+def with_password(
+    url: str,
+    file: str,
+    *,
+    key: str = "[source] password_file",
+    environ: Mapping[str, str] = os.environ,
+) -> str:
     """The URL with the first line of ``file`` as its user's password, percent-encoded.
 
     Print it only through ``redact``. Errors name the file only where it is there: a missing one may
@@ -23,6 +29,7 @@ def with_password(url: str, file: str, *, environ: Mapping[str, str] = os.enviro
     Args:
         url: ``SCHEME://USER@HOST/...``.
         file: a path, in which ``${CREDENTIALS_DIRECTORY}`` is replaced and nothing else.
+        key: the setting, for errors.
         environ: holds CREDENTIALS_DIRECTORY in a service that has credentials.
 
     Raises:
@@ -32,16 +39,16 @@ def with_password(url: str, file: str, *, environ: Mapping[str, str] = os.enviro
     match = re.match(r"(?i)((?:rtsps?|https?)://)([^/?#]*)@", url)
     if match is None or not match[2]:
         raise SourceError(
-            "[source] password_file: the source has no user whose password it could be; wanted "
-            'uri = "rtsp://USER@HOST/..." or "http://USER@HOST/..."'
+            f"{key}: the address has no user whose password it could be; wanted "
+            '"rtsp://USER@HOST/..." or "http://USER@HOST/..."'
         )
     if ":" in match[2]:
         raise SourceError(
-            "[source] password_file: the source has a password already; wanted it in one place: "
-            "take it out of the uri"
+            f"{key}: the address has a password already; wanted it in one place: take it out of "
+            "the address"
         )
     try:
-        line = first_line(file, key="[source] password_file", what="the password", environ=environ)
+        line = first_line(file, key=key, what="the password", environ=environ)
     except SettingsError as exc:  # at an opening it is the source's
         raise SourceError(str(exc)) from exc
     return f"{match[1]}{match[2]}:{quote(line, safe='')}{url[match.end() - 1 :]}"

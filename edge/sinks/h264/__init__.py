@@ -21,6 +21,7 @@ def open_encoder(
     fps: float,
     keyframe_s: float,
     preset: str = PRESET,
+    baseline: bool = False,
     root: Path = Path("/"),
 ) -> Encoder:
     """An encoder that gives the packet of a picture at once: a Jetson's own, else libx264.
@@ -30,6 +31,7 @@ def open_encoder(
         fps: the nominal rate; every picture brings its own time.
         keyframe_s: the longest time between two key frames.
         preset: libx264's.
+        baseline: use nothing but what every receiver of WebRTC decodes (RFC 7742).
         root: where the machine's devices are looked for.
 
     Raises:
@@ -37,10 +39,10 @@ def open_encoder(
     """
     if jetson_has_encoder(root):
         try:
-            return GstEncoder(wh, fps=fps, keyframe_s=keyframe_s)
+            return GstEncoder(wh, fps=fps, keyframe_s=keyframe_s, baseline=baseline)
         except SinkError as exc:
             log.warning("%s; the CPU encodes instead", exc)
-    return X264(wh, fps=fps, keyframe_s=keyframe_s, preset=preset)
+    return X264(wh, fps=fps, keyframe_s=keyframe_s, preset=preset, baseline=baseline)
 
 
 def costly_here(root: Path = Path("/")) -> str:

@@ -29,13 +29,14 @@ class Element:
     """An encoder of GStreamer's.
 
     ``before`` brings planes (I420) to what it takes; in ``properties`` stand {gop} in pictures and
-    {bitrate} in bits a second. ``force`` is its signal that asks for a key frame, empty where the
-    usual event does.
+    {bitrate} in bits a second, in ``baseline`` what makes it keep to that profile. ``force`` is its
+    signal that asks for a key frame, empty where the usual event does.
     """
 
     name: str
     before: str
     properties: str
+    baseline: str = ""
     force: str = ""
 
 
@@ -44,6 +45,7 @@ JETSON = Element(
     before="nvvidconv ! video/x-raw(memory:NVMM),format=NV12",
     properties="iframeinterval={gop} idrinterval={gop} insert-sps-pps=true insert-vui=true "
     "maxperf-enable=true preset-level=1 profile=4 num-B-Frames=0 control-rate=0 bitrate={bitrate}",
+    baseline="profile=0",
     force="force-IDR",
 )
 JETSON_DEVICES = ("dev/v4l2-nvenc", "dev/nvhost-msenc")
@@ -76,7 +78,13 @@ class GstEncoder:
     """
 
     def __init__(
-        self, wh: tuple[int, int], *, fps: float, keyframe_s: float, element: Element = JETSON
+        self,
+        wh: tuple[int, int],
+        *,
+        fps: float,
+        keyframe_s: float,
+        baseline: bool = False,
+        element: Element = JETSON,
     ) -> None:
         self.wh = even(wh)
         self.extradata = b""
@@ -92,22 +100,24 @@ class GstEncoder:
             raise self._error(str(exc)) from exc
         if self._gst.Gst.ElementFactory.find(element.name) is None:
             raise self._error("GStreamer has no such element here")
-        self._pipeline = self._start(fps, gop=max(1, round(keyframe_s * fps)))
+        self._pipeline = self._start(fps, round(keyframe_s * fps), baseline=baseline)
         try:
             self._try()
         except BaseException:
             self.close()
             raise
 
-    def _start(self, fps: float, *, gop: int) -> Any:
+    def _start(self, fps: float, gop: int, *, baseline: bool) -> Any:
         width, height = self.wh
         caps = (
             f"video/x-raw,format=I420,width={width},height={height},"
             f"framerate={max(1, round(fps * 1000))}/1000,colorimetry=bt601"
         )
         properties = self._element.properties.format(
-            gop=gop, bitrate=round(width * height * fps * _BITS_PER_PX)
+            gop=max(1, gop), bitrate=round(width * height * fps * _BITS_PER_PX)
         )
+        if baseline:
+            properties += f" {self._element.baseline}"
         before = f"{self._element.before} ! " if self._element.before else ""
         try:
             pipeline = self._gst.Gst.parse_launch(

@@ -43,6 +43,7 @@ class X264:
         fps: float,
         keyframe_s: float,
         preset: str = PRESET,
+        baseline: bool = False,
         ahead: bool = False,
     ) -> None:
         self.wh = even(wh)
@@ -63,6 +64,7 @@ class X264:
             stream.options = {
                 **_ENCODER,
                 **({} if ahead else _AT_ONCE),
+                **({"profile": "baseline"} if baseline else {}),
                 "preset": preset,
                 "g": str(max(1, round(keyframe_s * fps))),
             }

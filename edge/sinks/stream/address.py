@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from engines.errors import SettingsError
+from edge.sources.password import with_password
+from engines.errors import SettingsError, SinkError, SourceError
 from engines.redact import redact
 
 
@@ -20,7 +23,22 @@ class Address:
     name: str
     form: str
     url: str
-    port: int
+
+    def with_password(
+        self, file: str | None, *, environ: Mapping[str, str] = os.environ
+    ) -> Address:
+        """The same with the first line of ``file`` as the password of its user.
+
+        Raises:
+            SinkError: the address has no user, or the file no password for nobody else to read.
+        """
+        if file is None:
+            return self
+        try:
+            url = with_password(self.url, file, key="[output] password_file", environ=environ)
+        except SourceError as exc:
+            raise SinkError(str(exc)) from exc
+        return replace(self, url=url)
 
 
 def read_address(text: str) -> Address:
@@ -35,9 +53,9 @@ def read_address(text: str) -> Address:
     wanted = "https?" if form == "whip" else "rtsps?"
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        host = parts.hostname if parts.port != 0 else None  # asked for: a wrong one is an error
     except ValueError:
-        host = port = None
+        host = None
     if not host or not re.fullmatch(wanted, parts.scheme) or re.search(r"\s", url):
         usual = "whip:https://HOST:8889/PATH/whip" if form == "whip" else f"{form}://HOST:8554/PATH"
         shown = re.sub(
@@ -46,5 +64,4 @@ def read_address(text: str) -> Address:
         raise SettingsError(
             f"sink {shown!r}: not the address of a server that takes streams, wanted {usual}"
         )
-    ports = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
-    return Address(name, "whip" if form == "whip" else "rtsp", url, port or ports[parts.scheme])
+    return Address(name, "whip" if form == "whip" else "rtsp", url)

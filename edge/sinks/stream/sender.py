@@ -8,12 +8,16 @@ the process interrupts them. It gets an ``Order`` as a line of JSON, then packet
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
+import shutil
 import signal
 import socket
 import struct
+import subprocess
 import sys
+import tempfile
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from json import dumps, loads
@@ -53,8 +57,11 @@ def main() -> None:
         if first is None:
             return
         with (
+            tempfile.TemporaryDirectory() as folder,
             av.open(io.BytesIO(first[0]), "r", format="h264") as pattern,
-            av.open(order.url, "w", format=order.form, options=order.options) as container,
+            av.open(
+                order.url, "w", format=order.form, options=_options(order, folder)
+            ) as container,
         ):
             stream = container.add_stream_from_template(pattern.streams.video[0])
             stream.time_base = Fraction(1, 90_000)
@@ -69,10 +76,31 @@ def main() -> None:
                 sent.time_base, sent.is_keyframe, sent.stream = Fraction(1, 90_000), key, stream
                 container.mux(sent)
                 packet = _read(source)
-    except (OSError, ValueError, av.error.FFmpegError) as exc:
+    except (OSError, ValueError, av.error.FFmpegError, subprocess.SubprocessError) as exc:
         # The words of PyAV hold the URL.
         print(f"{getattr(exc, 'strerror', None) or type(exc).__name__}; {_advice(exc)}", flush=True)
         os._exit(1)  # no goodbye to one who does not listen
+
+
+def _options(order: Order, folder: str) -> dict[str, str]:
+    """The muxer's, for WHIP with a certificate of this connection's own.
+
+    FFmpeg's own is on a curve that WebRTC does not know where it is built with GnuTLS, as in PyAV's
+    wheels (ossrs/ffmpeg-webrtc#70); the peer knows it by its hash, so it says nothing else.
+    """
+    if order.form != "whip":
+        return order.options
+    if shutil.which("openssl") is None:
+        raise OSError(errno.ENOENT, "WHIP needs the program openssl: sudo apt install openssl")
+    names = {"cert_file": f"{folder}/certificate.pem", "key_file": f"{folder}/key.pem"}
+    words = (
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=outrider"
+    )
+    where = ["-out", names["cert_file"], "-keyout", f"{folder}/pkcs8.pem"]
+    subprocess.run(["openssl", *words.split(), *where], check=True, capture_output=True)
+    plain = ["openssl", "ec", "-in", f"{folder}/pkcs8.pem", "-out", names["key_file"]]
+    subprocess.run(plain, check=True, capture_output=True)
+    return order.options | names
 
 
 def _read(source: BinaryIO) -> tuple[bytes, int, bool] | None:

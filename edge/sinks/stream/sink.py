@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from edge.sinks.h264 import TIME_BASE, Encoder, even, open_encoder
 from edge.sinks.stream.address import read_address
@@ -15,6 +16,9 @@ from edge.sources.live.status import SourceStatus
 from edge.sources.live.waits import Backoff
 from edge.vision.types import Image, Result
 from engines.errors import SinkError
+
+if TYPE_CHECKING:
+    from edge.run.view import RunView
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +47,7 @@ class StreamSink:
     def __init__(self, text: str, *, fps: float | None, keep: bool = False) -> None:
         self._address = read_address(text)
         self.name = self._address.name
+        self._password_file: str | None = None
         self._fps = fps or FALLBACK_FPS
         self._pictures = NewestPicture()
         self._encoder: Encoder | None = None
@@ -58,6 +63,10 @@ class StreamSink:
         self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
         self._closed = False
         self._thread.start()
+
+    def watch(self, run: RunView) -> None:
+        """Learn which file holds the password; it is read at every connection."""
+        self._password_file = run.settings.output.password_file
 
     @property
     def wants_image(self) -> bool:
@@ -118,7 +127,7 @@ class StreamSink:
         """
         encoder = self._encoder_for(image, at_ns)
         if self._connection is None:
-            self._connection = Connection(self._address)
+            self._connection = Connection(self._address.with_password(self._password_file))
         pts = round((at_ns - self._origin_ns) / (TIME_BASE * 1_000_000_000))
         self._last_pts = max(pts, self._last_pts + 1)
         packets = encoder.encode(image, self._last_pts)
@@ -143,7 +152,12 @@ class StreamSink:
             if at_ns - self._fitted_since_ns > OTHER_SIZE_NS:
                 self._disconnect()
         if self._encoder is None:
-            self._encoder = open_encoder(wh, fps=self._fps, keyframe_s=KEYFRAME_S)
+            self._encoder = open_encoder(
+                wh,
+                fps=self._fps,
+                keyframe_s=KEYFRAME_S,
+                baseline=self._address.form == "whip",
+            )
             self._fitted_since_ns = None
             self._origin_ns, self._last_pts = at_ns, -1
         return self._encoder

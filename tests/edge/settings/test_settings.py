@@ -274,6 +274,35 @@ def test_the_example_file_is_valid_and_says_the_defaults() -> None:
     assert load_settings(EXAMPLE, environ=NO_DISPLAY) == load_settings(None, environ=NO_DISPLAY)
 
 
+@pytest.mark.parametrize(
+    ("sinks", "file", "words"),
+    [
+        (["rtsp://h:x/car"], None, "not the address of a server"),
+        (["rtsp://bob@h/car"], "none", r"\[output\] password_file: the file cannot be read"),
+        (["rtsp://h/car"], "password", "the address has no user whose password it could be"),
+        (["rtsp://bob:S3CR3T@h/car"], "password", "the address has a password already"),
+        (["null"], "password", "no sink has a user whose password it could be"),
+        (["rtsp://bob:S3CR3T@h/car"] * 2, None, r"rtsp://\*\*\*@h/car\" twice"),
+    ],
+)
+def test_a_wrong_address_or_password_of_a_stream_is_refused_at_loading(
+    sinks: list[str], file: str | None, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "password").write_text("S3CR3T")
+    (tmp_path / "password").chmod(0o600)
+    given = None if file is None else str(tmp_path / file)
+    with pytest.raises(SettingsError, match=words) as raised:
+        load_settings(None, {"output.sinks": sinks, "output.password_file": given}, environ={})
+    assert "S3CR3T" not in str(raised.value)
+
+
+def test_a_mistake_in_the_sinks_shows_no_password(tmp_path: Path) -> None:
+    path = _file(tmp_path, '[output]\nsinks = "rtsp://bob:S3CR3T@server/car"\n')
+    with pytest.raises(SettingsError, match="sinks: got") as raised:
+        load_settings(path)
+    assert "S3CR3T" not in str(raised.value)
+
+
 def test_the_example_file_names_every_key_and_its_commented_ones_are_valid(tmp_path: Path) -> None:
     # "# key = value" is a setting; in prose no line has that form.
     text = re.sub(r"^# (?=[a-z_]+ = )", "", EXAMPLE.read_text(), flags=re.MULTILINE)

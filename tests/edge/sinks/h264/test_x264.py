@@ -106,3 +106,10 @@ def test_a_size_that_the_encoder_refuses_is_told() -> None:
 def test_a_preset_that_is_none_is_told() -> None:
     with pytest.raises(SinkError, match=r"H\.264 by libx264, 64x48: "):
         open_encoder((64, 48), fps=25.0, keyframe_s=1, preset="fastest")
+
+
+@pytest.mark.parametrize(("baseline", "profile_idc"), [(True, 66), (False, 100)])
+def test_it_can_keep_to_what_every_receiver_decodes(baseline: bool, profile_idc: int) -> None:
+    encoder = open_encoder((64, 48), fps=25.0, keyframe_s=1, baseline=baseline)
+    assert encoder.extradata.index(b"\0\0\1\x67") >= 0
+    assert encoder.extradata.partition(b"\0\0\1\x67")[2][0] == profile_idc

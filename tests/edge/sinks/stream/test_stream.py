@@ -5,21 +5,25 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from edge.settings.load import load_settings
 from edge.sinks import open_sink
 from edge.sinks.stream.sink import StreamSink
 from edge.sources.live.status import SourceStatus
 from edge.vision.types import Image
 from tests.edge.gst_here import needs_gst
-from tests.edge.loopback import closed_port, served, silent
+from tests.edge.loopback import answering, closed_port, served, silent
 from tests.edge.sink_values import picture, result
 from tests.field.rtsp_camera import missing
 from tests.field.stream_server import StreamServer
@@ -39,6 +43,13 @@ def server() -> Iterator[StreamServer]:
     server = StreamServer()
     yield server
     server.kill()
+
+
+def _needs_openssl() -> None:
+    if shutil.which("openssl") is None:
+        message = "no openssl (apt install openssl)"
+        assert not os.environ.get("CI"), message
+        pytest.skip(message)
 
 
 def _open(text: str) -> StreamSink:
@@ -94,6 +105,7 @@ def test_frames_and_the_view_of_no_signal_come_out_at_the_server(
     )
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_is_told_once_and_found_when_it_comes_dies_and_comes_back(
     server: StreamServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -200,6 +212,7 @@ def test_a_stream_begins_anew_when_pictures_are_of_another_size_for_good(
 
 
 def test_a_stream_may_be_encrypted(server: StreamServer, tmp_path: Path) -> None:
+    _needs_openssl()
     both = tmp_path / "both.pem"
     words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj"
     subprocess.run(
@@ -213,6 +226,51 @@ def test_a_stream_may_be_encrypted(server: StreamServer, tmp_path: Path) -> None
     with _running(sink):
         assert server.next()["age_ms"] is not None
     sink.close()
+
+
+def test_the_password_may_lie_in_a_file_that_is_read_at_every_connection(
+    server: StreamServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("falsch\n")
+    file.chmod(0o600)
+    server.serve(login=LOGIN)
+    sink = _open(server.url("bob"))
+    sink.watch(_with_password_file(str(file)))
+    with _running(sink):
+        _until(lambda: caplog.messages)
+        file.write_text("geheim\n")
+        server.next()
+    sink.close()
+    assert not re.search("geheim|falsch", caplog.text)
+
+
+def _with_password_file(file: str) -> Any:
+    """What a sink asks of a run."""
+    settings = load_settings(
+        None, {"output.password_file": file, "output.sinks": ["rtsp://bob@h/x"]}, environ={}
+    )
+    return SimpleNamespace(settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("401 Unauthorized", "wanted a login that it accepts"),
+        ("404 Not Found", "wanted a path at which it takes streams"),
+    ],
+)
+def test_what_a_server_of_whip_refuses_is_told(
+    status: str, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _needs_openssl()
+    with served(answering(status)) as port:
+        sink = _open(f"whip:http://bob:geheim@127.0.0.1:{port}/car/whip")
+        with _running(sink):
+            _until(lambda: caplog.messages)
+        sink.close()
+    assert re.search(f"whip:http://.*cannot connect: .*{status}.*{words}", caplog.messages[0])
+    assert "geheim" not in caplog.text
 
 
 def test_a_host_that_nobody_knows_is_told(caplog: pytest.LogCaptureFixture) -> None:
