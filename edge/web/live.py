@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from edge.web.h264 import H264
 from edge.web.mjpeg import MotionJpeg
 from edge.web.pictures import Pictures
 from edge.web.viewers import Seats
@@ -28,5 +29,10 @@ class Live:
     def __init__(self, web: WebSettings, call: Callable[[Callable[[], None]], None]) -> None:
         seats = Seats(web.max_viewers)
         self.mjpeg = MotionJpeg(seats, call)
-        self.pictures = Pictures([self.mjpeg], fps=web.max_fps, width=web.max_width_px)
-        self.routes: list[BaseRoute] = [Route("/stream.mjpeg", self.mjpeg, methods=["GET"])]
+        self.h264 = H264(seats, call, fps=web.max_fps)
+        ways = (self.mjpeg, self.h264)
+        self.pictures = Pictures(ways, fps=web.max_fps, width=web.max_width_px)
+        self.routes: list[BaseRoute] = [
+            Route("/stream.mjpeg", self.mjpeg, methods=["GET"]),
+            WebSocketRoute("/stream.h264", self.h264.serve),
+        ]

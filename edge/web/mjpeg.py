@@ -41,6 +41,9 @@ class MotionJpeg:
         part = jpeg(image, quality=_QUALITY) + _NEXT
         self._call(lambda: self._newest.put(part))
 
+    def rest(self) -> None:
+        """Nothing is kept between two pictures."""
+
     def close(self) -> None:
         """Send the end to all who look."""
         self._call(self._newest.close)

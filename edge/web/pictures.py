@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _EARLY = 0.25
 """Part of a period by which a picture may come early and is still taken: cameras jitter."""
+_REST_S = 1.0
+"""How long an encoder is kept that nobody needs: a page that is loaded again takes less."""
 _SNAPSHOT_QUALITY = 95
 """JPEG's of a picture that is kept."""
 _SNAPSHOT_S = 2.0
@@ -41,8 +43,11 @@ class Way(Protocol):
     def encode(self, image: Image, at_ns: int) -> None:
         """Send them a picture of bounded size that came at CLOCK_MONOTONIC ``at_ns``."""
 
+    def rest(self) -> None:
+        """Let go of what encodes, as nobody looks any more; again and again."""
+
     def close(self) -> None:
-        """Let go of the encoder; nothing is encoded after it."""
+        """Let go of it, and end all who look; nothing is encoded after it."""
 
 
 @dataclass(slots=True)
@@ -74,6 +79,7 @@ class Pictures:
         self._next: _Picture | None = None
         self._spare: Image | None = None
         self._asked: list[Future[bytes]] = []
+        self._failing: set[Way] = set()
         self._closed = False
         self._thread = threading.Thread(target=self._encode_all, name="web pictures", daemon=True)
         self._thread.start()
@@ -129,15 +135,18 @@ class Pictures:
     def _encode_all(self) -> None:
         while True:
             with self._news:
-                while self._next is None and not self._closed:
-                    self._news.wait()
+                if self._next is None and not self._closed:
+                    self._news.wait(_REST_S)
                 if self._closed:
                     break
                 picture, self._next = self._next, None
-            assert picture is not None
-            self._encode(picture)
-            with self._news:
-                self._spare = picture.image
+            for way in self._ways:
+                if not way.wanted:
+                    way.rest()
+            if picture is not None:
+                self._encode(picture)
+                with self._news:
+                    self._spare = picture.image
         for way in self._ways:
             way.close()
 
@@ -148,8 +157,11 @@ class Pictures:
                 try:
                     bounded = self._bounded(picture.image) if bounded is None else bounded
                     way.encode(bounded, picture.at_ns)
+                    self._failing.discard(way)
                 except Exception:  # one picture less; the next may be good
-                    log.exception("a picture for the page was lost")
+                    if way not in self._failing:
+                        log.exception("pictures for the page are lost")
+                    self._failing.add(way)
         asked = [answer for answer in picture.asked if answer.set_running_or_notify_cancel()]
         if asked:
             try:

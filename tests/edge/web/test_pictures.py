@@ -17,7 +17,7 @@ from engines.errors import SinkError
 from tests.edge.web.shown import grey, until
 
 
-@dataclass
+@dataclass(eq=False)
 class _Way:
     """Keeps the first pixel of each picture, and holds the encoder until ``go`` is set."""
 
@@ -27,6 +27,7 @@ class _Way:
     go: threading.Event = field(default_factory=threading.Event)
     inside: threading.Event = field(default_factory=threading.Event)
     closed: bool = False
+    rested: int = 0
 
     def encode(self, image: Image, at_ns: int) -> None:
         self.inside.set()
@@ -34,6 +35,9 @@ class _Way:
         if self.broken:
             raise ValueError("no picture of mine")
         self.got.append(int(image[0, 0, 0]))
+
+    def rest(self) -> None:
+        self.rested += 1
 
     def close(self) -> None:
         self.closed = True

@@ -1,0 +1,211 @@
+"""The live picture as H.264 over a WebSocket: encoded once for all who look, a picture a message.
+
+A viewer gets a text with the media type, a head and pictures from a key frame on, and all three anew
+where the size changes. It sends nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from edge.sinks.h264 import TIME_BASE, costly_here, open_encoder
+from edge.vision.types import Image
+from edge.web.viewers import Seats, until_first
+from engines.errors import SinkError
+
+if TYPE_CHECKING:
+    from edge.sinks.h264 import Encoder
+    from edge.web.fragments import Fragments
+
+log = logging.getLogger(__name__)
+
+_KEYFRAME_S = 1.0
+"""How long who fell behind waits at most; who comes anew gets a key frame at once."""
+_BEHIND_NS = 500_000_000
+"""What waits for a viewer for longer is not sent any more."""
+_OVER, _NOT_OURS, _FULL, _NONE_HERE = 1001, 1003, 1013, 4001
+"""Why a socket is closed: the run ends, the viewer sent something, there is no room or no H.264;
+``picture.js`` knows them."""
+_REASON_BYTES = 123
+"""RFC 6455, 5.5: what fits beside the code."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """One picture on its way; ``stream`` says how it is read."""
+
+    stream: Fragments
+    data: bytes
+    key: bool
+    at_ns: int
+
+
+@dataclass(eq=False, slots=True)
+class _Reader:
+    """One who looks, with what it has not taken yet."""
+
+    waiting: deque[_Piece] = field(default_factory=deque)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    lost: bool = True
+    """Whether it needs a key frame before anything else."""
+
+    def put(self, piece: _Piece) -> None:
+        """Add a picture, or go on at the next key frame where too much waits."""
+        if self.waiting and piece.at_ns - self.waiting[0].at_ns > _BEHIND_NS:
+            self.waiting.clear()
+            self.lost = True
+        if piece.key or not self.lost:
+            self.lost = False
+            self.waiting.append(piece)
+            self.news.set()
+
+    async def next(self) -> _Piece | None:
+        """The oldest that waits; None where it was only woken."""
+        await self.news.wait()
+        piece = self.waiting.popleft() if self.waiting else None
+        if not self.waiting:
+            self.news.clear()
+        return piece
+
+
+class H264:
+    """A WebSocket endpoint and the encoder behind it, which is open only while somebody looks.
+
+    ``call`` has something done on the server's loop, ``fps`` is the most that will come.
+
+    Attributes:
+        why_not: why there is no H.264 here; empty where there is.
+    """
+
+    def __init__(
+        self, seats: Seats, call: Callable[[Callable[[], None]], None], *, fps: float
+    ) -> None:
+        self.why_not = costly_here()
+        self._seats = seats
+        self._call = call
+        self._fps = fps
+        self._readers: set[_Reader] = set()
+        self._joined = self._closed = False
+        self._encoder: Encoder | None = None
+        self._wh = (0, 0)
+        self._begin_ns = 0
+        self._stream: Fragments | None = None
+        if self.why_not:
+            log.info("the page shows Motion JPEG and no H.264: %s", self.why_not)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody looks."""
+        return bool(self._readers)
+
+    def encode(self, image: Image, at_ns: int) -> None:
+        """Send all who look a picture; on the thread of the pictures.
+
+        Where nothing encodes it all who look are told so, and there is no H.264 any more.
+        """
+        try:
+            pieces = self._pieces(image, at_ns)
+        except SinkError as exc:
+            self.rest()
+            self.why_not = str(exc)
+            log.warning("the page shows Motion JPEG and no H.264 any more: %s", exc)
+            self._call(self._wake)
+        else:
+            for piece in pieces:
+                self._call(partial(self._put, piece))
+
+    def rest(self) -> None:
+        """Close the encoder."""
+        if self._encoder is not None:
+            self._encoder.close()
+        self._encoder = self._stream = None
+
+    def close(self) -> None:
+        """Close the encoder, and end all who look."""
+        self.rest()
+        self._closed = True
+        self._call(self._wake)
+
+    async def serve(self, socket: WebSocket) -> None:
+        """Serve one viewer until it leaves or the run ends."""
+        await socket.accept()
+        try:
+            with self._seats.one() as free:
+                if not free:
+                    raise _Close(_FULL, self._seats.full)
+                await until_first(self._send(socket), _heard(socket))
+        except _Close as close:
+            await socket.close(close.code, close.reason)
+        except WebSocketDisconnect:
+            return
+
+    def _pieces(self, image: Image, at_ns: int) -> list[_Piece]:
+        from edge.web.fragments import Fragments
+
+        wh = image.shape[1], image.shape[0]
+        if self._encoder is None or self._wh != wh:
+            self.rest()
+            self._encoder = open_encoder(wh, fps=self._fps, keyframe_s=_KEYFRAME_S)
+            self._wh, self._begin_ns = wh, at_ns
+        key, self._joined = self._joined, False
+        pts = round((at_ns - self._begin_ns) / (TIME_BASE * 1_000_000_000))
+        pieces = []
+        for packet in self._encoder.encode(image, pts, key=key):
+            if self._stream is None:
+                self._stream = Fragments(self._encoder)
+            data = self._stream.of(packet)
+            pieces.append(_Piece(self._stream, data, bool(packet.is_keyframe), at_ns))
+        return pieces
+
+    def _put(self, piece: _Piece) -> None:
+        for reader in self._readers:
+            reader.put(piece)
+
+    def _wake(self) -> None:
+        for reader in self._readers:
+            reader.news.set()
+
+    async def _send(self, socket: WebSocket) -> None:
+        reader = _Reader()
+        self._readers.add(reader)
+        self._joined = True
+        stream: Fragments | None = None
+        try:
+            while True:
+                if self.why_not:
+                    raise _Close(_NONE_HERE, self.why_not)
+                if self._closed:
+                    raise _Close(_OVER, "the run has ended")
+                piece = await reader.next()
+                if piece is None:
+                    continue
+                if piece.stream is not stream:
+                    stream = piece.stream
+                    await socket.send_text(stream.kind)
+                    await socket.send_bytes(stream.head)
+                await socket.send_bytes(piece.data)
+        finally:
+            self._readers.discard(reader)
+
+
+class _Close(Exception):
+    """One viewer is told why it sees no more; ``reason`` is cut to what fits beside the code."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason.encode()[:_REASON_BYTES].decode(errors="ignore")
+
+
+async def _heard(socket: WebSocket) -> None:
+    """Come back when a viewer has left; one who speaks is shown out."""
+    if (await socket.receive())["type"] == "websocket.receive":
+        raise _Close(_NOT_OURS, "pictures are shown here and nothing is heard")
