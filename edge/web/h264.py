@@ -1,7 +1,7 @@
 """The live picture as H.264 over a WebSocket: encoded once for all who look, a picture a message.
 
-A viewer gets a text with the media type, a head and pictures from a key frame on, and all three anew
-where the size changes. It sends nothing.
+A viewer gets a text with the media type, a head and pictures from a key frame on, and all three
+anew where the size changes. It sends nothing.
 """
 
 from __future__ import annotations
@@ -154,7 +154,8 @@ class H264:
         if self._encoder is None or self._wh != wh:
             self.rest()
             self._encoder = open_encoder(wh, fps=self._fps, keyframe_s=_KEYFRAME_S)
-            self._wh, self._begin_ns = wh, at_ns
+            self._wh = wh
+            self._begin_ns = self._begin_ns or at_ns  # times go on where the size changes
         key, self._joined = self._joined, False
         pts = round((at_ns - self._begin_ns) / (TIME_BASE * 1_000_000_000))
         pieces = []
