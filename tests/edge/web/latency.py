@@ -58,8 +58,8 @@ function look() {
 }
 requestAnimationFrame(look);
 """
-_PAGE = """<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><body style="margin:0">
-<div id="picture"></div><script>{read}</script><script type="module">
+_PAGE = """<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
+<body style="margin:0"><div id="picture"></div><script>{read}</script><script type="module">
 import {{ showPicture }} from "/picture.js";
 window.states = [];
 showPicture(document.getElementById("picture"), {{way: "{way}", onState: (s) => states.push(s)}});
@@ -155,7 +155,7 @@ def _served(way: str, fps: float) -> Iterator[tuple[str, Callable[[Image], None]
 
 @contextlib.contextmanager
 def bare_sender() -> Iterator[tuple[str, Callable[[Image], None]]]:
-    """The least that shows JPEGs: encoded and sent by the one who hands them over, to one viewer."""
+    """The least that shows JPEGs: encoded and sent by the one who hands them over."""
     with socket.create_server((HOST, 0)) as listening:
         port = listening.getsockname()[1]
         page = _BARE.format(read=_READ).encode()
