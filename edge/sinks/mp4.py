@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.sinks.h264 import TIME_BASE, X264
+from edge.h264 import TIME_BASE, X264
 from edge.sinks.place import check_place, open_alone
 from edge.sources.live.status import SourceStatus
 from edge.sources.video.media import av

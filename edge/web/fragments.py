@@ -11,14 +11,14 @@ import re
 import struct
 from typing import TYPE_CHECKING
 
-from edge.sinks.h264 import TIME_BASE
+from edge.h264 import TIME_BASE
 from edge.sources.video.media import av
 
 if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
-    from edge.sinks.h264 import Encoder
+    from edge.h264 import Encoder
 
 _START_CODE = re.compile(rb"\x00*\x00\x00\x01")
 _SPS = 7

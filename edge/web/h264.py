@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from edge.sinks.h264 import TIME_BASE, costly_here, open_encoder
+from edge.h264 import TIME_BASE, costly_here, open_encoder
 from edge.vision.types import Image
 from edge.web.viewers import Seats, until_first
 from engines.errors import SinkError
 
 if TYPE_CHECKING:
-    from edge.sinks.h264 import Encoder
+    from edge.h264 import Encoder
     from edge.web.fragments import Fragments
 
 log = logging.getLogger(__name__)

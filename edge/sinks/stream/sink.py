@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from edge.sinks.h264 import TIME_BASE, Encoder, even, open_encoder
+from edge.h264 import TIME_BASE, Encoder, even, open_encoder
 from edge.sinks.stream.address import read_address
 from edge.sinks.stream.connection import Connection
 from edge.sinks.stream.newest import NewestPicture

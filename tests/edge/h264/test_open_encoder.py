@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.sinks.h264 import X264, costly_here, open_encoder
+from edge.h264 import X264, costly_here, open_encoder
 from tests.edge.sink_values import picture
 
 

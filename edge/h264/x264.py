@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from edge.sinks.h264.encoder import TIME_BASE, KeyTimes, Planes, even
+from edge.h264.encoder import TIME_BASE, KeyTimes, Planes, even
 from edge.sources.video.media import av, reason
 from edge.vision.types import Image
 from engines.errors import SinkError

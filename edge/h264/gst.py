@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from edge.sinks.h264.encoder import TIME_BASE, KeyTimes, Planes, even
+from edge.h264.encoder import TIME_BASE, KeyTimes, Planes, even
 from edge.sources.gst.library import import_gst
 from edge.sources.video.media import av
 from edge.vision.types import Image

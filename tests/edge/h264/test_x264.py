@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 
-from edge.sinks.h264 import TIME_BASE, Encoder, open_encoder
+from edge.h264 import TIME_BASE, Encoder, open_encoder
 from edge.sources.video.media import av
 from edge.vision.types import Image
 from engines.errors import SinkError

@@ -8,8 +8,8 @@ import os
 import numpy as np
 import pytest
 
-from edge.sinks.h264 import TIME_BASE
-from edge.sinks.h264.gst import Element, GstEncoder
+from edge.h264 import TIME_BASE
+from edge.h264.gst import Element, GstEncoder
 from edge.sources.video.media import av
 from edge.vision.types import Image
 from engines.errors import SinkError

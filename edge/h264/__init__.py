@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from edge.sinks.h264.encoder import TIME_BASE, Encoder, even
-from edge.sinks.h264.gst import GstEncoder, jetson_has_encoder
-from edge.sinks.h264.x264 import PRESET, X264
+from edge.h264.encoder import TIME_BASE, Encoder, even
+from edge.h264.gst import GstEncoder, jetson_has_encoder
+from edge.h264.x264 import PRESET, X264
 from engines.errors import SinkError
 
 __all__ = ["PRESET", "TIME_BASE", "X264", "Encoder", "costly_here", "even", "open_encoder"]
