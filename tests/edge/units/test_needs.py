@@ -68,6 +68,16 @@ def test_a_page_for_others_opens_the_network_and_its_token_is_handed_over(tmp_pa
     assert "# [web] token_file." in made
 
 
+@pytest.mark.parametrize("sink", ["rtsp://me:swordfish@cam/1", "whip:https://cam/1/whip"])
+def test_a_stream_that_is_sent_opens_the_network_and_its_password_shows_nowhere(
+    tmp_path: Path, sink: str
+) -> None:
+    made = settings(tmp_path, f'[output]\nsinks = ["{sink}", "web"]\n')
+    assert "IPAddressDeny=" in lines(made)
+    assert "the network." in made
+    assert "swordfish" not in made
+
+
 def test_a_camera_on_the_network_and_a_page_for_this_machine_open_the_network(
     tmp_path: Path,
 ) -> None:
