@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from edge.progress import above
 from edge.service.journal import JournalHandler, stderr_is_journal
@@ -52,7 +52,13 @@ class OneLine(Text):
         return f"{when} {record.levelname.lower()} {record.name}: {message}"
 
 
-class AboveProgress(logging.StreamHandler[TextIO]):
+if TYPE_CHECKING:
+    _ToStream = logging.StreamHandler[TextIO]
+else:
+    _ToStream = logging.StreamHandler  # takes no parameter before Python 3.11
+
+
+class AboveProgress(_ToStream):
     """Writes records as lines, above that of progress where there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
