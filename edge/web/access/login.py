@@ -71,14 +71,14 @@ class Login:
             fields = parse_qs(body.decode("ascii"), max_num_fields=4)
         except ValueError:
             raise Refusal(400, "got no form, wanted one with the field token") from None
-        if self._access.token is not None:
-            try:
-                given = fields.get("token", [""])[0].strip()
-                if not self._is_token(request, given):
-                    return self._show("That is not the token.", 401)
-            except Refusal as refusal:
-                return self._show("Too many wrong ones. Wait a little.", refusal.status)
         answer = RedirectResponse("/", 303)
+        if self._access.token is None:
+            return answer
+        try:
+            if not self._is_token(request, fields.get("token", [""])[0].strip()):
+                return self._show("That is not the token.", 401)
+        except Refusal as refusal:
+            return self._show("Too many wrong ones. Wait a little.", refusal.status)
         answer.set_cookie(
             COOKIE,
             self._sessions.begin(),

@@ -5,11 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import time
+from pathlib import Path
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
-from tests.edge.web.access.stranger import TOKEN, Heard, ask
-from tests.edge.web.served import Served
+from edge.web.access.guard import Guard
+from edge.web.access.login import Login
+from edge.web.access.rules import Access
+from tests.edge.web.access.serving import serving
+from tests.edge.web.access.stranger import TOKEN, Heard, ask, hear
+from tests.edge.web.served import Served, served
 
 HOST = "Host: 127.0.0.1\n"
 BEARER = f"Authorization: Bearer {TOKEN}\n"
@@ -306,3 +313,38 @@ def test_what_comes_behind_a_request_that_is_being_answered_is_not_read(guarded:
             while part := connection.recv(65536):
                 got += part
     assert 1 <= got.count(b"HTTP/1.1 200 OK") <= 2
+
+
+def test_a_fault_of_our_own_is_logged_once_and_told_without_details(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def faulty(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError(f"/home/driver/{scope['path']}")
+
+    access = Access(None, None, frozenset({"localhost"}))
+    with serving(Guard(faulty, access, Login(access))) as here:
+        for _ in range(3):
+            with here.connect() as connection:
+                connection.sendall(b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                heard = hear(connection)
+            assert heard.status == 500
+            assert error(heard) == "the page has failed here; the run's log says how"
+            assert heard.headers["x-content-type-options"] == "nosniff"
+    (record,) = caplog.records
+    assert record.getMessage() == "web: /x has failed: RuntimeError('/home/driver//x')"
+    assert record.exc_info is not None
+
+
+@pytest.mark.timing
+def test_who_is_refused_all_the_time_costs_no_frame(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    file.chmod(0o600)
+    rude = f"POST /api/settings HTTP/1.1\n{HOST}Content-Length: 70000\n\n"
+    with served("--sink", "web:0.0.0.0:0", "--web-token", file) as run:
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            for number in range(2, 22):  # ten times what one address may ask
+                ask(run, rude, source=f"127.0.1.{number}")
+        said = run.stop()
+    assert " 0 overwritten + 0 stale + 0 failed" in said, said

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.edge.web.access.stranger import TOKEN, Heard, ask
+from tests.edge.web.browser import open_page, until
 from tests.edge.web.served import Served
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 HOST = "Host: car:8090\n"
 FORM = "Content-Type: application/x-www-form-urlencoded\n"
@@ -35,7 +40,7 @@ def test_the_login_is_a_page_that_works_without_scripts(guarded: Served) -> None
     assert "<script" not in heard.body
     assert "http" not in re.sub("<!.*?>", "", heard.body)
     assert 'role="alert"' not in heard.body
-    (style,) = re.findall('href="(.*?)"', heard.body)
+    (style,) = re.findall('rel="stylesheet" href="(.*?)"', heard.body)
     css = ask(guarded, f"GET {style} HTTP/1.1\n{HOST}\n")
     assert (css.status, css.headers["content-type"]) == (200, "text/css; charset=utf-8")
     assert "url(" not in css.body
@@ -110,3 +115,29 @@ def test_who_asks_all_the_time_is_told_to_wait(guarded: Served) -> None:
     assert heard[-1].status in (200, 429)
     assert 429 in {each.status for each in heard}
     assert ask(guarded, request, source="127.0.0.7").status == 200
+
+
+@pytest.mark.slow
+def test_a_phone_logs_in_looks_and_logs_out(browser: Browser, guarded: Served) -> None:
+    at = f"http://localhost:{guarded.port}/"
+    # What is refused on purpose stands in the console; nothing else may.
+    refused = "status of 401"
+    size = {"width": 390, "height": 844}
+    with open_page(browser, expected=refused, viewport=size, color_scheme="dark") as page:
+        page.goto(at)
+        assert page.url == f"{at}login"
+        assert page.evaluate("document.activeElement.id") == "token"
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(12, 16, 22)"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.fill("#token", "wrong-wrong-wrong-wrong")
+        page.press("#token", "Enter")
+        assert page.inner_text("[role=alert]") == "That is not the token."
+        page.fill("#token", TOKEN)
+        page.click("button")
+        page.wait_for_url(at)
+        until(page, "document.getElementById('state').textContent === 'Live'")
+        assert page.evaluate("document.cookie") == ""
+        assert page.evaluate("fetch('/api/status').then((answer) => answer.status)") == 200
+        page.click("#leave")
+        page.wait_for_url(f"{at}login")
+        assert page.evaluate("fetch('/api/status').then((answer) => answer.status)") == 401
