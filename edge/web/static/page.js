@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { Chart, spanOf } from "./charts.js";
 import { Controls } from "./controls.js";
+import { showPicture } from "./picture.js";
 import { clock, duration, factsOf, list, machineOf, stateOf } from "./state.js";
 
 const PERIOD_MS = 1000;
@@ -14,7 +15,7 @@ const at = (id) => document.getElementById(id);
 const ms = (value) => (value == null ? "–" : value < 10 ? value.toFixed(1) : value.toFixed(0));
 const timesOf = (sample, stage) => sample.stages[stage];
 
-const seen = { samples: [], began: 0, pointed: null, lostAt: 0, captured: 0 };
+const seen = { samples: [], began: 0, pointed: null, lostAt: 0, captured: 0, live: false };
 
 const onPoint = (t) => {
   seen.pointed = t;
@@ -140,7 +141,7 @@ function found() {
   seen.lostAt = 0;
   at("lost").hidden = true;
   document.body.classList.remove("lost");
-  picture.src = `/stream.mjpeg?${Date.now()}`;
+  picture.again();
 }
 
 function lost(error) {
@@ -160,6 +161,7 @@ async function tick() {
     const [status, history] = await Promise.all([api.status(), api.history(newest)]);
     found();
     showStatus(status);
+    shape();
     if (history.began !== seen.began && newest >= 0) take(await api.history(-1));
     else take(history);
   } catch (error) {
@@ -184,11 +186,35 @@ async function snapshot() {
     link.download = `outrider-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.jpg`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-    write("way-note", "");
+    write("note", "");
   } catch (error) {
-    write("way-note", `No snapshot: ${error.message}`);
+    write("note", `No snapshot: ${error.message}`);
   } finally {
     button.disabled = false;
+  }
+}
+
+// The frame of the picture has the picture's shape, whatever shows it.
+function shape() {
+  const shown = at("picture").firstChild;
+  const [width, height] = [shown.videoWidth ?? shown.width, shown.videoHeight ?? shown.height];
+  if (seen.live && width) at("picture").style.setProperty("--shape", `${width} / ${height}`);
+}
+
+// A browser may keep nothing.
+function remembered() {
+  try {
+    return localStorage.getItem("way");
+  } catch {
+    return null;
+  }
+}
+
+function remember(way) {
+  try {
+    localStorage.setItem("way", way);
+  } catch {
+    // it holds for this visit
   }
 }
 
@@ -209,7 +235,17 @@ at("leave").addEventListener("click", () => api.leave().catch(lost));
 at("snapshot").addEventListener("click", snapshot);
 at("full").addEventListener("click", fill);
 
-const picture = document.createElement("img");
-Object.assign(picture, { src: "/stream.mjpeg", alt: "What the camera sees, with what was found on it" });
-at("picture").append(picture);
+const picture = showPicture(at("picture"), {
+  way: remembered() === "h264" ? "h264" : "mjpeg",
+  alt: "What the camera sees, with what was found on it",
+  onState: ({ way, live, why }) => {
+    seen.live = live;
+    at("ways").querySelector(`[value=${way}]`).checked = true;
+    write("note", why);
+  },
+});
+at("ways").addEventListener("change", ({ target }) => {
+  remember(target.value);
+  picture.use(target.value);
+});
 watch();

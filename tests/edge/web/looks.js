@@ -4,8 +4,8 @@ const fps = () => document.querySelector("#chart-fps canvas");
 
 // What is shown, small, as text; null where that is black or nothing.
 function picture() {
-  const shown = document.querySelector("#picture :is(img, video, canvas)");
-  if (!shown || shown.naturalWidth === 0) return null;
+  const shown = document.querySelector("#picture :is(canvas, video)");
+  if (!shown) return null;
   const small = new OffscreenCanvas(48, 27).getContext("2d");
   small.drawImage(shown, 0, 0, 48, 27);
   const pixels = [...small.getImageData(0, 0, 48, 27).data];
@@ -63,4 +63,17 @@ function lowest() {
   return Math.min(...parts.filter((one) => one.checkVisibility()).map((one) => one.offsetHeight));
 }
 
-Object.assign(window, { fps, lowest, picture, painted, unnamed, faint });
+// The classes of the boxes on the next 30 frames.
+const found = () => new Promise((done) => {
+  const events = new EventSource("/api/events");
+  const names = new Set();
+  let frames = 0;
+  events.onmessage = ({ data }) => {
+    for (const box of JSON.parse(data).detections ?? []) names.add(box.class);
+    if (++frames < 30) return;
+    events.close();
+    done([...names].sort());
+  };
+});
+
+Object.assign(window, { found, fps, lowest, picture, painted, unnamed, faint });

@@ -58,7 +58,7 @@ def looking(browser: Browser, run: Served, view: View) -> Iterator[Page]:
     how = {"viewport": size, "color_scheme": view.scheme, "device_scale_factor": view.scale}
     with open_page(browser, expected=EXPECTED, **how) as page:
         page.goto(run.url)
-        until(page, "document.querySelector('#picture :is(img, video)')?.checkVisibility()")
+        until(page, "document.querySelector('#picture :is(canvas, video)')?.checkVisibility()")
         until(page, "!document.querySelector('#value-fps').textContent.includes('–')")
         yield page
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import cv2
 import pytest
 
 from tests.edge.web.browser import open_page, until
@@ -69,6 +71,31 @@ def test_the_picture_moves_and_the_charts_fill(browser: Browser, run: Served) ->
         assert [text.split("\t")[0].strip() for text in stages] == [
             "letterbox", "infer", "decode", "overlay", "sinks", "end to end"
         ]  # fmt: skip
+
+
+def test_the_picture_comes_as_h264_where_one_asks(browser: Browser, run: Served) -> None:
+    with looked_at(browser, run.url) as page:
+        page.get_by_label("H.264").check()
+        page.wait_for_selector("#picture video")
+        moves(page)
+        page.reload()  # it is remembered
+        page.wait_for_selector("#picture video")
+        moves(page)
+        assert page.is_checked("[value=h264]")
+        page.get_by_label("MJPEG").check()
+        page.wait_for_selector("#picture canvas")
+        moves(page)
+
+
+def test_a_snapshot_is_a_file(browser: Browser, run: Served, tmp_path: Path) -> None:
+    with looked_at(browser, run.url) as page:
+        with page.expect_download() as download:
+            page.click("#snapshot")
+        assert re.fullmatch(r"outrider-[\dT-]+\.jpg", download.value.suggested_filename)
+        download.value.save_as(tmp_path / "it.jpg")
+        image = cv2.imread(str(tmp_path / "it.jpg"))
+        assert image is not None
+        assert image.shape == (192, 320, 3)
 
 
 def test_a_second_is_read_by_pointer_and_by_keyboard(browser: Browser, run: Served) -> None:
@@ -147,6 +174,8 @@ def test_what_is_switched_changes_the_run_and_what_changed_there_is_shown(
     browser: Browser, run: Served
 ) -> None:
     with looked_at(browser, run.url) as page:
+        change(run, {"detect.conf": 0.01})
+        assert "car" in page.evaluate("found()")
         chip = page.get_by_role("button", name="car", exact=True)
         assert chip.get_attribute("aria-pressed") == "true"
         settled = "/api/settings"
@@ -154,9 +183,11 @@ def test_what_is_switched_changes_the_run_and_what_changed_there_is_shown(
             chip.click()
         assert in_force(run)["detect"]["classes"] == ["pedestrian", "bicyclist", "sign"]
         assert chip.get_attribute("aria-pressed") == "false"
+        assert "car" not in page.evaluate("found()")
         with page.expect_response(f"**{settled}"):
             page.get_by_label("Score threshold").fill("0.6")
         assert in_force(run)["detect"]["conf"] == 0.6
+        assert page.evaluate("found()") == []
         assert page.inner_text("#conf-value") == "0.60"
         with page.expect_response(f"**{settled}"):
             page.get_by_role("switch", name="Masks").uncheck()
