@@ -75,10 +75,8 @@ def open_nvml() -> Nvml | None:
     """The GPUs of NVIDIA's driver, None where there is none that answers."""
     try:
         import pynvml
-    except ImportError:
-        return None
-    try:
+
         return Nvml(pynvml)
-    except pynvml.NVMLError as exc:
-        log.debug("NVML tells nothing: %s", exc)
+    except Exception as exc:  # no package, no driver, or one that does not fit its kernel
+        log.debug("NVML tells nothing: %r", exc)
         return None

@@ -56,7 +56,7 @@ def test_an_event_since_the_sample_before_is_throttling_by_its_name(tmp_path: Pa
 def test_a_rail_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     jetson = Jetson(plant(tmp_path, ORIN_NANO))
     (tmp_path / f"{HWMON}1/curr1_input").unlink()
-    (tmp_path / f"{HWMON}1/in3_input").write_text("\n")
+    (tmp_path / f"{HWMON}1/in3_input").write_text("nan\n")
     rails = [reading.name for reading in readings(jetson) if reading.kind == "power"]
     assert rails == ["VDD_CPU_GPU_CV"]
 

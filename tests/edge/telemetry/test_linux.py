@@ -8,7 +8,7 @@ import pytest
 
 from edge.telemetry.linux import Linux
 from edge.telemetry.sample import Kind, Reading, Throttle
-from tests.edge.telemetry.trees import AMD, COOLING, INTEL, ORIN_NANO, XAVIER, ZONE, plant
+from tests.edge.telemetry.trees import AMD, COOLING, CPUFREQ, INTEL, ORIN_NANO, XAVIER, ZONE, plant
 
 
 def readings(linux: Linux, kind: Kind) -> list[tuple[str, float]]:
@@ -102,11 +102,13 @@ def test_a_sensor_that_gives_garbage_or_vanishes_is_left_out(tmp_path: Path, gar
     linux = Linux(plant(tmp_path, INTEL))
     (tmp_path / f"{ZONE}1/temp").write_text(garbage)
     (tmp_path / f"{ZONE}0/temp").unlink()
+    (tmp_path / f"{CPUFREQ}0/scaling_cur_freq").write_text(garbage)
     (tmp_path / "proc/meminfo").write_text(garbage)
     assert [name for name, _ in readings(linux, "temperature")] == [
         "acpitz",
         "coretemp Package id 0",
     ]
+    assert readings(linux, "clock") == [("CPU fastest", 800.0), ("CPU slowest", 800.0)]
     assert readings(linux, "memory") == []
 
 

@@ -55,7 +55,7 @@ def test_a_machine_is_sampled_on_a_thread_until_the_end(tmp_path: Path) -> None:
         told = sample.as_json()
         assert told["power_mode"] == "MAXN_SUPER"
         assert {"name": "VDD_IN", "value": 7.524, "unit": "W", "kind": "power"} in told["readings"]
-        assert {"device": "gpu", "reason": "heat"} in told["throttling"]
+        assert told["throttling"] == [{"device": "gpu", "reason": "heat"}]
         (tmp_path / "sys/class/hwmon/hwmon1/curr1_input").unlink()
         sampled(telemetry, until=15)
     finally:

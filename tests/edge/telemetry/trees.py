@@ -150,9 +150,9 @@ INTEL: Tree = {
     f"{ZONE}2/temp": "29800",
     f"{ZONE}3/type": "iwlwifi_1",
     f"{ZONE}3/temp": UNREADABLE,  # ENODATA while the radio is off
-    **_row(COOLING, "cur_state", {"Processor": "0", "intel_powerclamp": "-1", "TCC Offset": "10"}),
+    **_row(COOLING, "cur_state", {"Processor": "2", "intel_powerclamp": "-1", "TCC Offset": "10"}),
     f"{COOLING}3/type": "Processor",
-    f"{COOLING}3/cur_state": "2",
+    f"{COOLING}3/cur_state": "0",
     f"{HWMON}4/name": "coretemp",
     f"{HWMON}4/temp1_label": "Package id 0",
     f"{HWMON}4/temp1_input": "89000",
