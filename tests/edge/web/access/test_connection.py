@@ -112,7 +112,9 @@ def test_an_answer_that_takes_its_time_is_not_cut(monkeypatch: pytest.MonkeyPatc
         assert hear(kept).body == "hello"
 
 
-def test_nonsense_in_a_body_whose_answer_is_under_way_ends_the_connection() -> None:
+def test_nonsense_in_a_body_whose_answer_is_under_way_ends_the_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     begun = threading.Event()
 
     async def early(scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,6 +131,7 @@ def test_nonsense_in_a_body_whose_answer_is_under_way_ends_the_connection() -> N
         with contextlib.suppress(ConnectionResetError):
             while rude.recv(4096):
                 pass
+    assert caplog.records == []
 
 
 @pytest.fixture(scope="module")

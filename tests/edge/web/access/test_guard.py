@@ -152,6 +152,9 @@ def test_a_websocket_is_opened_for_nobody_without_the_token(guarded: Served) -> 
     assert heard.status == 401
     heard = ask(guarded, f"GET /stream.h264 HTTP/1.1\nHost: evil.example\n{BEARER}{UPGRADE}\n")
     assert heard.status == 421
+    ours = "Origin: http://127.0.0.1\n"
+    heard = ask(guarded, f"GET /stream.h264 HTTP/1.1\n{HOST}{BEARER}{UPGRADE}{ours}\n")
+    assert heard.status == 101
 
 
 @pytest.mark.parametrize(
