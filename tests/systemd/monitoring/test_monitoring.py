@@ -102,7 +102,7 @@ def test_every_query_is_answered_by_a_prometheus_that_asks_a_live_run(tmp_path: 
         camera(endless_mjpeg(fps=25)) as port,
         served(
             "--source", f"http://127.0.0.1:{port}/", "--reconnect", "--web-token", token,
-            env={"PYTHONPATH": str(tmp_path)},
+            env={"PYTHONPATH": f"{tmp_path}:{ROOT}"},
         ) as run,
     ):  # fmt: skip
         assert run.get("metrics").status == 401
