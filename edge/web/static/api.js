@@ -11,8 +11,8 @@ async function ask(path, options = {}) {
   let answer;
   try {
     answer = await fetch(path, { ...options, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
-  } catch (error) {
-    throw new Lost(error.message);
+  } catch {
+    throw new Lost("the server does not answer");
   }
   if (answer.status === 401) {
     location.assign("/login");
@@ -27,8 +27,8 @@ async function read(path, options) {
   const answer = await ask(path, options);
   try {
     return await answer.json();
-  } catch (error) {
-    throw new Lost(error.message);
+  } catch {
+    throw new Lost("the server stopped in its answer");
   }
 }
 

@@ -42,7 +42,7 @@ DESK = View("desk-dark", 1440, 900)
 VIEWS = (
     DESK,
     View("desk-light", 1440, 900, "light"),
-    View("desk-whole", 1600, 1000, whole=True),
+    View("desk-whole", 1440, 900, whole=True),
     View("tablet-light", 820, 1180, "light", whole=True),
     View("phone-dark", 360, 780, scale=2, whole=True),
     View("phone-light", 390, 844, "light", scale=2, whole=True),

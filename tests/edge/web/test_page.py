@@ -262,3 +262,21 @@ def test_the_machine_is_told_a_row_a_device_and_what_slows_it_first(
         }
         assert page.evaluate(read, {}) == {"slowed": "", "rows": []}
         assert "GB" in page.inner_text("#machine")
+
+
+def test_a_login_that_ends_leads_to_the_next(browser: Browser, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("a-token-of-more-than-16-letters\n")
+    file.chmod(0o600)
+    with served("--web-token", file) as run, open_page(browser, expected="401") as page:
+        page.goto(run.url)
+        page.get_by_label("Token").fill("a-token-of-more-than-16-letters")
+        page.get_by_label("Token").press("Enter")
+        page.wait_for_selector("#badge[data-kind=live]")
+        page.context.clear_cookies()  # as if its time were over
+        page.wait_for_url("**/login")
+        page.get_by_label("Token").fill("a-token-of-more-than-16-letters")
+        page.get_by_label("Token").press("Enter")
+        page.get_by_role("button", name="Log out").click()
+        page.wait_for_url("**/login")
+        assert page.get_by_label("Token").input_value() == ""
