@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class Line:
         self.drawn = on_terminal()
         """Whether anybody sees it."""
         if self.drawn:
-            import_module("tqdm")  # takes some ms: now, and not between two frames
+            _load()  # takes some ms: now, and not between two frames
 
     def offer(self, words: str, *, done: float, total: float) -> None:
         """As ``show``, where the last was long enough ago."""
@@ -131,13 +130,17 @@ def told(text: str) -> tuple[str, float, float] | None:
     return None if match is None else (match[3], float(match[1]), float(match[2]))
 
 
-def _open(done: float) -> tqdm[NoReturn]:
+def _load() -> type[tqdm[NoReturn]]:
     from tqdm import tqdm
 
     tqdm.monitor_interval = 0  # no thread of its own
     if not hasattr(tqdm, "_lock"):
         tqdm.set_lock(threading.RLock())  # its own is one between processes, too
-    return tqdm(
+    return tqdm
+
+
+def _open(done: float) -> tqdm[NoReturn]:
+    return _load()(
         initial=done, file=sys.stderr, mininterval=0, miniters=0, smoothing=0.1,
         delay=1e-9,  # draws nothing yet
     )  # fmt: skip
