@@ -1,6 +1,7 @@
 """``python -m tests.field faults`` measures how faults of cameras are felt, as a table.
 
-``python -m tests.field service SHARED`` does so for a service under a real systemd, as root.
+``python -m tests.field service SHARED`` does so for a service under a real systemd, as root;
+``python -m tests.field streams`` measures what ``--sink rtsp://`` costs.
 """
 
 from __future__ import annotations
@@ -19,8 +20,14 @@ def main() -> int:
         for line in service_times.as_markdown(service_times.measured(Path(sys.argv[2]))):
             print(line, flush=True)
         return 0
+    if sys.argv[1:] == ["streams"]:
+        from tests.field import stream_figures
+
+        for line in stream_figures.as_markdown():
+            print(line, flush=True)
+        return 0
     if sys.argv[1:] != ["faults"]:
-        print("wanted: python -m tests.field faults, or service SHARED", file=sys.stderr)
+        print("wanted: python -m tests.field faults, streams or service SHARED", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:
         reports = all_at_once(Path(folder))
