@@ -27,8 +27,8 @@ def as_markdown() -> Iterator[str]:
         cpu_ms, sender_ms, writes, _ = _measured(_street(wh))
         *_, ages = _measured(lambda now_ns, wh=wh: coded(now_ns, wh))  # type: ignore[misc]
         yield (
-            f"| {wh[0]}x{wh[1]} | {cpu_ms:.1f} ms a frame | {sender_ms:.1f} ms | {_two(writes, 0.5, 0.99, 2)} ms "
-            f"| {_two(ages, 0.5, 0.95, 1)} ms |"
+            f"| {wh[0]}x{wh[1]} | {cpu_ms:.1f} ms a frame | {sender_ms:.1f} ms "
+            f"| {_two(writes, 0.5, 0.99, 2)} ms | {_two(ages, 0.5, 0.95, 1)} ms |"
         )
 
 

@@ -15,10 +15,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import psutil
 import pytest
 
 from edge.settings.load import load_settings
 from edge.sinks import open_sink
+from edge.sinks.stream import connection
 from edge.sinks.stream.sink import StreamSink
 from edge.sources.live.status import SourceStatus
 from edge.vision.types import Image
@@ -147,9 +150,16 @@ def test_a_server_that_hangs_holds_up_neither_frames_nor_the_end(server: StreamS
     with _running(sink):
         server.next()
     server.freeze()
-    noise = [coded(number * 10**6, (1280, 640)) for number in range(16)]
+    noise = _noise()
+
+    def stuck() -> bool:
+        sent = sink.sent
+        _offer(sink, noise)
+        threading.Event().wait(0.3)
+        return sink.sent == sent
+
     longest = 0.0
-    _until(lambda: _offer(sink, noise) and sink.skipped > 3)
+    _until(stuck)
     started = time.monotonic()
     for _ in range(30):
         before = time.monotonic()
@@ -157,7 +167,41 @@ def test_a_server_that_hangs_holds_up_neither_frames_nor_the_end(server: StreamS
         longest = max(longest, time.monotonic() - before)
     sink.close()
     assert time.monotonic() - started < SHORT_S
+    assert longest < SHORT_S / 10
+    assert not _sending()
     server.thaw()
+
+
+def test_a_server_that_takes_nothing_is_left_and_found_again(
+    server: StreamServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.serve()
+    sink = _open(server.url())
+    with _running(sink):
+        server.next(connection=0)
+    monkeypatch.setattr(connection, "TIMEOUT_S", 0.3)
+    server.freeze()
+    noise = _noise()
+    _until(lambda: _offer(sink, noise) and caplog.messages)
+    assert "the server took nothing for 0.3 s" in caplog.messages[0]
+    monkeypatch.undo()
+    server.thaw()
+    with _running(sink):
+        server.next(connection=1)
+    sink.close()
+
+
+def _noise() -> list[Image]:
+    """Pictures of which a few fill every buffer on the way."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, (640, 1280, 3), np.uint8) for _ in range(4)]
+
+
+def _sending() -> bool:
+    """Whether the thread of a stream or its program is there."""
+    programs = [" ".join(child.cmdline()) for child in psutil.Process().children()]
+    threads = [thread.name for thread in threading.enumerate()]
+    return "stream" in threads or any("edge.sinks.stream.sender" in text for text in programs)
 
 
 def _offer(sink: StreamSink, images: list[Image]) -> bool:
@@ -174,6 +218,7 @@ def test_closing_does_not_wait_for_a_server_that_never_answers() -> None:
         started = time.monotonic()
         sink.close()
         assert time.monotonic() - started < SHORT_S
+        assert not _sending()
 
 
 @pytest.mark.parametrize(
