@@ -73,7 +73,7 @@ def test_several_takers_mux_copies_of_the_same_packets() -> None:
             for packet in packets:
                 copy = av.Packet(bytes(packet))
                 copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
-                copy.is_keyframe, copy.stream = packet.is_keyframe, stream
+                copy.is_keyframe, copy.stream, copy.duration = packet.is_keyframe, stream, 3600
                 container.mux(copy)
         with av.open(io.BytesIO(output.getvalue()), "r") as container:
             assert len(list(container.decode(video=0))) == 10, form
