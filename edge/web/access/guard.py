@@ -24,13 +24,13 @@ log = logging.getLogger(__name__)
 
 CHANGES = "x-outrider"
 """Header of what changes something: another site's page cannot send it without being asked to."""
-_POLICY = (
+POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "media-src 'self' blob:; connect-src 'self'; font-src 'self'; manifest-src 'self'; "
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 _HEADERS = {
-    "Content-Security-Policy": _POLICY,
+    "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     # Not no-referrer, with which a browser hides the Origin of our own form.
     "Referrer-Policy": "same-origin",

@@ -23,7 +23,7 @@ from edge.street import StreetScene
 from edge.vision.types import Image
 from edge.web.app import STATIC
 from tests.edge.web.browser import chromium, open_page
-from tests.edge.web.shown import HOST, Shown
+from tests.edge.web.shown import HOST, Shown, handing_over
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -104,22 +104,16 @@ def stamp(image: Image) -> None:
 
 def measure(browser: Browser, way: str, *, fps: float, seconds: float) -> Latency:
     """Hand over pictures for some seconds and read them from the page."""
+    pictures, handed = scenes(), [0]
     with _served(way, fps) as (url, hand_over), open_page(browser) as page:
-        pictures, stop, handed = scenes(), threading.Event(), [0]
 
-        def hand_all() -> None:
-            due = time.monotonic()
-            while not stop.is_set():
-                image = pictures[handed[0] % len(pictures)]
-                stamp(image)
-                hand_over(image)
-                handed[0] += 1
-                due += 1 / fps
-                time.sleep(max(0, due - time.monotonic()))
+        def stamped(number: int) -> None:
+            image = pictures[number % len(pictures)]
+            stamp(image)
+            hand_over(image)
+            handed[0] = number
 
-        thread = threading.Thread(target=hand_all)
-        thread.start()
-        try:
+        with handing_over(stamped, fps=fps):
             page.goto(url)
             page.wait_for_function("seen.length > 30")
             page.evaluate("seen.length = 0")
@@ -127,9 +121,6 @@ def measure(browser: Browser, way: str, *, fps: float, seconds: float) -> Latenc
             page.wait_for_timeout(seconds * 1000)
             seen: list[float] = page.evaluate("seen")
             count = handed[0] - before
-        finally:
-            stop.set()
-            thread.join()
     p50, p95, worst = np.percentile(seen, (50, 95, 100))
     return Latency(way, count, len(seen), float(p50), float(p95), float(worst))
 
@@ -145,12 +136,7 @@ def _served(way: str, fps: float) -> Iterator[tuple[str, Callable[[Image], None]
     routes: list[Any] = [Route("/look", lambda _: HTMLResponse(page))]
     routes.append(Mount("/", StaticFiles(directory=STATIC)))
     with Shown(fps=fps, routes=routes) as shown:
-
-        def hand_over(image: Image) -> None:
-            if shown.pictures.wanted:  # as the sink does
-                shown.pictures.offer(image)
-
-        yield shown.url + "look", hand_over
+        yield shown.url + "look", shown.offer
 
 
 @contextlib.contextmanager

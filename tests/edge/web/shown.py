@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import threading
 import time
@@ -34,9 +35,10 @@ class Shown:
         fps: float = 240,
         width: int = 960,
         most: int = 32,
+        port: int = 0,
         routes: Sequence[BaseRoute] = (),
     ) -> None:
-        listening = listen(Address(HOST, 0))
+        listening = listen(Address(HOST, port))
         self.port: int = listening.getsockname()[1]
         self.url = f"http://{HOST}:{self.port}/"
         self.server = Server(listening)
@@ -68,6 +70,11 @@ class Shown:
         until(lambda: self.pictures.wanted)
         self.pictures.offer(image)
 
+    def offer(self, image: Image) -> None:
+        """Give this one if it is wanted, as the sink does."""
+        if self.pictures.wanted:
+            self.pictures.offer(image)
+
 
 class Viewer:
     """One who looks at ``/stream.mjpeg`` over a socket, with nothing between."""
@@ -95,6 +102,27 @@ class Viewer:
         """Leave."""
         self.answer.close()
         self._connection.close()
+
+
+@contextlib.contextmanager
+def handing_over(hand_over: Callable[[int], None], *, fps: float = 30) -> Iterator[None]:
+    """Call a function with 0, 1, 2 ... at that rate, on a thread of its own, until the end."""
+    stop = threading.Event()
+
+    def hand_all() -> None:
+        number, due = 0, time.monotonic()
+        while not stop.wait(max(0, due - time.monotonic())):
+            hand_over(number)
+            number += 1
+            due += 1 / fps
+
+    thread = threading.Thread(target=hand_all)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(DEADLINE_S)
 
 
 def until(holds: Callable[[], object]) -> None:
