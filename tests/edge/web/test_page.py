@@ -18,7 +18,7 @@ from tests.edge.web.served import Served, served
 from tests.field.mjpeg_camera import MjpegCamera
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 pytestmark = pytest.mark.slow
 
@@ -113,11 +113,31 @@ def test_a_second_is_read_by_pointer_and_by_keyboard(browser: Browser, run: Serv
         assert page.inner_text("#when") == "the last minute"
 
 
+def crowd(route: Route) -> None:
+    """Answer as a run of which there is as much to tell as can be."""
+    answer = route.fetch()
+    told = answer.json()
+    classes = [f"class number {n}" for n in range(80)]
+    told["run"] |= {"classes": classes, "colours": ["#ff8800"] * 80}
+    told["run"] |= {
+        "source": "rtsp://camera.local/" + "stream" * 20,
+        "models": ["m" * 90 + ".onnx"],
+    }
+    told["now"] |= {"flowing": False, "silent_s": 9, "age_ms": 50}
+    told["now"]["status"] = {"source": "cam", "state": "reconnecting", "reason": "refused, " * 20}
+    told["machine"]["throttling"] = [{"device": "GPU", "reason": "heat"}]
+    route.fulfill(response=answer, json=told | {"login": True})
+
+
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_it_fits_a_phone_can_be_read_and_names_its_parts(
     browser: Browser, run: Served, theme: str
 ) -> None:
     with looked_at(browser, run.url, viewport=PHONE, color_scheme=theme) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+        page.route("**/api/status", crowd)
+        page.wait_for_selector("#slowed", state="visible")
+        assert page.inner_text("#state") == "NO SIGNAL"
         assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
         assert page.evaluate("unnamed()") == []
         assert page.evaluate("faint()") == []
