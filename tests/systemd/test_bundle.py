@@ -58,7 +58,7 @@ def test_it_runs_itself_and_tells_every_step_in_a_dry_run(
     assert len(fetching) == 2
     for line in fetching:
         assert f"--no-index --find-links {source}/wheels -c {source}/constraints/" in line
-    assert fetching[1].endswith(" outrider==1.2.3")
+    assert fetching[1].endswith(" 'outrider[web]==1.2.3'")
     assert f"rm -r {source}/wheels\n" in run.stdout
     assert not (tmp_path / "root").exists()
 

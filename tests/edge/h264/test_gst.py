@@ -109,14 +109,14 @@ def _threads() -> int:
 
 
 def test_closing_ends_the_threads_of_the_element() -> None:
-    before, kept = _threads(), [_encoder() for _ in range(8)]
-    assert _threads() >= before + 6  # one each; GStreamer has some of its own that wait for work
-    for encoder in kept:
-        encoder.close()
-    again = [_encoder() for _ in range(8)]
-    assert _threads() <= before + 10  # and not 8 more
-    for encoder in again:
-        encoder.close()
+    before, counted = _threads(), []
+    for _ in range(5):
+        kept = [_encoder() for _ in range(8)]
+        counted.append(_threads())
+        for encoder in kept:
+            encoder.close()
+    # One each, and a few of GStreamer's own that come and go: 8 that stay would be 40 in the end.
+    assert max(counted) <= before + 8 + 8, counted
 
 
 def test_an_element_that_is_not_there_is_named() -> None:

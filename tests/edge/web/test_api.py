@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.edge.web.served import Answer, Served, served
+from tests.edge.web.served import Answer, Served, all_shown, served
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def run() -> Iterator[Served]:
     with served() as running:
         yield running
         running.stop()
-    assert " 0 overwritten + 0 stale + 0 failed" in running.said
+    assert all_shown(running.said), running.said
     assert "Traceback" not in running.said
     assert " error " not in running.said
 
