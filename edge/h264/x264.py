@@ -50,7 +50,6 @@ class X264:
         self._planes = Planes(self.wh)
         self._keys = KeyTimes(keyframe_s)
         # A container that writes nothing: its stream is the pattern of those that muxers make.
-        # A container that writes nothing: its stream is the pattern of those that muxers make.
         container = av.open("x264", "w", format="null")
         try:
             stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))

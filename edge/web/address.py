@@ -92,7 +92,7 @@ def listen(address: Address) -> socket.socket:
         listening.close()
         raise SinkError(
             f"web: nothing can be served at {address.host}:{address.port}: {exc.strerror}; wanted "
-            "an address of this machine and a port that no other program has: "
+            "an address of this machine and a port where nothing listens: "
             f"--sink web:{address.host}:{address.port + 1 if address.port < 65535 else PORT}"
         ) from exc
     return listening

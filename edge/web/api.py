@@ -72,7 +72,7 @@ async def snapshot(request: Request) -> Response:
 
 
 async def healthz(request: Request) -> JSONResponse:
-    """Whether frames flow, for whoever asks; nothing else is told."""
+    """Whether frames flow, for whoever asks, and if not, the source's state; nothing else."""
     run: RunView = request.app.state.run
     now = run.now()
     if now.flowing:

@@ -93,7 +93,9 @@ class H264:
         self._call = call
         self._fps = fps
         self._readers: set[_Reader] = set()
-        self._joined = self._closed = False
+        self._closed = False
+        # Counted on the loop, looked at on the pictures' thread.
+        self._joins = self._joins_seen = 0
         self._encoder: Encoder | None = None
         self._wh = (0, 0)
         self._begin_ns = 0
@@ -111,6 +113,8 @@ class H264:
 
         Where nothing encodes it all who look are told so, and there is no H.264 any more.
         """
+        if self.why_not:
+            return  # those who look are on their way out
         try:
             pieces = self._pieces(image, at_ns)
         except SinkError as exc:
@@ -156,7 +160,8 @@ class H264:
             self._encoder = open_encoder(wh, fps=self._fps, keyframe_s=_KEYFRAME_S)
             self._wh = wh
             self._begin_ns = self._begin_ns or at_ns  # times go on where the size changes
-        key, self._joined = self._joined, False
+        joins = self._joins
+        key, self._joins_seen = joins != self._joins_seen, joins
         pts = round((at_ns - self._begin_ns) / (TIME_BASE * 1_000_000_000))
         pieces = []
         for packet in self._encoder.encode(image, pts, key=key):
@@ -177,7 +182,7 @@ class H264:
     async def _send(self, socket: WebSocket) -> None:
         reader = _Reader()
         self._readers.add(reader)
-        self._joined = True
+        self._joins += 1
         stream: Fragments | None = None
         try:
             while True:

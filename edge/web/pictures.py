@@ -125,6 +125,10 @@ class Pictures:
                 f"web: no picture came for {_SNAPSHOT_S:g} s, wanted one to keep; look at the "
                 "source's state and try again"
             ) from exc
+        finally:
+            with self._news:
+                if answer in self._asked:
+                    self._asked.remove(answer)
 
     def close(self) -> None:
         """End the thread."""

@@ -7,6 +7,7 @@ const BEHIND_S = 0.25; // later than that, and the newest is jumped to
 const NEAR_S = 0.04, NEAR_ENOUGH_S = 0.015; // where it is kept by a speed that is not seen
 const FASTER = 1.1, SLOWER = 0.95;
 const SILENT_MS = 15_000; // no picture for so long, and the connection is taken for dead
+const SILENT = "No picture has come for a while";
 const GONE = "The server sends no picture";
 const KEPT_S = 10; // of what was shown, before it is given back
 const OUT_OF_ROOM = 1013, NONE_HERE = 4001; // h264.py says these
@@ -97,7 +98,7 @@ function mjpeg(element, alt, report) {
 
   function listen() {
     clearTimeout(silence);
-    silence = setTimeout(() => stop("No picture has come for a while"), SILENT_MS);
+    silence = setTimeout(() => stop(SILENT), SILENT_MS);
   }
 
   function stop(why) {
@@ -165,9 +166,16 @@ function h264(element, alt, report) {
   const waiting = []; // media types (strings) and bytes, in the order in which they came
   let buffer = null;
   let over = false;
+  let silence = 0;
+
+  function listen() {
+    clearTimeout(silence);
+    silence = setTimeout(() => fail(report.lost, SILENT), SILENT_MS);
+  }
 
   function end() {
     over = true;
+    clearTimeout(silence);
     socket.close();
     URL.revokeObjectURL(address);
   }
@@ -228,6 +236,7 @@ function h264(element, alt, report) {
   source.addEventListener("sourceopen", pump);
   socket.binaryType = "arraybuffer";
   socket.onmessage = ({ data }) => {
+    listen();
     waiting.push(data);
     pump();
   };
@@ -236,5 +245,6 @@ function h264(element, alt, report) {
     else fail(report.lost, code === OUT_OF_ROOM ? reason : GONE);
   };
   element.replaceChildren(video);
+  listen();
   return { end };
 }

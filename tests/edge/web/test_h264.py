@@ -169,7 +169,8 @@ def test_a_machine_that_cannot_says_why_and_still_shows_jpegs(
         other = Viewer(shown.port)
         with _look(shown) as viewer:
             until(lambda: shown.live.h264.wanted)
-            shown.hand_over(grey(40))
+            for _ in range(3):
+                shown.hand_over(grey(40))
             assert _closed(viewer) == (4001, "H.264 by nothing: there is no encoder")
         with _look(shown) as again:
             assert _closed(again)[0] == 4001

@@ -153,6 +153,23 @@ def test_it_goes_on_when_the_server_is_back(browser: Browser, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["mjpeg", "h264"])
+def test_a_connection_that_falls_silent_is_taken_for_dead_and_made_anew(
+    browser: Browser, way: str
+) -> None:
+    # Time for silence alone is shorter: 15 s become 0.5.
+    hurry = """const real = window.setTimeout;
+      window.setTimeout = (f, ms, ...more) => real(f, ms >= 10_000 ? ms / 30 : ms, ...more);"""
+    with Shown(fps=30, routes=_routes()) as shown, open_page(browser) as page:
+        page.add_init_script(hurry)
+        page.goto(f"{shown.url}look?way={way}")
+        with handing_over(lambda _: shown.offer(grey(200))):
+            _wait_for(page, way)
+        page.wait_for_function("() => !last().live && last().why.startsWith('No picture has')")
+        with handing_over(lambda _: shown.offer(grey(90))):
+            _wait_for(page, way, 90)
+
+
+@pytest.mark.parametrize("way", ["mjpeg", "h264"])
 def test_a_hidden_page_asks_for_nothing(browser: Browser, way: str) -> None:
     hide = """(hidden) => {
       Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });

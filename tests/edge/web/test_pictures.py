@@ -146,8 +146,8 @@ def test_a_snapshot_without_a_picture_says_so_in_time(monkeypatch: pytest.Monkey
     pictures = Pictures([], fps=30, width=960)
     with pytest.raises(SinkError, match=r"no picture came for 0.02 s"):
         asyncio.run(pictures.snapshot())
-    pictures.offer(grey(1))  # nobody waits for it any more
-    assert not pictures.wanted
+    assert not pictures.wanted  # nobody waits for it any more
+    pictures.offer(grey(1))
     with pytest.raises(SinkError):
         asyncio.run(pictures.snapshot())
     pictures.close()
