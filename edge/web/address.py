@@ -45,10 +45,14 @@ class Address:
         except OSError:  # no network
             return self
 
+    def __str__(self) -> str:
+        """ADDRESS:PORT, as URLs and ``--sink web:`` have it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
     def url(self, scheme: str = "http") -> str:
         """As a browser wants it."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{scheme}://{host}:{self.port}/"
+        return f"{scheme}://{self}/"
 
 
 def read_address(text: str) -> Address:
@@ -67,8 +71,8 @@ def read_address(text: str) -> Address:
         found = None
     if match is None or found is None or int(match[3]) > 65535:
         raise SettingsError(
-            f'--sink: got "{text}", wanted web or web:ADDRESS:PORT, such as web:0.0.0.0:{PORT}, '
-            f"of an IP address of this machine"
+            f'--sink: got "{text}", wanted web or web:ADDRESS:PORT, such as web:0.0.0.0:{PORT} '
+            f"or web:[::1]:{PORT}, of an IP address of this machine"
         )
     return Address(found.host, int(match[3]))
 
@@ -90,9 +94,9 @@ def listen(address: Address) -> socket.socket:
         listening.listen(_BACKLOG)
     except OSError as exc:
         listening.close()
+        other = Address(address.host, address.port + 1 if address.port < 65535 else PORT)
         raise SinkError(
-            f"web: nothing can be served at {address.host}:{address.port}: {exc.strerror}; wanted "
-            "an address of this machine and a port where nothing listens: "
-            f"--sink web:{address.host}:{address.port + 1 if address.port < 65535 else PORT}"
+            f"web: nothing can be served at {address}: {exc.strerror}; wanted an address of this "
+            f"machine and a port where nothing listens: --sink web:{other}"
         ) from exc
     return listening

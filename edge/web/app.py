@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -46,7 +47,7 @@ def build(
             *routes_of(login, live, events),
             Mount("/", StaticFiles(directory=STATIC, html=True)),
         ],
-        exception_handlers={Refusal: _refuse},
+        exception_handlers={Refusal: _refuse, HTTPException: _unknown},
     )
     app.state.run, app.state.live = run, live
     app.state.history, app.state.telemetry = kept, telemetry
@@ -69,6 +70,16 @@ def routes_of(login: Login, live: Live, events: Events) -> list[BaseRoute]:
         Route("/metrics", metrics, middleware=[Middleware(GZipMiddleware)]),
         *live.routes,
     ]
+
+
+def _unknown(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    got = f"{request.method} {request.url.path}"
+    words = {404: "nothing is there", 405: "that is not done there"}
+    said = words.get(error.status_code, error.detail)
+    return Refusal(
+        error.status_code, f"got {got}: {said}; docs/openapi.json has all there is", error.headers
+    ).answer()
 
 
 def _refuse(_: Request, refusal: Exception) -> Response:

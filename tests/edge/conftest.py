@@ -31,4 +31,8 @@ def display(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         number = numbers.readline().strip()  # blocks until the server listens
     yield f":{number}"
     server.terminate()
-    server.wait(DEADLINE_S)
+    try:
+        server.wait(10)
+    except subprocess.TimeoutExpired:  # one that does not hear of it any more
+        server.kill()
+        server.wait(DEADLINE_S)

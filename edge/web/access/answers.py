@@ -32,10 +32,10 @@ def too_long() -> Refusal:
     return Refusal(413, f"got a longer body, wanted {MOST_BYTES} bytes or less")
 
 
-def too_many(wait_s: float) -> Refusal:
+def too_many(what: str, wait_s: float) -> Refusal:
     """For who asks too often."""
     after = {"Retry-After": str(int(wait_s) + 1)}
-    return Refusal(429, f"too many of them; wait {int(wait_s) + 1} s", after)
+    return Refusal(429, f"too many {what} of this address; wait {int(wait_s) + 1} s", after)
 
 
 async def read_body(request: Request, *, kind: str) -> bytes:

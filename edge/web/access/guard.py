@@ -84,7 +84,7 @@ class Guard:
     def _check_rate(self, request: HTTPConnection) -> None:
         address = request.client.host if request.client else ""
         if wait_s := self._rates.wait_s(address):
-            raise too_many(wait_s)
+            raise too_many("requests", wait_s)
         self._rates.take(address)
 
     def _check_host(self, request: HTTPConnection) -> None:

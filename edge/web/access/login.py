@@ -100,7 +100,7 @@ class Login:
     def _is_token(self, request: HTTPConnection, given: str) -> bool:
         address = request.client.host if request.client else ""
         if wait_s := self._wrong.wait_s(address):
-            raise too_many(wait_s)
+            raise too_many("wrong tokens", wait_s)
         found = self._access.is_token(given)
         if not found:
             self._wrong.take(address)

@@ -86,7 +86,7 @@ def open_access(
     access = Access(token, _tls(web, environ), _own_names() | {n.lower() for n in web.hosts})
     if not address.loopback and token is None and not access.certificates:
         raise SettingsError(
-            f"--sink web:{address.host}:{address.port}: would be open to everybody on the network; "
+            f"--sink web:{address}: would be open to everybody on the network; "
             f"wanted a token: {MAKE_TOKEN}, then --web-token web-token; or certificates of those "
             "who look: [web] tls_cert, tls_key and client_ca"
         )

@@ -197,7 +197,7 @@ async function snapshot() {
 // The frame of the picture has the picture's shape, whatever shows it.
 function shape() {
   const shown = at("picture").firstChild;
-  const [width, height] = [shown.videoWidth ?? shown.width, shown.videoHeight ?? shown.height];
+  const [width, height] = [shown?.videoWidth ?? shown?.width, shown?.videoHeight ?? shown?.height];
   if (seen.live && width) at("picture").style.setProperty("--shape", `${width} / ${height}`);
 }
 

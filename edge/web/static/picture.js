@@ -91,6 +91,7 @@ function mjpeg(element, alt, report) {
       if (canvas.width !== bitmap.width) canvas.width = bitmap.width;
       if (canvas.height !== bitmap.height) canvas.height = bitmap.height;
       pen.transferFromImageBitmap(bitmap);
+      if (!canvas.isConnected && !asking.signal.aborted) element.replaceChildren(canvas); // until then stands the last
       report.live();
     }
     drawing = false;
@@ -121,7 +122,6 @@ function mjpeg(element, alt, report) {
 
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", alt);
-  element.replaceChildren(canvas);
   read().then(stop, () => stop(GONE));
   return { end: () => stop("") };
 }
@@ -231,7 +231,10 @@ function h264(element, alt, report) {
 
   Object.assign(video, { muted: true, playsInline: true, autoplay: true, disableRemotePlayback: true, src: address });
   video.setAttribute("aria-label", alt);
-  video.onplaying = () => report.live();
+  video.onplaying = () => {
+    element.replaceChildren(video); // until then the last picture stands over it
+    report.live();
+  };
   video.onerror = () => fail(report.lost, `H.264 stopped: ${video.error?.message || "it cannot be decoded"}`);
   source.addEventListener("sourceopen", pump);
   socket.binaryType = "arraybuffer";
@@ -244,7 +247,7 @@ function h264(element, alt, report) {
     if (code === NONE_HERE) fail(report.never, reason);
     else fail(report.lost, code === OUT_OF_ROOM ? reason : GONE);
   };
-  element.replaceChildren(video);
+  element.prepend(video); // it plays only in a page
   listen();
   return { end };
 }

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from edge.sinks import open_sink
-from edge.web.address import Address, read_address
+from edge.web.address import Address, listen, read_address
 from engines.errors import SettingsError, SinkError
 
 
@@ -66,3 +66,12 @@ def test_what_is_shown_can_be_typed_into_a_phone() -> None:
         family = socket.AF_INET6 if ":" in found.host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as one:
             one.bind((found.host, 0))  # an address of this machine, or all of them
+
+
+def test_what_an_error_advises_of_ipv6_can_be_typed() -> None:
+    with listen(Address("::1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SinkError) as caught:
+            listen(read_address(f"web:[::1]:{port}"))
+    advised = str(caught.value).rpartition("--sink ")[2]
+    assert read_address(advised).host == "::1"

@@ -119,3 +119,9 @@ def test_a_snapshot_is_the_picture_in_full_size(run: Served) -> None:
 def test_who_has_no_token_learns_only_whether_frames_flow(run: Served) -> None:
     answer = run.get("healthz")
     assert (answer.status, json.loads(answer.body)) == (200, {"flowing": True})
+
+
+def test_what_is_not_there_says_so_as_all_errors_do(run: Served) -> None:
+    answer = run.get("nosuch")
+    assert answer.status == 404
+    assert "GET /nosuch: nothing is there" in json.loads(answer.body)["error"]
