@@ -6,6 +6,15 @@ export class Refused extends Error {}
 
 export class Lost extends Error {}
 
+// Goes to the page for a login, once: several answers may say so, and each would break off the last.
+let leaving = false;
+addEventListener("pageshow", () => (leaving = false)); // also of a page that came back as it was
+
+function toLogin() {
+  if (!leaving) location.assign("/login");
+  leaving = true;
+}
+
 // Where a login has run out the page for one takes over; the answer never comes.
 async function ask(path, options = {}) {
   let answer;
@@ -15,7 +24,7 @@ async function ask(path, options = {}) {
     throw new Lost("the server does not answer");
   }
   if (answer.status === 401) {
-    location.assign("/login");
+    toLogin();
     return new Promise(() => {});
   }
   if (answer.ok) return answer;
@@ -51,5 +60,5 @@ export const snapshot = async () => (await ask("/api/snapshot.jpg")).blob();
 // Ends the login; what is asked next leads to the page for another.
 export const leave = async () => {
   await ask("/logout", { method: "POST", headers: OURS });
-  location.assign("/login");
+  toLogin();
 };
