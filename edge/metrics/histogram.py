@@ -79,7 +79,10 @@ class Histogram:
         return newer
 
     def at_most(self, bounds_ns: Sequence[float]) -> list[int]:
-        """How many were no longer than each bound, to half a bucket (0.5 %); bounds ascend."""
+        """How many were no longer than each bound, to half a bucket (0.5 %).
+
+        Bounds ascend; from 1,000 s on all are counted.
+        """
         totals = np.cumsum(self._counts())
         nearest = (round(math.log(bound / _LOWEST_NS) * _PER_LOG) for bound in bounds_ns)
         return [int(totals[min(max(index, 0), _BUCKETS - 1)]) for index in nearest]

@@ -186,7 +186,7 @@ class WebSettings(_Section):
     """
 
     max_fps: float = Field(30.0, ge=0.1, le=240)
-    max_width_px: int = Field(960, ge=64, le=4096)
+    max_side_px: int = Field(960, ge=64, le=4096)
     max_viewers: _Count = 32
     token_file: Annotated[
         Annotated[str, Field(min_length=1)] | None,

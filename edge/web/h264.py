@@ -181,8 +181,8 @@ class H264:
 
     async def _send(self, socket: WebSocket) -> None:
         reader = _Reader()
-        self._readers.add(reader)
         self._joins += 1
+        self._readers.add(reader)
         stream: Fragments | None = None
         try:
             while True:

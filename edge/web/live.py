@@ -31,7 +31,7 @@ class Live:
         self.mjpeg = MotionJpeg(seats, call)
         self.h264 = H264(seats, call, fps=web.max_fps)
         ways = (self.mjpeg, self.h264)
-        self.pictures = Pictures(ways, fps=web.max_fps, width=web.max_width_px)
+        self.pictures = Pictures(ways, fps=web.max_fps, longest=web.max_side_px)
         self.routes: list[BaseRoute] = [
             Route("/stream.mjpeg", self.mjpeg, methods=["GET"]),
             WebSocketRoute("/stream.h264", self.h264.serve),

@@ -12,12 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import cv2
 import numpy as np
 
+from edge.vision.newest import NewestPicture
 from edge.vision.types import Image
 from engines.errors import SinkError
 
@@ -50,37 +50,29 @@ class Way(Protocol):
         """Let go of it, and end all who look; nothing is encoded after it."""
 
 
-@dataclass(slots=True)
-class _Picture:
-    """A picture of full size and those who asked for just that."""
-
-    image: Image
-    at_ns: int
-    asked: list[Future[bytes]] = field(default_factory=list)
-
-
 class Pictures:
-    """Bounds pictures to ``fps`` and ``width`` px and has them encoded, on a thread of its own."""
+    """Bounds pictures to ``fps`` and a longer side of ``longest`` px, and has them encoded.
+
+    That is done on a thread of its own.
+    """
 
     def __init__(
         self,
         ways: Sequence[Way],
         *,
         fps: float,
-        width: int,
+        longest: int,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._ways = ways
         self._clock = clock
         self._period_ns = 1e9 / fps
-        self._width = width
+        self._longest = longest
         self._due_ns = 0.0
-        self._news = threading.Condition()
-        self._next: _Picture | None = None
-        self._spare: Image | None = None
-        self._asked: list[Future[bytes]] = []
+        self._newest = NewestPicture()
+        self._lock = threading.Lock()
+        self._asked: list[tuple[int, Future[bytes]]] = []
         self._failing: set[Way] = set()
-        self._closed = False
         self._thread = threading.Thread(target=self._encode_all, name="web pictures", daemon=True)
         self._thread.start()
 
@@ -98,26 +90,18 @@ class Pictures:
         # Periods are counted on, so that 25 a second of a camera become 10 and not 8.
         before_ns = self._due_ns if now_ns - self._due_ns < self._period_ns else now_ns
         self._due_ns = before_ns + self._period_ns
-        with self._news:
-            skipped, self._next = self._next, None
-            copy = self._spare if skipped is None else skipped.image
-            self._spare = None
-            if copy is None or copy.shape != image.shape:
-                copy = np.empty_like(image)
-            np.copyto(copy, image)
-            asked, self._asked = self._asked, []
-            self._next = _Picture(copy, now_ns, asked + (skipped.asked if skipped else []))
-            self._news.notify()
+        self._newest.put(image, now_ns)
 
     async def snapshot(self) -> bytes:
-        """The next picture as a JPEG of full size, with its overlay, whoever looks.
+        """The next picture that is encoded as a JPEG of full size, with its overlay.
 
         Raises:
             SinkError: none came in time, or it is too large for a JPEG.
         """
         answer: Future[bytes] = Future()
-        with self._news:
-            self._asked.append(answer)
+        asked = self._clock(), answer
+        with self._lock:
+            self._asked.append(asked)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(answer), _SNAPSHOT_S)
         except asyncio.TimeoutError as exc:
@@ -126,62 +110,60 @@ class Pictures:
                 "source's state and try again"
             ) from exc
         finally:
-            with self._news:
-                if answer in self._asked:
-                    self._asked.remove(answer)
+            with self._lock:
+                if asked in self._asked:
+                    self._asked.remove(asked)
 
     def close(self) -> None:
         """End the thread."""
-        with self._news:
-            self._closed = True
-            self._news.notify()
+        self._newest.close()
 
     def _encode_all(self) -> None:
-        while True:
-            with self._news:
-                if self._next is None and not self._closed:
-                    self._news.wait(_REST_S)
-                if self._closed:
-                    break
-                picture, self._next = self._next, None
+        while not self._newest.closed:
+            taken = self._newest.take(_REST_S)
             for way in self._ways:
                 if not way.wanted:
                     way.rest()
-            if picture is not None:
-                self._encode(picture)
-                with self._news:
-                    self._spare = picture.image
+            if taken is not None:
+                self._encode(*taken)
         for way in self._ways:
             way.close()
 
-    def _encode(self, picture: _Picture) -> None:
+    def _encode(self, image: Image, at_ns: int) -> None:
         bounded: Image | None = None
         for way in self._ways:
             if way.wanted:
                 try:
-                    bounded = self._bounded(picture.image) if bounded is None else bounded
-                    way.encode(bounded, picture.at_ns)
+                    bounded = self._bounded(image) if bounded is None else bounded
+                    way.encode(bounded, at_ns)
                     self._failing.discard(way)
                 except Exception:  # one picture less; the next may be good
                     if way not in self._failing:
                         log.exception("pictures for the page are lost")
                     self._failing.add(way)
-        asked = [answer for answer in picture.asked if answer.set_running_or_notify_cancel()]
-        if asked:
-            try:
-                kept = jpeg(picture.image, quality=_SNAPSHOT_QUALITY)
-            except Exception as exc:
-                for answer in asked:
-                    answer.set_exception(exc)
-            else:
-                for answer in asked:
-                    answer.set_result(kept)
+        with self._lock:  # who asked after it came gets a newer one
+            asked = [answer for asked_ns, answer in self._asked if asked_ns <= at_ns]
+            self._asked = [later for later in self._asked if later[0] > at_ns]
+        self._answer([answer for answer in asked if answer.set_running_or_notify_cancel()], image)
+
+    def _answer(self, asked: list[Future[bytes]], image: Image) -> None:
+        if not asked:
+            return
+        try:
+            kept = jpeg(image, quality=_SNAPSHOT_QUALITY)
+        except Exception as exc:
+            for answer in asked:
+                answer.set_exception(exc)
+        else:
+            for answer in asked:
+                answer.set_result(kept)
 
     def _bounded(self, image: Image) -> Image:
         height, width = image.shape[:2]
-        if width <= self._width:
+        if max(width, height) <= self._longest:
             return image
-        size = (self._width, max(1, round(height * self._width / width)))
+        scale = self._longest / max(width, height)
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
         smaller: Image = np.empty((size[1], size[0], 3), np.uint8)
         cv2.resize(image, size, dst=smaller, interpolation=cv2.INTER_AREA)
         return smaller

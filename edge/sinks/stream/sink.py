@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from edge.h264 import TIME_BASE, Encoder, even, open_encoder
 from edge.sinks.stream.address import read_address
 from edge.sinks.stream.connection import Connection
-from edge.sinks.stream.newest import NewestPicture
 from edge.sources.live.status import SourceStatus
 from edge.sources.live.waits import Backoff
+from edge.vision.newest import NewestPicture
 from edge.vision.types import Image, Result
 from engines.errors import SinkError
 

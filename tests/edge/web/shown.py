@@ -42,7 +42,7 @@ class Shown:
         self.port: int = listening.getsockname()[1]
         self.url = f"http://{HOST}:{self.port}/"
         self.server = Server(listening)
-        web = WebSettings(max_fps=fps, max_width_px=width, max_viewers=most)
+        web = WebSettings(max_fps=fps, max_side_px=width, max_viewers=most)
         self.live = Live(web, self.server.call)
         self.pictures = self.live.pictures
         self.mjpeg = self.live.mjpeg

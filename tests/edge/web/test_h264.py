@@ -64,13 +64,20 @@ def test_a_viewer_gets_the_kind_the_head_and_a_picture_a_message_at_once() -> No
 
 def test_who_comes_later_begins_at_a_key_frame_without_waiting_for_the_next() -> None:
     with Shown() as shown, _look(shown) as first:
-        for value in (40, 60, 80):
+
+        def show(value: int) -> None:
             shown.hand_over(grey(value))
+            first.recv(DEADLINE_S)  # it is encoded, and the next does not take its place
+
+        shown.hand_over(grey(40))
+        for _ in range(3):  # what it is, head, picture
             first.recv(DEADLINE_S)
+        show(60)
+        show(80)
         with _look(shown) as second:
             until(lambda: len(shown.live.h264._readers) == 2)
-            shown.hand_over(grey(100))
-            shown.hand_over(grey(120))
+            show(100)
+            show(120)
             second.recv(DEADLINE_S)
             mp4 = b"".join(_bytes(second) for _ in range(3))
         assert _values(mp4) == pytest.approx([100, 120], abs=3)

@@ -61,10 +61,15 @@ def test_nothing_is_wanted_while_nobody_looks() -> None:
         until(lambda: not shown.pictures.wanted)
 
 
-def test_pictures_are_no_wider_than_asked_and_may_change_their_size() -> None:
+def test_pictures_are_no_longer_than_asked_and_may_change_their_size() -> None:
     with Shown(width=100) as shown:
         viewer = Viewer(shown.port)
-        for wh, got in [((400, 300), (75, 100)), ((64, 48), (48, 64)), ((400, 1), (1, 100))]:
+        for wh, got in [
+            ((400, 300), (75, 100)),
+            ((300, 400), (100, 75)),
+            ((64, 48), (48, 64)),
+            ((400, 1), (1, 100)),
+        ]:
             shown.hand_over(grey(60, wh))
             assert viewer.next().shape[:2] == got
         viewer.close()

@@ -45,7 +45,7 @@ class _Way:
 
 def test_the_newest_picture_wins_while_the_encoder_is_busy() -> None:
     way = _Way()
-    pictures = Pictures([way], fps=240, width=960)
+    pictures = Pictures([way], fps=240, longest=960)
     pictures.offer(grey(1))
     assert way.inside.wait(30)
     for value in (2, 3, 4):
@@ -59,7 +59,7 @@ def test_the_newest_picture_wins_while_the_encoder_is_busy() -> None:
 
 def test_a_picture_is_a_copy() -> None:
     way, image = _Way(), grey(7)
-    pictures = Pictures([way], fps=240, width=960)
+    pictures = Pictures([way], fps=240, longest=960)
     pictures.offer(image)
     image[:] = 200
     way.go.set()
@@ -74,7 +74,7 @@ def test_a_way_that_fails_harms_no_other_and_is_asked_again(
     bad, good = _Way(broken=True), _Way()
     bad.go.set()
     good.go.set()
-    pictures = Pictures([bad, good], fps=240, width=960)
+    pictures = Pictures([bad, good], fps=240, longest=960)
     pictures.offer(grey(1))
     until(lambda: good.got == [1])
     bad.broken = False
@@ -89,7 +89,7 @@ def test_25_a_second_become_10() -> None:
     now = [0]
     way = _Way()
     way.go.set()
-    pictures = Pictures([way], fps=10, width=960, clock=lambda: now[0])
+    pictures = Pictures([way], fps=10, longest=960, clock=lambda: now[0])
     taken = 0
     for frame in range(250):  # ten seconds
         now[0] = 1_000_000_000 + frame * 40_000_000
@@ -101,7 +101,7 @@ def test_25_a_second_become_10() -> None:
 
 
 def test_a_snapshot_is_of_the_full_size_and_needs_nobody_who_looks() -> None:
-    pictures = Pictures([_Way(wanted=False)], fps=240, width=100)
+    pictures = Pictures([_Way(wanted=False)], fps=240, longest=100)
 
     async def take() -> tuple[bytes, bytes]:
         asking = [asyncio.ensure_future(pictures.snapshot()) for _ in range(2)]
@@ -123,7 +123,7 @@ def test_a_snapshot_is_of_the_full_size_and_needs_nobody_who_looks() -> None:
 
 def test_a_snapshot_of_a_picture_that_was_skipped_is_of_the_next() -> None:
     way = _Way()
-    pictures = Pictures([way], fps=240, width=960)
+    pictures = Pictures([way], fps=240, longest=960)
 
     async def take() -> bytes:
         pictures.offer(grey(1))
@@ -143,7 +143,7 @@ def test_a_snapshot_of_a_picture_that_was_skipped_is_of_the_next() -> None:
 
 def test_a_snapshot_without_a_picture_says_so_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SNAPSHOT_S", 0.02)
-    pictures = Pictures([], fps=30, width=960)
+    pictures = Pictures([], fps=30, longest=960)
     with pytest.raises(SinkError, match=r"no picture came for 0.02 s"):
         asyncio.run(pictures.snapshot())
     assert not pictures.wanted  # nobody waits for it any more
@@ -154,7 +154,7 @@ def test_a_snapshot_without_a_picture_says_so_in_time(monkeypatch: pytest.Monkey
 
 
 def test_a_picture_that_is_no_jpeg_is_said_to_who_asked() -> None:
-    pictures = Pictures([], fps=30, width=960)
+    pictures = Pictures([], fps=30, longest=960)
 
     async def take() -> bytes:
         asking = asyncio.ensure_future(pictures.snapshot())

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-from edge.sinks.stream.newest import NewestPicture
+from edge.vision.newest import NewestPicture
 from tests.edge.sink_values import picture
 
 

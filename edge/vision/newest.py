@@ -14,6 +14,7 @@ class NewestPicture:
 
     Attributes:
         skipped: how many were replaced before they were taken.
+        closed: whether nothing is handed over any more.
     """
 
     def __init__(self) -> None:
@@ -22,7 +23,7 @@ class NewestPicture:
         self._waiting: tuple[Image, int] | None = None
         self._taken: Image | None = None
         self._spare: Image | None = None
-        self._closed = False
+        self.closed = False
 
     def put(self, image: Image, at_ns: int) -> None:
         """Copy a picture (H, W, 3); it never waits for the taker."""
@@ -36,14 +37,15 @@ class NewestPicture:
             self._waiting = copy, at_ns
             self._news.notify()
 
-    def take(self) -> tuple[Image, int] | None:
-        """Wait for a picture; it stays the taker's until its next call. None once closed."""
+    def take(self, timeout_s: float | None = None) -> tuple[Image, int] | None:
+        """Wait for a picture, which stays the taker's until its next call.
+
+        None where none has come in time, and once it is closed.
+        """
         with self._news:
-            while self._waiting is None and not self._closed:
-                self._news.wait()
-            if self._closed:
+            self._news.wait_for(lambda: self._waiting is not None or self.closed, timeout_s)
+            if self._waiting is None or self.closed:
                 return None
-            assert self._waiting is not None
             self._spare, (self._taken, at_ns) = self._taken, self._waiting
             self._waiting = None
             return self._taken, at_ns
@@ -51,5 +53,5 @@ class NewestPicture:
     def close(self) -> None:
         """Wake the taker for good."""
         with self._news:
-            self._closed = True
+            self.closed = True
             self._news.notify()
