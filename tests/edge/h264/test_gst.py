@@ -11,9 +11,9 @@ import pytest
 from edge.h264 import TIME_BASE
 from edge.h264.gst import Element, GstEncoder
 from edge.sources.video.media import av
-from edge.vision.types import Image
 from engines.errors import SinkError
 from tests.edge.gst_here import needs_gst
+from tests.edge.h264.decoded import decoded
 from tests.edge.sink_values import picture
 
 X264ENC = "tune=zerolatency speed-preset=ultrafast threads=1 key-int-max={gop}"
@@ -36,14 +36,6 @@ def _encoder(
     return GstEncoder(wh, fps=25.0, keyframe_s=keyframe_s, element=element)
 
 
-def _decoded(data: bytes) -> list[Image]:
-    with av.open(io.BytesIO(data), "r", format="h264") as container:
-        return [
-            np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
-            for frame in container.decode(video=0)
-        ]
-
-
 def test_each_picture_gives_its_packet_at_once_with_its_time() -> None:
     encoder = _encoder()
     for pts in (0, 3600, 7001, 90_000):
@@ -60,7 +52,7 @@ def test_each_picture_gives_its_packet_at_once_with_its_time() -> None:
 def test_sizes_and_colours_survive(wh: tuple[int, int], bgr: tuple[int, int, int]) -> None:
     encoder = _encoder(wh)
     (packet,) = encoder.encode(picture(bgr, wh=wh), 0)
-    (image,) = _decoded(bytes(packet))
+    (image,) = decoded(bytes(packet))
     assert image.shape == (wh[1] // 2 * 2, wh[0] // 2 * 2, 3)
     assert np.abs(image.astype(int) - np.array(bgr)).max() <= 8
     encoder.close()
@@ -72,7 +64,7 @@ def test_key_frames_come_first_when_asked_for_and_by_time() -> None:
     packets = [encoder.encode(GREY, n * 18_000, key=n == 3)[0] for n in range(10)]
     assert [n for n, packet in enumerate(packets) if packet.is_keyframe] == [0, 3, 8]
     # Whoever joins there can decode it.
-    assert len(_decoded(bytes(packets[3]) + bytes(packets[4]))) == 2
+    assert len(decoded(bytes(packets[3]) + bytes(packets[4]))) == 2
     encoder.close()
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from edge.h264 import TIME_BASE, Encoder, open_encoder
 from edge.sources.video.media import av
-from edge.vision.types import Image
 from engines.errors import SinkError
+from tests.edge.h264.decoded import decoded
 from tests.edge.sink_values import picture
 
 SECOND = round(1 / TIME_BASE)
@@ -19,15 +19,6 @@ GREY = picture((90, 90, 90))
 
 def _encoder(wh: tuple[int, int] = (64, 48), *, keyframe_s: float = 1.0) -> Encoder:
     return open_encoder(wh, fps=25.0, keyframe_s=keyframe_s, preset="ultrafast")
-
-
-def _decoded(data: bytes) -> list[Image]:
-    """The pictures of a plain H.264 stream."""
-    with av.open(io.BytesIO(data), "r", format="h264") as container:
-        return [
-            np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
-            for frame in container.decode(video=0)
-        ]
 
 
 def test_each_picture_gives_its_packet_at_once_with_its_time() -> None:
@@ -58,7 +49,7 @@ def test_a_stream_can_be_joined_at_a_key_frame_that_was_asked_for() -> None:
         encoder.encode(noise, number * 3600)
     joined = [encoder.encode(picture((20, 200, 40)), 5 * 3600, key=True)[0]]
     joined += encoder.encode(picture((200, 40, 20)), 6 * 3600)
-    first, second = _decoded(encoder.extradata + b"".join(map(bytes, joined)))
+    first, second = decoded(encoder.extradata + b"".join(map(bytes, joined)))
     assert np.abs(first.astype(int) - (20, 200, 40)).max() <= 6
     assert np.abs(second.astype(int) - (200, 40, 20)).max() <= 6
 
@@ -86,14 +77,14 @@ def test_odd_sizes_lose_a_row_and_a_column(wh: tuple[int, int], got: tuple[int, 
     encoder = _encoder(wh)
     assert encoder.wh == got
     packets = encoder.encode(picture((90, 90, 90), wh=wh), 0)
-    (image,) = _decoded(encoder.extradata + bytes(packets[0]))
+    (image,) = decoded(encoder.extradata + bytes(packets[0]))
     assert image.shape == (got[1], got[0], 3)
 
 
 def test_a_picture_of_another_size_is_fitted() -> None:
     encoder = _encoder()
     (packet,) = encoder.encode(picture((255, 255, 255), wh=(32, 48)), 0)
-    (image,) = _decoded(encoder.extradata + bytes(packet))
+    (image,) = decoded(encoder.extradata + bytes(packet))
     assert image[:, 20:44].min() > 230
     assert image[:, :12].max() < 25
 
