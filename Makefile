@@ -84,7 +84,7 @@ soak: $(VENV)/.test
 
 # Needs the CUDA toolkit: PyCUDA has no wheels and is built here once.
 test-gpu: $(VENV)/.run
-	@$(INSTALL) pytest setuptools
+	@$(INSTALL) pytest pytest-timeout setuptools
 	@$(INSTALL) -c $(RTX) -e '.[export,rtx,web]' || \
 		echo 'Without TensorRT for RTX, which has no wheels here: its tests skip.'
 	@$(BIN)/python -m tests.gpu $(ARGS)

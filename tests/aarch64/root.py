@@ -35,7 +35,8 @@ PACKAGES = ("base-files", "base-passwd", "bash", "coreutils", "dash", "findutils
             "procps", "sed", "python3", "python3-venv", "libgl1", "libglib2.0-0", "python3-gi",
             "gir1.2-gstreamer-1.0", "gir1.2-gst-plugins-base-1.0", "gir1.2-gst-rtsp-server-1.0",
             "gstreamer1.0-plugins-base", "gstreamer1.0-plugins-good")  # fmt: skip
-TEST_TOOLS = ("hypothesis", "packaging", "pip", "pytest", "pytest-xdist", "setuptools")
+TEST_TOOLS = ("hypothesis", "packaging", "pip", "pytest", "pytest-timeout", "pytest-xdist",
+              "setuptools")  # fmt: skip
 GLIBC_MINORS = range(17, 37)
 """manylinux tags that bookworm's glibc 2.36 takes."""
 NEEDS = {

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.systemd.booted import ROOT, booted
 
 DIES = """
@@ -45,6 +47,23 @@ def test_a_boot_ends_with_the_process_that_asked_for_it(shared: Path) -> None:
     if ended is not None:
         assert select.select([ended], [], [], 30)[0], "the boot outlived its test"
         os.close(ended)
+
+
+@pytest.mark.slow
+def test_a_boot_that_fails_is_told_and_not_waited_for(shared: Path) -> None:
+    """One unit that fails is enough for boot.sh to see no boot, as binfmt's beside another was."""
+    broken = "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=/bin/false\n"
+    wants = "[Unit]\nWants=broken.service\n"
+    with (
+        pytest.raises(AssertionError, match=r"boot\.sh booted nothing"),
+        booted(shared, {"broken.service": broken, "dbus.socket.d/broken.conf": wants}),
+    ):
+        pass
+
+
+def test_a_boot_mounts_nothing_that_another_at_the_same_moment_mounts(shared: Path) -> None:
+    with booted(shared) as boot:
+        assert boot.show("systemd-binfmt", "LoadState") == {"LoadState": "masked"}
 
 
 def test_the_app_that_a_boot_installs_is_this_checkout(shared: Path) -> None:
