@@ -134,7 +134,7 @@ class Bench:
             perception.wait(0)
             detections, masks = perception.decode(0)
             frame = Frame(image, 0, 0, 0, "read", "memory")
-            result = Result(frame, detections, perception.class_names, masks, {}, 0)
+            result = Result(frame, detections, perception.class_names, masks, {}, 0, 0, 0)
             overlay = Overlay()
             readout = ("60.0 fps", "age 12 ms", "infer 6.0 ms", "dropped 0")
             return costs(

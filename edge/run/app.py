@@ -11,7 +11,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edge.run.reload import Reload
@@ -22,6 +23,7 @@ from engines.errors import OutriderError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edge.metrics.observer import Observer
     from edge.run.parts import Ending, Parts
     from edge.run.pipeline import Pipeline
     from edge.settings.settings import Settings
@@ -40,12 +42,14 @@ def run_app(
     settings: Settings,
     *,
     again: Callable[[], Settings] | None = None,
+    observers: Sequence[Observer] = (),
     leave: Callable[[int], Any] = os._exit,
 ) -> int:
     """Run until the end that the settings name, a signal or an error; returns the exit code.
 
     Signals have no effect after the return: a second one cannot crash an orderly end. In a service
-    SIGHUP calls ``again`` to read the settings anew, elsewhere it ends the run.
+    SIGHUP calls ``again`` to read the settings anew, elsewhere it ends the run. ``observers`` hear
+    of every frame.
     When a thread had to be left behind, ``leave`` is called with the exit code once everything is
     closed and written.
 
@@ -84,7 +88,7 @@ def run_app(
         check_deadlines(options, notifier.watchdog_s)
     if signals.asked.is_set():
         return 0  # nothing is open yet
-    parts = _parts(settings, options, signals.asked, reload)
+    parts = replace(_parts(settings, options, signals.asked, reload), observers=observers)
     pipeline = Pipeline(parts, limits, notifier=notifier)
     signals.attach(pipeline)
     reload.attach(pipeline)

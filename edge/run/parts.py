@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from edge.sources.live.status import SourceStatus
 from edge.sources.options import Policy
 
 if TYPE_CHECKING:  # imported by the thread that opens it
+    from edge.metrics.observer import Observer
     from edge.sinks.overlay.overlay import Overlay
     from edge.vision.perception import Perception
 
@@ -22,13 +23,14 @@ class Parts:
     """How to open what a run is made of; each is called once, on the thread that then uses it.
 
     ``open_source`` gets the event that asks it to stop and what hears of a live source's states;
-    ``open_overlay`` is called only when a sink wants an image.
+    ``open_overlay`` is called only when a sink wants an image. ``observers`` look on.
     """
 
     open_perception: Callable[[], Perception]
     open_source: Callable[[threading.Event, Callable[[SourceStatus], None]], Source]
     open_sinks: Callable[[Source], Iterable[Sink]]
     open_overlay: Callable[[], Overlay]
+    observers: Sequence[Observer] = ()
 
 
 @dataclass(frozen=True, slots=True)

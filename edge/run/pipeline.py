@@ -22,19 +22,19 @@ from edge.metrics.ledger import Counts
 from edge.metrics.metrics import Metrics
 from edge.run import workers
 from edge.run.heartbeat import Heartbeat, progress_of
-from edge.run.parts import Ending, Limits, Parts
-from edge.run.renderer import Renderer
-from edge.run.workers import (
+from edge.run.messages import (
     Broken,
     Call,
     Drained,
     Message,
     PerceptionReady,
-    Shared,
     SourceChanged,
     SourceReady,
     Wake,
 )
+from edge.run.parts import Ending, Limits, Parts
+from edge.run.renderer import Renderer
+from edge.run.workers import Shared
 from edge.service.notify import Notifier
 from edge.sources.base import Source
 from edge.sources.live.status import SignalCounts, SourceStatus
@@ -68,7 +68,7 @@ class Pipeline:
         self._parts = parts
         self._limits = limits
         self._clock = clock
-        self._shared = Shared(clock)
+        self._shared = Shared(clock, parts.observers)
         self._metrics = Metrics()
         self._perception: Perception | None = None
         self._opened_ns = 0
@@ -78,7 +78,7 @@ class Pipeline:
         self._asked_to_stop: str | None = None
         self._reason: str | None = None
         self._error: BaseException | None = None
-        self.renderer = Renderer(self._metrics, clock=clock)
+        self.renderer = Renderer(self._metrics, clock=clock, observers=parts.observers)
         self.heartbeat = Heartbeat(notifier, began_ns=clock())
         self._notifier = notifier
         self._tick_ns = 0
@@ -201,7 +201,7 @@ class Pipeline:
                 self._shared.outbox.release()
                 self._render(message)
             else:
-                self._shared.ledger.settle(message.frame.id, "discarded_at_stop")
+                self._shared.lose(message.frame, "discarded_at_stop")
         elif self._reason is not None:
             return
         elif message is None:
@@ -265,7 +265,7 @@ class Pipeline:
         try:
             wanted = self.renderer.render(result, dropped=lambda: self.counts().dropped)
         except Exception as exc:
-            self._shared.ledger.settle(result.frame.id, "failed")
+            self._shared.lose(result.frame, "failed")
             self._fail(self.renderer.stage, exc)
             return
         self._shared.ledger.settle(result.frame.id, "rendered")
@@ -336,7 +336,7 @@ class Pipeline:
                     abandoned.append(thread.name)
         for message in self._shared.outbox.drain():
             if isinstance(message, Result):
-                self._shared.ledger.settle(message.frame.id, "discarded_at_stop")
+                self._shared.lose(message.frame, "discarded_at_stop")
             elif isinstance(message, Broken):
                 log.debug("%s failed while stopping: %s", message.stage, message.error)
         if abandoned:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from edge.sources.live.status import SourceStatus
 from edge.vision.types import Image, Result
 
 if TYPE_CHECKING:  # it imports OpenCV
+    from edge.metrics.observer import Observer
     from edge.sinks.overlay.overlay import Overlay
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,9 @@ class Renderer:
     is being written to, in case it hangs.
     """
 
-    def __init__(self, metrics: Metrics, *, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, metrics: Metrics, *, clock: Callable[[], int], observers: Sequence[Observer] = ()
+    ) -> None:
         self.sinks: list[Sink] = []
         self.stage = "sinks"
         self.writing_to: str | None = None
@@ -51,6 +54,7 @@ class Renderer:
         """The ledger at the first look after the last rendered frame."""
         self._metrics = metrics
         self._clock = clock
+        self._observers = observers
         self._open_overlay: Callable[[], Overlay] | None = None
         self._overlay: Overlay | None = None
         self._readout: tuple[str, ...] = ()
@@ -102,6 +106,8 @@ class Renderer:
             stage_ns, age_ns, len(result.detections), t_done, time.process_time_ns()
         )
         self._metrics.record(self._newest)
+        for observer in self._observers:
+            observer.rendered(result, self._newest)
         self._last_ns = t_done
         return wanted
 
@@ -140,7 +146,10 @@ class Renderer:
             Exception: what the stage raised that is now in ``stage``.
         """
         self.stage, image, now_ns = "overlay", None, self._clock()
-        if silent_s is not None:
+        if silent_s is None:
+            for observer in self._observers:
+                observer.source(status, now_ns)
+        else:
             self._metrics.interrupt()
             overlay = self._wanted_overlay()
             if overlay is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge.metrics.ledger import Counts
 from edge.metrics.metrics import Histograms
+from edge.sinks.base import Recording
 from edge.sources.live.status import SignalCounts, SourceStatus
 
 if TYPE_CHECKING:
@@ -116,6 +117,11 @@ class RunView:
             silent_s=silent_s,
             flowing=flowing,
         )
+
+    @property
+    def recordings(self) -> list[Recording]:
+        """The sinks that record it."""
+        return [sink for sink in self._pipeline.renderer.sinks if isinstance(sink, Recording)]
 
     def histograms(self) -> Histograms:
         """All times so far, as they are between two frames."""

@@ -10,19 +10,30 @@ import logging
 import statistics
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edge.metrics.ledger import Ledger
+from edge.metrics.ledger import Ledger, Outcome
 from edge.metrics.metrics import GPU_STAGE
 from edge.run.mailbox import Inbox, InboxClosedError, Outbox
+from edge.run.messages import (
+    Broken,
+    Captured,
+    Drained,
+    Message,
+    PerceptionReady,
+    SourceChanged,
+    SourceReady,
+    Wake,
+)
 from edge.sources.base import Source
 from edge.sources.live.status import SourceStatus
 from edge.vision.types import Frame, Result
 from engines.errors import SourceError
 
 if TYPE_CHECKING:
+    from edge.metrics.observer import Observer
     from edge.vision.perception import Perception
 
 log = logging.getLogger(__name__)
@@ -31,75 +42,12 @@ RECENT = 8
 """Runs by which the next one is predicted: a quarter of a second of a usual camera."""
 
 
-@dataclass(frozen=True, slots=True)
-class Captured:
-    """A frame on its way to inference and how long ``read()`` took.
-
-    ``number`` counts captured frames without a gap; ids may have gaps, which are the source's.
-    """
-
-    frame: Frame
-    number: int
-    capture_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class PerceptionReady:
-    """The models are open, which took ``took_ns``; inference waits for ``Shared.go``."""
-
-    perception: Perception
-    took_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class SourceReady:
-    """The source is open; capturing waits for ``Shared.go``."""
-
-    source: Source
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A stage raised."""
-
-    stage: str
-    error: BaseException
-
-
-@dataclass(frozen=True, slots=True)
-class Drained:
-    """No result follows. ``error`` is what ended the source, None at its orderly end."""
-
-    error: SourceError | None
-
-
-@dataclass(frozen=True, slots=True)
-class Wake:
-    """Makes the main thread look whether it was asked to stop, and how long it may still run."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceChanged:
-    """A live source has another state, or another reason for it."""
-
-    status: SourceStatus
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Something for the main thread to do between two pictures."""
-
-    do: Callable[[], None]
-
-
-Message = PerceptionReady | SourceReady | Result | SourceChanged | Call | Broken | Drained | Wake
-
-
 class Shared:
     """What all three threads touch."""
 
-    def __init__(self, clock: Callable[[], int]) -> None:
+    def __init__(self, clock: Callable[[], int], observers: Sequence[Observer]) -> None:
         self.clock = clock
+        self.observers = observers
         self.ledger = Ledger()
         self.inbox: Inbox[Captured] = Inbox(newest_wins=False)
         self.outbox: Outbox[Message] = Outbox()
@@ -111,6 +59,12 @@ class Shared:
         self.keep: Mapping[str, Any] | None = None
         """Which boxes the infer thread is to keep from the next frame on; ``Perception.keep``."""
 
+    def lose(self, frame: Frame, outcome: Outcome) -> None:
+        """Close the account of a frame that is not rendered."""
+        self.ledger.settle(frame.id, outcome)
+        for observer in self.observers:
+            observer.lost(frame, outcome, self.clock())
+
     def pause(self, ns: float) -> None:
         """Wait so long, or until the stop."""
         self.stop.wait(ns / 1e9)
@@ -120,7 +74,7 @@ class Shared:
         self.stop.set()
         left = self.inbox.close()
         if left is not None:
-            self.ledger.settle(left.frame.id, "discarded_at_stop")
+            self.lose(left.frame, "discarded_at_stop")
         self.outbox.close()
         self.go.set()
 
@@ -189,10 +143,10 @@ class CaptureWorker:
             try:
                 lost = shared.inbox.put(Captured(frame, number, capture_ns))
             except InboxClosedError:
-                shared.ledger.settle(frame.id, "discarded_at_stop")
+                shared.lose(frame, "discarded_at_stop")
                 return
             if lost is not None:
-                shared.ledger.settle(lost.frame.id, "dropped_overwritten")
+                shared.lose(lost.frame, "dropped_overwritten")
             number += 1
 
 
@@ -264,7 +218,7 @@ class InferWorker:
                 self._finish(perception, running.popleft())
         finally:
             for left in running:
-                self._shared.ledger.settle(left.captured.frame.id, "discarded_at_stop")
+                self._shared.lose(left.captured.frame, "discarded_at_stop")
 
     def _hold_back(self, running: _Running) -> bool:
         """Wait until just enough time is left to prepare a frame before ``running`` is done.
@@ -292,7 +246,7 @@ class InferWorker:
             age_ns, max_age_ms = shared.clock() - captured.frame.t_capture_ns, shared.max_age_ms
             if max_age_ms is None or age_ns <= max_age_ms * 1e6:
                 return captured
-            shared.ledger.settle(captured.frame.id, "dropped_stale")
+            shared.lose(captured.frame, "dropped_stale")
 
     def _begin(self, perception: Perception, captured: Captured, slot: int) -> _Running:
         frame, clock = captured.frame, self._shared.clock
@@ -305,7 +259,7 @@ class InferWorker:
             t_ready = clock()
             perception.submit(slot)
         except BaseException:
-            self._shared.ledger.settle(frame.id, "failed")
+            self._shared.lose(frame, "failed")
             raise
         self._prepare_ns.append(clock() - t_start)
         stage_ns = {"capture": captured.capture_ns, "letterbox": t_ready - t_start}
@@ -326,11 +280,13 @@ class InferWorker:
             detections, masks = perception.decode(running.slot)
             t_decoded = clock()
         except BaseException:
-            self._shared.ledger.settle(frame.id, "failed")
+            self._shared.lose(frame, "failed")
             raise
-        self._run_ns.append(t_inferred - max(running.submitted_ns, self._free_ns))
+        t_submitted = running.submitted_ns
+        engine_ns = t_inferred - max(t_submitted, self._free_ns)
+        self._run_ns.append(engine_ns)
         self._free_ns = t_inferred
-        stage_ns["infer"] = t_inferred - running.submitted_ns
+        stage_ns["infer"] = t_inferred - t_submitted
         stage_ns["decode"] = t_decoded - t_inferred
         for name, ns in perception.gpu_ns(running.slot).items():
             stage_ns[GPU_STAGE + name] = ns
@@ -338,4 +294,6 @@ class InferWorker:
         dropped = number - self._last_number - 1
         self._last_number = number
         names = perception.class_names
-        self._shared.outbox.post(Result(frame, detections, names, masks, stage_ns, dropped))
+        t_begin = t_submitted - stage_ns["letterbox"]
+        found = frame, detections, names, masks
+        self._shared.outbox.post(Result(*found, stage_ns, t_begin, engine_ns, dropped))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edge.sources.live.status import SourceStatus
@@ -44,6 +45,39 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Finalise the output (a playable mp4, flushed lines); safe to call twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingState:
+    """What a recording is doing; ``folder`` is where.
+
+    ``alarm`` says why it does not record, such as a full disk, None while it does; it then tries
+    again by itself. ``clip`` is the name of the event's clip that is being written, None where none
+    is. ``kept_bytes`` is all that lies there of it, ``clips`` the number of clips there, and
+    ``missed`` the pictures that were to be recorded and are not.
+    """
+
+    folder: str
+    alarm: str | None
+    clip: str | None
+    kept_bytes: int
+    clips: int
+    missed: int
+
+
+@runtime_checkable
+class Recording(Protocol):
+    """A sink that keeps what happened; both calls from any thread, and neither waits for a disk."""
+
+    def state(self) -> RecordingState:
+        """What it is doing now."""
+
+    def mark(self, reason: str) -> str:
+        """Keep a clip of now, with what was before; returns its name.
+
+        Raises:
+            SinkError: it cannot keep one.
+        """
 
 
 @runtime_checkable

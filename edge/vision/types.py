@@ -93,7 +93,9 @@ class Result:
     """What inference made of one frame.
 
     ``classes`` are the names of ``detections.class_ids``; ``stage_ns`` maps 'capture', 'letterbox',
-    'infer', 'decode' to durations; ``dropped`` counts the frames dropped since the last result.
+    'infer', 'decode' to durations; ``t_begin_ns`` is CLOCK_MONOTONIC when 'letterbox' began, and
+    ``engine_ns`` the part of 'infer' in which the engine had no older frame to work on. ``dropped``
+    counts the frames dropped since the last result.
     """
 
     frame: Frame
@@ -101,4 +103,6 @@ class Result:
     classes: tuple[str, ...]
     masks: tuple[Mask, ...]
     stage_ns: Mapping[str, int]
+    t_begin_ns: int
+    engine_ns: int
     dropped: int

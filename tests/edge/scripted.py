@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from edge.metrics.observer import Observer
 from edge.run.parts import Limits, Parts
 from edge.run.pipeline import Pipeline
 from edge.sinks.overlay.overlay import Overlay
@@ -155,6 +156,7 @@ class Script:
     on_open: dict[str, Callable[[], None]] = field(default_factory=dict)
     clock: Callable[[], int] = time.monotonic_ns
     opened_on: dict[str, str] = field(default_factory=dict)
+    observers: Sequence[Observer] = ()
 
     def pipeline(self) -> Pipeline:
         def opening(what: str) -> None:
@@ -179,7 +181,7 @@ class Script:
             return self.overlay
 
         return Pipeline(
-            Parts(open_perception, open_source, open_sinks, open_overlay),
+            Parts(open_perception, open_source, open_sinks, open_overlay, self.observers),
             Limits(self.policy, self.max_age_ms, self.frames, self.seconds),
             clock=self.clock,
         )

@@ -27,4 +27,4 @@ def result(
     black = picture((0, 0, 0), wh=wh)
     frame = Frame(black, frame_id, t_capture_ns, t_capture_ns, "read", "scene", media_ns)
     found = Detections.empty() if detections is None else detections
-    return Result(frame, found, classes, masks, {}, dropped)
+    return Result(frame, found, classes, masks, {}, 0, 0, dropped)

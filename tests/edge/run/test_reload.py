@@ -217,8 +217,10 @@ def test_a_hangup_while_the_model_loads_is_answered_when_all_is_open(
     model: str, tmp_path: Path
 ) -> None:
     early = """
-import os, signal, edge.run.app
+import os, signal
 from edge.run.signals import hold_signals
+hold_signals()  # as edge.start does, before NumPy starts its threads
+import edge.run.app
 opened = edge.run.app._open_perception
 def hang_up(*given):
     os.kill(os.getpid(), signal.SIGHUP)

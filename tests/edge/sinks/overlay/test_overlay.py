@@ -39,7 +39,7 @@ def result(
     if labels is not None:
         letterbox = Letterbox.fit(wh, InputSpec("image", wh[1], wh[0], resize="stretch"))
         masks = (Mask("street", ("none", "road", "tree"), ("none",), labels, letterbox),)
-    return Result(Frame(image, 0, 0, 0, "read", "test"), detections, CLASSES, masks, {}, 0)
+    return Result(Frame(image, 0, 0, 0, "read", "test"), detections, CLASSES, masks, {}, 0, 0, 0)
 
 
 def changed(image: Image) -> NDArray[np.bool_]:
