@@ -6,11 +6,8 @@ anew where the size changes. It sends nothing.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,7 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from edge.h264 import TIME_BASE, costly_here, open_encoder
 from edge.vision.types import Image
-from edge.web.viewers import Seats, until_first
+from edge.web.viewers import Backlog, Piece, Seats, until_first
 from engines.errors import SinkError
 
 if TYPE_CHECKING:
@@ -29,51 +26,11 @@ log = logging.getLogger(__name__)
 
 _KEYFRAME_S = 1.0
 """How long who fell behind waits at most; who comes anew gets a key frame at once."""
-_BEHIND_NS = 500_000_000
-"""What waits for a viewer for longer is not sent any more."""
 _OVER, _NOT_OURS, _FULL, _NONE_HERE = 1001, 1003, 1013, 4001
 """Why a socket is closed: the run ends, the viewer sent something, there is no room or no H.264;
 ``picture.js`` knows them."""
 _REASON_BYTES = 123
 """RFC 6455, 5.5: what fits beside the code."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """One picture on its way; ``stream`` says how it is read."""
-
-    stream: Fragments
-    data: bytes
-    key: bool
-    at_ns: int
-
-
-@dataclass(eq=False, slots=True)
-class _Reader:
-    """One who looks, with what it has not taken yet."""
-
-    waiting: deque[_Piece] = field(default_factory=deque)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-    lost: bool = True
-    """Whether it needs a key frame before anything else."""
-
-    def put(self, piece: _Piece) -> None:
-        """Add a picture, or go on at the next key frame where too much waits."""
-        if self.waiting and piece.at_ns - self.waiting[0].at_ns > _BEHIND_NS:
-            self.waiting.clear()
-            self.lost = True
-        if piece.key or not self.lost:
-            self.lost = False
-            self.waiting.append(piece)
-            self.news.set()
-
-    async def next(self) -> _Piece | None:
-        """The oldest that waits; None where it was only woken."""
-        await self.news.wait()
-        piece = self.waiting.popleft() if self.waiting else None
-        if not self.waiting:
-            self.news.clear()
-        return piece
 
 
 class H264:
@@ -92,7 +49,7 @@ class H264:
         self._seats = seats
         self._call = call
         self._fps = fps
-        self._readers: set[_Reader] = set()
+        self._readers: set[Backlog] = set()
         self._closed = False
         # Counted on the loop, looked at on the pictures' thread.
         self._joins = self._joins_seen = 0
@@ -104,9 +61,14 @@ class H264:
             log.info("the page shows Motion JPEG and no H.264: %s", self.why_not)
 
     @property
+    def readers(self) -> int:
+        """How many look; any thread may ask."""
+        return len(self._readers)
+
+    @property
     def wanted(self) -> bool:
         """Whether somebody looks."""
-        return bool(self._readers)
+        return self.readers > 0
 
     def encode(self, image: Image, at_ns: int) -> None:
         """Send all who look a picture; on the thread of the pictures.
@@ -151,7 +113,7 @@ class H264:
         except WebSocketDisconnect:
             return
 
-    def _pieces(self, image: Image, at_ns: int) -> list[_Piece]:
+    def _pieces(self, image: Image, at_ns: int) -> list[Piece]:
         from edge.web.fragments import Fragments
 
         wh = image.shape[1], image.shape[0]
@@ -168,10 +130,10 @@ class H264:
             if self._stream is None:
                 self._stream = Fragments(self._encoder)
             data = self._stream.of(packet)
-            pieces.append(_Piece(self._stream, data, bool(packet.is_keyframe), at_ns))
+            pieces.append(Piece(self._stream, data, bool(packet.is_keyframe), at_ns))
         return pieces
 
-    def _put(self, piece: _Piece) -> None:
+    def _put(self, piece: Piece) -> None:
         for reader in self._readers:
             reader.put(piece)
 
@@ -180,7 +142,7 @@ class H264:
             reader.news.set()
 
     async def _send(self, socket: WebSocket) -> None:
-        reader = _Reader()
+        reader = Backlog()
         self._joins += 1
         self._readers.add(reader)
         stream: Fragments | None = None

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from starlette.types import Receive
+
+if TYPE_CHECKING:
+    from edge.web.fragments import Fragments
+
+_BEHIND_NS = 500_000_000
+"""What waits for a viewer for longer is not sent any more."""
 
 
 class Seats:
@@ -79,6 +88,44 @@ class Newest:
     def _wake(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One picture of a video on its way; ``stream`` says how it is read."""
+
+    stream: Fragments
+    data: bytes
+    key: bool
+    at_ns: int
+
+
+@dataclass(eq=False, slots=True)
+class Backlog:
+    """What one viewer of a video has not taken yet: each picture builds on the one before."""
+
+    waiting: deque[Piece] = field(default_factory=deque)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    lost: bool = True
+    """Whether it needs a key frame before anything else."""
+
+    def put(self, piece: Piece) -> None:
+        """Add a picture, or go on at the next key frame where too much waits."""
+        if self.waiting and piece.at_ns - self.waiting[0].at_ns > _BEHIND_NS:
+            self.waiting.clear()
+            self.lost = True
+        if piece.key or not self.lost:
+            self.lost = False
+            self.waiting.append(piece)
+            self.news.set()
+
+    async def next(self) -> Piece | None:
+        """The oldest that waits; None where it was only woken."""
+        await self.news.wait()
+        piece = self.waiting.popleft() if self.waiting else None
+        if not self.waiting:
+            self.news.clear()
+        return piece
 
 
 async def left(receive: Receive) -> None:

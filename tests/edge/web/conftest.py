@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A real browser without a screen, for the tests of one file; mark them ``slow``."""
-    from tests.edge.web.browser import chromium
+    from tests.edge.web.equipment.browser import chromium
 
     with chromium() as opened:
         yield opened

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.edge.web.served import Answer, Served, all_shown, served
+from tests.edge.web.equipment.served import Answer, Served, all_shown, served
 
 
 @pytest.fixture(scope="module")

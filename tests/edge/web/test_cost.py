@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.edge.web import cost, latency
-from tests.edge.web.served import served
+from tests.edge.web.equipment import cost, latency
+from tests.edge.web.equipment.served import served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -17,7 +17,7 @@ from edge.vision.types import Detections
 from edge.web.events import Events
 from tests.edge.sink_values import result
 from tests.edge.web.access.serving import Serving, serving
-from tests.edge.web.served import DEADLINE_S, served
+from tests.edge.web.equipment.served import DEADLINE_S, served
 
 OUTPUT = Path(__file__).resolve().parents[3] / "docs" / "OUTPUT.md"
 ASK = b"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"

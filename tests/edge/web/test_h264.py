@@ -7,6 +7,7 @@ import socket
 import struct
 import time
 from collections import deque
+from typing import Any
 
 import av
 import numpy as np
@@ -14,11 +15,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from edge.h264 import open_encoder
+from edge.h264 import Encoder, open_encoder
 from edge.web import h264
-from edge.web.fragments import Fragments
 from engines.errors import SinkError
-from tests.edge.web.shown import DEADLINE_S, HOST, Shown, Viewer, grey, until
+from tests.edge.web.equipment.shown import DEADLINE_S, HOST, Shown, Viewer, grey, until
 
 _HEAD = (
     b"GET /stream.h264 HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -75,7 +75,7 @@ def test_who_comes_later_begins_at_a_key_frame_without_waiting_for_the_next() ->
         show(60)
         show(80)
         with _look(shown) as second:
-            until(lambda: len(shown.live.h264._readers) == 2)
+            until(lambda: shown.live.h264.readers == 2)
             show(100)
             show(120)
             second.recv(DEADLINE_S)
@@ -100,18 +100,36 @@ def _begin(fragment: bytes) -> int:
     return int(struct.unpack(">Q", fragment[at : at + 8])[0])
 
 
-def test_nothing_is_encoded_while_nobody_looks_at_it_and_the_encoder_goes() -> None:
+def test_nothing_is_encoded_while_nobody_looks_at_it_and_the_encoder_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[Encoder] = []
+    closed: list[Encoder] = []
+
+    def open_one(wh: tuple[int, int], **how: Any) -> Encoder:
+        encoder = open_encoder(wh, **how)
+        close = encoder.close
+
+        def close_it() -> None:
+            closed.append(encoder)
+            close()
+
+        monkeypatch.setattr(encoder, "close", close_it)
+        opened.append(encoder)
+        return encoder
+
+    monkeypatch.setattr(h264, "open_encoder", open_one)
     with Shown() as shown:
         other = Viewer(shown.port)
         shown.hand_over(grey(40))
         other.next()
-        assert shown.live.h264._encoder is None
-        with _look(shown):
+        assert opened == []
+        with _look(shown) as viewer:
             until(lambda: shown.live.h264.wanted)
             shown.hand_over(grey(40))
-            until(lambda: shown.live.h264._encoder is not None)
-        until(lambda: not shown.live.h264.wanted)
-        until(lambda: shown.live.h264._encoder is None)  # though nothing is handed over any more
+            viewer.recv(DEADLINE_S)
+            assert (len(opened), closed) == (1, [])
+        until(lambda: closed == opened)  # though nothing is handed over any more
         other.close()
 
 
@@ -186,30 +204,15 @@ def test_a_machine_that_cannot_says_why_and_still_shows_jpegs(
     assert caplog.text.count("no H.264 any more: H.264 by nothing") == 1
 
 
-def test_who_is_slow_goes_on_at_a_later_key_frame() -> None:
-    reader, encoder = h264._Reader(), open_encoder((64, 48), fps=10, keyframe_s=1)
-    stream: Fragments | None = None
-    for number in range(33):  # ten a second, with key frames at 0, 10, 20 and 30
-        for packet in encoder.encode(grey(number * 7), number * 9000):
-            stream = stream or Fragments(encoder)
-            key = bool(packet.is_keyframe)
-            reader.put(h264._Piece(stream, stream.of(packet), key, number * 100_000_000))
-        assert len(reader.waiting) <= 6  # half a second, both ends with it
-    # 0 to 5 are let go at 6, up to 9 none is kept, and so on.
-    assert stream is not None
-    mp4 = stream.head + b"".join(piece.data for piece in reader.waiting)
-    assert _values(mp4) == pytest.approx([210, 217, 224], abs=3)
-
-
 @pytest.mark.slow
 def test_a_viewer_who_never_reads_is_left_and_harms_no_other() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (540, 960, 3)).astype(np.uint8)
     with Shown() as shown, _look(shown) as quick:
         stuck = socket.create_connection((HOST, shown.port), DEADLINE_S)
         stuck.sendall(_HEAD)
-        until(lambda: len(shown.live.h264._readers) == 2)
+        until(lambda: shown.live.h264.readers == 2)
         start = time.monotonic()
-        while len(shown.live.h264._readers) == 2 and time.monotonic() - start < 25:
+        while shown.live.h264.readers == 2 and time.monotonic() - start < 25:
             shown.hand_over(noise)
             quick.recv(DEADLINE_S)
         assert 8 < time.monotonic() - start < 20

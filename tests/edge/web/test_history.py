@@ -13,7 +13,7 @@ from edge.metrics.metrics import Metrics, Rendered
 from edge.run.view import Moment
 from edge.sources.live.status import SourceState, SourceStatus
 from edge.web.history import Look, sample
-from tests.edge.web.served import Served, served
+from tests.edge.web.equipment.served import Served, served
 
 MS = 1_000_000
 

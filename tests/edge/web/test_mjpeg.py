@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge.vision.types import Image
-from tests.edge.web.shown import HOST, Shown, Viewer, grey, until
+from tests.edge.web.equipment.shown import HOST, Shown, Viewer, grey, until
 
 
 def _is(image: Image, value: int) -> bool:

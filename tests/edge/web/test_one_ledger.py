@@ -29,7 +29,7 @@ from edge.vision.perception import Perception
 from edge.vision.types import Image, Result
 from edge.web.prometheus import registry_of
 from engines import open_engine
-from tests.edge.web.scraped import Scraped
+from tests.edge.web.equipment.scraped import Scraped
 from tests.tiny_models import tiny_street
 
 FRAMES, HELD_UP = 80, 10

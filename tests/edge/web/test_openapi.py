@@ -15,8 +15,8 @@ from edge.web.access.rules import Access
 from edge.web.app import routes_of
 from edge.web.events import Events
 from edge.web.live import Live
-from tests.edge.web.schemas import DOCUMENT, answer_of, faults, resolved
-from tests.edge.web.served import DEADLINE_S, Answer, Served, served
+from tests.edge.web.equipment.schemas import DOCUMENT, answer_of, faults, resolved
+from tests.edge.web.equipment.served import DEADLINE_S, Answer, Served, served
 
 
 @pytest.fixture(scope="module")

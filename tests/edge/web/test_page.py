@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import cv2
 import pytest
 
-from tests.edge.web.browser import open_page, until
-from tests.edge.web.served import Served, served
+from tests.edge.web.equipment.browser import open_page, until
+from tests.edge.web.equipment.served import Served, served
 from tests.field.mjpeg_camera import MjpegCamera
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 PHONE = {"width": 360, "height": 740}
-LOOKS = Path(__file__).resolve().parent / "looks.js"
+LOOKS = Path(__file__).resolve().parent / "equipment" / "looks.js"
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from edge.web import h264
 from edge.web.access.guard import POLICY
 from edge.web.app import STATIC
 from engines.errors import SinkError
-from tests.edge.web.browser import open_page
-from tests.edge.web.shown import Shown, grey, handing_over, until
+from tests.edge.web.equipment.browser import open_page
+from tests.edge.web.equipment.shown import Shown, grey, handing_over, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

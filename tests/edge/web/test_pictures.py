@@ -14,7 +14,7 @@ from edge.vision.types import Image
 from edge.web import pictures as module
 from edge.web.pictures import Pictures
 from engines.errors import SinkError
-from tests.edge.web.shown import grey, until
+from tests.edge.web.equipment.shown import grey, until
 
 
 @dataclass(eq=False)

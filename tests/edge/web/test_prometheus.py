@@ -22,8 +22,8 @@ from edge.sources.live.status import SignalCounts, SourceState, SourceStatus
 from edge.telemetry.sample import Reading, Sample, Throttle
 from edge.telemetry.telemetry import Telemetry
 from edge.web.prometheus import BOUNDS_S, registry_of
-from tests.edge.web.scraped import Scraped
-from tests.edge.web.served import served
+from tests.edge.web.equipment.scraped import Scraped
+from tests.edge.web.equipment.served import served
 from tests.prometheus_here import promtool
 
 MS = 1_000_000

@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from tests.edge.loopback import endless_mjpeg
 from tests.edge.loopback import served as camera
 from tests.edge.telemetry.trees import ORIN_NANO, plant
-from tests.edge.web.served import served
+from tests.edge.web.equipment.served import served
 from tests.prometheus_here import prometheus, promtool
 
 SHIPPED = ROOT / "systemd" / "monitoring"

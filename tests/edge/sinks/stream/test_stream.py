@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -211,10 +212,16 @@ def _offer(sink: StreamSink, images: list[Image]) -> bool:
 
 
 def test_closing_does_not_wait_for_a_server_that_never_answers() -> None:
-    with served(silent) as port:
+    asked = threading.Event()
+
+    def hear(connection: socket.socket, over: threading.Event) -> None:
+        asked.set()
+        silent(connection, over)
+
+    with served(hear) as port:
         sink = _open(f"rtsp://127.0.0.1:{port}/cam")
         sink.write(result(0), picture((0, 0, 0)), frame_age_ms=0)
-        _until(lambda: sink._encoder is not None)
+        assert asked.wait(20)
         started = time.monotonic()
         sink.close()
         assert time.monotonic() - started < SHORT_S

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.edge.web.access.stranger import TOKEN
-from tests.edge.web.served import Served, all_shown, served
+from tests.edge.web.equipment.served import Served, all_shown, served
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import contextlib
 import socket
 from dataclasses import dataclass
 
-from tests.edge.web.served import Served
+from tests.edge.web.equipment.served import Served
 
 TOKEN = "8QmGk0cWz5uXo2LtR4sVb7Ya"
 DEADLINE_S = 30

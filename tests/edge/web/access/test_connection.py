@@ -18,7 +18,7 @@ from edge.web.access import connection as bounds
 from tests.edge.web.access.certificates import certificates
 from tests.edge.web.access.serving import serving
 from tests.edge.web.access.stranger import DEADLINE_S, ask, hear
-from tests.edge.web.served import Served, all_shown, served
+from tests.edge.web.equipment.served import Served, all_shown, served
 
 
 def connect(port: int) -> socket.socket:

@@ -16,7 +16,7 @@ from edge.web.access.login import Login
 from edge.web.access.rules import Access
 from tests.edge.web.access.serving import serving
 from tests.edge.web.access.stranger import TOKEN, Heard, ask, hear
-from tests.edge.web.served import Served, served
+from tests.edge.web.equipment.served import Served, served
 
 HOST = "Host: 127.0.0.1\n"
 BEARER = f"Authorization: Bearer {TOKEN}\n"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.edge.web.access.stranger import TOKEN, Heard, ask
-from tests.edge.web.browser import open_page, until
-from tests.edge.web.served import Served
+from tests.edge.web.equipment.browser import open_page, until
+from tests.edge.web.equipment.served import Served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

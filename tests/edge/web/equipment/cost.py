@@ -1,6 +1,6 @@
 """What viewers cost a run: CPU and drops with none, one and many, over raw sockets.
 
-``python -m tests.edge.web.cost`` prints the table of BENCHMARKS.md.
+``python -m tests.edge.web.equipment.cost`` prints the table of BENCHMARKS.md.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.edge.web.served import Served, served
-from tests.edge.web.shown import HOST
+from tests.edge.web.equipment.served import Served, served
+from tests.edge.web.equipment.shown import HOST
 
 _SETTLE_S = 1.0
 

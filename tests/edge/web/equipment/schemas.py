@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-OPENAPI = Path(__file__).resolve().parents[3] / "docs" / "openapi.json"
+OPENAPI = Path(__file__).resolve().parents[4] / "docs" / "openapi.json"
 DOCUMENT: Any = json.loads(OPENAPI.read_text())
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),

@@ -1,6 +1,6 @@
 """How long a picture takes from its handing over to the page, in a real Chromium.
 
-``python -m tests.edge.web.latency`` prints the table of BENCHMARKS.md.
+``python -m tests.edge.web.equipment.latency`` prints the table of BENCHMARKS.md.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from starlette.staticfiles import StaticFiles
 from edge.street import StreetScene
 from edge.vision.types import Image
 from edge.web.app import STATIC
-from tests.edge.web.browser import chromium, open_page
-from tests.edge.web.shown import HOST, Shown, handing_over
+from tests.edge.web.equipment.browser import chromium, open_page
+from tests.edge.web.equipment.shown import HOST, Shown, handing_over
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -1,7 +1,7 @@
 """Pictures of the page on the built-in street, to be looked at, on all screens and in trouble.
 
-As a program: ``python -m tests.edge.web.screenshots OUT_DIR [--seconds 75]``, the time that the
-charts are given to fill.
+As a program: ``python -m tests.edge.web.equipment.screenshots OUT_DIR [--seconds 75]``, the time
+that the charts are given to fill.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edge.settings.settings import SHIPPED_MODEL
-from tests.edge.web.browser import chromium, open_page, until
-from tests.edge.web.served import Served, served
+from tests.edge.web.equipment.browser import chromium, open_page, until
+from tests.edge.web.equipment.served import Served, served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.edge.web.browser import open_page
+from tests.edge.web.equipment.browser import open_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -1,4 +1,6 @@
-"""What metrics cost, as a table: ``python -m tests.edge.web.metrics_cost``, about a minute.
+"""What metrics cost, as a table.
+
+``python -m tests.edge.web.equipment.metrics_cost`` prints that of BENCHMARKS.md, in about a minute.
 
 An observation, a look at all histograms, an answer to Prometheus, a sample of the machine; then
 what an answer does to a frame of a real run, which is asked five times a second.
@@ -29,7 +31,7 @@ from edge.telemetry.sample import Reading, Sample
 from edge.telemetry.telemetry import Telemetry
 from edge.web.prometheus import registry_of
 from tests.edge.telemetry.trees import ORIN_NANO, plant
-from tests.edge.web.served import served
+from tests.edge.web.equipment.served import served
 from tests.edge.web.test_prometheus import Told
 
 ROUNDS = 7
