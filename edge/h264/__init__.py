@@ -7,10 +7,10 @@ from pathlib import Path
 
 from edge.h264.encoder import TIME_BASE, Encoder, even
 from edge.h264.gst import GstEncoder, jetson_has_encoder
-from edge.h264.x264 import PRESET, X264
+from edge.h264.x264 import X264
 from engines.errors import SinkError
 
-__all__ = ["PRESET", "TIME_BASE", "X264", "Encoder", "costly_here", "even", "open_encoder"]
+__all__ = ["TIME_BASE", "X264", "Encoder", "costly_here", "even", "open_encoder"]
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,6 @@ def open_encoder(
     *,
     fps: float,
     keyframe_s: float,
-    preset: str = PRESET,
     baseline: bool = False,
     root: Path = Path("/"),
 ) -> Encoder:
@@ -30,7 +29,6 @@ def open_encoder(
         wh: width and height of the stream in px; an odd last column or row is cut off.
         fps: the nominal rate; every picture brings its own time.
         keyframe_s: the longest time between two key frames.
-        preset: libx264's.
         baseline: use nothing but what every receiver of WebRTC decodes (RFC 7742).
         root: where the machine's devices are looked for.
 
@@ -42,7 +40,7 @@ def open_encoder(
             return GstEncoder(wh, fps=fps, keyframe_s=keyframe_s, baseline=baseline)
         except SinkError as exc:
             log.warning("%s; the CPU encodes instead", exc)
-    return X264(wh, fps=fps, keyframe_s=keyframe_s, preset=preset, baseline=baseline)
+    return X264(wh, fps=fps, keyframe_s=keyframe_s, baseline=baseline)
 
 
 def costly_here(root: Path = Path("/")) -> str:

@@ -20,7 +20,6 @@ from edge.web.access.guard import Guard
 from edge.web.access.login import Login
 from edge.web.access.rules import Access
 from edge.web.api import change, healthz, snapshot, status
-from edge.web.events import Events
 from edge.web.history import History, history
 from edge.web.live import Live
 from edge.web.prometheus import metrics, registry_of
@@ -32,19 +31,12 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).resolve().parent / "static"
 
 
-def build(
-    run: RunView,
-    access: Access,
-    live: Live,
-    events: Events,
-    kept: History,
-    telemetry: Telemetry,
-) -> ASGIApp:
+def build(run: RunView, access: Access, live: Live, kept: History, telemetry: Telemetry) -> ASGIApp:
     """The application of one run, for those whom ``access`` lets in."""
     login = Login(access)
     app = Starlette(
         routes=[
-            *routes_of(login, live, events),
+            *routes_of(login, live),
             Mount("/", StaticFiles(directory=STATIC, html=True)),
         ],
         exception_handlers={Refusal: _refuse, HTTPException: _unknown},
@@ -55,12 +47,11 @@ def build(
     return Guard(app, access, login)
 
 
-def routes_of(login: Login, live: Live, events: Events) -> list[BaseRoute]:
+def routes_of(login: Login, live: Live) -> list[BaseRoute]:
     """Each endpoint's place, beside the files of the page; docs/openapi.json describes them."""
     return [
         Route("/api/status", status),
         Route("/api/history", history),
-        Route("/api/events", events, methods=["GET"]),
         Route("/api/snapshot.jpg", snapshot),
         Route("/api/settings", change, methods=["POST"]),
         Route("/healthz", healthz),

@@ -1,4 +1,4 @@
-"""All that one needs to look: the pictures, each way to them and its place on the page."""
+"""What one sees live of a run: pictures, the ways to them, what is found; and where each stands."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from edge.web.events import Events
 from edge.web.h264 import H264
 from edge.web.mjpeg import MotionJpeg
 from edge.web.pictures import Pictures
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
 
 
 class Live:
-    """The live picture, within the bounds of ``web``.
+    """The live picture and what is found on it, within the bounds of ``web``.
 
     ``call`` has something done on the server's loop.
 
     Attributes:
         pictures: take what is to be shown.
+        events: take what is found on each frame.
         routes: what is served of them.
     """
 
@@ -30,9 +32,16 @@ class Live:
         seats = Seats(web.max_viewers)
         self.mjpeg = MotionJpeg(seats, call)
         self.h264 = H264(seats, call, fps=web.max_fps)
+        self.events = Events(web.max_viewers, call)
         ways = (self.mjpeg, self.h264)
         self.pictures = Pictures(ways, fps=web.max_fps, longest=web.max_side_px)
         self.routes: list[BaseRoute] = [
+            Route("/api/events", self.events, methods=["GET"]),
             Route("/stream.mjpeg", self.mjpeg, methods=["GET"]),
             WebSocketRoute("/stream.h264", self.h264.serve),
         ]
+
+    def close(self) -> None:
+        """End all who look or listen."""
+        self.pictures.close()
+        self.events.close()

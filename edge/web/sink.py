@@ -13,7 +13,6 @@ from engines.errors import SettingsError
 try:
     from edge.telemetry.telemetry import Telemetry
     from edge.web.app import build
-    from edge.web.events import Events
     from edge.web.history import History
     from edge.web.live import Live
     from edge.web.server import Server
@@ -45,7 +44,6 @@ class WebSink:
         self._listening = listen(self._address)
         self._server = Server(self._listening)
         self._live: Live | None = None
-        self._events: Events | None = None
         self._history: History | None = None
         self._telemetry = Telemetry()
 
@@ -53,11 +51,10 @@ class WebSink:
         """Begin to serve what there is of this run."""
         web = run.settings.web
         self._live = Live(web, self._server.call)
-        self._events = Events(web.max_viewers, self._server.call)
         self._history = History(run)
         self._telemetry.start()
         access = open_access(self._address, web)
-        app = build(run, access, self._live, self._events, self._history, self._telemetry)
+        app = build(run, access, self._live, self._history, self._telemetry)
         self._server.start(app, access.tls)
         address = replace(self._address, port=self._listening.getsockname()[1]).reachable()
         url = address.url("http" if access.tls is None else "https")
@@ -70,17 +67,15 @@ class WebSink:
 
     def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
         """Offer one frame to those who look."""
-        if self._events is not None:
-            self._events.offer(result, frame_age_ms)
-        if image is not None and self.wants_image:
-            assert self._live is not None
-            self._live.pictures.offer(image)
+        if self._live is not None:
+            self._live.events.offer(result, frame_age_ms)
+            if image is not None and self.wants_image:
+                self._live.pictures.offer(image)
         return True
 
     def signal(self, status: SourceStatus, image: Image | None, *, at_ns: int) -> bool:
         """Offer the view of no signal."""
-        if image is not None and self.wants_image:
-            assert self._live is not None
+        if self._live is not None and image is not None and self.wants_image:
             self._live.pictures.offer(image)
         return True
 
@@ -88,9 +83,7 @@ class WebSink:
         """End the server, and all who look."""
         self._telemetry.close()
         if self._live is not None:
-            self._live.pictures.close()
-        if self._events is not None:
-            self._events.close()
+            self._live.close()
         if self._history is not None:
             self._history.close()
         self._server.close()

@@ -18,7 +18,7 @@ GREY = picture((90, 90, 90))
 
 
 def _encoder(wh: tuple[int, int] = (64, 48), *, keyframe_s: float = 1.0) -> Encoder:
-    return open_encoder(wh, fps=25.0, keyframe_s=keyframe_s, preset="ultrafast")
+    return open_encoder(wh, fps=25.0, keyframe_s=keyframe_s)
 
 
 def test_each_picture_gives_its_packet_at_once_with_its_time() -> None:
@@ -92,11 +92,6 @@ def test_a_picture_of_another_size_is_fitted() -> None:
 def test_a_size_that_the_encoder_refuses_is_told() -> None:
     with pytest.raises(SinkError, match=r"H\.264 by libx264, 20000x4: "):
         _encoder((20_000, 4))
-
-
-def test_a_preset_that_is_none_is_told() -> None:
-    with pytest.raises(SinkError, match=r"H\.264 by libx264, 64x48: "):
-        open_encoder((64, 48), fps=25.0, keyframe_s=1, preset="fastest")
 
 
 @pytest.mark.parametrize(("baseline", "profile_idc"), [(True, 66), (False, 100)])

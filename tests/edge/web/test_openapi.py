@@ -13,7 +13,6 @@ from edge.settings.settings import DetectSettings, OverlaySettings, WebSettings
 from edge.web.access.login import Login
 from edge.web.access.rules import Access
 from edge.web.app import routes_of
-from edge.web.events import Events
 from edge.web.live import Live
 from tests.edge.web.equipment.schemas import DOCUMENT, answer_of, faults, resolved
 from tests.edge.web.equipment.served import DEADLINE_S, Answer, Served, served
@@ -29,10 +28,10 @@ def test_every_endpoint_is_described_with_its_methods_and_no_other() -> None:
     live = Live(WebSettings(), lambda do: None)
     login = Login(Access(None, None, frozenset()))
     served_: dict[str, set[str]] = {}
-    for route in routes_of(login, live, Events(1, lambda do: None)):
+    for route in routes_of(login, live):
         methods = getattr(route, "methods", None) or {"GET"}  # a WebSocket is asked for by GET
         served_.setdefault(route.path, set()).update(methods - {"HEAD"})  # type: ignore[attr-defined]
-    live.pictures.close()
+    live.close()
     described = {path: {m.upper() for m in methods} for path, methods in DOCUMENT["paths"].items()}
     assert described == served_
 
