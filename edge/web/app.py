@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -35,12 +35,12 @@ def build(run: RunView, access: Access, live: Live, kept: History, telemetry: Te
     """The application of one run, for those whom ``access`` lets in."""
     login = Login(access)
     app = Starlette(
-        routes=[
-            *routes_of(login, live),
-            Mount("/", StaticFiles(directory=STATIC, html=True)),
-        ],
+        routes=routes_of(login, live),
         exception_handlers={Refusal: _refuse, HTTPException: _unknown},
     )
+    # No route: it would take what an endpoint of the same path has no method for.
+    app.router.default = StaticFiles(directory=STATIC, html=True)
+    app.router.redirect_slashes = False
     app.state.run, app.state.live = run, live
     app.state.history, app.state.telemetry = kept, telemetry
     app.state.metrics = registry_of(run, telemetry)

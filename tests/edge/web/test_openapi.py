@@ -83,6 +83,18 @@ def test_real_answers_are_as_described(run: Served) -> None:
             assert run.get(path[1:], method="HEAD").headers.get_content_type() == kind
 
 
+def test_a_method_that_is_not_described_is_refused_with_those_that_are(run: Served) -> None:
+    refused = 0
+    for path, methods in DOCUMENT["paths"].items():
+        allowed = {method.upper() for method in methods} | ({"HEAD"} if "get" in methods else set())
+        for method in {"GET", "HEAD", "POST"} - allowed:
+            answer = run.get(path[1:], method=method, headers={"X-Outrider": "1"})
+            assert answer.status == 405, (method, path)
+            assert set(answer.headers["Allow"].split(", ")) == allowed, (method, path)
+            refused += 1
+    assert refused > 10
+
+
 def test_the_history_and_events_are_as_described(run: Served) -> None:
     page = HTTPConnection("127.0.0.1", run.port, timeout=DEADLINE_S)
     page.request("GET", "/api/events")

@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edge.settings.settings import SHIPPED_MODEL
 from tests.edge.web.equipment.browser import chromium, open_page, until
@@ -37,6 +38,12 @@ class View:
     scale: int = 1
     whole: bool = False
 
+    @property
+    def context(self) -> dict[str, Any]:
+        """As ``open_page`` takes it."""
+        size = {"width": self.width, "height": self.height}
+        return {"viewport": size, "color_scheme": self.scheme, "device_scale_factor": self.scale}
+
 
 DESK = View("desk-dark", 1440, 900)
 VIEWS = (
@@ -54,9 +61,7 @@ TROUBLE = (DESK, View("phone-dark", 360, 780, scale=2), View("desk-light", 1440,
 @contextlib.contextmanager
 def looking(browser: Browser, run: Served, view: View) -> Iterator[Page]:
     """The page at that screen, when it shows something."""
-    size = {"width": view.width, "height": view.height}
-    how = {"viewport": size, "color_scheme": view.scheme, "device_scale_factor": view.scale}
-    with open_page(browser, expected=EXPECTED, **how) as page:
+    with open_page(browser, expected=EXPECTED, **view.context) as page:
         page.goto(run.url)
         until(page, "document.querySelector('#picture :is(canvas, video)')?.checkVisibility()")
         until(page, "!document.querySelector('#value-fps').textContent.includes('–')")
@@ -112,6 +117,23 @@ def without_signal(browser: Browser, folder: Path) -> None:
                 save(other, folder, f"no-signal-{view.name}")
 
 
+def logging_in(browser: Browser, folder: Path) -> None:
+    """The page where one logs in, before and after a wrong token."""
+    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
+        token = Path(place) / "token"
+        token.touch(0o600)
+        token.write_text("a-token-of-more-than-16-letters")
+        run = stack.enter_context(served("--web-token", token))
+        for view in TROUBLE:
+            with open_page(browser, expected=EXPECTED, **view.context) as page:
+                page.goto(run.url)
+                save(page, folder, f"login-{view.name}")
+                page.get_by_label("Token").fill("another")
+                page.get_by_label("Token").press("Enter")
+                page.get_by_role("alert").wait_for()
+                save(page, folder, f"login-wrong-{view.name}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
@@ -121,6 +143,7 @@ def main() -> None:
     with chromium() as browser:
         in_order(browser, given.folder, given.seconds)
         without_signal(browser, given.folder)
+        logging_in(browser, given.folder)
 
 
 if __name__ == "__main__":
