@@ -7,10 +7,20 @@ from pathlib import Path
 
 from edge.h264.encoder import TIME_BASE, Encoder, even
 from edge.h264.gst import GstEncoder, jetson_has_encoder
+from edge.h264.times import FALLBACK_FPS, PictureTimes
 from edge.h264.x264 import X264
 from engines.errors import SinkError
 
-__all__ = ["TIME_BASE", "X264", "Encoder", "costly_here", "even", "open_encoder"]
+__all__ = [
+    "FALLBACK_FPS",
+    "TIME_BASE",
+    "X264",
+    "Encoder",
+    "PictureTimes",
+    "costly_here",
+    "even",
+    "open_encoder",
+]
 
 log = logging.getLogger(__name__)
 

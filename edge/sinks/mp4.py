@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.h264 import TIME_BASE, X264
+from edge.h264 import FALLBACK_FPS, TIME_BASE, X264, PictureTimes
 from edge.sinks.place import check_place, open_alone
 from edge.sources.live.status import SourceStatus
 from edge.sources.video.media import av
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
-FALLBACK_FPS = 25.0
-"""For a source that does not say its rate; it sets how often a key frame comes, not the times."""
 FRAGMENT_US = 1_000_000
 """A killed process loses at most this."""
 KEYFRAME_S = 2
@@ -116,10 +114,8 @@ class Mp4Sink:
         self._path = Path(text)
         check_place(self._path)
         self._fps = fps or FALLBACK_FPS
+        self._times = PictureTimes(self._fps)
         self._keep = keep
-        self._origin_ns = 0
-        self._last_ns: int | None = None
-        self._last_pts = -1
         self._output: _Output | None = None
         self._container: OutputContainer | None = None
         self._encoder: X264 | None = None
@@ -154,7 +150,7 @@ class Mp4Sink:
             if self._container is None:
                 self._open(image)
             assert self._encoder is not None
-            self._mux(self._encoder.encode(image, self._pts(capture_ns, media_ns)))
+            self._mux(self._encoder.encode(image, self._times.pts(capture_ns, media_ns)))
         except BROKEN as exc:
             self.close()
             raise self._error(exc) from exc
@@ -193,7 +189,7 @@ class Mp4Sink:
     def _error(self, exc: BaseException) -> SinkError:
         reason = getattr(exc, "strerror", None) or exc
         # the second fragment is begun when the first is out
-        whole = self._last_pts * TIME_BASE >= 2 * Fraction(FRAGMENT_US, 1_000_000)
+        whole = self._times.last * TIME_BASE >= 2 * Fraction(FRAGMENT_US, 1_000_000)
         kept = "; what was written is playable" if whole else ""
         return SinkError(f"{self.name}: cannot be written: {reason}{kept}")
 
@@ -204,22 +200,6 @@ class Mp4Sink:
         self._output = _Output(self._path, keep=self._keep)
         self._container = av.open(self._output, "w", format="mp4", options=dict(CONTAINER))
         self._stream = encoder.stream_in(self._container)
-
-    def _pts(self, capture_ns: int, media_ns: int | None) -> int:
-        """The frame's time in TIME_BASE since the first frame, always later than the last one.
-
-        It is the time in the file that is played, or that of the capture where there is no file.
-        """
-        time_ns = capture_ns if media_ns is None else media_ns
-        if self._last_ns is None:
-            self._origin_ns = time_ns
-        elif media_ns is not None and time_ns < self._last_ns:
-            # The file's times start anew (files strung together): this frame follows the last one.
-            self._origin_ns += time_ns - self._last_ns - round(1e9 / self._fps)
-        self._last_ns = time_ns
-        elapsed_s = Fraction(time_ns - self._origin_ns, 1_000_000_000)
-        self._last_pts = max(round(elapsed_s / TIME_BASE), self._last_pts + 1)
-        return self._last_pts
 
     def _mux(self, packets: list[Packet[VideoStream]]) -> None:
         assert self._container is not None

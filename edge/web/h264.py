@@ -14,18 +14,21 @@ from typing import TYPE_CHECKING
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from edge.h264 import TIME_BASE, costly_here, open_encoder
+from edge.h264.fragments import Head, fragment, head_of, sample_of
 from edge.vision.types import Image
 from edge.web.viewers import Backlog, Piece, Seats, until_first
 from engines.errors import SinkError
 
 if TYPE_CHECKING:
     from edge.h264 import Encoder
-    from edge.web.fragments import Fragments
 
 log = logging.getLogger(__name__)
 
 _KEYFRAME_S = 1.0
 """How long who fell behind waits at most; who comes anew gets a key frame at once."""
+_LONGEST = 90_000
+"""How long a picture may be said to last, in TIME_BASE. Browsers drop all up to the next key frame
+where one comes later than twice that, and none is sent at a time that is known before."""
 _OVER, _NOT_OURS, _FULL, _NONE_HERE = 1001, 1003, 1013, 4001
 """Why a socket is closed: the run ends, the viewer sent something, there is no room or no H.264;
 ``picture.js`` knows them."""
@@ -55,8 +58,8 @@ class H264:
         self._joins = self._joins_seen = 0
         self._encoder: Encoder | None = None
         self._wh = (0, 0)
-        self._begin_ns = 0
-        self._stream: Fragments | None = None
+        self._begin_ns = self._sent = 0
+        self._stream: Head | None = None
         if self.why_not:
             log.info("the page shows Motion JPEG and no H.264: %s", self.why_not)
 
@@ -114,7 +117,6 @@ class H264:
             return
 
     def _pieces(self, image: Image, at_ns: int) -> list[Piece]:
-        from edge.web.fragments import Fragments
 
         wh = image.shape[1], image.shape[0]
         if self._encoder is None or self._wh != wh:
@@ -128,9 +130,11 @@ class H264:
         pieces = []
         for packet in self._encoder.encode(image, pts, key=key):
             if self._stream is None:
-                self._stream = Fragments(self._encoder)
-            data = self._stream.of(packet)
-            pieces.append(Piece(self._stream, data, bool(packet.is_keyframe), at_ns))
+                self._stream, self._sent = head_of(self._encoder), 0
+            self._sent += 1
+            sample = sample_of(packet)
+            data = fragment([sample], self._sent, end=sample.pts + _LONGEST)
+            pieces.append(Piece(self._stream, data, sample.key, at_ns))
         return pieces
 
     def _put(self, piece: Piece) -> None:
@@ -145,7 +149,7 @@ class H264:
         reader = Backlog()
         self._joins += 1
         self._readers.add(reader)
-        stream: Fragments | None = None
+        stream: Head | None = None
         try:
             while True:
                 if self.why_not:
@@ -158,7 +162,7 @@ class H264:
                 if piece.stream is not stream:
                     stream = piece.stream
                     await socket.send_text(stream.kind)
-                    await socket.send_bytes(stream.head)
+                    await socket.send_bytes(stream.data)
                 await socket.send_bytes(piece.data)
         finally:
             self._readers.discard(reader)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from starlette.types import Receive
 
 if TYPE_CHECKING:
-    from edge.web.fragments import Fragments
+    from edge.h264.fragments import Head
 
 _BEHIND_NS = 500_000_000
 """What waits for a viewer for longer is not sent any more."""
@@ -94,7 +94,7 @@ class Newest:
 class Piece:
     """One picture of a video on its way; ``stream`` says how it is read."""
 
-    stream: Fragments
+    stream: Head
     data: bytes
     key: bool
     at_ns: int

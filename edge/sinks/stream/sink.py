@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from edge.h264 import TIME_BASE, Encoder, even, open_encoder
+from edge.h264 import FALLBACK_FPS, TIME_BASE, Encoder, even, open_encoder
 from edge.sinks.stream.address import read_address
 from edge.sinks.stream.connection import Connection
 from edge.sources.live.status import SourceStatus
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FALLBACK_FPS = 25.0
-"""For a source that does not say its rate."""
 KEYFRAME_S = 1.0
 """Who joins waits at most so long for a picture."""
 LONGEST_WAIT_S = 10.0
