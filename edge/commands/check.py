@@ -68,7 +68,10 @@ def _models(settings: Settings) -> Iterator[str]:
                 yield f"  boxes of {len(head.classes)} classes: {_some(head.classes)}"
             for mask in engine.spec.masks:
                 yield f"  mask {mask.name}: {_some(mask.classes)}"
-        Perception(opened, classes=settings.detect.classes, letterbox=settings.model.letterbox)
+        letterbox, blur = settings.model.letterbox, settings.output.blur
+        Perception(opened, classes=settings.detect.classes, letterbox=letterbox, blur=blur)
+        if blur:
+            yield f"blurred on all pictures: {_some(blur)}"
     finally:
         for engine in opened:
             engine.close()

@@ -147,8 +147,9 @@ def _open_perception(settings: Settings, asked_to_stop: threading.Event) -> Perc
     try:
         for path in settings.model.files:
             opened.append(open_model(settings, path, stop=asked_to_stop))
-        letterbox = settings.model.letterbox
-        return Perception(opened, **settings.detect.model_dump(), letterbox=letterbox)
+        letterbox, blur = settings.model.letterbox, settings.output.blur
+        kept = settings.detect.model_dump()
+        return Perception(opened, **kept, letterbox=letterbox, blur=blur)
     except BaseException:
         for engine in opened:
             engine.close()

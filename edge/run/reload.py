@@ -180,7 +180,7 @@ class Reload:
         """Run on with these settings, all or none of them; returns the keys that differ."""
         from edge.logs import set_up_logs
         from edge.run.workers import release_quietly
-        from edge.vision.perception import check_names
+        from edge.vision.class_names import check_names
 
         pipeline, old = self._pipeline, self._settings
         assert pipeline is not None

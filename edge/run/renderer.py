@@ -87,9 +87,10 @@ class Renderer:
         Raises:
             Exception: what the stage raised that is now in ``stage``.
         """
-        frame, clock, self.stage = result.frame, self._clock, "overlay"
+        clock, self.stage = self._clock, "overlay"
         t_start = clock()
-        image, overlay = None, self._wanted_overlay()
+        result = _blurred(result)
+        frame, image, overlay = result.frame, None, self._wanted_overlay()
         if overlay is not None:
             image = overlay.draw(result, self._readout_at(t_start, dropped))
         self._last = frame.image
@@ -98,7 +99,7 @@ class Renderer:
         wanted = self._write(lambda sink: sink.write(result, image, frame_age_ms=age_ns / 1e6))
         t_done = clock()
         stage_ns = dict(result.stage_ns)
-        if image is not None:
+        if image is not None or result.to_blur is not None:
             stage_ns["overlay"] = t_drawn - t_start
         stage_ns["sinks"] = t_done - t_drawn
         stage_ns["end_to_end"] = t_done - frame.t_read_ns
@@ -218,6 +219,16 @@ class Renderer:
                 f"dropped {dropped()}",
             )
         return self._readout
+
+
+def _blurred(result: Result) -> Result:
+    """The result on a frame that hides what is to be blurred: all that sinks and observers get."""
+    if result.to_blur is None or not len(result.to_blur):
+        return result
+    from edge.vision.blur import blurred
+
+    frame = result.frame
+    return replace(result, frame=replace(frame, image=blurred(frame.image, result.to_blur)))
 
 
 def _duration(seconds: float) -> str:

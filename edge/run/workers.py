@@ -278,6 +278,7 @@ class InferWorker:
                 perception.keep(**keep)
                 self._kept = keep
             detections, masks = perception.decode(running.slot)
+            to_blur = perception.to_blur(running.slot)
             t_decoded = clock()
         except BaseException:
             self._shared.lose(frame, "failed")
@@ -296,4 +297,4 @@ class InferWorker:
         names = perception.class_names
         t_begin = t_submitted - stage_ns["letterbox"]
         found = frame, detections, names, masks
-        self._shared.outbox.post(Result(*found, stage_ns, t_begin, engine_ns, dropped))
+        self._shared.outbox.post(Result(*found, stage_ns, t_begin, engine_ns, dropped, to_blur))

@@ -157,7 +157,8 @@ class OutputSettings(_Section):
     """Where results go. ``sinks`` is never empty after ``load_settings``.
 
     They may hold credentials: print them only through ``redact``. ``password_file`` holds the
-    password of the user in the address of a stream.
+    password of the user in the address of a stream. Boxes of the classes in ``blur`` are
+    unrecognisable on every picture, whatever [detect] keeps.
     """
 
     sinks: Annotated[
@@ -171,6 +172,7 @@ class OutputSettings(_Section):
         ),
     ] = Field((), repr=False)
     password_file: Annotated[Annotated[str, Field(min_length=1)] | None, _SECRET] = None
+    blur: _Names = ()
     metrics: Annotated[
         _File | None,
         FromFolder(),

@@ -5,13 +5,13 @@ The pipeline calls prepare → submit → wait → decode for a slot, on one thr
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.vision.class_names import check_names
 from edge.vision.decode import Decoder, RawBoxes, build_decoder
 from edge.vision.decode.base import NO_BOXES
 from edge.vision.decode.nms import best, nms_per_class
@@ -27,6 +27,9 @@ from edge.vision.letterbox_place import (
 from edge.vision.types import Detections, Image, Mask
 from engines.base import Array, DeviceEngine, Engine
 from engines.errors import SettingsError
+
+BLUR_IOU = 0.8
+"""Boxes that overlap by more are blurred as one; a recommended limit would leave out neighbours."""
 
 
 @dataclass(slots=True)
@@ -44,6 +47,8 @@ class _Model:
     """None where the graph has chosen the boxes already."""
     wanted: NDArray[np.bool_] | None = None
     """(C,) whether a class is wanted; None where all are."""
+    blur: NDArray[np.bool_] | None = None
+    """(C,) whether a class is to be blurred; None where none is."""
     letterboxes: dict[tuple[int, int], tuple[Letterbox, bool]] = field(default_factory=dict)
     """By frame size: the letterbox, and whether the device applies it."""
     prepared: dict[int, Letterbox] = field(default_factory=dict)
@@ -62,10 +67,7 @@ class _Model:
         raw = NO_BOXES
         if self.decoder is not None:
             raw = self.decoder(self.done(slot)[1], self.conf if conf is None else conf)
-        if self.wanted is not None and raw.class_ids.size:
-            keep = self.wanted[raw.class_ids]
-            raw = RawBoxes(raw.xyxy_in[keep], raw.scores[keep], raw.class_ids[keep])
-        return raw
+        return raw if self.wanted is None else _of_classes(raw, self.wanted)
 
     def detections(self, xyxy: NDArray[np.float32], raw: RawBoxes) -> Detections:
         """``raw`` with its boxes in frame px, under the ids of the joint list."""
@@ -92,14 +94,16 @@ class Perception:
         nms_iou: float | None = None,
         max_detections: int = 300,
         letterbox: LetterboxPlace = "auto",
+        blur: Sequence[str] = (),
     ) -> None:
         """Build the decoders; ``conf`` and ``nms_iou`` of None mean what each model recommends.
 
         ``classes`` keeps only boxes of these names; masks are not filtered. ``letterbox`` 'auto'
-        takes an engine's device or the host, whichever is faster for frames of a size.
+        takes an engine's device or the host, whichever is faster for frames of a size. ``blur``
+        names the classes of ``to_blur``.
 
         Raises:
-            SettingsError: a name in ``classes`` is no box class of any of the models.
+            SettingsError: a name in ``classes`` or ``blur`` is no box class of any of the models.
             EngineError: ``letterbox`` 'device', which an engine cannot.
         """
         several = list(engines) if isinstance(engines, Sequence) else [engines]
@@ -121,6 +125,7 @@ class Perception:
         """Whether an engine runs on a device of its own, so that ``gpu_ns`` gives times."""
         self._place = letterbox
         check_names(classes, self.class_names)
+        check_names(blur, self.class_names, asked="[output] blur")
         self._models: list[_Model] = []
         offset = 0
         for engine, head in zip(several, heads, strict=True):
@@ -131,6 +136,9 @@ class Perception:
                 continue
             offset += len(head.classes)
             model.decoder = build_decoder(head, engine.spec.input)
+            if not set(blur).isdisjoint(head.classes):
+                model.blur = np.array([name in blur for name in head.classes])
+        self._blurs = bool(blur)
         self.keep(conf=conf, classes=classes, nms_iou=nms_iou, max_detections=max_detections)
 
     def keep(
@@ -241,6 +249,30 @@ class Perception:
         ]
         return _join(boxes, limit=self._max_detections), tuple(masks)
 
+    def to_blur(self, slot: int) -> NDArray[np.float32] | None:
+        """Boxes (N, 4) in frame px of the classes to blur; None where there are no such classes.
+
+        They do not depend on what ``decode`` keeps, so that no setting uncovers anybody: all that
+        score what the model recommends, or less where ``keep`` asks for less, and that overlap a
+        better one by no more than BLUR_IOU.
+
+        Raises:
+            RuntimeError: the slot was not waited for.
+        """
+        if not self._blurs:
+            return None
+        found = [NO_BOXES.xyxy_in]
+        for model in self._models:
+            head = model.engine.spec.detection
+            if model.blur is None or model.decoder is None or head is None:
+                continue
+            letterbox, outputs = model.done(slot)
+            raw = model.decoder(outputs, min(model.conf, head.conf))
+            raw = _of_classes(raw, model.blur)
+            kept = nms_per_class(*raw, iou=BLUR_IOU, limit=len(raw.scores))
+            found.append(letterbox.to_frame(raw.xyxy_in[kept]))
+        return np.concatenate(found)
+
     def candidates(self, slot: int, conf: float) -> Detections:
         """All boxes from ``conf`` on before NMS, in frame px; one engine's in no order.
 
@@ -273,6 +305,12 @@ class Perception:
         return model.detections(xyxy, RawBoxes(xyxy, raw.scores[kept], raw.class_ids[kept]))
 
 
+def _of_classes(raw: RawBoxes, named: NDArray[np.bool_]) -> RawBoxes:
+    """The boxes of the classes that ``named`` (C,) marks."""
+    keep = named[raw.class_ids]
+    return RawBoxes(raw.xyxy_in[keep], raw.scores[keep], raw.class_ids[keep])
+
+
 def _joined(names: Iterable[str]) -> str:
     """The names without repetition: one for one model or for several of a kind."""
     return ", ".join(dict.fromkeys(names))
@@ -292,24 +330,3 @@ def _join(parts: Sequence[Detections], *, limit: int | None = None) -> Detection
         np.concatenate([part.class_ids for part in parts])[order],
         np.concatenate([part.track_ids for part in parts])[order],
     )
-
-
-def check_names(classes: Sequence[str] | None, known: Sequence[str]) -> None:
-    """Look whether boxes of these classes can be kept, of the ``known`` of all models.
-
-    Raises:
-        SettingsError: a name is no box class of any of the models.
-    """
-    for name in classes or ():
-        if name in known:
-            continue
-        if not known:
-            raise SettingsError(
-                f"class {name!r} was asked for, but the model gives masks only, no boxes. "
-                "Leave --classes out."
-            )
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-        raise SettingsError(
-            f"class {name!r} is not one of the model's box classes; the nearest is {near[0]!r}. "
-            f"It knows: {', '.join(dict.fromkeys(known))}."
-        )

@@ -95,7 +95,8 @@ class Result:
     ``classes`` are the names of ``detections.class_ids``; ``stage_ns`` maps 'capture', 'letterbox',
     'infer', 'decode' to durations; ``t_begin_ns`` is CLOCK_MONOTONIC when 'letterbox' began, and
     ``engine_ns`` the part of 'infer' in which the engine had no older frame to work on. ``dropped``
-    counts the frames dropped since the last result.
+    counts the frames dropped since the last result. ``to_blur`` (N, 4), frame px, is what pictures
+    must not show; None where nothing has to be hidden.
     """
 
     frame: Frame
@@ -106,3 +107,4 @@ class Result:
     t_begin_ns: int
     engine_ns: int
     dropped: int
+    to_blur: NDArray[np.float32] | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.metrics.observer import Observer
 from edge.run.parts import Limits, Parts
@@ -66,6 +67,7 @@ class ScriptedPerception(Perception):
     on_gpu: bool = False
     calls: list[str] = field(default_factory=list)
     closed_on: str = ""
+    blur_xyxy: NDArray[np.float32] | None = None
 
     def _step(self, name: str, slot: int) -> None:
         self.calls.append(f"{name} {slot}")
@@ -88,6 +90,9 @@ class ScriptedPerception(Perception):
     ) -> tuple[Detections, tuple[Mask, ...]]:
         self._step("decode", slot)
         return Detections.empty(), ()
+
+    def to_blur(self, slot: int) -> NDArray[np.float32] | None:
+        return self.blur_xyxy
 
     def gpu_ns(self, slot: int) -> dict[str, int]:
         return {}

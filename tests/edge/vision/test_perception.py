@@ -120,6 +120,48 @@ def test_which_boxes_are_kept_can_change_between_two_frames() -> None:
     assert kept() == [0.9]
 
 
+def test_what_is_to_be_blurred_does_not_depend_on_what_is_kept() -> None:
+    # Two pedestrians that overlap with IoU 6·8 / (64 + 64 − 48) = 0.6, one below the threshold, and
+    # a car. 64x64 is the input's own size: frame px are input px.
+    rows: list[Row] = [(20, 32, 8, 8, 0, 0.9), (22, 32, 8, 8, 0, 0.5), (50, 32, 8, 8, 0, 0.3)]
+    rows.append((50, 50, 8, 8, 0.9, 0))
+    perception = Perception(replay(rows, conf=0.4), blur=["pedestrian"], classes=["car"])
+    both = [[16, 28, 24, 36], [18, 28, 26, 36]]
+
+    def to_blur(conf: float | None) -> list[list[float]]:
+        perception.keep(conf=conf, classes=["car"], nms_iou=0.0, max_detections=1)
+        found, _ = see(perception, frame(64, 64))
+        assert found.class_ids.tolist() == [0] * (conf != 1)
+        blur = perception.to_blur(0)
+        assert blur is not None
+        boxes: list[list[float]] = blur.tolist()
+        return boxes
+
+    assert to_blur(None) == both
+    assert to_blur(1.0) == both
+    assert to_blur(0.2) == [*both, [46, 28, 54, 36]]
+
+
+def test_without_classes_to_blur_nobody_asks_for_boxes_of_them() -> None:
+    perception = Perception(replay([(32, 32, 8, 8, 0, 0.9)]))
+    see(perception, frame(64, 64))
+    assert perception.to_blur(0) is None
+    nobody = Perception([replay([]), replay([], classes=("sign", "bus"))], blur=["bus"])
+    see(nobody, frame(64, 64))
+    blur = nobody.to_blur(0)
+    assert blur is not None
+    assert blur.shape == (0, 4)
+
+
+def test_a_class_that_cannot_be_blurred_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"^\[output\] blur: class 'face' is not one"):
+        Perception(replay([]), blur=["pedestrian", "face"])
+    tiny_mask(tmp_path / "m.onnx")
+    engine = open_engine(tmp_path / "m.onnx", engine="onnxruntime")
+    with pytest.raises(SettingsError, match=r"^\[output\] blur: class 'pedestrian'.*masks only"):
+        Perception(engine, blur=["pedestrian"])
+
+
 def test_an_unknown_class_is_refused_with_the_nearest() -> None:
     with pytest.raises(SettingsError, match=r"'pedestrain'.*nearest is 'pedestrian'.*car"):
         Perception(replay([]), classes=["car", "pedestrain"])  # codespell:ignore pedestrain
