@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from edge.sources.live.status import SourceStatus
 from edge.telemetry.telemetry import Telemetry
 from edge.vision.perception import Perception
 from edge.vision.types import Image, Result
-from edge.web.prometheus import registry_of
+from edge.web.prometheus import BOUNDS_S, registry_of
 from engines import open_engine
 from tests.edge.web.equipment.scraped import Scraped
 from tests.tiny_models import tiny_street
@@ -52,10 +53,13 @@ class AskingSink:
     wants_image = True
     run: RunView
     moments: list[Moment]
+    infers_ns: list[int]
+    ages_ms: list[float]
     readouts: list[tuple[str, ...]]
 
     def __init__(self, text: str, *, fps: float | None, keep: bool = False) -> None:
         type(self).moments, type(self).readouts = [], []
+        type(self).infers_ns, type(self).ages_ms = [], []
 
     def watch(self, run: RunView) -> None:
         type(self).run = run
@@ -64,6 +68,8 @@ class AskingSink:
         if len(self.moments) == HELD_UP:
             until_dropped(lambda: self.run.now().counts)
         self.moments.append(self.run.now())
+        self.infers_ns.append(result.stage_ns["infer"])
+        self.ages_ms.append(frame_age_ms)
         return True
 
     def signal(self, status: SourceStatus, image: Image | None, *, at_ns: int) -> bool:
@@ -109,6 +115,32 @@ def agree(got: Scraped, report: dict[str, Any]) -> None:
         total_s = times[name]["mean_ms"] * times[name]["count"] / 1e3
         # The report's mean is rounded to 0.1 us.
         assert got(f"{family}_seconds_sum", **labels) == pytest.approx(total_s, abs=1e-5)
+        if times[name]["count"]:
+            agree_in_ranks(got, f"{family}_seconds_bucket", labels, times[name])
+
+
+def agree_in_ranks(
+    got: Scraped, name: str, labels: dict[str, str], times: dict[str, float]
+) -> None:
+    """Each percentile of the report lies between the bounds where the scrape reaches its rank.
+
+    A percentile and a bound are right to half a bucket, 0.5 %, each.
+    """
+    reached = {bound: got(name, le=str(bound), **labels) for bound in BOUNDS_S}
+    for percent in (50, 90, 99):
+        rank, at_s = math.ceil(percent / 100 * times["count"]), times[f"p{percent}_ms"] / 1e3
+        assert all(reached[bound] >= rank for bound in BOUNDS_S if bound > at_s * 1.01), percent
+        assert all(reached[bound] < rank for bound in BOUNDS_S if bound < at_s / 1.01), percent
+
+
+def agree_with_each(times: dict[str, float], each_ns: Sequence[int]) -> None:
+    """A summary is that of these durations, its percentiles to 0.5 %; lines of JSONL round to 1 µs."""
+    ordered_ms = [ns / 1e6 for ns in sorted(each_ns)]
+    assert times["count"] == len(ordered_ms)
+    assert times["max_ms"] == pytest.approx(ordered_ms[-1], abs=1e-3)
+    for percent in (50, 90, 99):
+        exact = ordered_ms[math.ceil(percent / 100 * len(ordered_ms)) - 1]
+        assert times[f"p{percent}_ms"] == pytest.approx(exact, rel=0.005, abs=1e-3), percent
 
 
 def test_what_a_run_writes_and_shows_and_tells_is_the_same(
@@ -133,11 +165,14 @@ def test_what_a_run_writes_and_shows_and_tells_is_the_same(
     assert report["frames"]["rendered"] == FRAMES
     assert report["frames"]["dropped_overwritten"] > 0
 
+    agree_with_each(report["stages"]["infer"], readouts.infers_ns)
+
     lines = [json.loads(line) for line in lines_file.read_text().splitlines()]
     assert len(lines) == FRAMES
     assert sum(len(line["detections"]) for line in lines) == report["detections_total"]
-    ages_ms = sorted(line["frame_age_ms"] for line in lines)
-    assert report["frame_age_ms"]["max_ms"] == pytest.approx(ages_ms[-1], abs=1e-3)
+    ages_ms = [line["frame_age_ms"] for line in lines]
+    assert ages_ms == pytest.approx(readouts.ages_ms, abs=1e-3)
+    agree_with_each(report["frame_age_ms"], [round(age * 1e6) for age in ages_ms])
     assert report["frame_age_ms"]["mean_ms"] == pytest.approx(np.mean(ages_ms), abs=1e-3)
     # What was dropped after the last line is in no line any more.
     dropped = np.cumsum([line["dropped"] for line in lines])
@@ -149,8 +184,8 @@ def test_what_a_run_writes_and_shows_and_tells_is_the_same(
     for n in range(2, FRAMES):
         fps, age, infer, drops = drawn[n]
         assert fps == f"{told[n].fps:.1f} fps"
-        assert age == f"age {lines[n - 1]['frame_age_ms']:.0f} ms"
-        assert infer.startswith("infer ")
+        assert age == f"age {readouts.ages_ms[n - 1]:.0f} ms"
+        assert infer == f"infer {readouts.infers_ns[n - 1] / 1e6:.1f} ms"
         # Frames drop between the two readings, too.
         before, after = told[n - 1].counts.dropped, told[n].counts.dropped
         assert before <= int(drops.removeprefix("dropped ")) <= after
