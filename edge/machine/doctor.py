@@ -30,6 +30,7 @@ from edge.machine.nvidia import (
 )
 from edge.settings.settings import SHIPPED_MODEL
 from edge.sinks.display import display_answers
+from edge.version import VERSION
 from edge.web.address import Address
 from engines.files import text_of
 
@@ -113,7 +114,7 @@ def _machine(root: Path) -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    outrider = _version("outrider") or "not installed, run in place"
+    outrider = VERSION or "not installed, run in place"
     yield Finding("versions", "Outrider", "ok", outrider)
     yield Finding("versions", "Python", "ok", f"{platform.python_version()} ({sys.executable})")
     for module, distributions in PACKAGES.items():

@@ -23,10 +23,12 @@ Change = Callable[[Mapping[str, Any]], "Future[None]"]
 class Facts:
     """What does not change during a run; ``source`` is without credentials.
 
-    ``colours`` are those of ``classes``, as '#rrggbb'; ``masks`` names the semantic masks; ``conf``
-    and ``nms_iou`` are what the first model with boxes recommends, None where it has no use for it.
+    ``version`` is Outrider's, "unknown" where it is not installed; ``colours`` are those of
+    ``classes``, as '#rrggbb'; ``masks`` names the semantic masks; ``conf`` and ``nms_iou`` are what
+    the first model with boxes recommends, None where it has no use for it.
     """
 
+    version: str
     source: str
     models: tuple[str, ...]
     engine: str
@@ -78,12 +80,14 @@ class RunView:
     @property
     def facts(self) -> Facts:
         """What does not change."""
+        from edge.version import VERSION
         from edge.vision.palette import colours_of
         from engines.redact import redact
 
         settings, perception = self._settings(), self._pipeline.perception
         head = perception.first_head
         return Facts(
+            version=VERSION or "unknown",
             source=redact(settings.source.uri),
             models=tuple(str(path) for path in settings.model.files),
             engine=perception.engine,

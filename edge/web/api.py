@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -29,7 +28,7 @@ async def status(request: Request) -> JSONResponse:
     run: RunView = request.app.state.run
     return JSONResponse(
         {
-            "run": {**asdict(run.facts), "version": version("outrider")},
+            "run": asdict(run.facts),
             "now": asdict(run.now()),
             "settings": _settings(run),
             "machine": request.app.state.telemetry.newest.as_json(),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping
-from importlib import metadata
 from typing import TYPE_CHECKING, get_args
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector
@@ -185,7 +184,7 @@ def _build(facts: Facts) -> Metric:
         "outrider_build",
         "What runs; always 1.",
         {
-            "version": metadata.version("outrider"),
+            "version": facts.version,
             "python": platform.python_version(),
             "model": ", ".join(facts.models),
             "engine": facts.engine,
