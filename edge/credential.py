@@ -16,16 +16,24 @@ LONGEST = 4096
 """Bytes of a secret; a longer line is of another kind of file."""
 
 
-def first_line(file: str, *, key: str, what: str, environ: Mapping[str, str] = os.environ) -> bytes:
+def first_line(
+    file: str,
+    *,
+    key: str,
+    what: str,
+    shortest: int = 1,
+    environ: Mapping[str, str] = os.environ,
+) -> bytes:
     """The first line of ``file``, which only its owner may read.
 
-    Errors name the file only where it is there: a missing one may be the secret itself, written in
-    the wrong place.
+    Errors name the file only where it is there or its name is too short for the secret: that may
+    have been written in the place of its file.
 
     Args:
         file: a path, in which ``${CREDENTIALS_DIRECTORY}`` is replaced and nothing else.
         key: the setting, for errors: "[source] password_file".
         what: what the line is, for errors: "the password".
+        shortest: characters that the secret has at least.
         environ: holds CREDENTIALS_DIRECTORY in a service that has credentials.
 
     Raises:
@@ -37,7 +45,7 @@ def first_line(file: str, *, key: str, what: str, environ: Mapping[str, str] = o
             status = os.fstat(opened.fileno())
             line = opened.readline(LONGEST + 1).rstrip(b"\r\n")
     except OSError as exc:
-        shown = file if VARIABLE in file else "the file"
+        shown = file if VARIABLE in file or len(Path(file).name) < shortest else "the file"
         raise SettingsError(
             f"{key}: {shown} cannot be read: {exc.strerror}; wanted a file whose first line is "
             f"{what}, and that this user may read"

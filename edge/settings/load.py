@@ -68,7 +68,12 @@ def load_settings(
         lines = mistakes(exc, Settings, path=path, text=text, given=given)
         raise SettingsError("\n".join(lines)) from exc
     check_outputs(settings, path)
-    check_access(settings.output.sinks, settings.web, environ=environ)
+    pages = check_access(settings.output.sinks, settings.web, environ=environ)
+    if "web.token_file" in given and not pages:
+        raise SettingsError(
+            "--web-token: no sink is a page that the token could open; wanted one, such as "
+            "--sink web:0.0.0.0:8090"
+        )
     _check_streams(settings, environ)
     if settings.output.sinks:
         return settings
@@ -93,6 +98,12 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
     raw = settings.model_dump(exclude_unset=True)
     for key, value in values.items():
         section, _, name = key.partition(".")
+        if not name:
+            example = next(iter(sections_of(Settings).get(section, ())), "KEY")
+            raise SettingsError(
+                f"{key}: is a section, wanted each of its keys by itself, such as "
+                f"{section}.{example}"
+            )
         raw.setdefault(section, {})[name] = value
     try:
         return Settings.model_validate(raw)

@@ -94,7 +94,9 @@ def open_access(
 
 
 def _token(file: str, environ: Mapping[str, str]) -> bytes:
-    line = first_line(file, key="[web] token_file", what="the token", environ=environ)
+    line = first_line(
+        file, key="[web] token_file", what="the token", shortest=SHORTEST, environ=environ
+    )
     if len(line) < SHORTEST or not re.fullmatch(rb"[\x21-\x7e]+", line):
         got = f"{len(line)} characters" if len(line) < SHORTEST else "others among them"
         raise SettingsError(

@@ -13,7 +13,7 @@ import click
 import pytest
 
 from edge.commands.run import overrides_of, run
-from edge.settings.load import load_settings
+from edge.settings.load import load_settings, with_values
 from edge.sources import SOURCES
 from tests.edge.door import DEADLINE_S, edge
 from tests.tiny_models import tiny_street
@@ -216,7 +216,7 @@ def test_an_option_sets_its_key_to_a_value_that_the_settings_take(flag: str) -> 
     overrides = _overrides(flag, *([text] if text else []))
     assert overrides == {key: wanted}
     assert type(overrides[key]) is type(wanted)
-    settings = load_settings(None, overrides, environ={})
+    settings = with_values(load_settings(None, environ={}), overrides)
     section, _, name = key.partition(".")
     got = getattr(getattr(settings, section), name)
     assert (

@@ -134,7 +134,7 @@ def agree_in_ranks(
 
 
 def agree_with_each(times: dict[str, float], each_ns: Sequence[int]) -> None:
-    """A summary is that of these durations, its percentiles to 0.5 %; lines of JSONL round to 1 µs."""
+    """A summary is that of these durations, its percentiles to 0.5 %; lines round to 1 µs."""
     ordered_ms = [ns / 1e6 for ns in sorted(each_ns)]
     assert times["count"] == len(ordered_ms)
     assert times["max_ms"] == pytest.approx(ordered_ms[-1], abs=1e-3)

@@ -98,9 +98,19 @@ def test_a_file_that_is_not_there_is_not_named_for_it_may_be_the_token(tmp_path:
     told = refusal(token_file=TOKEN)
     assert "cannot be read: No such file" in told
     assert TOKEN not in told
+    assert "token_file: no/file cannot be read: No such file" in refusal(token_file="no/file")
     assert "is not a file" in refusal(token_file="/dev/null")
     assert "cannot be read: Is a directory" in refusal(token_file=str(tmp_path))
     assert "no file can have" in refusal(token_file="a\0b")
+
+
+def test_a_token_on_the_command_line_without_a_page_says_so(tmp_path: Path) -> None:
+    given = {"web.token_file": secret(tmp_path / "token"), "output.sinks": ["null"]}
+    with pytest.raises(SettingsError, match=r"--web-token: no sink is a page .* --sink web:"):
+        load_settings(None, given, environ={})
+    file = tmp_path / "car.toml"  # that of another run may stand by
+    file.write_text('[output]\nsinks = ["web"]\n[web]\ntoken_file = "token"\n')
+    load_settings(file, {"output.sinks": ["null"]}, environ={})
 
 
 def test_systemd_hands_it_over(tmp_path: Path) -> None:
