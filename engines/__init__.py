@@ -36,6 +36,9 @@ _SLOTS = {"tensorrt": 2, "rtx": 2}
 """Runs in flight where the caller leaves it open: one, as a frame's age matters more on a CPU than
 the little that overlap gains there; with TensorRT frame n+1 is prepared while n runs."""
 
+OVERLAP = frozenset({"openvino", "tensorrt", "rtx"})
+"""Backends in which a run goes on while the caller prepares another."""
+
 
 def open_engine(
     model: Path | ModelFile,

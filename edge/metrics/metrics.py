@@ -1,7 +1,7 @@
 """Frame times and rates of a run in bounded memory, and their report; it reads no clock itself.
 
-One recording costs about a microsecond. Others than the recording thread may ask for ``copies`` and
-``live_fps`` alone.
+One recording costs about a microsecond. Others than the recording thread may ask for ``copies``,
+``work`` and ``live_fps`` alone.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from edge.metrics.histogram import Histogram
 from edge.metrics.ledger import Counts
+from edge.metrics.work import Work
 from edge.sources.live.status import SignalCounts
 from engines.errors import SettingsError, SinkError
 from engines.files import write_whole
@@ -33,23 +34,33 @@ _RECENT = 31
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """The times of one rendered frame; ``at_ns`` is CLOCK_MONOTONIC when its last sink was done."""
+    """The times of one rendered frame; ``at_ns`` is CLOCK_MONOTONIC when its last sink was done.
+
+    The last three are those of its ``Result``.
+    """
 
     stage_ns: Mapping[str, int]
     frame_age_ns: int
     detections: int
     at_ns: int
     cpu_ns: int
+    engine_ns: int = 0
+    waited_ns: int = 0
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Histograms:
-    """Times at one moment: of the stages, of what a GPU timed itself, and of the frames' age."""
+    """Times at one moment: of the stages, of what a GPU timed itself, and of the frames' age.
+
+    ``work`` is what was done since the first frame.
+    """
 
     stages: Mapping[str, Histogram]
     gpu: Mapping[str, Histogram]
     age: Histogram
     detections: int
+    work: Work
 
 
 class Metrics:
@@ -64,6 +75,10 @@ class Metrics:
         self._first: Rendered | None = None
         self._last: Rendered | None = None
         self._recent_ns: deque[int] = deque(maxlen=_RECENT)
+        self._engine_ns = self._waited_ns = self._dropped = 0
+        self._left_out = Work()
+        """Of the frames that follow none, or one of before the signal was lost."""
+        self._away = False
         self._lock = threading.Lock()
 
     def record(self, frame: Rendered) -> None:
@@ -81,14 +96,23 @@ class Metrics:
         self._detections += frame.detections
         self._rendered += 1
         self._recent_ns.append(frame.at_ns)
-        if self._first is None:
+        self._engine_ns += frame.engine_ns
+        self._waited_ns += frame.waited_ns
+        self._dropped += frame.dropped
+        if self._first is None or self._last is None:
             self._first = frame
-        self._last = frame
+            self._left_out = Work.of(frame, 0)
+        elif self._away:
+            away_ns = frame.at_ns - self._last.at_ns
+            left_out = Work.of(frame, away_ns)._replace(away_ns=-away_ns)
+            self._left_out = self._left_out.plus(left_out)
+        self._last, self._away = frame, False
 
-    def interrupt(self) -> None:
-        """Count the live rate anew: no frames came for a while."""
+    def interrupt(self, *, away: bool) -> None:
+        """Count the live rate anew: no frames came for a while, ``away`` for lack of signal."""
         with self._lock:
             self._recent_ns.clear()
+            self._away = self._away or away
 
     def copies(self) -> Histograms:
         """All histograms as they are between two frames, for any thread."""
@@ -98,7 +122,32 @@ class Metrics:
                 {name: histogram.copy() for name, histogram in self._gpu.items()},
                 self._age.copy(),
                 self._detections,
+                self._work(),
             )
+
+    @property
+    def work(self) -> Work:
+        """What was done since the first frame was, for any thread."""
+        with self._lock:
+            return self._work()
+
+    def _work(self) -> Work:
+        if self._first is None or self._last is None:
+            return Work()
+        of = self._stages
+        everything = Work(
+            frames=self._rendered,
+            span_ns=self._last.at_ns - self._first.at_ns,
+            dropped=self._dropped,
+            capture=of["capture"].total_ns,
+            letterbox=of["letterbox"].total_ns,
+            engine=self._engine_ns,
+            waited=self._waited_ns,
+            decode=of["decode"].total_ns,
+            overlay=of["overlay"].total_ns,
+            sinks=of["sinks"].total_ns,
+        )
+        return everything.since(self._left_out)
 
     @property
     def live_fps(self) -> float | None:

@@ -10,7 +10,7 @@ from edge.metrics.metrics import STAGES
 
 
 def frame_time_table(report: Mapping[str, Any]) -> str:
-    """Stages by count and milliseconds, then the ledger and the rates, one fact a line."""
+    """Stages by count and milliseconds, then the ledger, the rates and the verdict, one a line."""
     head = f"{'stage':<14}{'count':>8}" + "".join(f"{name[:-3]:>10}" for name in TIMES) + "  ms"
     rows = [_row(name, report["stages"][name]) for name in STAGES]
     rows += [_row(f"gpu {name}", times) for name, times in report.get("gpu", {}).items()]
@@ -37,6 +37,8 @@ def frame_time_table(report: Mapping[str, Any]) -> str:
             f"{signal['stalls']} stalls, {signal['reconnects']} reconnects in "
             f"{signal['attempts']} attempts"
         )
+    if judged := report.get("verdict"):
+        lines += [f"verdict: {judged['words']}", *(f"- {help}" for help in judged["helps"])]
     return "\n".join(lines)
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edge.metrics.observer import Observer
     from edge.run.parts import Ending, Parts
     from edge.run.pipeline import Pipeline
+    from edge.run.view import RunView
     from edge.settings.settings import Settings
     from edge.sources.base import Source
     from edge.sources.live.status import SourceStatus
@@ -101,7 +102,7 @@ def run_app(
     signals.detach()
     if notifier.active and ending.reason == "end of source" and ending.error is None:
         log.warning("the source has ended, and so does the service: it is not started again")
-    code = _report(settings, pipeline, ending)
+    code = _report(settings, pipeline, ending, reload.view())
     if ending.abandoned:
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):
@@ -156,7 +157,7 @@ def _open_perception(settings: Settings, asked_to_stop: threading.Event) -> Perc
         raise
 
 
-def _report(settings: Settings, pipeline: Pipeline, ending: Ending) -> int:
+def _report(settings: Settings, pipeline: Pipeline, ending: Ending, view: RunView) -> int:
     """Print the table and the error, write the metrics; returns the exit code."""
     from edge.metrics.metrics import write_report
     from edge.metrics.table import frame_time_table
@@ -166,6 +167,8 @@ def _report(settings: Settings, pipeline: Pipeline, ending: Ending) -> int:
     report = pipeline.report(model=", ".join(str(path) for path in settings.model.files))
     report["source"] = redact(settings.source.uri)
     report["ended"] = ending.reason
+    if report["frames"]["captured"]:
+        report["verdict"] = view.verdict().as_json()
     wanted = report["frames"]["captured"] and not settings.log.quiet
     if wanted and sys.stderr is not None:  # print would take stdout for it
         with contextlib.suppress(OSError):  # a closed stderr is no reason to fail

@@ -103,9 +103,9 @@ class Renderer:
             stage_ns["overlay"] = t_drawn - t_start
         stage_ns["sinks"] = t_done - t_drawn
         stage_ns["end_to_end"] = t_done - frame.t_read_ns
-        self._newest = Rendered(
-            stage_ns, age_ns, len(result.detections), t_done, time.process_time_ns()
-        )
+        work = result.engine_ns, result.waited_ns, result.dropped
+        found, cpu_ns = len(result.detections), time.process_time_ns()
+        self._newest = Rendered(stage_ns, age_ns, found, t_done, cpu_ns, *work)
         self._metrics.record(self._newest)
         for observer in self._observers:
             observer.rendered(result, self._newest)
@@ -151,7 +151,7 @@ class Renderer:
             for observer in self._observers:
                 observer.source(status, now_ns)
         else:
-            self._metrics.interrupt()
+            self._metrics.interrupt(away=status.state != "live")
             overlay = self._wanted_overlay()
             if overlay is not None:
                 title = "NO PICTURE" if status.state == "live" else "NO SIGNAL"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from edge.metrics.ledger import Counts
 from edge.metrics.metrics import Histograms
+from edge.metrics.verdict import Setup, Verdict, verdict
+from edge.metrics.work import Work
 from edge.sinks.base import Recording
 from edge.sources.live.status import SignalCounts, SourceStatus
 
@@ -102,6 +105,35 @@ class RunView:
             nms_iou=None if head is None else head.nms_iou,
             opened_s=self._pipeline.opened_s,
         )
+
+    @property
+    def setup(self) -> Setup:
+        """What of it says which advice applies, with the settings in force."""
+        from engines import OVERLAP
+        from engines.redact import redact
+
+        pipeline, settings, perception = self._pipeline, self.settings, self._pipeline.perception
+        source, model = pipeline.source, settings.model
+        assert source is not None
+        return Setup(
+            drops=pipeline.drops,
+            live=source.live,
+            nominal_fps=source.fps,
+            slots=perception.slots,
+            overlaps=OVERLAP.issuperset(perception.engine.split(", ")),
+            below_f32=model.precision == "default" or perception.engine == "onnxruntime",
+            threads=model.threads,
+            cores=len(os.sched_getaffinity(0)),
+            host_letterbox=perception.on_gpu and model.letterbox == "host",
+            max_age_ms=settings.pipeline.max_age_ms,
+            inputs_wh=perception.inputs_wh,
+            draws_masks=settings.overlay.masks and bool(perception.mask_names),
+            sinks=tuple(redact(sink.name) for sink in pipeline.renderer.sinks),
+        )
+
+    def verdict(self, work: Work | None = None) -> Verdict:
+        """What bounds its rate, of a part of it where ``work`` is given."""
+        return verdict(self._pipeline.metrics.work if work is None else work, self.setup)
 
     def now(self) -> Moment:
         """What changes from frame to frame.

@@ -158,6 +158,8 @@ class _Running:
     slot: int
     stage_ns: dict[str, int]
     submitted_ns: int
+    waited_ns: int
+    """For its run, so far."""
 
 
 class InferWorker:
@@ -230,7 +232,9 @@ class InferWorker:
         takes_ns = min(self._run_ns) - statistics.median(self._prepare_ns)
         left_ns = max(running.submitted_ns, self._free_ns) + takes_ns - self._shared.clock()
         if left_ns > 0:
+            began_ns = self._shared.clock()
             self._shared.pause(left_ns)
+            running.waited_ns += self._shared.clock() - began_ns
         return True
 
     def _next_frame(self, *, block: bool) -> Captured | None:
@@ -261,15 +265,18 @@ class InferWorker:
         except BaseException:
             self._shared.lose(frame, "failed")
             raise
-        self._prepare_ns.append(clock() - t_start)
+        t_submitted = clock()
+        self._prepare_ns.append(t_submitted - t_start)
         stage_ns = {"capture": captured.capture_ns, "letterbox": t_ready - t_start}
-        return _Running(captured, slot, stage_ns, t_ready)
+        # Engines without a thread of their own do the run in submit().
+        return _Running(captured, slot, stage_ns, t_ready, t_submitted - t_ready)
 
     def _finish(self, perception: Perception, running: _Running) -> None:
         frame, number = running.captured.frame, running.captured.number
         stage_ns, clock = running.stage_ns, self._shared.clock
         try:
             self._stage = "infer"
+            t_waits = clock()
             perception.wait(running.slot)
             t_inferred = clock()
             self._stage = "decode"
@@ -297,4 +304,6 @@ class InferWorker:
         names = perception.class_names
         t_begin = t_submitted - stage_ns["letterbox"]
         found = frame, detections, names, masks
-        self._shared.outbox.post(Result(*found, stage_ns, t_begin, engine_ns, dropped, to_blur))
+        waited_ns = running.waited_ns + t_inferred - t_waits
+        result = Result(*found, stage_ns, t_begin, engine_ns, dropped, to_blur, waited_ns)
+        self._shared.outbox.post(result)

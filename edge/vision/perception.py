@@ -117,6 +117,7 @@ class Perception:
         self.first_head = next((head for head in heads if head is not None), None)
         """Where boxes come from, None where no model gives any."""
         self.slots = min(engine.slots for engine in several)
+        self.inputs_wh = tuple((e.spec.input.width, e.spec.input.height) for e in several)
         self.engine = _joined(engine.name for engine in several)
         self.precision = _joined(engine.precision for engine in several)
         # Asked once: to look at an engine's attributes takes 16 us, and gpu_ns is called a frame.

@@ -96,7 +96,8 @@ class Result:
     'infer', 'decode' to durations; ``t_begin_ns`` is CLOCK_MONOTONIC when 'letterbox' began, and
     ``engine_ns`` the part of 'infer' in which the engine had no older frame to work on. ``dropped``
     counts the frames dropped since the last result. ``to_blur`` (N, 4), frame px, is what pictures
-    must not show; None where nothing has to be hidden.
+    must not show; None where nothing has to be hidden. ``waited_ns`` is how long the infer thread
+    did nothing but wait for this frame's run.
     """
 
     frame: Frame
@@ -108,3 +109,4 @@ class Result:
     engine_ns: int
     dropped: int
     to_blur: NDArray[np.float32] | None = None
+    waited_ns: int = 0

@@ -435,14 +435,16 @@ def test_waiting_renders_every_frame_of_a_video_and_counts_them_all(
     assert list(report) == [
         "frames", "fps", "seconds", "stages", "frame_age_ms", "detections_total",
         "cpu_ms_per_frame", "peak_rss_mb", "engine", "precision", "opened_s", "model", "source",
-        "ended",
+        "ended", "verdict",
     ]  # fmt: skip
+    assert report["verdict"]["words"].startswith("Too short to tell")
     assert list(report["frames"]) == [
         "captured", "rendered", "dropped_overwritten", "dropped_stale", "failed",
         "discarded_at_stop", "in_flight", "source_gaps",
     ]  # fmt: skip
     documented = (Path(__file__).resolve().parents[3] / "docs" / "OUTPUT.md").read_text()
     keys = [*report, *report["frames"], *report["stages"], *report["frame_age_ms"]]
+    keys += report["verdict"]
     assert [key for key in keys if f"`{key}`" not in documented] == []
     assert list(report["stages"]) == list(STAGES)
     assert all(list(stage) == TIMES for stage in report["stages"].values())
