@@ -78,7 +78,8 @@ class Reload:
         """The overlay as the settings say."""
         from edge.sinks.overlay.overlay import Overlay
 
-        return Overlay(**self._settings.overlay.model_dump())
+        ignore = self._settings.detect.ignore
+        return Overlay(**self._settings.overlay.model_dump(), ignore=ignore)
 
     def view(self) -> RunView:
         """What may be asked of the run that it is attached to."""
@@ -188,9 +189,8 @@ class Reload:
         sinks = self._opened(new.output.sinks)
         gone = {text: sink for text, sink in self._sinks.items() if text not in sinks}
         self._settings, self._sinks = new, sinks
-        pipeline.renderer.change(
-            list(sinks.values()), self.open_overlay, anew=old.overlay != new.overlay
-        )
+        anew = old.overlay != new.overlay or old.detect.ignore != new.detect.ignore
+        pipeline.renderer.change(list(sinks.values()), self.open_overlay, anew=anew)
         pipeline.keep(new.detect.model_dump(), max_age_ms=new.pipeline.max_age_ms)
         for text, sink in gone.items():
             release_quietly(f"sink {text}", sink.close)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
 import edge.sinks
 import edge.sources
 import engines
 from edge.credential import VARIABLE
 from edge.settings.options import FromFolder, Option
+from edge.settings.regions import read_regions
 from edge.sources.options import Flip, Policy, RotateDeg, SourceOptions
+from edge.vision.types import Polygon
 
 SHIPPED_MODEL = Path(engines.__file__).resolve().parent / "models" / "street.onnx"
 """The network that comes with the project."""
@@ -116,7 +118,10 @@ class ModelSettings(_Section):
 
 
 class DetectSettings(_Section):
-    """Which boxes are kept. None means what the model's spec recommends, or every class."""
+    """Which boxes are kept. None means what the model's spec recommends, or every class.
+
+    A box whose centre lies in one of the regions of ``ignore`` is not.
+    """
 
     conf: Annotated[
         _Fraction | None, Option(8, "--conf", "C", "Keep boxes with this score, 0 to 1.")
@@ -126,6 +131,7 @@ class DetectSettings(_Section):
         _Names | None, Option(9, "--classes", "A,B", "Keep boxes of these classes.", commas=True)
     ] = Field(None, min_length=1)
     max_detections: int = Field(300, ge=1, le=10_000)
+    ignore: Annotated[tuple[Polygon, ...], PlainValidator(read_regions)] = ()
 
 
 class PipelineSettings(_Section):

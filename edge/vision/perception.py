@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge.vision.class_names import check_names
 from edge.vision.decode import Decoder, RawBoxes, build_decoder
 from edge.vision.decode.base import NO_BOXES
-from edge.vision.decode.nms import best, nms_per_class
+from edge.vision.decode.nms import CANDIDATES, best, nms_per_class
 from edge.vision.decode.semantic import decode_mask
 from edge.vision.letterbox import Letterbox
 from edge.vision.letterbox_place import (
@@ -24,7 +24,8 @@ from edge.vision.letterbox_place import (
     fill_host,
     letterboxing,
 )
-from edge.vision.types import Detections, Image, Mask
+from edge.vision.regions import Regions
+from edge.vision.types import Detections, Image, Mask, Polygon
 from engines.base import Array, DeviceEngine, Engine
 from engines.errors import SettingsError
 
@@ -93,12 +94,14 @@ class Perception:
         classes: Sequence[str] | None = None,
         nms_iou: float | None = None,
         max_detections: int = 300,
+        ignore: Sequence[Polygon] = (),
         letterbox: LetterboxPlace = "auto",
         blur: Sequence[str] = (),
     ) -> None:
         """Build the decoders; ``conf`` and ``nms_iou`` of None mean what each model recommends.
 
-        ``classes`` keeps only boxes of these names; masks are not filtered. ``letterbox`` 'auto'
+        ``classes`` keeps only boxes of these names, ``ignore`` none whose centre lies in one of
+        these regions; masks are not filtered. ``letterbox`` 'auto'
         takes an engine's device or the host, whichever is faster for frames of a size. ``blur``
         names the classes of ``to_blur``.
 
@@ -140,7 +143,13 @@ class Perception:
             if not set(blur).isdisjoint(head.classes):
                 model.blur = np.array([name in blur for name in head.classes])
         self._blurs = bool(blur)
-        self.keep(conf=conf, classes=classes, nms_iou=nms_iou, max_detections=max_detections)
+        self.keep(
+            conf=conf,
+            classes=classes,
+            nms_iou=nms_iou,
+            max_detections=max_detections,
+            ignore=ignore,
+        )
 
     def keep(
         self,
@@ -149,6 +158,7 @@ class Perception:
         classes: Sequence[str] | None,
         nms_iou: float | None,
         max_detections: int,
+        ignore: Sequence[Polygon] = (),
     ) -> None:
         """Say which boxes the next ``decode`` keeps; all as at the construction.
 
@@ -157,6 +167,7 @@ class Perception:
         """
         check_names(classes, self.class_names)
         self._max_detections = max_detections
+        self._ignored = Regions(ignore) if ignore else None
         for model in self._models:
             head = model.engine.spec.detection
             if head is not None:
@@ -293,6 +304,8 @@ class Perception:
 
     def _detect(self, model: _Model, slot: int, conf: float | None) -> Detections:
         raw, limit = model.raw_boxes(slot, conf), self._max_detections
+        if self._ignored is not None:
+            limit = CANDIDATES  # those that are ignored do not count
         if not raw.class_ids.size:
             return Detections.empty()
         if model.nms_iou is None:
@@ -302,7 +315,10 @@ class Perception:
         xyxy = model.done(slot)[0].to_frame(raw.xyxy_in[kept])  # (n, 4)
         # A box that lies wholly in the padding is clipped to nothing.
         inside = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
-        kept, xyxy = kept[inside], xyxy[inside]
+        if self._ignored is not None:
+            frame_wh = np.array(model.done(slot)[0].frame_wh, np.float32)
+            inside &= ~self._ignored.hold((xyxy[:, :2] + xyxy[:, 2:]) / (2 * frame_wh))
+        kept, xyxy = kept[inside][: self._max_detections], xyxy[inside][: self._max_detections]
         return model.detections(xyxy, RawBoxes(xyxy, raw.scores[kept], raw.class_ids[kept]))
 
 

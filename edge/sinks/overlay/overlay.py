@@ -8,15 +8,18 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.sinks.overlay.mask_paint import MaskPainter
 from edge.sinks.overlay.no_signal import no_signal
 from edge.sinks.overlay.style import WHITE, Style
 from edge.vision.palette import Colour, colours_of, text_on
-from edge.vision.types import Detections, Image, Result
+from edge.vision.types import Detections, Image, Polygon, Result
 
 _SHADE = 0.35
 """How much of the frame shows through a panel."""
+_FAINT = np.array([(2 * level + 255) // 3 for level in range(256)], np.uint8)
+"""A pixel under the outline of an ignored region, a third of the way to white."""
 _LEGEND_SHARE = 0.001
 """A class on less of the frame than this is not worth a line."""
 _LEGEND_LINGER = 15
@@ -54,8 +57,15 @@ class Overlay:
         legend: bool = True,
         readout: bool = True,
         mask_opacity: float = 0.45,
+        ignore: Sequence[Polygon] = (),
     ) -> None:
-        """``mask_opacity`` 0..1 is how much of the frame a mask hides; the rest turns parts off."""
+        """``mask_opacity`` 0..1 is how much of the frame a mask hides; four turn parts off.
+
+        ``ignore`` are regions without boxes, which are outlined.
+        """
+        self._ignore = ignore
+        self._outlines: NDArray[np.intp] = np.zeros(0, np.intp)
+        """Which bytes of the frame lie on the outlines of those."""
         self._boxes_on, self._masks_on = boxes, masks
         self._legend_on, self._readout_on = legend, readout
         self._masks = MaskPainter(opacity=mask_opacity)
@@ -77,8 +87,12 @@ class Overlay:
         if self._out.shape != image.shape:
             self._out = np.empty_like(image)
             self._style = Style.fit(image.shape[1], image.shape[0])
+            self._outlines = _outlines(self._ignore, image.shape[:2])
         present = self._masks.paint(image, result.masks if self._masks_on else (), self._out)
         if self._boxes_on:
+            if self._outlines.size:
+                levels = self._out.reshape(-1)
+                levels[self._outlines] = _FAINT[levels[self._outlines]]
             self._draw_boxes(result.detections, result.classes)
         if self._legend_on:
             self._draw_legend(present)
@@ -159,6 +173,18 @@ class Overlay:
         cv2.addWeighted(area, _SHADE, panel.image[:height, :width], 1.0, 0, dst=area)
         for x0, y0, x1, y1, colour in panel.swatches:
             area[y0:y1, x0:x1] = colour
+
+
+def _outlines(polygons: Sequence[Polygon], hw: tuple[int, int]) -> NDArray[np.intp]:
+    """The bytes of a frame (H, W, 3) on the polygons' edges."""
+    if not polygons:
+        return np.zeros(0, np.intp)
+    mask = np.zeros((*hw, 3), np.uint8)
+    last = np.array((hw[1] - 1, hw[0] - 1))
+    corners = [np.round(np.array(polygon) * last).astype(np.int32) for polygon in polygons]
+    thin = max(1, Style.fit(hw[1], hw[0]).line // 2)
+    cv2.polylines(mask, corners, True, WHITE, thin)
+    return np.flatnonzero(mask)
 
 
 def _readout(lines: tuple[str, ...], style: Style) -> _Panel:

@@ -123,6 +123,20 @@ def test_a_source_that_is_no_file_is_left_as_it_is(uri: str, tmp_path: Path) -> 
         ("[detect]\nclasses = []", ":2: detect.classes: got [], wanted at least one entry"),
         ('[detect]\nclasses = "car"', """got 'car', wanted a list, such as ["a", "b"]"""),
         ("[detect]\nclasses = [1]", ":2: detect.classes: got 1, wanted a text in quotes"),
+        (
+            "[detect]\nignore = 3",
+            ":2: detect.ignore: got 3, wanted corners as [x, y], each a number",
+        ),
+        ("[detect]\nignore = [[0, 0], [1, 1]]", "wanted 3 to 64 different corners [x, y] a region"),
+        ("[detect]\nignore = [[0, 0], [1, 1], [0, 0]]", "wanted 3 to 64 different corners"),
+        ("[detect]\nignore = [[0, 0], [1.1, 0], [0, 1]]", "[1.1, 0], [0, 1]], wanted corners"),
+        ("[detect]\nignore = [[0, 0], [-1, 0], [0, 1]]", "each a number of 0 to 1"),
+        ("[detect]\nignore = [[0, 0], [nan, 0], [0, 1]]", "each a number of 0 to 1"),
+        ("[detect]\nignore = [[0, 0], [true, 0], [0, 1]]", "each a number of 0 to 1"),
+        ('[detect]\nignore = [[0, 0], ["1", 0], [0, 1]]', "each a number of 0 to 1"),
+        ("[detect]\nignore = [[0, 0], [1, 0, 1], [0, 1]]", "such as [[0, 0.8], [1, 0.8]"),
+        ("[detect]\nignore = [[[0, 0], [1, 0], [0, 1]], []]", "wanted 3 to 64 different corners"),
+        (f"[detect]\nignore = {[[[0, 0], [1, 0], [0, 1]]] * 33}", "wanted 32 regions at most"),
         ("[pipeline]\nframes = -1", ":2: pipeline.frames: got -1, wanted 1 or more"),
         ("[pipeline]\nframes = 1.5", ":2: pipeline.frames: got 1.5, wanted a whole number"),
         ("[pipeline]\nseconds = 0", ":2: pipeline.seconds: got 0, wanted more than 0"),
@@ -158,6 +172,23 @@ def test_a_mistake_is_one_line_with_file_key_got_and_wanted(
     assert message.startswith(str(tmp_path / "car.toml") + ":")
     assert line in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "regions"),
+    [
+        ("[]", ()),
+        ("[[0, 0], [1, 0], [0.5, 1]]", (((0, 0), (1, 0), (0.5, 1)),)),
+        (
+            "[[[0, 0], [1, 0], [0, 1]], [[1, 1], [1, 0], [0, 1]]]",
+            (((0, 0), (1, 0), (0, 1)), ((1, 1), (1, 0), (0, 1))),
+        ),
+    ],
+)
+def test_ignored_regions_are_one_polygon_or_several(
+    text: str, regions: tuple[Any, ...], tmp_path: Path
+) -> None:
+    assert _load(tmp_path, f"[detect]\nignore = {text}").detect.ignore == regions
 
 
 def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_classes_filter_by_name() -> None:
 def test_which_boxes_are_kept_can_change_between_two_frames() -> None:
     rows: list[Row] = [(32, 32, 8, 8, 0.9, 0), (34, 32, 8, 8, 0.8, 0), (50, 32, 8, 8, 0, 0.3)]
     perception, image = Perception(replay(rows, conf=0.4), classes=["car"]), frame(64, 64)
-    unset: dict[str, None] = {"conf": None, "classes": None, "nms_iou": None}
+    unset: Any = {"conf": None, "classes": None, "nms_iou": None}
 
     def kept() -> list[float]:
         return [round(float(score), 1) for score in see(perception, image)[0].scores]
@@ -118,6 +119,37 @@ def test_which_boxes_are_kept_can_change_between_two_frames() -> None:
     assert kept() == [0.3]
     perception.keep(**unset, max_detections=300)  # what the model's author recommends
     assert kept() == [0.9]
+
+
+RIGHT = ((0.5, 0.0), (1.0, 0.0), (1.0, 1.0), (0.5, 1.0))
+
+
+def test_boxes_whose_centre_is_ignored_fall_and_do_not_count() -> None:
+    # 128x64 in 64x64: half the size, 16 rows of bars above. x = 32 is the middle, where the region
+    # begins; what reaches into it with its centre outside stays, in the order of scores.
+    rows: list[Row] = [(40, 32, 8, 8, 0.9, 0), (31, 32, 8, 8, 0.8, 0), (10, 32, 8, 8, 0.7, 0)]
+    rows += [(10, 20, 8, 8, 0.6, 0)]
+    perception, image = Perception(replay(rows), ignore=[RIGHT], max_detections=2), frame(128, 64)
+
+    def centres() -> list[float]:
+        found = see(perception, image)[0].xyxy
+        return ((found[:, 0] + found[:, 2]) / 4).tolist()  # type: ignore[no-any-return]
+
+    assert centres() == [31, 10]
+    unset: Any = {"conf": None, "classes": None, "nms_iou": None}
+    perception.keep(**unset, max_detections=2)
+    assert centres() == [40, 31]
+    whole = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+    perception.keep(**unset, max_detections=300, ignore=[RIGHT, whole])
+    assert centres() == []
+
+
+def test_what_is_ignored_is_blurred_all_the_same() -> None:
+    perception = Perception(replay([(40, 32, 8, 8, 0.9, 0)]), ignore=[RIGHT], blur=["car"])
+    assert not len(see(perception, frame(64, 64))[0])
+    blur = perception.to_blur(0)
+    assert blur is not None
+    assert blur.tolist() == [[36, 28, 44, 36]]
 
 
 def test_what_is_to_be_blurred_does_not_depend_on_what_is_kept() -> None:

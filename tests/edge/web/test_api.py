@@ -65,6 +65,9 @@ def test_a_change_is_answered_with_the_settings_in_force(run: Served) -> None:
     assert told["detect"]["conf"] == 0.4
     assert told["overlay"]["mask_opacity"] == 1.0
     assert change(run, {}) == told
+    told = change(run, {"detect.ignore": [[0, 0], [0.5, 0], [0, 0.5]]})
+    assert told["detect"]["ignore"] == [[[0, 0], [0.5, 0], [0, 0.5]]]
+    assert change(run, {"detect.ignore": []})["detect"]["ignore"] == []
 
 
 @pytest.mark.parametrize(
@@ -73,6 +76,8 @@ def test_a_change_is_answered_with_the_settings_in_force(run: Served) -> None:
         ({"detect.conf": 1.5}, "detect.conf: got 1.5, wanted 0 to 1"),
         ({"detect.conf": "0.4"}, "detect.conf: got '0.4', wanted a number"),
         ({"detect.conf": True}, "detect.conf: got true, wanted a number"),
+        ({"detect.ignore": [[0, 0], [1, 1]]}, "wanted 3 to 64 different corners"),
+        ({"output.blur": []}, "output.blur: only a restart changes it"),
         ({"overlay.boxes": 1}, "overlay.boxes: got 1, wanted true or false"),
         ({"detect.classes": ["cat"]}, "car, pedestrian, bicyclist, sign"),
         ({"detect.classes": []}, "at least one entry"),

@@ -234,3 +234,18 @@ def test_classes_of_another_model_get_their_own_colours() -> None:
     out = overlay.draw(replace(seen, classes=("sign", "car", "zebra")), ())
     assert of_colour(out, "sign").any()
     assert not of_colour(out, "car").any()
+
+
+def test_ignored_regions_are_outlined_faintly_where_boxes_are_drawn() -> None:
+    square = ((0.25, 0.5), (0.75, 0.5), (0.75, 1.0), (0.25, 1.0))
+    seen = result((960, 540))
+    out = Overlay(ignore=[square]).draw(seen, ())
+    # Corners go to the pixels 0.25·959 = 240, 0.5·539 = 270 (269.5), 0.75·959 = 719 and 539.
+    assert extent(changed(out)) == (240, 270, 720, 540)
+    assert set(np.unique(out)) == {GREY, (2 * GREY + 255) // 3}
+    assert not changed(out)[271:539, 241:719].any()
+    np.testing.assert_array_equal(Overlay(boxes=False, ignore=[square]).draw(seen, ()), GREY)
+    small = Overlay(ignore=[square])
+    small.draw(seen, ())
+    # Another size: the outline follows it. 0.25·95 = 24, 0.75·95 = 71, 0.5·53 = 26.
+    assert extent(changed(small.draw(result((96, 54)), ()))) == (24, 26, 72, 54)
