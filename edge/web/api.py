@@ -33,7 +33,7 @@ async def status(request: Request) -> JSONResponse:
             "settings": _settings(run),
             "machine": request.app.state.telemetry.newest.as_json(),
             "login": COOKIE in request.cookies,
-            "picture": {"mjpeg": True, "h264": request.app.state.live.h264.why_not or True},
+            "picture": request.app.state.live.ways,
         }
     )
 

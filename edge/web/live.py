@@ -41,6 +41,11 @@ class Live:
             WebSocketRoute("/stream.h264", self.h264.serve),
         ]
 
+    @property
+    def ways(self) -> dict[str, bool | str]:
+        """How the picture can be seen: true, or why not."""
+        return {"mjpeg": True, "h264": self.h264.why_not or True}
+
     def close(self) -> None:
         """End all who look or listen."""
         self.pictures.close()

@@ -10,7 +10,8 @@ const SILENT_MS = 15_000; // no picture for so long, and the connection is taken
 const SILENT = "No picture has come for a while";
 const GONE = "The server sends no picture";
 const KEPT_S = 10; // of what was shown, before it is given back
-const OUT_OF_ROOM = 1013, NONE_HERE = 4001; // h264.py says these
+const BETTER_MS = 30_000; // Motion JPEG for so long where H.264 failed, then it is asked for again
+const OUT_OF_ROOM = 1013, NONE_HERE = 4001, NOT_NOW = 4002; // h264.py says these
 const Source = window.ManagedMediaSource ?? window.MediaSource;
 
 // Shows the picture in `element`, an empty one, until `end` is called; `use` changes the way.
@@ -22,6 +23,7 @@ export function showPicture(element, { way = "mjpeg", alt = "Live picture", onSt
   let shown = null; // {end()}, of the try that runs
   let tries = 0;
   let timer = 0;
+  let better = 0;
   let fellBack = "";
   let ended = false;
 
@@ -48,11 +50,16 @@ export function showPicture(element, { way = "mjpeg", alt = "Live picture", onSt
         fellBack = `H.264 is not shown: ${why}`;
         begin();
       },
+      later(why) {
+        better = setTimeout(use, BETTER_MS, way);
+        report.never(why);
+      },
     };
     shown = used === "h264" ? h264(element, alt, report) : mjpeg(element, alt, report);
   }
 
   function use(wanted) {
+    clearTimeout(better);
     [way, fellBack, tries] = [wanted, "", 0];
     begin();
   }
@@ -65,6 +72,7 @@ export function showPicture(element, { way = "mjpeg", alt = "Live picture", onSt
     again: begin,
     end() {
       ended = true;
+      clearTimeout(better);
       document.removeEventListener("visibilitychange", begin);
       begin();
     },
@@ -245,6 +253,7 @@ function h264(element, alt, report) {
   };
   socket.onclose = ({ code, reason }) => {
     if (code === NONE_HERE) fail(report.never, reason);
+    else if (code === NOT_NOW) fail(report.later, reason);
     else fail(report.lost, code === OUT_OF_ROOM ? reason : GONE);
   };
   element.prepend(video); // it plays only in a page

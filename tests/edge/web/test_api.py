@@ -52,6 +52,7 @@ def test_the_status_tells_what_runs_and_how(run: Served) -> None:
     assert told["run"]["classes"] == ["car", "pedestrian", "bicyclist", "sign"]
     assert told["now"]["counts"]["captured"] >= told["now"]["counts"]["rendered"]
     assert told["settings"]["overlay"]["boxes"] is True
+    assert told["picture"] == {"mjpeg": True, "h264": True}
 
 
 def test_a_change_is_answered_with_the_settings_in_force(run: Served) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import socket
 import struct
 import time
@@ -17,8 +18,17 @@ from websockets.sync.client import ClientConnection, connect
 
 from edge.h264 import Encoder, open_encoder
 from edge.web import h264
+from edge.web.viewers import Seats
 from engines.errors import SinkError
-from tests.edge.web.equipment.shown import DEADLINE_S, HOST, Shown, Viewer, grey, until
+from tests.edge.web.equipment.shown import (
+    DEADLINE_S,
+    HOST,
+    Shown,
+    Viewer,
+    grey,
+    handing_over,
+    until,
+)
 
 _HEAD = (
     b"GET /stream.h264 HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -183,25 +193,79 @@ def test_the_end_is_said() -> None:
         assert _closed(viewer) == (1001, "the run has ended")
 
 
-def test_a_machine_that_cannot_says_why_and_still_shows_jpegs(
+def _refuse(wh: tuple[int, int], **_: object) -> Encoder:
+    raise SinkError("H.264 by nothing: there is no encoder")
+
+
+def test_what_fails_is_told_meanwhile_there_are_jpegs_and_who_comes_later_has_it_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(wh: tuple[int, int], **_: object) -> None:
-        raise SinkError("H.264 by nothing: there is no encoder")
+    caplog.set_level(logging.INFO, "edge.web")
+    why = "H.264 by nothing: there is no encoder; it is tried again for who looks"
+    with Shown() as shown:
+        assert shown.live.ways == {"mjpeg": True, "h264": True}
+        other = Viewer(shown.port)
+        monkeypatch.setattr(h264, "open_encoder", _refuse)
+        with _look(shown) as viewer, handing_over(lambda _: shown.offer(grey(40))):
+            assert _closed(viewer) == (4002, f"{why}, 1 s from now or later")
+            other.next()
+        until(lambda: shown.live.ways["h264"] == why)
+        monkeypatch.undo()
+        with _look(shown) as again:
+            shown.hand_over(grey(70))
+            again.recv(DEADLINE_S)
+            assert _values(_bytes(again) + _bytes(again)) == pytest.approx([70], abs=3)
+        assert shown.live.ways["h264"] is True
+        other.close()
+    told = [line for line in caplog.messages if "H.264" in line]
+    assert told == [
+        "the page shows Motion JPEG and no H.264 for now: H.264 by nothing: there is no encoder",
+        "the page shows H.264 again",
+    ]
+
+
+def test_tries_come_ever_later_until_one_has_worked_for_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now_s = 0.0
+    tried: list[float] = []
+
+    def refuse(wh: tuple[int, int], **_: object) -> Encoder:
+        tried.append(now_s)
+        return _refuse(wh)
+
+    way = h264.H264(Seats(1), lambda do: None, fps=10, clock=lambda: round(now_s * 1e9))
+
+    def encode(wh: tuple[int, int] = (64, 48)) -> None:
+        way.encode(grey(40, wh), round(now_s * 1e9))
 
     monkeypatch.setattr(h264, "open_encoder", refuse)
-    with Shown() as shown:
-        other = Viewer(shown.port)
-        with _look(shown) as viewer:
-            until(lambda: shown.live.h264.wanted)
-            for _ in range(3):
-                shown.hand_over(grey(40))
-            assert _closed(viewer) == (4001, "H.264 by nothing: there is no encoder")
-        with _look(shown) as again:
-            assert _closed(again)[0] == 4001
-        other.next()
-        other.close()
-    assert caplog.text.count("no H.264 any more: H.264 by nothing") == 1
+    for number in range(6000):  # ten minutes, ten a second
+        now_s = number / 10
+        encode()
+    waits = np.diff(tried)
+    # 0.5, 1, 2 ... 32, 60, 60 s, each less up to half, and up to the next picture
+    assert len(waits) > 12
+    for wait, longest in zip(waits, [0.5 * 2**n for n in range(7)] + [60.0] * 50, strict=False):
+        assert longest / 2 - 0.01 <= wait <= longest + 0.11
+    assert len(caplog.messages) == 1
+    monkeypatch.undo()
+    now_s = 700.0
+    encode()
+    assert way.why_not == ""
+    now_s = 761.0
+    encode()
+    monkeypatch.setattr(h264, "open_encoder", refuse)
+    encode((128, 48))
+    assert way.why_not.endswith("for who looks, 1 s from now or later")
+    way.close()
+
+
+def test_a_machine_that_had_better_not_says_so_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(h264, "costly_here", lambda: "this Jetson has no encoder of H.264")
+    with Shown() as shown, _look(shown) as viewer:
+        assert _closed(viewer) == (4001, "this Jetson has no encoder of H.264")
+        assert shown.live.ways["h264"] == "this Jetson has no encoder of H.264"
 
 
 @pytest.mark.slow
