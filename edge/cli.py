@@ -78,6 +78,7 @@ commands = LazyGroup(
     help="Outrider: real-time detection and segmentation on camera frames.",
     table={
         "run": ("edge.commands.run:run", "Run the perception app on a camera, video or scene."),
+        "profile": ("edge.commands.profile:profile", "Run it and report where the time goes."),
         "bench": ("edge.commands.bench:bench", "Measure stages, bare engine and pipeline here."),
         "doctor": ("edge.commands.doctor:doctor", "Say what this machine can do."),
         "check": ("edge.commands.check:check", "Validate settings, model and source."),

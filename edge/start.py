@@ -6,8 +6,8 @@ import sys
 
 
 def main() -> None:
-    """Run the command; only ``run`` handles signals itself."""
-    if sys.argv[1:2] == ["run"]:
+    """Run the command; only those of a run handle signals themselves."""
+    if sys.argv[1:2] in (["run"], ["profile"]):
         from edge.run.signals import hold_signals
 
         hold_signals()

@@ -69,9 +69,9 @@ def examine(
     findings: list[Finding] = []
     cuda = cuda_devices()
     probes: list[tuple[str, str, Callable[[], Iterator[Finding]]]] = [
-        ("machine", "CPU", lambda: _machine(root)),
+        ("machine", "CPU", lambda: machine(root)),
         ("Jetson", "model", lambda: jetson(root, ask)),
-        ("versions", "packages", _versions),
+        ("versions", "packages", versions),
         ("engines", "openvino", _openvino),
         ("engines", "onnxruntime", _onnxruntime),
         ("engines", "tensorrt", lambda: tensorrt(cuda)),
@@ -96,7 +96,8 @@ def examine(
     return findings
 
 
-def _machine(root: Path) -> Iterator[Finding]:
+def machine(root: Path) -> Iterator[Finding]:
+    """Processor, memory and system."""
     text = text_of(root / "proc/cpuinfo")
     fields = dict(re.findall(r"^([^\t:\n]+?)\s*:[ \t]*(.*)$", text, flags=re.MULTILINE))
     model = fields.get("model name") or fields.get("Model") or platform.machine()
@@ -113,14 +114,15 @@ def _machine(root: Path) -> Iterator[Finding]:
     yield Finding("machine", "system", "ok", f"{name}, {platform.machine()}")
 
 
-def _versions() -> Iterator[Finding]:
+def versions() -> Iterator[Finding]:
+    """Of the project, of Python and of the PACKAGES."""
     outrider = VERSION or "not installed, run in place"
     yield Finding("versions", "Outrider", "ok", outrider)
     yield Finding("versions", "Python", "ok", f"{platform.python_version()} ({sys.executable})")
     for module, distributions in PACKAGES.items():
-        versions = [f"{v} ({d})" for d in distributions if (v := _version(d)) is not None]
-        if versions:
-            yield Finding("versions", module, "ok", ", ".join(versions))
+        found = [f"{v} ({d})" for d in distributions if (v := _version(d)) is not None]
+        if found:
+            yield Finding("versions", module, "ok", ", ".join(found))
         elif find_module(module):
             yield Finding("versions", module, "ok", "of the system, version unknown")
         else:

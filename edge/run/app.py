@@ -167,6 +167,8 @@ def _report(settings: Settings, pipeline: Pipeline, ending: Ending, view: RunVie
     report = pipeline.report(model=", ".join(str(path) for path in settings.model.files))
     report["source"] = redact(settings.source.uri)
     report["ended"] = ending.reason
+    if ending.error is not None:
+        report["error"] = redact(_sentence(ending.error, ending.reason))
     if report["frames"]["captured"]:
         report["verdict"] = view.verdict().as_json()
     wanted = report["frames"]["captured"] and not settings.log.quiet

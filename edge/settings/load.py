@@ -40,6 +40,7 @@ def load_settings(
     overrides: Mapping[str, Any] | None = None,
     *,
     environ: Mapping[str, str] = os.environ,
+    usual_sink: str | None = None,
 ) -> Settings:
     """Read a settings file, override it from the command line and check the whole.
 
@@ -48,6 +49,7 @@ def load_settings(
         overrides: values by dotted key ("detect.conf"); one that is None counts as not given.
         environ: decides the default sink: a window where a display answers, else null; may hold
             CREDENTIALS_DIRECTORY.
+        usual_sink: the sink where none is asked for, whatever ``environ`` says.
 
     Raises:
         SettingsError: one line for each thing that is wrong.
@@ -77,8 +79,8 @@ def load_settings(
     _check_streams(settings, environ)
     if settings.output.sinks:
         return settings
-    sink = edge.sinks.usual_sink(environ)
-    if sink == "null":
+    sink = usual_sink or edge.sinks.usual_sink(environ)
+    if sink == "null" and usual_sink is None:
         there = find_module("starlette") and find_module("uvicorn")
         log.info(
             "no display answers, so no picture and no boxes are shown or kept; "

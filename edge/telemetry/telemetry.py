@@ -46,11 +46,14 @@ class Telemetry:
         open_readers: Callable[[Path], list[Reader]] = open_readers,
         period_s: float = PERIOD_S,
         clock: Callable[[], float] = time.monotonic,
+        tell: Callable[[Sample], None] = lambda _: None,
     ) -> None:
+        """``tell`` takes each sample, on the thread of its own, and raises nothing."""
         self._root = ROOT if root is None else root
         self._open_readers = open_readers
         self._period_s = period_s
         self._clock = clock
+        self._tell = tell
         self._newest, self._at_s = Sample(), clock()
         self._failed: set[str] = set()
         self._end = threading.Event()
@@ -76,6 +79,7 @@ class Telemetry:
         readers = self._open_readers(self._root)
         while True:
             self._newest, self._at_s = self._sample(readers), self._clock()
+            self._tell(self._newest)
             if self._end.wait(self._period_s):
                 return
 
