@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _CHANGE_S = 2.0
 """How long a change waits for the run, which takes it between two frames."""
 _SHOWN = ("detect", "overlay")
+_REASON = 200
+"""Characters of why a clip is kept."""
 
 
 async def status(request: Request) -> JSONResponse:
@@ -30,6 +32,9 @@ async def status(request: Request) -> JSONResponse:
         {
             "run": asdict(run.facts),
             "now": asdict(run.now()),
+            "verdict": run.verdict(request.app.state.history.recent_work).as_json(),
+            "recording": [asdict(recording.state()) for recording in run.recordings],
+            "blurred": run.settings.output.blur,
             "settings": _settings(run),
             "machine": request.app.state.telemetry.newest.as_json(),
             "login": COOKIE in request.cookies,
@@ -45,7 +50,7 @@ async def change(request: Request) -> JSONResponse:
         Refusal: a value is wrong, or the run does not take it.
     """
     run: RunView = request.app.state.run
-    values = _values(await read_body(request, kind="application/json"))
+    values = await _values(request, 'settings, such as {"detect.conf": 0.4}')
     try:
         await asyncio.wait_for(asyncio.wrap_future(run.change(values)), _CHANGE_S)
     except SettingsError as exc:
@@ -54,6 +59,33 @@ async def change(request: Request) -> JSONResponse:
         error = f"the run did not take it within {_CHANGE_S:g} s: it ends, or something hangs"
         raise Refusal(503, error) from exc
     return JSONResponse(_settings(run))
+
+
+async def clip(request: Request) -> JSONResponse:
+    """Keep a clip of now, in each recording of the run; answers with the name that the first gave.
+
+    Raises:
+        Refusal: the reason is none, nothing records, or none keeps one.
+    """
+    run: RunView = request.app.state.run
+    values = await _values(request, '{"reason": "why"}')
+    reason = values.get("reason")
+    if set(values) != {"reason"} or not isinstance(reason, str) or not 0 < len(reason) <= _REASON:
+        raise Refusal(400, f'wanted {{"reason": "why"}} alone, of 1 to {_REASON} characters')
+    if not reason.isprintable():
+        raise Refusal(400, "reason: got a character that cannot be printed, wanted a line of text")
+    recordings = run.recordings
+    if not recordings:
+        raise Refusal(409, "nothing records this run, wanted a sink that does: --sink record:DIR")
+    names, error = [], None
+    for recording in recordings:
+        try:
+            names.append(recording.mark(reason))
+        except SinkError as exc:
+            error = exc
+    if not names:
+        raise Refusal(503, str(error)) from error
+    return JSONResponse({"clip": names[0]})
 
 
 async def snapshot(request: Request) -> Response:
@@ -83,8 +115,8 @@ def _settings(run: RunView) -> dict[str, Any]:
     return run.settings.model_dump(mode="json", include=set(_SHOWN))
 
 
-def _values(body: bytes) -> dict[str, Any]:
-    wanted = 'wanted an object of settings, such as {"detect.conf": 0.4}'
+async def _values(request: Request, what: str) -> dict[str, Any]:
+    body, wanted = await read_body(request, kind="application/json"), f"wanted an object of {what}"
     try:
         values = json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError) as exc:

@@ -19,7 +19,7 @@ from edge.web.access.answers import Refusal
 from edge.web.access.guard import Guard
 from edge.web.access.login import Login
 from edge.web.access.rules import Access
-from edge.web.api import change, healthz, snapshot, status
+from edge.web.api import change, clip, healthz, snapshot, status
 from edge.web.history import History, history
 from edge.web.live import Live
 from edge.web.prometheus import metrics, registry_of
@@ -54,6 +54,7 @@ def routes_of(login: Login, live: Live) -> list[BaseRoute]:
         Route("/api/history", history),
         Route("/api/snapshot.jpg", snapshot),
         Route("/api/settings", change, methods=["POST"]),
+        Route("/api/clip", clip, methods=["POST"]),
         Route("/healthz", healthz),
         Route("/login", login.page),
         Route("/login", login.enter, methods=["POST"]),

@@ -17,6 +17,7 @@ from edge.metrics.metrics import GPU_STAGE
 
 if TYPE_CHECKING:
     from edge.metrics.metrics import Histograms
+    from edge.metrics.work import Work
     from edge.run.view import Moment, RunView
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 PERIOD_S = 1.0
 KEPT = 300
 """Samples: five minutes of them, about 150 KB of JSON."""
+RECENT = 30
+"""Samples by which it is judged what bounds the rate: long enough to be calm, and soon true."""
 _NONE_YET = Histogram()
 
 
@@ -70,6 +73,7 @@ class History:
         self._period_s = period_s
         self._began = time.time()
         self._samples: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._work: deque[Work] = deque([run.histograms().work], maxlen=RECENT + 1)
         self._lock = threading.Lock()
         self._over = threading.Event()
         threading.Thread(target=self._watch, name="web history", daemon=True).start()
@@ -82,6 +86,12 @@ class History:
         with self._lock:
             samples = [sample for sample in self._samples if sample["n"] > number]
         return {"period_s": self._period_s, "began": self._began, "samples": samples}
+
+    @property
+    def recent_work(self) -> Work:
+        """What was done in the last ``RECENT`` samples."""
+        with self._lock:
+            return self._work[-1].since(self._work[0])
 
     def close(self) -> None:
         """End the thread."""
@@ -102,6 +112,7 @@ class History:
                 continue
             with self._lock:
                 self._samples.append(new)
+                self._work.append(after.times.work)
             number, before = number + 1, after
 
     def _look(self) -> Look:

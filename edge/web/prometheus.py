@@ -7,7 +7,7 @@ nothing more.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, get_args
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edge.metrics.histogram import Histogram
     from edge.metrics.metrics import Histograms
     from edge.run.view import Facts, Moment, RunView
+    from edge.sinks.base import RecordingState
     from edge.telemetry.telemetry import Telemetry
 
 BOUNDS_S = (
@@ -80,6 +81,7 @@ class _Run(Collector):
         yield from _frames(now, times)
         yield from _times(times)
         yield from _source(now)
+        yield from _recording([recording.state() for recording in self._run.recordings])
         yield _build(self._run.facts)
         yield from _machine(self._telemetry.newest)
 
@@ -177,6 +179,22 @@ def _source(now: Moment) -> Iterator[Metric]:
             ("without_signal_seconds", "Time in any state but live.", signal.without_s),
         ):
             yield CounterMetricFamily(f"outrider_source_{what}", text, value)
+
+
+def _recording(states: Sequence[RecordingState]) -> Iterator[Metric]:
+    """Of what records the run, where something does."""
+    families: list[tuple[str, str, Callable[[RecordingState], float]]] = [
+        ("alarm", "1 while nothing can be recorded there, 0 else.", lambda s: s.alarm is not None),
+        ("kept_bytes", "What lies there of recordings.", lambda s: s.kept_bytes),
+        ("clips", "Clips of events that lie there.", lambda s: s.clips),
+        ("missed", "Pictures that were to be recorded and are not.", lambda s: s.missed),
+    ]
+    for name, text, value in families if states else ():
+        new = CounterMetricFamily if name == "missed" else GaugeMetricFamily
+        family = new(f"outrider_recording_{name}", text, labels=["folder"])
+        for state in states:
+            family.add_metric([state.folder], value(state))
+        yield family
 
 
 def _build(facts: Facts) -> Metric:

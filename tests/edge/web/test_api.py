@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from tests.edge.web.equipment import recording
+from tests.edge.web.equipment.schemas import DOCUMENT, faults
+from tests.edge.web.equipment.scraped import Scraped
 from tests.edge.web.equipment.served import Answer, Served, all_shown, served
 
 
@@ -24,10 +29,10 @@ def run() -> Iterator[Served]:
     assert " error " not in running.said
 
 
-def post(run: Served, values: Any, **headers: str) -> Answer:
-    given = {"Content-Type": "application/json", "X-Outrider": "1"} | headers
+def post(run: Served, values: Any, *, to: str = "settings") -> Answer:
+    given = {"Content-Type": "application/json", "X-Outrider": "1"}
     body = values if isinstance(values, bytes) else json.dumps(values).encode()
-    return run.get("api/settings", data=body, headers=given)
+    return run.get(f"api/{to}", data=body, headers=given)
 
 
 def change(run: Served, values: Mapping[str, object]) -> Any:
@@ -36,8 +41,8 @@ def change(run: Served, values: Mapping[str, object]) -> Any:
     return json.loads(answer.body)
 
 
-def refused(run: Served, values: Any, *, status: int = 400) -> str:
-    answer = post(run, values)
+def refused(run: Served, values: Any, *, status: int = 400, to: str = "settings") -> str:
+    answer = post(run, values, to=to)
     assert answer.status == status, answer.body
     error = json.loads(answer.body)["error"]
     assert isinstance(error, str)
@@ -133,3 +138,59 @@ def test_what_is_not_there_says_so_as_all_errors_do(run: Served) -> None:
     answer = run.get("nosuch")
     assert answer.status == 404
     assert "GET /nosuch: nothing is there" in json.loads(answer.body)["error"]
+
+
+def test_where_nothing_records_a_clip_is_refused_with_what_would(run: Served) -> None:
+    assert json.loads(run.get("api/status").body)["recording"] == []
+    assert "--sink record:DIR" in refused(run, {"reason": "x"}, status=409, to="clip")
+    bare = run.get(
+        "api/clip", data=b'{"reason": "x"}', headers={"Content-Type": "application/json"}
+    )
+    assert bare.status == 403  # another site's form
+
+
+@pytest.mark.parametrize(
+    "values",
+    [b"", [], {}, {"reason": 1}, {"reason": ""}, {"reason": "x" * 201}, {"reason": "x", "for": 1}]
+    + [{"reason": text} for text in ("a\nb", "\0", "\ud800")],
+    ids=str,
+)
+def test_a_clip_for_no_reason_is_refused(run: Served, values: Any) -> None:
+    assert refused(run, values, to="clip")
+
+
+def test_what_records_is_told_and_keeps_a_clip(tmp_path: Path) -> None:
+    kept, path = tmp_path / "kept", tmp_path / "path"
+    kept.mkdir()
+    path.mkdir()
+    arguments = ("--sink", kept / "run.kept", "--sink", "web:127.0.0.1:0")
+    with served(*arguments, env=recording.known(path)) as run:
+
+        def state() -> Any:
+            (told,) = json.loads(run.get("api/status").body)["recording"]
+            return told
+
+        assert (state()["folder"], state()["alarm"], state()["clips"]) == (str(kept), None, 0)
+        answer = post(run, {"reason": "a deer, schön"}, to="clip")
+        assert (answer.status, json.loads(answer.body)) == (200, {"clip": "0.clip"})
+        assert (kept / "0.clip").read_text() == "a deer, schön"
+        assert (state()["clip"], state()["clips"]) == ("0.clip", 1)
+        (kept / recording.FULL).write_text("the disk is full")
+        assert "the disk is full" in refused(run, {"reason": "x"}, status=503, to="clip")
+        assert state()["alarm"] == "the disk is full"
+        assert list(faults(state(), DOCUMENT["components"]["schemas"]["Recording"])) == []
+        for name, expected in (("alarm", 1), ("clips", 1), ("kept_bytes", 12_345_000_000)):
+            got = Scraped(run.get("metrics").body.decode())
+            assert got(f"recording_{name}", folder=str(kept)) == expected
+
+
+def test_what_bounds_the_rate_is_told_of_the_last_seconds(run: Served) -> None:
+    for _ in range(600):
+        told = json.loads(run.get("api/status").body)["verdict"]
+        if told["busy"]:
+            break
+        threading.Event().wait(0.1)
+    assert told["bound"] == "source"  # 30 frames a second, for a tiny network
+    assert told["floor_fps"] == pytest.approx(30, rel=0.2)
+    assert told["words"].startswith("The source bounds the rate")
+    assert list(faults(told, DOCUMENT["components"]["schemas"]["Verdict"])) == []

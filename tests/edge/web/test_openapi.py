@@ -73,6 +73,7 @@ def test_real_answers_are_as_described(run: Served) -> None:
     check(run.get("api/settings", data=given, headers=post), "post", "/api/settings", 200)
     check(run.get("api/settings", data=b"[]", headers=post), "post", "/api/settings", 400)
     check(run.get("api/settings", data=b"{}"), "post", "/api/settings", 403)
+    check(run.get("api/clip", data=b'{"reason": "x"}', headers=post), "post", "/api/clip", 409)
     check(run.get("api/status", headers={"Host": "x.example"}), "get", "/api/status", 421)
     check(run.get("api/history?since=x"), "get", "/api/history", 400)
     for path, methods in DOCUMENT["paths"].items():

@@ -17,6 +17,7 @@ from prometheus_client.openmetrics.parser import (
 from edge.metrics.ledger import Counts
 from edge.metrics.metrics import Histograms, Metrics, Rendered
 from edge.run.view import Facts, Moment, RunView
+from edge.sinks.base import Recording, RecordingState
 from edge.sources.live.status import SignalCounts, SourceState, SourceStatus
 from edge.telemetry.sample import Reading, Sample, Throttle
 from edge.telemetry.telemetry import Telemetry
@@ -57,6 +58,7 @@ class Told:
     times: Histograms = field(default_factory=lambda: Metrics().copies())
     facts: Facts = FACTS
     newest: Sample = field(default_factory=Sample)
+    recordings: list[Recording] = field(default_factory=list)
 
     def now(self) -> Moment:
         return self.moment
@@ -210,10 +212,40 @@ def test_a_run_answers_in_the_format_that_is_asked_for() -> None:
         assert "memory" in kinds  # what any Linux tells
 
 
+@dataclass
+class Recorded:
+    """What a recording says of itself."""
+
+    told: RecordingState
+
+    def state(self) -> RecordingState:
+        return self.told
+
+    def mark(self, reason: str) -> str:
+        raise AssertionError(reason)
+
+
+def test_a_recording_is_told_by_its_folder_and_none_where_nothing_records() -> None:
+    states = [
+        RecordingState("/a", None, "x.mp4", 3_000_000_000, 4, 0),
+        RecordingState("/b", "the disk is full", None, 0, 0, 25),
+    ]
+    got = scrape(Told(recordings=[Recorded(state) for state in states]))
+    told = {
+        name: [got(f"recording_{name}", folder=folder) for folder in ("/a", "/b")]
+        for name in ("alarm", "kept_bytes", "clips", "missed_total")
+    }
+    assert told == {
+        "alarm": [0, 1], "kept_bytes": [3e9, 0], "clips": [4, 0], "missed_total": [0, 25]
+    }  # fmt: skip
+    assert not [name for name in scrape(Told()).families if "recording" in name]
+
+
 def test_promtool_finds_nothing_to_say_about_the_names() -> None:
     sample = Sample(
         (Reading("throttles", "CPU heat", 1.0),), (Throttle("CPU", "heat", True),), "15W"
     )
-    told = Told(moment=live("live"), newest=sample)
+    kept: list[Recording] = [Recorded(RecordingState("/a", None, None, 1, 1, 1))]
+    told = Told(moment=live("live"), newest=sample, recordings=kept)
     text = generate_latest(registry_of(cast(RunView, told), cast(Telemetry, told)))
     assert promtool("check", "metrics", stdin=text.decode()) == ""

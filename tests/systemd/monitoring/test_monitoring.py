@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 from tests.edge.loopback import endless_mjpeg
 from tests.edge.loopback import served as camera
 from tests.edge.telemetry.trees import ORIN_NANO, plant
+from tests.edge.web.equipment.recording import KNOWN
 from tests.edge.web.equipment.served import served
 from tests.prometheus_here import prometheus, promtool
 
@@ -93,6 +94,7 @@ def test_every_query_is_answered_by_a_prometheus_that_asks_a_live_run(tmp_path: 
         "from pathlib import Path\n"
         "import edge.telemetry.telemetry as telemetry\n"
         f"telemetry.ROOT = Path({str(orin)!r})\n"
+        f"{KNOWN}"
     )
     token = tmp_path / "token"
     token.write_text(f"{TOKEN}\n")
@@ -102,6 +104,7 @@ def test_every_query_is_answered_by_a_prometheus_that_asks_a_live_run(tmp_path: 
         camera(endless_mjpeg(fps=25)) as port,
         served(
             "--source", f"http://127.0.0.1:{port}/", "--reconnect", "--web-token", token,
+            "--sink", "web:127.0.0.1:0", "--sink", tmp_path / "run.kept",
             env={"PYTHONPATH": f"{tmp_path}:{ROOT}"},
         ) as run,
     ):  # fmt: skip
