@@ -27,6 +27,10 @@ PERIOD_S = 0.25
 """Between two pictures of the line: digits that change faster cannot be read."""
 _SPARE = 3
 """Columns left free: for the ^C that a terminal writes, and so that no line wraps."""
+_BAR = len("100%||| ")
+"""Columns of the shortest bar."""
+_TIME_LEFT = ", 0:00:00 left"
+"""What it takes."""
 _TOLD = re.compile(r"progress ([0-9.e+-]+)/([0-9.e+-]+) (.*)")
 
 
@@ -84,10 +88,13 @@ class Line:
             return
         shape, width = "{desc}", _columns() - _SPARE
         if total and done <= total:
-            time_left = ", {remaining} left" if left and done < total else ""
+            time_left = _TIME_LEFT if left and done < total else ""
+            fitting = _fitted(words + time_left, width - _BAR)
+            words = fitting.removesuffix(_TIME_LEFT)
+            time_left = ", {remaining} left" if words != fitting else ""
             shape = f"{{percentage:3.0f}}%|{{bar}}| {{desc}}{time_left}"
         else:
-            words, total = words[:width], None
+            words, total = _fitted(words, width), None
         bar = self._bar
         if bar is None:
             bar = self._bar = _open(done)
@@ -128,6 +135,14 @@ def told(text: str) -> tuple[str, float, float] | None:
     """Words, done and total of a line that a process with ``LINES`` wrote; None: it is another."""
     match = _TOLD.fullmatch(text.strip())
     return None if match is None else (match[3], float(match[1]), float(match[2]))
+
+
+def _fitted(words: str, width: int) -> str:
+    """As many fields, parted by commas, as fit, and of the first one as many words."""
+    for gap in (", ", " "):
+        while len(words) > width and gap in words:
+            words = words.rpartition(gap)[0]
+    return words[:width]
 
 
 def _load() -> type[tqdm[NoReturn]]:

@@ -21,6 +21,14 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(LINES, raising=False)
 
 
+SHOWN = {
+    100: ["30/40 frames", "25.0 fps"],
+    60: ["30/40 frames", "25.0 fps"],
+    30: ["30/40 frames"],  # of 27 columns the bar takes 8
+    20: ["30/40"],
+}
+
+
 def test_a_bar_fits_the_terminal_whatever_its_width_becomes() -> None:
     with a_terminal() as terminal:
         line = Line()
@@ -30,16 +38,29 @@ def test_a_bar_fits_the_terminal_whatever_its_width_becomes() -> None:
             drawn = terminal.text().split("\r")[-1].rstrip()
             assert drawn.startswith(" 75%|")
             assert len(drawn) <= columns - 3
+            assert drawn.rpartition("| ")[2].split(", ")[:2] == SHOWN[columns]
         line.close()
         assert screen(terminal.text()) == [""]
 
 
-def test_words_alone_are_cut_at_the_edge_and_a_wrong_total_gives_no_bar() -> None:
+@pytest.mark.parametrize(
+    ("columns", "words", "shown"),
+    [
+        (25, "41/40 frames, 25.0 fps", "41/40 frames, 25.0 fps"),  # 22 and 3 to spare
+        (24, "41/40 frames, 25.0 fps", "41/40 frames"),
+        (20, "reconnecting, last frame 7 s ago, dropped 0", "reconnecting"),
+        (20, "last frame 12 min 3 s ago, dropped 0", "last frame 12 min"),  # 17
+        (20, "a" * 30, "a" * 17),
+    ],
+)
+def test_words_alone_are_cut_at_a_field_and_a_wrong_total_gives_no_bar(
+    columns: int, words: str, shown: str
+) -> None:
     with a_terminal() as terminal:
-        terminal.resize(20)
+        terminal.resize(columns)
         line = Line()
-        line.show("41/40 frames, 25.0 fps", done=41, total=40)
-        assert terminal.text().split("\r")[-1].rstrip() == "41/40 frames, 25."
+        line.show(words, done=41, total=40)
+        assert terminal.text().split("\r")[-1].rstrip() == shown
         line.close()
 
 

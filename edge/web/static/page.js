@@ -194,11 +194,13 @@ async function snapshot() {
   }
 }
 
-// The frame of the picture has the picture's shape, whatever shows it.
+// The frame of the picture has the picture's shape, whatever shows it, and nothing beside a narrow one.
 function shape() {
   const shown = at("picture").firstChild;
   const [width, height] = [shown?.videoWidth ?? shown?.width, shown?.videoHeight ?? shown?.height];
-  if (seen.live && width) at("picture").style.setProperty("--shape", `${width} / ${height}`);
+  if (!seen.live || !width) return;
+  at("picture").style.setProperty("--shape", `${width} / ${height}`);
+  at("picture").classList.add("shown");
 }
 
 // A browser may keep nothing.

@@ -58,6 +58,7 @@ def moves(page: Page) -> None:
 def test_the_picture_moves_and_the_charts_fill(browser: Browser, run: Served) -> None:
     with looked_at(browser, run.url) as page:
         moves(page)
+        until(page, "getComputedStyle(document.all.picture, '::before').content === 'none'")
         assert page.inner_text("#state") == "Live"
         assert page.title() == "Live · Outrider"
         until(page, "fps().ariaValueMin < -2")
