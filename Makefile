@@ -53,8 +53,12 @@ run: $(VENV)/.run
 		exec $(BIN)/edge run --sink out/street.mp4 --frames 300 $(ARGS); \
 	fi
 
-# One that crashes ends the run: with another in its place, files can wait for ever.
-SIDE_BY_SIDE = -n logical --maxprocesses 8 --max-worker-restart 0 --dist loadfile
+# One that crashes ends the run: with another in its place, files can wait for ever. In the order of
+# tests/conftest.py: xdist's own leaves files of few but long tests to the end.
+SIDE_BY_SIDE = -n logical --maxprocesses 8 --max-worker-restart 0 --dist loadfile \
+	--no-loadscope-reorder
+# Tests start hundreds of Pythons; without bytecode each would compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # $(call tests,MARKERS): whole files side by side, then by themselves the tests that judge times.
 define tests

@@ -121,17 +121,24 @@ def pytest_configure(config: pytest.Config) -> None:
         folder.hide()
     if hasattr(config, "workerinput"):  # one of several processes: torch on all cores is slower
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # A shell that starts the tests in the background has them ignore Ctrl-C, and every program
-    # that they start inherits it.
+    # A shell that starts the tests in the background has them ignore Ctrl-C, and nohup has them
+    # ignore a hang-up; every program that they start inherits it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that asks for the folder, itself or through a fixture, is marked."""
+    """A test that asks for the folder, itself or through a fixture, is marked.
+
+    Files with slow tests come first: where files run side by side, one that is left to the end
+    keeps a core waiting.
+    """
     for item in items:
         if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker("shared")
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
