@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge.vision.types import Image
+from tests.edge.web.equipment.served import served
 from tests.edge.web.equipment.shown import HOST, Shown, Viewer, grey, until
+from tests.field.mjpeg_camera import MjpegCamera
 
 
 def _is(image: Image, value: int) -> bool:
@@ -146,3 +150,34 @@ def test_the_end_comes_at_once_and_says_nothing(caplog: pytest.LogCaptureFixture
     for viewer in viewers:
         viewer.close()
     assert caplog.records == []
+
+
+def test_a_camera_that_falls_silent_is_seen_as_its_last_picture_in_dark_grey_under_words(
+    tmp_path: Path,
+) -> None:
+    settings = tmp_path / "car.toml"
+    settings.write_text("[source]\nreconnect = true\nstall_s = 0.5\n")
+    with (
+        MjpegCamera(fps=15) as camera,
+        contextlib.ExitStack() as stack,
+    ):
+        camera.start()
+        run = stack.enter_context(served(settings, "--source", camera.url))
+        viewer = stack.enter_context(contextlib.closing(Viewer(run.port)))
+        pictures = viewer.parts()
+        live = next(picture for picture in pictures if _colour(picture) > 100)
+        camera.stalled.set()
+        silent = next(picture for picture in pictures if _colour(picture) < 20)
+        assert silent.shape == live.shape
+        # Its blocks are blue (255, 0, 0) and grey 75: 0.114 x 255 x 0.35 = 10 and 75 x 0.35 = 26.
+        for value in (10, 26):
+            assert np.mean(np.abs(silent.astype(int) - value) < 4) > 0.1
+        assert np.mean(silent > 200) > 0.01  # the words
+        assert np.mean(silent > 35) < 0.4  # and all else is dark
+        camera.stalled.clear()
+        assert next(picture for picture in pictures if _colour(picture) > 100) is not None
+
+
+def _colour(image: Image) -> int:
+    """How far the most coloured pixel is from grey."""
+    return int(np.ptp(image, axis=2).max())
