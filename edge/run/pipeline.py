@@ -66,7 +66,7 @@ class Pipeline:
         notifier: Notifier = NOBODY,
     ) -> None:
         self._parts = parts
-        self._limits = limits
+        self.limits = limits
         self._clock = clock
         self._shared = Shared(clock, parts.observers)
         self._metrics = Metrics()
@@ -244,15 +244,15 @@ class Pipeline:
         return tick_s if left_s is None else min(left_s, tick_s)
 
     def _seconds_left(self) -> float | None:
-        if self._limits.seconds is None or self._shared.first_capture_ns is None:
+        if self.limits.seconds is None or self._shared.first_capture_ns is None:
             return None
-        return max(0.0, self._limits.seconds - self.ran_s)
+        return max(0.0, self.limits.seconds - self.ran_s)
 
     def _open(self, source: Source) -> None:
         """Open sinks and overlay, then let capturing and inference begin."""
         assert self._perception is not None
         self.renderer.open(self._parts.open_sinks(source), self._parts.open_overlay)
-        drops = self._limits.drops(source)
+        drops = self.limits.drops(source)
         self._shared.inbox.newest_wins = drops
         # Dropping: a frame is taken only when the main thread will be free for its result.
         # Waiting: one result may wait, which evens out uneven stages.
@@ -277,7 +277,7 @@ class Pipeline:
         self._rendered += 1
         if not wanted:
             self._reason = "a sink's reader left"
-        elif self._rendered == self._limits.frames:
+        elif self._rendered == self.limits.frames:
             self._reason = "frames"
         elif self._seconds_left() == 0.0:
             self._reason = "seconds"
@@ -306,7 +306,7 @@ class Pipeline:
             if counts is None:
                 wanted = self.renderer.signal(status)
             else:
-                wanted = self.renderer.watch(status, counts, stall_s=self._limits.stall_s)
+                wanted = self.renderer.watch(status, counts, stall_s=self.limits.stall_s)
         except Exception as exc:
             self._fail(self.renderer.stage, exc)
         else:

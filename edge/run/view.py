@@ -155,6 +155,13 @@ class RunView:
         )
 
     @property
+    def waits(self) -> bool:
+        """Whether every frame is waited for, as of a file, and none is dropped."""
+        source = self._pipeline.source
+        assert source is not None, "it is open"
+        return not self._pipeline.limits.drops(source)
+
+    @property
     def recordings(self) -> list[Recording]:
         """The sinks that record it."""
         return [sink for sink in self._pipeline.renderer.sinks if isinstance(sink, Recording)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec as find_module
 from pathlib import Path
 from typing import Any, get_origin
@@ -155,15 +155,16 @@ def _anchor(raw: dict[str, Any], folder: Path) -> None:
             table, mark = raw.get(section), mark_of(field, FromFolder)
             kind = list if get_origin(field.annotation) is tuple else str
             if mark and isinstance(table, dict) and isinstance(table.get(name), kind):
-                table[name] = _anchored(table[name], folder, mark.is_path)
+                table[name] = _anchored(table[name], folder, mark)
 
 
-def _anchored(value: Any, folder: Path, is_path: Callable[[str, Path], bool]) -> Any:
+def _anchored(value: Any, folder: Path, mark: FromFolder) -> Any:
     if isinstance(value, list):
-        return [_anchored(entry, folder, is_path) for entry in value]
-    if not isinstance(value, str) or not value or not is_path(value, folder):
+        return [_anchored(entry, folder, mark) for entry in value]
+    if not isinstance(value, str) or not value or not mark.is_path(value, folder):
         return value
-    return str(folder / os.path.expanduser(value))
+    before = mark.before(value)
+    return before + str(folder / os.path.expanduser(value.removeprefix(before)))
 
 
 def _check_streams(settings: Settings, environ: Mapping[str, str]) -> None:
@@ -203,6 +204,7 @@ def check_outputs(settings: Settings, path: Path | None) -> None:
     files = [text for text in sinks if edge.sinks.writes_file(text)]
     refuse_overwriting(
         files if metrics is None else [*files, metrics],
+        folders=[folder for text in sinks if (folder := edge.sinks.folder_of(text))],
         models=settings.model.files,
         source=settings.source.uri,
         settings=path,

@@ -32,10 +32,12 @@ class Option:
 class FromFolder:
     """The field holds paths: in a settings file they start at the folder of the file.
 
-    ``is_path(text, folder)`` tells them from other texts that the field takes.
+    ``is_path(text, folder)`` tells them from other texts that the field takes, ``before(text)`` is
+    what stands before the path.
     """
 
     is_path: Callable[[str, Path], bool] = lambda *_: True
+    before: Callable[[str], str] = lambda _: ""
 
 
 def sections_of(settings: type[BaseModel]) -> dict[str, dict[str, FieldInfo]]:

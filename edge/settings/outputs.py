@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from edge.sinks.record.names import number_of
 from edge.sources import source_files
 from engines.errors import ModelError, SettingsError
 
@@ -14,17 +15,21 @@ from engines.errors import ModelError, SettingsError
 def refuse_overwriting(
     outputs: Sequence[str | Path],
     *,
+    folders: Sequence[str] = (),
     models: Sequence[Path],
     source: str,
     settings: Path | None = None,
 ) -> None:
     """Compare the files that are written with those that are read, whatever their names.
 
+    ``folders`` are those in which films make room for others.
+
     Raises:
-        SettingsError: an output is the file of an input or of another output.
+        SettingsError: an output is the file of an input or of another output, or may remove it.
     """
     taken: dict[object, str | Path] = {}
-    for output in outputs:
+    _refuse_removing(folders, source)
+    for output in (*folders, *outputs):
         if _identity(output) in taken:
             raise _refusal(output, "another output")
         taken[_identity(output)] = output
@@ -36,6 +41,17 @@ def refuse_overwriting(
     for what, file in read:
         if _identity(file) in taken:
             raise _refusal(taken[_identity(file)], what)
+
+
+def _refuse_removing(folders: Sequence[str], source: str) -> None:
+    recorded = {_identity(folder): folder for folder in folders}
+    for file in source_files(source) if recorded else ():
+        folder = recorded.get(_identity(file.parent))
+        if folder is not None and number_of(file.name) is not None:
+            raise SettingsError(
+                f"{file}: is one of the films in {folder}, which may go to make room while it is "
+                "played; move it, or record to another folder"
+            )
 
 
 def _files_of(models: Sequence[Path], outputs: Sequence[str | Path]) -> Iterator[Path]:

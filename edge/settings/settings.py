@@ -13,6 +13,7 @@ import engines
 from edge.credential import VARIABLE
 from edge.settings.options import FromFolder, Option
 from edge.settings.regions import read_regions
+from edge.sinks.record.options import RecordOptions
 from edge.sources.options import Flip, Policy, RotateDeg, SourceOptions
 from edge.vision.types import Polygon
 
@@ -40,6 +41,7 @@ _Files = Annotated[tuple[_File, ...], Field(strict=False, min_length=1)]
 
 
 _SOURCE = SourceOptions()
+_RECORD = RecordOptions()
 
 
 class _Section(BaseModel):
@@ -169,7 +171,10 @@ class OutputSettings(_Section):
 
     sinks: Annotated[
         _Names,
-        FromFolder(lambda text, _: edge.sinks.writes_file(text)),
+        FromFolder(
+            lambda text, _: edge.sinks.writes_file(text) or bool(edge.sinks.folder_of(text)),
+            lambda text: "record:" if edge.sinks.folder_of(text) else "",
+        ),
         Option(
             4,
             "--sink",
@@ -184,6 +189,20 @@ class OutputSettings(_Section):
         FromFolder(),
         Option(13, "--metrics", "FILE.json", "Write counts and times there at the end."),
     ] = None
+
+
+class RecordSettings(_Section):
+    """What ``--sink record:DIR`` keeps; its fields are those of ``RecordOptions``."""
+
+    overlay: bool = _RECORD.overlay
+    # At 50 Mbit/s ten minutes are 3.75 GB, and FAT takes 4 GiB a file.
+    segment_s: float = Field(_RECORD.segment_s, ge=1, le=600)
+    keep_gb: float = Field(_RECORD.keep_gb, gt=0, le=1e6)
+    free_gb: float = Field(_RECORD.free_gb, ge=0, le=1e6)
+
+    def options(self) -> RecordOptions:
+        """What a recorder is started with."""
+        return RecordOptions(**self.model_dump())
 
 
 class WebSettings(_Section):
@@ -230,5 +249,6 @@ class Settings(_Section):
     pipeline: PipelineSettings = PipelineSettings()
     overlay: OverlaySettings = OverlaySettings()
     output: OutputSettings = OutputSettings()
+    record: RecordSettings = RecordSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()

@@ -25,6 +25,7 @@ SINKS = {
     "rtsp": _STREAM,
     "rtsps": _STREAM,
     "whip": _STREAM,
+    "record": "edge.sinks.record.sink:RecordSink",
     "null": "edge.sinks.null:NullSink",
 }
 """By the whole text, by what stands before its first colon, or by the suffix of a file's name;
@@ -35,6 +36,7 @@ PLACES = {
     "rtsp": "://HOST/PATH",
     "rtsps": "://HOST/PATH",
     "whip": ":https://HOST/PATH",
+    "record": ":DIR",
 }
 """What may follow the names of kinds that have a place of their own, which is no file."""
 
@@ -101,4 +103,10 @@ def is_stream(text: str) -> bool:
 
 def uses_network(text: str) -> bool:
     """Whether a sink serves at an address or sends to one."""
-    return kind_of(text) in PLACES
+    return kind_of(text) in PLACES and kind_of(text) != "record"
+
+
+def folder_of(text: str) -> str | None:
+    """The folder that a sink fills with files of its own, None where it fills none."""
+    kind, _, folder = text.partition(":")
+    return folder if kind == "record" and folder else None

@@ -60,11 +60,9 @@ class JsonlSink:
             SinkError: the line cannot be written; the lines before it are whole.
         """
         before, self._status = self._status, status
-        # A first "live" without a reason: nothing has happened.
-        begun = before is None and (status.state, status.reason) == ("live", "")
-        if begun or status == before:
+        record = news_of(status, before, at_ns=at_ns)
+        if record is None:
             return not self._broken
-        record = {"event": "source", "t_ns": at_ns, **asdict(status)}
         return self._write(record, what=f"that the source is {status.state}")
 
     def _write(self, record: Mapping[str, Any], *, what: str) -> bool:
@@ -98,6 +96,17 @@ class JsonlSink:
             sys.stdout.flush()
             return sys.stdout.fileno()
         return open_alone(self._path, os.O_WRONLY, keep=self._keep)
+
+
+def news_of(
+    status: SourceStatus, before: SourceStatus | None, *, at_ns: int
+) -> dict[str, Any] | None:
+    """The record of a state of the source that is new, None of one that is not."""
+    # A first "live" without a reason: nothing has happened.
+    begun = before is None and (status.state, status.reason) == ("live", "")
+    if begun or status == before:
+        return None
+    return {"event": "source", "t_ns": at_ns, **asdict(status)}
 
 
 def _write_whole(fd: int, line: bytes, *, seekable: bool) -> None:

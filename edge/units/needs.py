@@ -14,8 +14,8 @@ from pathlib import Path
 
 from edge.credential import VARIABLE
 from edge.settings.settings import SHIPPED_MODEL, Settings
+from edge.sinks import folder_of, uses_network, writes_file
 from edge.sinks import kind_of as kind_of_sink
-from edge.sinks import uses_network, writes_file
 from edge.sources import kind_of
 from edge.web.address import Address, read_address
 from engines.errors import SettingsError
@@ -101,7 +101,7 @@ def needs_of(settings: Settings, *, root: Path = Path("/")) -> Needs:
         inside = text in pages and pages[text].loopback
         if uses_network(text) and not inside:
             network = network or f'[output] has "{redact(text)}"'
-    folders = dict.fromkeys(os.path.dirname(path) for path in _written(settings))
+    folders = dict.fromkeys(_written(settings).values())
     return Needs(
         network=network,
         loopback="" if network or not pages else f'[output] has "{next(iter(pages))}"',
@@ -236,9 +236,8 @@ def _unwritable(settings: Settings, root: Path) -> Iterator[str]:
                 '[output] sinks: "-": a service\'s standard output is the journal, which is for '
                 f'what happens, not for every frame; wanted "{STATE}/NAME.jsonl"'
             )
-    for path in _written(settings):
+    for path, folder in _written(settings).items():
         place = f"wanted one below {STATE} or in a folder of its own, such as /srv/recordings"
-        folder = os.path.dirname(path)
         if top := hidden(path):
             yield f"[output] {path}: is below {top}, which a service does not see; {place}"
         elif top := next((top for top in _CLOSED if _below(path, top)), None):
@@ -251,12 +250,14 @@ def _unwritable(settings: Settings, root: Path) -> Iterator[str]:
             yield f"[output] {path}: there is no folder {folder}; make it, and give it to outrider"
 
 
-def _written(settings: Settings) -> list[str]:
-    """The files that a run writes, links resolved."""
+def _written(settings: Settings) -> dict[str, str]:
+    """The files and folders that a run writes, links resolved, with the folder of each."""
     files = [text for text in settings.output.sinks if writes_file(text)]
     if settings.output.metrics is not None:
         files.append(str(settings.output.metrics))
-    return [os.path.realpath(file) for file in files]
+    written = {path: os.path.dirname(path) for path in map(os.path.realpath, files)}
+    recorded = [folder for text in settings.output.sinks if (folder := folder_of(text))]
+    return written | {path: path for path in map(os.path.realpath, recorded)}
 
 
 def _below(path: str, top: str) -> bool:

@@ -278,13 +278,13 @@ def test_frames_older_than_the_limit_are_dropped_as_stale() -> None:
 )
 def test_auto_drops_when_the_source_is_live(policy: str, live: bool, drops: bool) -> None:
     assert policy == "auto"
-    assert Script(waiting(0)).pipeline()._limits.drops(ScriptedSource([], live=live)) is drops
+    assert Script(waiting(0)).pipeline().limits.drops(ScriptedSource([], live=live)) is drops
 
 
 def test_the_policy_can_be_forced_either_way() -> None:
-    forced = Script(waiting(0), policy="wait").pipeline()._limits
+    forced = Script(waiting(0), policy="wait").pipeline().limits
     assert not forced.drops(ScriptedSource([], live=True))
-    forced = Script(waiting(0), policy="drop").pipeline()._limits
+    forced = Script(waiting(0), policy="drop").pipeline().limits
     assert forced.drops(ScriptedSource([], live=False))
 
 

@@ -149,3 +149,17 @@ def test_files_of_their_own_and_those_that_are_not_there_are_taken(tmp_path: Pat
     refuse_overwriting([], models=[], source=source)
     with pytest.raises(SettingsError, match=r"a\.mp4: would be written over the source"):
         refuse_overwriting(["a.mp4"], models=[], source="./a.mp4")
+
+
+def test_a_film_is_not_played_where_it_may_go_to_make_room(tmp_path: Path) -> None:
+    film = tmp_path / "film-00000012-20261130T092943Z.mp4"
+    film.write_bytes(b"a film")
+    other = tmp_path / "in.mp4"
+    other.write_bytes(b"another")
+    folder = f"{tmp_path}/../{tmp_path.name}"
+    with pytest.raises(SettingsError, match=r"is one of the films in .*; move it"):
+        refuse_overwriting([], folders=[folder], models=[], source=str(film))
+    refuse_overwriting([], folders=[folder], models=[], source=str(other))
+    refuse_overwriting([], folders=[str(tmp_path / "new")], models=[], source=str(film))
+    with pytest.raises(SettingsError, match="would be written over another output"):
+        refuse_overwriting([], folders=[folder, str(tmp_path)], models=[], source="synthetic")

@@ -83,11 +83,14 @@ def test_paths_in_a_file_start_at_the_file_and_those_of_options_at_the_shell(
     settings = _load(
         tmp_path,
         '[source]\nuri = "v/*.png"\n[model]\nfiles = ["a.onnx", "/b.onnx"]\n'
-        '[output]\nsinks = ["o.mp4", "window", "-", "null"]\nmetrics = "../m.json"\n',
+        '[output]\nsinks = ["o.mp4", "window", "-", "null", "record:r"]\nmetrics = "../m.json"\n',
     )
     assert settings.source.uri == str(tmp_path / "v/*.png")
     assert settings.model.files == (tmp_path / "a.onnx", Path("/b.onnx"))
-    assert settings.output.sinks == (str(tmp_path / "o.mp4"), "window", "-", "null")
+    assert settings.output.sinks == (
+        *(str(tmp_path / "o.mp4"), "window", "-", "null"),
+        f"record:{tmp_path / 'r'}",
+    )
     assert settings.output.metrics == tmp_path / ".." / "m.json"
     settings = _load(tmp_path, "", source__uri="v.mp4", model__files=["a.onnx"])
     assert settings.source.uri == "v.mp4"
@@ -349,9 +352,8 @@ def test_every_number_carries_its_unit() -> None:
     for name, field in Settings.model_fields.items():
         assert isinstance(field.annotation, type), name
         assert issubclass(field.annotation, BaseModel), name
-    bare = {
-        k for k, v in _keys().items() if isinstance(v, float) and not re.search(r"_(s|fps)$", k)
-    }
+    numbers = {key for key, value in _keys().items() if isinstance(value, float)}
+    bare = {key for key in numbers if not re.search(r"_(s|fps|gb|mb)$", key)}
     assert bare == {"overlay.mask_opacity"}  # a fraction
 
 

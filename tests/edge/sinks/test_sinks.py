@@ -18,7 +18,8 @@ WITHOUT_DISPLAY = sorted(set(SINKS) - {"window"})
 
 def _open(kind: str, folder: Path) -> Sink:
     servers = {"rtsp": "rtsp://{}/cam", "rtsps": "rtsps://{}/cam", "whip": "whip:http://{}/cam"}
-    text = servers.get(kind, kind).format(f"127.0.0.1:{closed_port()}")
+    places = servers | {"record": f"record:{folder}"}
+    text = places.get(kind, kind).format(f"127.0.0.1:{closed_port()}")
     return open_sink(str(folder / f"out{kind}") if kind.startswith(".") else text, fps=25.0)
 
 
@@ -80,7 +81,7 @@ def test_a_second_run_into_one_file_is_refused_and_the_first_goes_on(
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("web", True), ("web:127.0.0.1:0", True), ("a.mp4", False), ("-", False), ("null", False)],
+    [("web", True), ("web:127.0.0.1:0", True), ("a.mp4", False), ("-", False), ("record:a", False)],
 )
 def test_a_sink_that_has_an_address_uses_the_network(text: str, expected: bool) -> None:
     assert uses_network(text) == expected

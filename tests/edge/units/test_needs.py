@@ -129,6 +129,20 @@ def test_a_folder_of_recordings_is_opened_once_and_waits_for_its_disk(tmp_path: 
     ]
 
 
+def test_a_folder_that_is_filled_is_opened_itself(tmp_path: Path) -> None:
+    (tmp_path / "srv/films").mkdir(parents=True)
+    text = "[output]\nsinks = ['record:/srv/films', 'record:/var/lib/outrider/films']\n"
+    made = lines(settings(tmp_path, text))
+    assert [line for line in made if "/" in line] == [
+        'RequiresMountsFor="/srv/films"',
+        'ReadWritePaths="/srv/films"',
+    ]
+    assert "PrivateNetwork=no" not in made
+    for folder, why in (("/tmp/a", "does not see"), ("/srv/none", "there is no folder /srv/none")):
+        with pytest.raises(SettingsError, match=f"{folder}: .*{why}"):
+            settings(tmp_path, f"[output]\nsinks = ['record:{folder}']\n")
+
+
 def test_a_percent_sign_in_a_folder_is_none_of_systemds_specifiers(tmp_path: Path) -> None:
     (tmp_path / "srv/50%h").mkdir(parents=True)
     made = settings(tmp_path, '[output]\nsinks = ["/srv/50%h/a.mp4"]\n')
