@@ -66,6 +66,7 @@ class X264:
             }
             container.start_encoding()
         except _BROKEN as exc:
+            container.close()
             raise self._error(exc) from exc
         self._held: tuple[OutputContainer, VideoStream] | None = container, stream
 
@@ -107,7 +108,11 @@ class X264:
 
     def close(self) -> None:
         """Free the encoder."""
-        self._held = None
+        if self._held is not None:
+            # Stream and container hold each other, and libx264's buffers of some 12 MB would wait
+            # for a collection of such circles, which seldom comes.
+            self._held[0].close()
+            self._held = None
 
     def _error(self, exc: BaseException) -> SinkError:
         width, height = self.wh

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import psutil
 import pytest
 
 from edge.h264 import TIME_BASE, Encoder, open_encoder
@@ -99,3 +100,19 @@ def test_it_can_keep_to_what_every_receiver_decodes(baseline: bool, profile_idc:
     encoder = open_encoder((64, 48), fps=25.0, keyframe_s=1, baseline=baseline)
     assert encoder.extradata.index(b"\0\0\1\x67") >= 0
     assert encoder.extradata.partition(b"\0\0\1\x67")[2][0] == profile_idc
+
+
+def test_a_closed_encoder_leaves_no_memory_behind() -> None:
+    """A page opens one with each viewer that comes after a pause."""
+    noise = np.random.default_rng(0).integers(0, 255, (540, 960, 3), np.uint8)
+    process = psutil.Process()
+
+    def use(times: int) -> int:
+        for _ in range(times):
+            encoder = _encoder((960, 540))
+            encoder.encode(noise, 0)
+            encoder.close()
+        return process.memory_info().rss
+
+    before = use(5)
+    assert use(20) - before < 60e6  # 11 MB each where it is left to the collector
