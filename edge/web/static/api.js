@@ -47,13 +47,18 @@ export const history = (since) => read(`/api/history?since=${since}`);
 
 const OURS = { "X-Outrider": "1" };
 
-// Gives the settings in force afterwards.
-export const change = (values) =>
-  read("/api/settings", {
+const post = (path, values) =>
+  read(path, {
     method: "POST",
     headers: { "Content-Type": "application/json", ...OURS },
     body: JSON.stringify(values),
   });
+
+// Gives the settings in force afterwards.
+export const change = (values) => post("/api/settings", values);
+
+// Gives {clip}, the name that it will have.
+export const clip = (reason) => post("/api/clip", { reason });
 
 export const snapshot = async () => (await ask("/api/snapshot.jpg")).blob();
 

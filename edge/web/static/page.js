@@ -1,6 +1,7 @@
 // The page: asks for status and history once a second while it is seen, and shows them.
 
 import * as api from "./api.js";
+import { showRecording, showVerdict } from "./cards.js";
 import { Chart, spanOf } from "./charts.js";
 import { Controls } from "./controls.js";
 import { showPicture } from "./picture.js";
@@ -102,7 +103,7 @@ function newRow(body) {
 }
 
 function showStatus(status) {
-  const { run, now, settings, machine, login } = status;
+  const { run, now, settings, machine, login, verdict, recording, blurred } = status;
   const state = stateOf(now, seen.captured);
   seen.captured = now.counts.captured;
   at("badge").dataset.kind = state.kind;
@@ -116,6 +117,8 @@ function showStatus(status) {
     ? ""
     : `No frame for ${duration(now.silent_s)}, since ${clock(Date.now() / 1000 - now.silent_s)}.`;
   controls.show(run, settings);
+  showVerdict(at("verdict"), verdict);
+  showRecording(recording, blurred, at, write);
   list(at("run"), factsOf(status));
   const { slowed, rows } = machineOf(machine);
   list(at("machine"), rows);
@@ -194,6 +197,19 @@ async function snapshot() {
   }
 }
 
+async function keepClip() {
+  const button = at("clip");
+  button.disabled = true;
+  try {
+    const { clip } = await api.clip("the page");
+    write("note", `Keeps the clip ${clip}`);
+  } catch (error) {
+    write("note", `No clip: ${error.message}`);
+  } finally {
+    button.disabled = false;
+  }
+}
+
 // The frame of the picture has the picture's shape, whatever shows it, and nothing beside a narrow one.
 function shape() {
   const shown = at("picture").firstChild;
@@ -235,6 +251,7 @@ document.addEventListener("keydown", (event) => {
 });
 at("leave").addEventListener("click", () => api.leave().catch(lost));
 at("snapshot").addEventListener("click", snapshot);
+at("clip").addEventListener("click", keepClip);
 at("full").addEventListener("click", fill);
 
 const picture = showPicture(at("picture"), {

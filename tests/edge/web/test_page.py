@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import cv2
 import pytest
 
+from tests.edge.web.equipment import recording
 from tests.edge.web.equipment.browser import open_page, until
 from tests.edge.web.equipment.served import Served, served
 from tests.field.mjpeg_camera import MjpegCamera
@@ -114,6 +115,45 @@ def test_a_second_is_read_by_pointer_and_by_keyboard(browser: Browser, run: Serv
         assert page.inner_text("#when") == "the last minute"
 
 
+def test_what_bounds_the_rate_is_drawn_and_said(browser: Browser, run: Served) -> None:
+    with looked_at(browser, run.url) as page:
+        page.wait_for_selector("#verdict .source.bounds", timeout=60_000)
+        assert "The source bounds the rate" in page.inner_text("#verdict p")
+        assert page.inner_text("#verdict .source output") in {f"{n} %" for n in range(90, 101)}
+        assert page.locator("#verdict .source [role=img]").get_attribute("aria-label")
+        width = "(part) => document.querySelector(`#verdict .${part} i`).offsetWidth"
+        assert page.evaluate(width, "source") > page.evaluate(width, "output")
+        for part in ("#records", "#unrecorded", "#clip", "#recording-panel", "#blurred"):
+            assert not page.is_visible(part)
+
+
+def test_a_run_that_is_recorded_says_so_and_keeps_a_clip(browser: Browser, tmp_path: Path) -> None:
+    kept, path, settings = tmp_path / "kept", tmp_path / "path", tmp_path / "run.toml"
+    kept.mkdir()
+    path.mkdir()
+    settings.write_text('[output]\nblur = ["pedestrian"]\n')
+    arguments = (settings, "--sink", kept / "run.kept", "--sink", "web:127.0.0.1:0")
+    with (
+        served(*arguments, env=recording.known(path)) as run,
+        looked_at(browser, run.url, expected="503") as page,
+    ):
+        until(page, "document.querySelector('#records-title').textContent === 'Recording'")
+        assert page.inner_text("#blurred") == "Blurred here: pedestrian"
+        assert "12.3 GB" in page.inner_text("#recording")
+        page.get_by_role("button", name="Keep a clip").click()
+        until(page, "document.querySelector('#note').textContent === 'Keeps the clip 0.clip'")
+        until(page, "document.querySelector('#recording').innerText.includes('1, writing 0.clip')")
+        assert (kept / "0.clip").read_text() == "the page"
+        (kept / recording.FULL).write_text("the disk is full")
+        page.wait_for_selector("#unrecorded", state="visible")
+        assert "the disk is full" in page.inner_text("#unrecorded")
+        assert page.inner_text("#records") == "Not recording"
+        page.get_by_role("button", name="Keep a clip").click()
+        until(page, "document.querySelector('#note').textContent.startsWith('No clip: ')")
+        (kept / recording.FULL).unlink()
+        page.wait_for_selector("#unrecorded", state="hidden")
+
+
 def crowd(route: Route) -> None:
     """Answer as a run of which there is as much to tell as can be."""
     answer = route.fetch()
@@ -127,6 +167,11 @@ def crowd(route: Route) -> None:
     told["now"] |= {"flowing": False, "silent_s": 9, "age_ms": 50}
     told["now"]["status"] = {"source": "cam", "state": "reconnecting", "reason": "refused, " * 20}
     told["machine"]["throttling"] = [{"device": "GPU", "reason": "heat"}]
+    told["blurred"] = classes[:20]
+    told["recording"] = [
+        {"folder": "/a" * 60, "alarm": "full, " * 30, "clip": "c" * 90, "kept_bytes": 10**15,
+         "clips": 10**6, "missed": 10**9},
+    ] * 2  # fmt: skip
     route.fulfill(response=answer, json=told | {"login": True})
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edge.settings.settings import SHIPPED_MODEL
+from tests.edge.web.equipment import recording
 from tests.edge.web.equipment.browser import chromium, open_page, until
 from tests.edge.web.equipment.served import Served, served
 
@@ -117,6 +118,28 @@ def without_signal(browser: Browser, folder: Path) -> None:
                 save(other, folder, f"no-signal-{view.name}")
 
 
+def recorded(browser: Browser, folder: Path) -> None:
+    """The page of a run that is recorded, of which a clip is kept and whose disk is then full."""
+    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
+        kept, path, config = Path(place) / "drive", Path(place) / "path", Path(place) / "run.toml"
+        kept.mkdir()
+        path.mkdir()
+        config.write_text('[output]\nblur = ["pedestrian"]\n')
+        sinks = ("--sink", kept / "run.kept", "--sink", "web:127.0.0.1:0", config)
+        run = stack.enter_context(served(*STREET, *sinks, env=recording.known(path)))
+        page = stack.enter_context(looking(browser, run, DESK))
+        page.wait_for_timeout(30_000)
+        page.get_by_role("button", name="Keep a clip").click()
+        save(page, folder, "recording")
+        for view in (View("desk-light", 1440, 900, "light", whole=True), VIEWS[4]):
+            with looking(browser, run, view) as other:
+                save(other, folder, f"recording-{view.name}", whole=True)
+        (kept / recording.FULL).write_text("No space left on device; 0.9 GB are free, 1 is wanted")
+        for view in TROUBLE:
+            with looking(browser, run, view) as other:
+                save(other, folder, f"recording-full-{view.name}")
+
+
 def logging_in(browser: Browser, folder: Path) -> None:
     """The page where one logs in, before and after a wrong token."""
     with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
@@ -143,6 +166,7 @@ def main() -> None:
     with chromium() as browser:
         in_order(browser, given.folder, given.seconds)
         without_signal(browser, given.folder)
+        recorded(browser, given.folder)
         logging_in(browser, given.folder)
 
 
