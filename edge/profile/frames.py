@@ -15,7 +15,7 @@ from edge.vision.types import Frame, Result
 Times = NDArray[np.int64]
 
 MOST = 500_000
-"""Frames whose times are kept, 48 MB: 4.6 h at 30 a second. Of a longer run they are the newest."""
+"""Frames whose times are kept, 60 MB: 4.6 h at 30 a second. Of a longer run they are the newest."""
 
 
 class Row(NamedTuple):
@@ -23,7 +23,8 @@ class Row(NamedTuple):
 
     From asking the source for it to the last sink one follows the other: 'capture', 'inbox' (taken
     by nobody), 'letterbox', 'infer' (of it 'engine' on this frame), 'decode', 'outbox' (the result
-    is taken by nobody), 'overlay', 'sinks'. ``age`` is from the capture to the overlay's end, and
+    is taken by nobody), 'overlay', 'sinks'; all together it ``took``, and without 'capture'
+    ``end_to_end``. ``age`` is from the capture to the overlay's end, and
     ``overtook`` how long before it the first frame came that it overwrote.
     """
 
@@ -39,18 +40,9 @@ class Row(NamedTuple):
     outbox: int
     overlay: int
     sinks: int
-    overtook: int = 0
-
-    @property
-    def took(self) -> int:
-        """From asking the source for it to its last sink."""
-        return self.capture + self.end_to_end
-
-    @property
-    def end_to_end(self) -> int:
-        """From the moment the source gave it to its last sink."""
-        inside = self.inbox + self.letterbox + self.infer + self.decode
-        return inside + self.outbox + self.overlay + self.sinks
+    end_to_end: int
+    took: int
+    overtook: int
 
     @property
     def read(self) -> int:
@@ -97,12 +89,12 @@ class Frames:
         spent, frame = rendered.stage_ns, result.frame
         letterbox, infer, decode = spent["letterbox"], spent["infer"], spent["decode"]
         overlay, sinks = spent.get("overlay", 0), spent["sinks"]
-        begun = result.t_begin_ns
+        begun, capture, end_to_end = result.t_begin_ns, spent["capture"], spent["end_to_end"]
         times = Row(
             frame.id,
             rendered.at_ns,
             rendered.frame_age_ns,
-            spent["capture"],
+            capture,
             begun - frame.t_read_ns,
             letterbox,
             infer,
@@ -111,7 +103,9 @@ class Frames:
             rendered.at_ns - sinks - overlay - begun - letterbox - infer - decode,
             overlay,
             sinks,
-            frame.t_read_ns - self._first_overtaken_ns(frame),
+            end_to_end,
+            capture + end_to_end,
+            frame.t_read_ns - self._first_overtaken_ns(frame) if self._overtaken else 0,
         )
         _ROW.pack_into(self._bytes, self.count % self._most * _ROW.size, *times)
         self.count += 1
@@ -124,10 +118,7 @@ class Frames:
         return first_ns
 
     def newest(self, count: int | None = None) -> dict[str, Times]:
-        """The columns (n,) of the newest ``count`` that are kept, the oldest first; None: of all.
-
-        Beside those of ``Row`` 'end_to_end' and 'took'.
-        """
+        """Columns (n,) of the newest ``count`` of those kept, the oldest first; None: of all."""
         kept = min(self.count, self._most)
         wanted = kept if count is None else min(count, kept)
         end = self.count % self._most
@@ -135,8 +126,4 @@ class Frames:
             rows = self._rows[end - wanted : end]
         else:
             rows = np.concatenate((self._rows[self._most - wanted + end :], self._rows[:end]))
-        columns: dict[str, Times] = dict(zip(Row._fields, rows.T, strict=True))
-        inside = [columns[step] for step in STEPS[1:]]
-        columns["end_to_end"] = np.sum(inside, axis=0, dtype=np.int64)
-        columns["took"] = columns["capture"] + columns["end_to_end"]
-        return columns
+        return dict(zip(Row._fields, rows.T, strict=True))

@@ -5,26 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge.profile.frames import STEPS, Row, Times
+from edge.profile.frames import Times
 from edge.profile.statistics import bars, engine_waits, low_fps, quantile, rates, summary
+from tests.edge.profile.rows import columns, row
 
 MS = 1_000_000
 
 
 def ns(*ms: float) -> Times:
     return np.array([round(one * MS) for one in ms], np.int64)
-
-
-def columns(*rows: Row) -> dict[str, Times]:
-    """As ``Frames.newest`` gives them."""
-    found = {name: np.array([getattr(r, name) for r in rows], np.int64) for name in Row._fields}
-    return {**found, "end_to_end": np.array([row.end_to_end for row in rows], np.int64)}
-
-
-def row(number: int, at_ms: float, **ms: float) -> Row:
-    """A frame done at ``at_ms``; steps that are not given took no time."""
-    spent = {name: round(ms.get(name, 0) * MS) for name in (*STEPS, "age", "engine", "overtook")}
-    return Row(id=number, at=round(at_ms * MS), **spent)
 
 
 def test_a_quantile_is_the_duration_of_its_rank() -> None:
