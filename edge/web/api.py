@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from edge.web.access.answers import Refusal, read_body
-from edge.web.access.login import COOKIE
+from edge.web.access.login import cookie_of
 from engines.errors import SettingsError, SinkError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ async def status(request: Request) -> JSONResponse:
             "blurred": run.settings.output.blur,
             "settings": _settings(run),
             "machine": request.app.state.telemetry.newest.as_json(),
-            "login": COOKIE in request.cookies,
+            "login": cookie_of(request) in request.cookies,
             "picture": request.app.state.live.ways,
         }
     )

@@ -60,9 +60,23 @@ class Connection(H11Protocol):
             self._await_request()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Hand it over, with its first lines complete."""
+        """Hand it over, with its first lines complete, and cut it where it is not answered.
+
+        One with a body is refused: what takes it over would wait for frames and never answer.
+        """
         self._stop_waiting()
+        bodies = {b"content-length", b"transfer-encoding"} & {name for name, _ in event.headers}
+        if event.method != b"GET" or event.http_version != b"1.1" or bodies:
+            self._refuse("400 Bad Request", "an upgrade is a GET of HTTP/1.1 without a body")
+            return
+        transport = self.transport
         super().handle_websocket_upgrade(event)
+
+        def cut() -> None:
+            if not getattr(transport.get_protocol(), "handshake_complete", True):
+                transport.abort()
+
+        self.loop.call_later(_HEAD_S, cut)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of it."""

@@ -12,7 +12,7 @@ import re
 import traceback
 from collections.abc import Callable
 
-from starlette.requests import HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge.web.access.answers import MOST_BYTES, Refusal, too_long, too_many
@@ -67,6 +67,8 @@ class Guard:
         except Refusal as refusal:
             if not outgoing.begun:
                 await refusal.answer()(scope, outgoing.receive, outgoing.send)
+        except ClientDisconnect:  # in the middle of what it sent
+            pass
         except Exception as exc:
             self._tell(exc, scope["path"])
             if not outgoing.begun:

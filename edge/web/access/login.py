@@ -13,12 +13,16 @@ from edge.web.access.rates import Rates
 from edge.web.access.rules import Access
 from edge.web.access.sessions import LASTS_S, Sessions
 
-COOKIE = "outrider_session"
 _OPEN = ("/login", "/login.css", "/healthz")
 """What anybody may see."""
 _PAGE = Path(__file__).resolve().parent.parent / "static" / "login.html"
 _SAID = "<!-- said -->"
 """Where the page says what was wrong."""
+
+
+def cookie_of(request: HTTPConnection) -> str:
+    """Its name: a browser has one store for all ports of a machine, and each run has its own."""
+    return f"outrider_session_{request.scope['server'][1]}"
 
 
 class Login:
@@ -39,7 +43,7 @@ class Login:
         path = request.scope["path"]
         if self._access.token is None or path in _OPEN:
             return
-        if self._sessions.known(request.cookies.get(COOKIE, "")):
+        if self._has_session(request):
             return
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
@@ -56,7 +60,9 @@ class Login:
 
     async def page(self, request: Request) -> Response:
         """Where one logs in."""
-        if self._access.token is None or self._sessions.known(request.cookies.get(COOKIE, "")):
+        if self._access.token is None or self._sessions.known(
+            request.cookies.get(cookie_of(request), "")
+        ):
             return RedirectResponse("/", 303)
         return self._show("")
 
@@ -80,7 +86,7 @@ class Login:
         except Refusal as refusal:
             return self._show("Too many wrong ones. Wait a little.", refusal.status)
         answer.set_cookie(
-            COOKIE,
+            cookie_of(request),
             self._sessions.begin(),
             max_age=int(LASTS_S),
             httponly=True,
@@ -92,10 +98,13 @@ class Login:
 
     async def leave(self, request: Request) -> Response:
         """End the session."""
-        self._sessions.end(request.cookies.get(COOKIE, ""))
+        self._sessions.end(request.cookies.get(cookie_of(request), ""))
         answer = Response(status_code=204)
-        answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        answer.delete_cookie(cookie_of(request), httponly=True, samesite="strict")
         return answer
+
+    def _has_session(self, request: HTTPConnection) -> bool:
+        return self._sessions.known(request.cookies.get(cookie_of(request), ""))
 
     def _is_token(self, request: HTTPConnection, given: str) -> bool:
         address = request.client.host if request.client else ""

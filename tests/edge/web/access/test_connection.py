@@ -57,6 +57,51 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+UPGRADE = "Upgrade: websocket\nConnection: Upgrade\nSec-WebSocket-Version: 13\n"
+KEY = "Sec-WebSocket-Key: c2l4dGVlbiBvY3RldHMhIQ==\n"
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        "GET /stream.h264 HTTP/1.1\nContent-Length: 3\n",
+        "GET /stream.h264 HTTP/1.1\nTransfer-Encoding: chunked\n",
+        "POST /login HTTP/1.1\nContent-Length: 3\n",
+        "POST /stream.h264 HTTP/1.1\n",
+        "GET /stream.h264 HTTP/1.0\n",
+    ],
+)
+def test_an_upgrade_that_nothing_would_answer_is_refused(guarded: Served, begin: str) -> None:
+    """One that waits holds a place of the 128 for ever."""
+    heard = ask(guarded, f"{begin}Host: 127.0.0.1\n{UPGRADE}{KEY}\n", body=b"tok")
+    assert (heard.status, heard.headers["connection"]) == (400, "close")
+    assert heard.body == '{"error":"an upgrade is a GET of HTTP/1.1 without a body"}'
+
+
+def test_an_upgrade_that_is_not_answered_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "_HEAD_S", 0.3)
+
+    async def silent(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await receive()  # until the viewer is gone
+
+    async def open_one(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+
+    head = f"GET / HTTP/1.1\nHost: a\n{UPGRADE}{KEY}\n".replace("\n", "\r\n").encode()
+    with serving(silent) as here, here.connect() as waiting:
+        waiting.sendall(head)
+        assert hear(waiting).status == 0
+    with serving(open_one) as here, here.connect() as taken:
+        taken.sendall(head)
+        assert hear(taken).status == 101
+        taken.settimeout(0.6)
+        with pytest.raises(TimeoutError):
+            taken.recv(1)
+
+
 def test_a_head_that_comes_byte_by_byte_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "_HEAD_S", 0.3)
     with serving(hello) as here, here.connect() as slow, here.connect() as silent:

@@ -78,7 +78,8 @@ def test_what_is_not_the_token_opens_nothing(guarded: Served, given: str) -> Non
     request = f"GET /api/status HTTP/1.1\n{HOST}Authorization: {given}\n\n".encode("latin-1")
     assert ask(guarded, request).status == 401
     assert get(guarded, f"/api/status?token={TOKEN}").status == 401
-    for cookie in ("outrider_session=x; outrider_session=", f"outrider_session={TOKEN}"):
+    for cookie in ("{0}=x; {0}=", f"{{0}}={TOKEN}"):
+        cookie = cookie.format(f"outrider_session_{guarded.port}")
         assert get(guarded, "/api/status", f"Cookie: {cookie}").status == 401
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.edge.web.access.stranger import TOKEN, Heard, ask
+from tests.edge.web.access.stranger import DEADLINE_S, TOKEN, Heard, ask
 from tests.edge.web.equipment.browser import open_page, until
 from tests.edge.web.equipment.served import Served
 
@@ -52,7 +54,7 @@ def test_the_token_gives_a_session_that_no_script_and_no_other_site_can_use(
     heard = enter(guarded, f"token={TOKEN}")
     assert (heard.status, heard.headers["location"]) == (303, "/")
     name, *attributes = heard.headers["set-cookie"].split("; ")
-    assert re.fullmatch(r"outrider_session=[A-Za-z0-9_-]{43}", name)
+    assert re.fullmatch(rf"outrider_session_{guarded.port}=[A-Za-z0-9_-]{{43}}", name)
     assert sorted(attributes) == ["HttpOnly", "Max-Age=43200", "Path=/", "SameSite=strict"]
     assert TOKEN not in str(heard)
     assert status(guarded, name) == 200
@@ -63,8 +65,26 @@ def test_the_token_gives_a_session_that_no_script_and_no_other_site_can_use(
     assert ask(guarded, f"{leave}Origin: http://car:8090\n\n").status == 403
     assert status(guarded, name) == 200
     left = ask(guarded, f"{leave}X-Outrider: 1\n\n")
-    assert (left.status, left.headers["set-cookie"].split("; ")[0]) == (204, 'outrider_session=""')
+    gone = left.headers["set-cookie"].split("; ")[0]
+    assert (left.status, gone) == (204, f'outrider_session_{guarded.port}=""')
     assert status(guarded, name) == 401
+
+
+def test_the_session_of_another_run_on_the_machine_is_left_alone(guarded: Served) -> None:
+    """A browser sends each run the cookies of all ports, and keeps one of a name."""
+    name = enter(guarded, f"token={TOKEN}").headers["set-cookie"].split("; ")[0]
+    assert status(guarded, f"outrider_session_{guarded.port + 1}=of-the-other; {name}") == 200
+
+
+def test_who_leaves_in_the_middle_of_the_form_is_no_defect_of_ours(guarded: Served) -> None:
+    """The fixture looks at the run's log in the end."""
+    form = "Content-Type: application/x-www-form-urlencoded\n"
+    head = f"POST /login HTTP/1.1\n{HOST}Origin: http://car:8090\n{form}Content-Length: 30\n\n"
+    with socket.create_connection(("127.0.0.1", guarded.port), DEADLINE_S) as leaving:
+        leaving.sendall(head.replace("\n", "\r\n").encode() + b"tok")
+        time.sleep(0.1)
+    time.sleep(0.1)
+    assert enter(guarded, f"token={TOKEN}").status == 303
 
 
 def test_behind_a_proxy_with_tls_the_session_is_for_tls_alone(guarded: Served) -> None:
