@@ -156,6 +156,8 @@ class _Words:
             said = f"{self._name(bound)} bounds the rate at {self.fps:.1f} fps: {self._why(bound)}"
         if self.setup.drops and 1 - self.busy["source"] >= _MATTERS:
             said += f"; {_percent(1 - self.busy['source'])} of the frames are dropped"
+            if bound is None and not self.setup.max_age_ms:
+                said += ", as at times they come faster than they are taken"
         if bound is not None and second in self.alone:
             said += f". Next is {_CALLED[second]}, which alone allows {self.alone[second]:.1f}"
         away_s = self.work.away_ns / 1e9

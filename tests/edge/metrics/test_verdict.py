@@ -99,6 +99,15 @@ def test_frames_that_are_too_old_are_told_of() -> None:
     assert found.helps == ("Frames older than [pipeline] max_age_ms = 20 are dropped.",)
 
 
+def test_a_part_that_is_slow_at_times_alone_is_not_blamed_for_all_drops() -> None:
+    found = verdict(each(every_ms=44, dropped=33, waited=38, engine=38), CAMERA)
+    assert (found.bound, found.helps) == (None, ())
+    assert found.words == (
+        "Nothing bounds the rate all the time: inference is the busiest, for 86 % of it; 25 % of "
+        "the frames are dropped, as at times they come faster than they are taken."
+    )
+
+
 @pytest.mark.parametrize("frames", [0, 1, FEWEST - 1])
 def test_of_few_frames_nothing_is_said(frames: int) -> None:
     found = verdict(each(frames, every_ms=20, capture=20), FILE)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge.metrics.verdict import FEWEST
+from edge.metrics.work import Work
 from edge.run.app import run_app
 from edge.settings.load import load_settings
 from edge.sinks import SINKS
@@ -62,6 +64,24 @@ def test_facts_and_figures_are_those_of_the_run(during: During) -> None:
         assert 0 < now.age_ms < 1e4
         assert (now.status, now.signal) == (None, None)  # not a source that comes and goes
         assert times.age.count == times.stages["sinks"].count >= 3
+
+    assert during(beside) == 0
+
+
+def test_the_rate_is_judged_by_what_the_run_is_made_of(during: During) -> None:
+    def beside(sink: WatchingSink) -> None:
+        while sink.run.histograms().work.frames < FEWEST:
+            sink.next()
+        setup, found = sink.run.setup, sink.run.verdict()
+        assert (setup.drops, setup.live, setup.nominal_fps) == (True, True, 60.0)
+        assert (setup.sinks, setup.inputs_wh, setup.slots) == (("watching",), ((96, 64),), 1)
+        assert setup.overlaps == (sink.run.facts.engine == "openvino")
+        assert setup.draws_masks
+        change(sink, {"overlay.masks": False})
+        assert not sink.run.setup.draws_masks
+        assert found.frames >= FEWEST
+        assert found.fps == pytest.approx(60, rel=0.5)
+        assert sink.run.verdict(Work()).bound is None
 
     assert during(beside) == 0
 
