@@ -37,14 +37,14 @@ class Ring:
         self.bytes = 0
         self._keep_bytes = keep_bytes
         self._free_bytes = free_bytes
-        self._spare = 0
+        self._part = 0
         self._films: dict[int, _Kept] = {}
         self._next = 0
         self._fd: int | None = None
         self._mounted: bool | None = None
 
     def open(self, *, make: bool = False) -> None:
-        """Take the folder, and mend what a crash may have left there.
+        """Take the folder, unless it is taken, and mend what a crash may have left there.
 
         Args:
             make: make the folder where there is none.
@@ -54,7 +54,9 @@ class Ring:
             OSError: it is not there, or not for us.
         """
         if self._fd is not None:
-            return
+            if os.path.samestat(os.fstat(self._fd), os.stat(self.folder)):
+                return
+            self.close()  # another folder, or another disk, is there now
         if make:
             self.folder.mkdir(exist_ok=True)
         mounted = os.path.ismount(self.folder)
@@ -93,28 +95,28 @@ class Ring:
 
         Args:
             writing_bytes: what the film holds that is being written, which stays.
-            part_bytes: the size of its parts; some are always to fit on the disk.
+            part_bytes: the size of its newest part.
 
         Returns:
-            Whether all is within ``keep_bytes``: else the film being written is too long for that.
+            Whether its next part fits into ``keep_bytes``: else the film is too long for that.
 
         Raises:
             OSError: (ENOSPC) nothing is left to remove, and less than wanted is free.
         """
-        self._spare = max(self._spare, 4 * part_bytes)
+        self._part = max(self._part, part_bytes)
         lacking = self._wanted() - self.free()
-        while self._films and (lacking > 0 or self.bytes + writing_bytes > self._keep_bytes):
+        while self._films and (lacking > 0 or not self._is_within(writing_bytes)):
             # As much as is lacking and no more: some file systems take a while to count what is
             # free.
             lacking -= self._remove(min(self._films))
         if lacking > 0 and self.free() < self._wanted():
             raise OSError(errno.ENOSPC, self.shortage())
-        return self.bytes + writing_bytes <= self._keep_bytes
+        return self._is_within(writing_bytes)
 
     def has_room(self) -> bool:
         """Whether so much is free that it is worth recording again after it was not."""
         wanted = self._wanted()
-        return self.free() >= wanted + max(wanted // 10, self._spare)
+        return self.free() >= wanted + max(wanted // 10, 4 * self._part)
 
     def shortage(self) -> str:
         """What is free, in words."""
@@ -138,7 +140,12 @@ class Ring:
             self.bytes += size
 
     def _wanted(self) -> int:
-        return max(self._free_bytes, self._spare)
+        """What is to be free: some parts always fit."""
+        return max(self._free_bytes, 4 * self._part)
+
+    def _is_within(self, writing_bytes: int) -> bool:
+        """Whether all is within its bound with the next part as well."""
+        return self.bytes + writing_bytes + self._part <= self._keep_bytes
 
     def _look(self) -> None:
         """Learn what lies in the folder; others may have removed some."""
