@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 import edge.sinks
 import edge.sources
@@ -133,7 +133,7 @@ class DetectSettings(_Section):
         _Names | None, Option(9, "--classes", "A,B", "Keep boxes of these classes.", commas=True)
     ] = Field(None, min_length=1)
     max_detections: int = Field(300, ge=1, le=10_000)
-    ignore: Annotated[tuple[Polygon, ...], PlainValidator(read_regions)] = ()
+    ignore: Annotated[tuple[Polygon, ...], BeforeValidator(read_regions)] = ()
 
 
 class PipelineSettings(_Section):

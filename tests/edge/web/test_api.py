@@ -26,6 +26,7 @@ def run() -> Iterator[Served]:
         running.stop()
     assert all_shown(running.said), running.said
     assert "Traceback" not in running.said
+    assert "Warning" not in running.said
     assert " error " not in running.said
 
 
