@@ -117,11 +117,18 @@ class Coder:
             self._waiting.append(record)
             self._news.notify_all()
 
-    def end(self) -> None:
-        """Nothing more comes; what waits is encoded, and then the disk's end."""
+    def end(self, timeout_s: float) -> None:
+        """Nothing more comes.
+
+        What waits is encoded, or missed after a while, and then the disk's end comes.
+        """
         with self._news:
             self._ended = True
             self._news.notify_all()
+        self._thread.join(timeout_s)
+        with self._news:
+            self._skipped += sum(isinstance(item, Picture) for item in self._waiting)
+            self._waiting.clear()
 
     def _has_room(self) -> bool:
         return len(self._waiting) < MOST_WAITING

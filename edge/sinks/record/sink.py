@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CLOSE_S = 1.0
-"""For what waits for encoder and disk at the end."""
+"""For what waits for the encoder at the end, and once more for the disk."""
+CLOSE_WHOLE_S = 10.0
+"""The same of a run that waits for every frame."""
 
 
 class RecordSink:
@@ -123,14 +125,15 @@ class RecordSink:
         raise SinkError(f"{self.name}: no clips are kept")
 
     def close(self) -> None:
-        """Finish the film, within CLOSE_S; a second call does nothing."""
+        """Finish the film, within twice CLOSE_S; a second call does nothing."""
         if self._closed or self._threads is None:
             self._closed = True
             return
         self._closed = True
         coder, disk = self._threads
-        coder.end()
-        if not disk.join(CLOSE_S):
+        close_s = CLOSE_WHOLE_S if self._waits else CLOSE_S
+        coder.end(close_s)
+        if not disk.join(close_s):
             log.warning("%s: the disk is too slow for the end, which may be lost", self.name)
         recorded = disk.taken - disk.missed
         log.info("%s: %d pictures recorded, %d missed", self.name, recorded, self.state().missed)
@@ -176,7 +179,11 @@ def _checked(text: str) -> Path:
     if name is None:
         raise SettingsError(f'--sink: got "{text}", wanted record:DIR, a folder for recordings')
     folder = Path(name).expanduser()
-    if folder.exists() and not folder.is_dir():
+    try:
+        is_folder, there = folder.is_dir(), folder.exists()
+    except (OSError, ValueError):  # which is told below
+        is_folder = there = False
+    if there and not is_folder:
         raise SettingsError(f"{text}: is a file, wanted the name of a folder")
-    check_place(folder / "film" if folder.is_dir() else folder)
+    check_place(folder / "film" if is_folder else folder)
     return folder

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge.sinks import open_sink
 from edge.sinks.base import Recording
+from edge.sinks.record import coder
+from edge.sinks.record import sink as sink_module
 from edge.sinks.record.sink import RecordSink
+from edge.sources.live.status import SourceStatus
 from edge.vision.types import Frame, Image, Result
+from engines.errors import SettingsError, SinkError
+from tests.edge.door import EDGE, edge
+from tests.edge.media_files import write_video
 from tests.edge.sink_values import picture, result
 from tests.edge.sinks.record.coded import lines, played
+from tests.tiny_models import tiny_street
 
-MS = 1_000_000
-PERIOD_NS = 40 * MS
+PERIOD_NS = 40_000_000
+DEADLINE_S = 60
+
+
+def _until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def _sink(folder: Path) -> RecordSink:
@@ -61,3 +84,157 @@ def test_frames_are_filmed_as_they_are_in_full_size_each_with_its_line(tmp_path:
     state = sink.state()
     assert (state.folder, state.alarm, state.missed) == (str(folder), None, 0)
     assert state.kept_bytes == sum(path.stat().st_size for path in folder.iterdir())
+
+
+def test_the_overlay_is_filmed_where_that_is_asked_for_and_the_view_of_no_signal_too(
+    tmp_path: Path,
+) -> None:
+    sink = _sink(tmp_path)
+    sink._options = replace(sink._options, overlay=True)
+    assert sink.wants_image
+    lost = SourceStatus("cam", "reconnecting", 0, "unplugged")
+    drawn, grey = picture((200, 200, 200)), picture((20, 20, 20))
+    assert sink.signal(lost, grey, at_ns=10**12 - PERIOD_NS)  # no frame has given the size yet
+    assert sink.write(_seen(0, grey), drawn, frame_age_ms=0)
+    drawn[:] = 100  # the pipeline draws the next picture there
+    assert sink.signal(lost, None, at_ns=10**12 + 4 * PERIOD_NS)
+    assert sink.signal(lost, grey, at_ns=10**12 + 5 * PERIOD_NS)
+    sink.close()
+    (film,) = _films(tmp_path)
+    times, images = played(film)
+    assert times == pytest.approx([0, 0.2])
+    assert [float(image.mean()) for image in images] == pytest.approx([200, 20], abs=3)
+    frame, state = lines(film)
+    assert frame["frame"] == 0
+    assert (state["event"], state["state"]) == ("source", "reconnecting")
+
+
+def test_frames_of_another_size_go_to_a_film_of_their_own(tmp_path: Path) -> None:
+    sink = _sink(tmp_path)
+    _record(sink, 3, wh=(64, 48))
+    _record(sink, 3, first=3, wh=(48, 64))
+    _record(sink, 3, first=6, wh=(48, 65))  # the odd row is cut off
+    sink.close()
+    first, second = (played(film) for film in _films(tmp_path))
+    assert {image.shape for image in first[1]} == {(48, 64, 3)}
+    assert {image.shape for image in second[1]} == {(64, 48, 3)}
+    assert [len(first[0]), len(second[0])] == [3, 6]
+
+
+def test_what_is_not_encoded_is_told_counted_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coder, "RETRY_S", 0.0)
+    sink = _sink(tmp_path)
+    with caplog.at_level(logging.INFO):
+        _record(sink, 2, wh=(20_000, 4))  # libx264 takes 16,384
+        _until(lambda: sink.state().missed == 2)
+        assert str(sink.state().alarm).startswith("H.264 by libx264, 20000x4: ")
+        _record(sink, 3, first=2)
+        _until(lambda: sink.state().alarm is None)
+        sink.close()
+    assert caplog.text.count("nothing is recorded: H.264 by libx264") == 1
+    assert "3 pictures recorded, 2 missed" in caplog.text
+    assert len(played(_films(tmp_path)[0])[0]) == 3
+
+
+def test_a_machine_that_encodes_no_h264_is_refused_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*_: object, **__: object) -> None:
+        raise SinkError("H.264 by libx264, 64x48: Encoder not found")
+
+    monkeypatch.setattr(sink_module, "open_encoder", nothing)
+    with pytest.raises(SinkError, match=r"H\.264 by libx264"):
+        _sink(tmp_path)
+
+
+def test_a_live_run_is_never_held_up_and_one_that_waits_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    live = _sink(tmp_path / "live")
+    images = np.random.default_rng(0).integers(0, 255, (40, 360, 640, 3), np.uint8)
+    for number, image in enumerate(images):  # in no time
+        assert live.write(_seen(number, image), None, frame_age_ms=0)
+    live.close()
+    state = live.state()
+    assert 0 < state.missed <= 40 - coder.MOST_WAITING
+    (film,) = _films(tmp_path / "live")
+    assert len(played(film)[0]) == len(lines(film)) == 40 - state.missed
+    assert caplog.text.count("pictures come faster than they are encoded") == 1
+    waits = _sink(tmp_path / "waits")
+    waits._waits = True
+    for number, image in enumerate(images):
+        assert waits.write(_seen(number, image), None, frame_age_ms=0)
+    waits.close()
+    assert waits.state().missed == 0
+    assert len(played(_films(tmp_path / "waits")[0])[0]) == 40
+
+
+def test_two_recorders_in_one_folder_are_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    first, second = _sink(tmp_path), _sink(tmp_path)  # as edge check opens it
+    _record(first, 1)
+    with pytest.raises(SettingsError, match="another run records there; give each run a folder"):
+        _record(second, 1)
+    second.close()
+    _record(first, 1, first=1)
+    first.close()
+    assert len(lines(_films(tmp_path)[0])) == 2
+    third = _sink(tmp_path)
+    _record(third, 1)
+    third.close()
+    assert len(_films(tmp_path)) == 2
+
+
+def test_what_is_no_folder_is_refused_with_what_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a file")
+    for text, words in (
+        ("record", "wanted record:DIR"),
+        ("record:", "wanted record:DIR"),
+        (f"record:{tmp_path}/a", "is a file, wanted the name of a folder"),
+        (f"record:{tmp_path}/none/films", f"mkdir -p {tmp_path}/none"),
+        (f"record:{tmp_path}/{'a' * 300}", "File name too long"),
+        ("record:/proc/films", "cannot be used|no permission"),
+    ):
+        with pytest.raises(SettingsError, match=words):
+            _record(open_sink(text, fps=None), 1)  # type: ignore[arg-type]
+
+
+def test_a_clip_is_not_promised_where_none_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match="no clips are kept"):
+        _sink(tmp_path).mark("button")
+
+
+def test_a_video_is_recorded_whole_by_its_settings(tmp_path: Path) -> None:
+    write_video(tmp_path / "in.mp4", count=60, wh=(130, 70), noise=True)
+    tiny_street(tmp_path / "tiny.onnx")
+    (tmp_path / "set").mkdir()
+    text = '[source]\nuri = "../in.mp4"\n[model]\nfiles = ["../tiny.onnx"]\n'
+    text += '[output]\nsinks = ["record:films"]\n[record]\nsegment_s = 1.0\n'
+    (tmp_path / "set/run.toml").write_text(text)
+    done = edge("run", "set/run.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "60 pictures recorded, 0 missed" in done.stderr
+    films = _films(tmp_path / "set/films")
+    assert [len(played(film)[0]) for film in films] == [25, 25, 10]
+    assert [line["frame"] for film in films for line in lines(film)] == list(range(60))
+
+
+def test_a_signal_ends_a_live_recording_in_time_with_its_last_picture(tmp_path: Path) -> None:
+    tiny_street(tmp_path / "tiny.onnx")
+    source = ["--source", "synthetic:320x240@50", "--model", "tiny.onnx", "--policy", "drop"]
+    with subprocess.Popen(
+        [*EDGE, "run", *source, "--sink", "record:films", "--metrics", "m.json"],
+        cwd=tmp_path,
+        env=os.environ | {"DISPLAY": ""},
+        stderr=subprocess.PIPE,
+    ) as run:
+        _until(lambda: bool(_films(tmp_path / "films")))
+        run.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        _, told = run.communicate(timeout=DEADLINE_S)
+    assert run.returncode == 0, told
+    assert time.monotonic() - began < 5
+    (film,) = _films(tmp_path / "films")
+    rendered = json.loads((tmp_path / "m.json").read_text())["frames"]["rendered"]
+    assert len(played(film)[0]) == len(lines(film)) == rendered
