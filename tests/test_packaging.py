@@ -260,7 +260,8 @@ def test_every_file_of_the_packages_is_in_the_wheel(tmp_path: Path) -> None:
     folder = ROOT / "systemd"
     found = [*folder.glob("*.[!p]*"), *folder.glob("monitoring/*")]
     shipped = [path.relative_to(ROOT) for path in found]
-    shipped += map(Path, ("docs/MONITORING.md", "docs/SERVICE.md"))
+    docs = ("MONITORING.md", "OUTPUT.md", "SERVICE.md", "WEB.md", "openapi.json")
+    shipped += [Path("docs", name) for name in docs]
     for path in (*ours, *shipped, *map(Path, extra)):
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, tree / path)

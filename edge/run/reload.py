@@ -156,7 +156,10 @@ class Reload:
         try:
             for key in values:
                 if key.partition(".")[0] not in FROM_OUTSIDE:
-                    raise SettingsError(f"{key}: only a restart changes it")
+                    raise SettingsError(
+                        f"{key[:40]}: cannot be changed from here, as "
+                        f"{' and '.join(f'{each}.*' for each in FROM_OUTSIDE)} can"
+                    )
             new = with_values(self._settings, values)
             changed = self._put(new)
         except Exception as exc:

@@ -71,7 +71,7 @@ class History:
     def __init__(self, run: RunView, *, period_s: float = PERIOD_S) -> None:
         self._run = run
         self._period_s = period_s
-        self._began = time.time()
+        self._began, self._began_s = time.time(), time.monotonic()
         self._samples: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self._work: deque[Work] = deque([run.histograms().work], maxlen=RECENT + 1)
         self._lock = threading.Lock()
@@ -81,7 +81,8 @@ class History:
     def after(self, number: int) -> dict[str, Any]:
         """All samples whose ``n`` is greater, the oldest first.
 
-        ``began``, Unix seconds, tells one run from the next, whose numbers begin with 0 again.
+        ``began``, Unix seconds, tells one run from the next, whose numbers begin with 0 again. From
+        there ``t`` counts on by a clock that is never set.
         """
         with self._lock:
             samples = [sample for sample in self._samples if sample["n"] > number]
@@ -106,7 +107,11 @@ class History:
                 return
             try:
                 after = self._look()
-                new = {"n": number, "t": round(time.time(), 3), **sample(before, after)}
+                new = {
+                    "n": number,
+                    "t": round(self._began + after.at_s - self._began_s, 3),
+                    **sample(before, after),
+                }
             except Exception:  # one sample less; the next may be good
                 log.exception("a sample for the page was lost")
                 continue

@@ -34,11 +34,12 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     # Not no-referrer, with which a browser hides the Origin of our own form.
     "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=(), display-capture=(), usb=()",
 }
 _RAW = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
+_SECURE = [(b"cross-origin-opener-policy", b"same-origin")]
+"""Browsers complain of it on a page of plain http, where they do not heed it."""
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
 
 
@@ -121,6 +122,7 @@ class _Outgoing:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._head = scope.get("method") == "HEAD"
+        self._headers = _RAW + _SECURE * (scope["scheme"] in ("https", "wss"))
         self._unread = _has_body(HTTPConnection(scope))
         self._receive = receive
         self._send = send
@@ -141,7 +143,7 @@ class _Outgoing:
                 given.append((b"cache-control", b"no-cache" if b"etag" in names else b"no-store"))
             if self._unread:
                 given.append((b"connection", b"close"))
-            message = {**message, "headers": [*given, *_RAW]}
+            message = {**message, "headers": [*given, *self._headers]}
         self.begun = True
         if not self._ended:
             if self._head and message.get("more_body"):  # a stream, of which HEAD wants no end

@@ -25,6 +25,7 @@ export class Controls {
   // The run's facts and its settings in force; what the user is just changing stays as it is.
   show(run, settings) {
     if (run.classes.join() !== this.run?.classes.join()) this.#chips(run);
+    if (`${settings.detect.classes}` !== `${this.settings?.detect.classes}`) this.noClass = false;
     this.run = run;
     this.settings = settings;
     at("controls").hidden = false;

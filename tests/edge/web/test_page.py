@@ -175,6 +175,18 @@ def crowd(route: Route) -> None:
     route.fulfill(response=answer, json=told | {"login": True})
 
 
+def slow_seconds(route: Route) -> None:
+    """Answer as a run whose frames are seconds old, with the widest of numbers."""
+    answer = route.fetch()
+    told = answer.json()
+    for sample in told["samples"]:
+        times = {"p50_ms": 12345.678, "p99_ms": 23456.789}
+        sample["stages"] = dict.fromkeys(("capture", "infer", "sinks", "end_to_end"), times)
+        sample |= {"age_p50_ms": 12345.6, "age_p99_ms": 23456.7, "dropped": 1234, "queue": 12}
+        sample["fps"] = 1234.56
+    route.fulfill(response=answer, json=told)
+
+
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_it_fits_a_phone_can_be_read_and_names_its_parts(
     browser: Browser, run: Served, theme: str
@@ -182,9 +194,15 @@ def test_it_fits_a_phone_can_be_read_and_names_its_parts(
     with looked_at(browser, run.url, viewport=PHONE, color_scheme=theme) as page:
         assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
         page.route("**/api/status", crowd)
+        page.route("**/api/history*", slow_seconds)
         page.wait_for_selector("#slowed", state="visible")
         assert page.inner_text("#state") == "NO SIGNAL"
         assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+        until(page, "/2345[67]/.test(document.querySelector('.charts').textContent)")
+        for width in (PHONE["width"], 320):
+            page.set_viewport_size({"width": width, "height": PHONE["height"]})
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+        page.set_viewport_size(PHONE)
         assert page.evaluate("unnamed()") == []
         assert page.evaluate("faint()") == []
         assert page.evaluate("lowest()") >= 36

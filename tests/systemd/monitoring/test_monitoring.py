@@ -79,6 +79,10 @@ def test_panels_stand_beside_each_other_and_ask_the_chosen_prometheus() -> None:
     for title, target in targets():
         assert target["datasource"] == source, title
         assert 'instance=~"$instance"' in target["expr"], title
+    for panel in panels:
+        if panel["type"] in ("stat", "timeseries", "state-timeline"):  # a row or a line each
+            legends = [target["legendFormat"] for target in panel["targets"]]
+            assert all("{{instance}}" in legend for legend in legends), panel["title"]
     names = [variable["name"] for variable in DASHBOARD["templating"]["list"]]
     assert names == ["datasource", "instance"]
 
