@@ -200,9 +200,9 @@ def test_it_fits_a_phone_can_be_read_and_names_its_parts(
         assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
         until(page, "/2345[67]/.test(document.querySelector('.charts').textContent)")
         for width in (PHONE["width"], 320):
-            page.set_viewport_size({"width": width, "height": PHONE["height"]})
+            page.set_viewport_size({"width": width, "height": 780})
             assert page.evaluate("document.documentElement.scrollWidth") == width
-        page.set_viewport_size(PHONE)
+        page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
         assert page.evaluate("unnamed()") == []
         assert page.evaluate("faint()") == []
         assert page.evaluate("lowest()") >= 36
