@@ -82,6 +82,7 @@ commands = LazyGroup(
         "bench": ("edge.commands.bench:bench", "Measure stages, bare engine and pipeline here."),
         "doctor": ("edge.commands.doctor:doctor", "Say what this machine can do."),
         "check": ("edge.commands.check:check", "Validate settings, model and source."),
+        "latency": ("edge.commands.latency:latency", "Measure from a screen to a camera's frame."),
         "service": ("edge.commands.service:service", "Run as a service of systemd, from boot on."),
     },
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
-from edge.vision.types import Polygon
+from edge.vision.polygon import Polygon
 
 MOST = 32
 """Regions, so that a change from the page cannot make every frame dear."""

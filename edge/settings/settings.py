@@ -15,7 +15,7 @@ from edge.settings.options import FromFolder, Option
 from edge.settings.regions import read_regions
 from edge.sinks.record.options import RecordOptions
 from edge.sources.options import Flip, Policy, RotateDeg, SourceOptions
-from edge.vision.types import Polygon
+from edge.vision.polygon import Polygon
 
 SHIPPED_MODEL = Path(engines.__file__).resolve().parent / "models" / "street.onnx"
 """The network that comes with the project."""

@@ -60,7 +60,7 @@ class WindowSink:
             SinkError: the window system refused.
         """
         assert image is not None, "the pipeline draws an overlay for a sink that wants one"
-        return self._show(image)
+        return self.show(image)
 
     def signal(self, status: SourceStatus, image: Image | None, *, at_ns: int) -> bool:
         """Show that there is no signal.
@@ -68,9 +68,14 @@ class WindowSink:
         Raises:
             SinkError: the window system refused.
         """
-        return image is None or self._show(image)
+        return image is None or self.show(image)
 
-    def _show(self, image: Image) -> bool:
+    def show(self, image: Image) -> bool:
+        """Show a picture (H, W, 3); False when the user asked to stop.
+
+        Raises:
+            SinkError: the window system refused.
+        """
         if self._closed:
             return False
         try:

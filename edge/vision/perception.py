@@ -24,8 +24,9 @@ from edge.vision.letterbox_place import (
     fill_host,
     letterboxing,
 )
+from edge.vision.polygon import Polygon
 from edge.vision.regions import Regions
-from edge.vision.types import Detections, Image, Mask, Polygon
+from edge.vision.types import Detections, Image, Mask
 from engines.base import Array, DeviceEngine, Engine
 from engines.errors import SettingsError
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.vision.types import Polygon
+from edge.vision.polygon import Polygon
 
 
 class Regions:

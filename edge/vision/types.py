@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,6 @@ if TYPE_CHECKING:  # it imports OpenCV
     from edge.vision.letterbox import Letterbox
 
 Clock = Literal["driver", "stream", "read"]
-Polygon: TypeAlias = tuple[tuple[float, float], ...]
-"""Corners x, y in parts of the picture's width and height, 0..1."""
 
 
 @dataclass(frozen=True, slots=True)

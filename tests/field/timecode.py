@@ -1,4 +1,4 @@
-"""Frames that carry the time at which they were taken: 32 blocks, read from pixels or from boxes.
+"""Frames that carry the time at which they were taken: blocks, read from pixels or from boxes.
 
 A test so tells a fresh frame from an old one, whatever its id and its timestamps say. It knows no
 source and no app.
@@ -6,7 +6,6 @@ source and no app.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.latency.code import CHECK_BITS, COLUMNS, ROWS, blocks_of, moment_of
 from engines.spec import ModelSpec
 from tests.tiny_models import tiny_street
 
-COLUMNS, ROWS = 8, 4
-TIME_BITS, CHECK_BITS = 20, 12
-"""Milliseconds of CLOCK_MONOTONIC modulo 17 minutes, and their checksum: a damaged stream shows
-mixtures of old pictures, and one in four thousand mixtures passes for a whole one."""
 PASSES = 1 / 2**CHECK_BITS
 """How often a damaged picture is taken for a whole one."""
 WH = (256, 128)
 """The usual size. Others must be twice as wide as high, so that the model's cells lie on blocks."""
 BLUE, GREY = (255, 0, 0), (75, 75, 75)
-_MODULUS = 1 << TIME_BITS
-_CHECK_MASK = (1 << CHECK_BITS) - 1
 
 
 def reader_model(path: Path) -> ModelSpec:
@@ -37,10 +31,7 @@ def reader_model(path: Path) -> ModelSpec:
 
 def coded(now_ns: int, wh: tuple[int, int] = WH) -> NDArray[np.uint8]:
     """A BGR picture (H, W, 3) whose blocks say ``now_ns``, to the millisecond."""
-    value = now_ns // 1_000_000 % _MODULUS
-    word = value << CHECK_BITS | _checksum(value)
-    bits = np.array([word >> i & 1 for i in range(COLUMNS * ROWS)], bool).reshape(ROWS, COLUMNS)
-    colours = np.where(bits[..., None], BLUE, GREY).astype(np.uint8)  # (4, 8, 3)
+    colours = np.where(blocks_of(now_ns)[..., None], BLUE, GREY).astype(np.uint8)  # (4, 8, 3)
     rows = np.arange(wh[1]) * ROWS // wh[1]
     columns = np.arange(wh[0]) * COLUMNS // wh[0]
     return colours[rows[:, None], columns[None, :]]
@@ -77,14 +68,6 @@ def _lit(detections: Iterable[Mapping[str, Any]], wh: tuple[int, int]) -> set[in
 
 def _time(lit: Iterable[int], near_ns: int) -> int | None:
     """Nanoseconds on CLOCK_MONOTONIC: of all times with these blocks the nearest to ``near_ns``."""
-    word = sum(1 << i for i in lit)
-    value, checksum = word >> CHECK_BITS, word & _CHECK_MASK
-    if checksum != _checksum(value):
-        return None
-    near_ms = near_ns // 1_000_000
-    past = (near_ms - value + _MODULUS // 2) % _MODULUS - _MODULUS // 2
-    return (near_ms - past) * 1_000_000
-
-
-def _checksum(value: int) -> int:
-    return zlib.crc32(value.to_bytes(4, "little")) & _CHECK_MASK
+    blocks = np.zeros(ROWS * COLUMNS, bool)
+    blocks[list(lit)] = True
+    return moment_of(blocks.reshape(ROWS, COLUMNS), near_ns)

@@ -14,7 +14,8 @@ from edge.sinks.overlay.mask_paint import MaskPainter
 from edge.sinks.overlay.no_signal import no_signal
 from edge.sinks.overlay.style import WHITE, Style
 from edge.vision.palette import Colour, colours_of, text_on
-from edge.vision.types import Detections, Image, Polygon, Result
+from edge.vision.polygon import Polygon
+from edge.vision.types import Detections, Image, Result
 
 _SHADE = 0.35
 """How much of the frame shows through a panel."""

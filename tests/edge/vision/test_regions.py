@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from edge.vision.polygon import Polygon
 from edge.vision.regions import Regions
-from edge.vision.types import Polygon
 
 TRIANGLE: Polygon = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
 
