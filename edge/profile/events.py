@@ -55,6 +55,7 @@ class Events:
         self._begin_ns = begin_ns
         self._slow = Slow()
         self._throttled: set[str] = set()
+        self._read_ns = begin_ns
 
     def head(self, facts: Mapping[str, Any]) -> list[str]:
         """Names of the tracks, and what is to be known of the trace; first in each file."""
@@ -66,7 +67,9 @@ class Events:
 
     def rendered(self, frame: FrameTimes) -> list[str]:
         """Its stages, joined by a flow from track to track; its waits; whether it was slow."""
-        number, pid, stages = frame.frame_id, self._pid, stages_of(frame)
+        number, pid = frame.frame_id, self._pid
+        stages = stages_of(frame, read_before_ns=self._read_ns)
+        self._read_ns = frame.t_read_ns
         lines = []
         for span in stages:
             flow = "" if span is stages[0] else ',"flow_in":true'
@@ -154,7 +157,8 @@ class Events:
         args = f',"args":{{"frame":{number}}}' if phase == "b" else ""
         return (
             f'{{"ph":"{phase}","pid":{self._pid},"tid":{_TIDS[_BESIDE[cat]]},'
-            f'"ts":{self._us(at_ns)},"name":"{name}","cat":"{cat}","id":"0x{number:x}"{args}}}'
+            f'"ts":{self._us(at_ns)},"name":"{name}","cat":"{cat}",'
+            f'"id2":{{"local":"0x{number:x}"}}{args}}}'
         )
 
     def _named(self, name: str, tid: int, /, **args: Any) -> str:

@@ -59,16 +59,19 @@ class Span(NamedTuple):
     end_ns: int
 
 
-def stages_of(frame: FrameTimes) -> list[Span]:
+def stages_of(frame: FrameTimes, *, read_before_ns: int = 0) -> list[Span]:
     """The stages that took place, in order; 'infer' without the wait for older frames before it.
 
-    Spans of one of ``TRACKS`` never overlap, whatever frames they are of.
+    Spans of one of ``TRACKS`` never overlap, whatever frames they are of, where ``read_before_ns``
+    is ``t_read_ns`` of the frame rendered before: 'capture' lasts until ``read()`` has returned,
+    some microseconds after that moment, and would begin so much too early.
     """
     spent = frame.stage_ns
+    asked_ns = frame.t_read_ns - spent["capture"]
     done_ns = frame.t_begin_ns + spent["letterbox"] + spent["infer"]
     written_ns = frame.at_ns - spent["sinks"]
     spans = [
-        Span("capture", frame.t_read_ns - spent["capture"], frame.t_read_ns),
+        Span("capture", max(asked_ns, read_before_ns), frame.t_read_ns),
         Span("letterbox", frame.t_begin_ns, frame.t_begin_ns + spent["letterbox"]),
         Span("infer", done_ns - frame.engine_ns, done_ns),
         Span("decode", done_ns, done_ns + spent["decode"]),

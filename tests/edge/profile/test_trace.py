@@ -77,6 +77,15 @@ def test_the_waits_of_a_frame_are_shown_with_their_reason(tmp_path: Path) -> Non
     ]
 
 
+def test_reading_a_frame_begins_when_the_one_before_was_read(tmp_path: Path) -> None:
+    def feed(trace: Trace) -> None:
+        trace.rendered(*told(0, begin_ns=10 * MS))
+        trace.rendered(*told(1, begin_ns=40 * MS, capture=30.1))  # until read() had returned
+
+    first, second = fed(tmp_path / "t.json", feed).named("capture")
+    assert second.begin_ns == first.end_ns
+
+
 def test_a_gpus_own_times_end_with_the_run_that_they_are_of(tmp_path: Path) -> None:
     def feed(trace: Trace) -> None:
         gpu = {"gpu_upload": 1, "gpu_infer": 5, "gpu_download": 0.5}

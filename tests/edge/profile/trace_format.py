@@ -18,8 +18,8 @@ Event = dict[str, Any]
 
 _NEEDED = {
     "X": {"pid", "tid", "name", "cat", "ts", "dur"},
-    "b": {"pid", "tid", "name", "cat", "ts", "id"},
-    "e": {"pid", "tid", "name", "cat", "ts", "id"},
+    "b": {"pid", "tid", "name", "cat", "ts", "id2"},
+    "e": {"pid", "tid", "name", "cat", "ts", "id2"},
     "i": {"pid", "tid", "name", "cat", "ts", "s", "args"},
     "C": {"pid", "name", "ts", "args"},
     "M": {"pid", "tid", "name", "args"},
@@ -114,7 +114,7 @@ def read(path: Path) -> Read:
             assert event["s"] == "t"
             made.moments.append((event["name"], ts_ns, event["args"]))
         else:
-            _aside(made, open_asides[event["cat"], event["id"]], event, track, ts_ns)
+            _aside(made, open_asides[event["cat"], event["id2"]["local"]], event, track, ts_ns)
     assert not any(open_asides.values()), "spans without an end"
     _check_nesting(made.slices)
     for series in made.counters.values():
