@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from edge.run.ranges import named
 from edge.run.reload import Reload
 from edge.run.signals import StopSignals
 from edge.service.notify import Notifier
@@ -90,6 +91,7 @@ def run_app(
     if signals.asked.is_set():
         return 0  # nothing is open yet
     parts = replace(_parts(settings, options, signals.asked, reload), observers=observers)
+    parts = named(parts, os.environ)
     pipeline = Pipeline(parts, limits, notifier=notifier)
     signals.attach(pipeline)
     reload.attach(pipeline)
