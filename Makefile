@@ -72,12 +72,13 @@ test: lint
 test-all: test-ci
 	@$(BIN)/python -m tests.aarch64 --where-possible
 
-# Every test of this processor.
+# Every test of this processor. Those of ../shared wait for services more than they compute, so they
+# get one worker more than there are cores.
 test-ci: lint
 	@echo '== 1 of 2: the tests of a clone alone, ../shared hidden from them =='
 	$(call tests,not shared)
 	@echo '== 2 of 2: the tests that read ../shared =='
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m shared
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -n $$(($$(nproc) + 1)) -m shared
 
 # A vehicle's processor, played by qemu: tests/aarch64. ARGS="doctor adopt" runs those steps alone.
 test-aarch64: $(VENV)/.test
