@@ -33,15 +33,25 @@ if TYPE_CHECKING:
     help="How long, from when the pattern is seen.",
 )
 @click.option(
+    "--page",
+    metavar="ADDRESS:PORT",
+    help="Show the pattern on a page there, for a phone's screen, instead of in a window.",
+)
+@click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures; - is stdout."
 )  # fmt: skip
 def latency(
-    settings: Path | None, source: str | None, seconds: float, json_file: Path | None
+    settings: Path | None,
+    source: str | None,
+    seconds: float,
+    page: str | None,
+    json_file: Path | None,
 ) -> None:
     """Measure how old a picture is when it is read: from a screen's glass to the app.
 
-    A window shows a pattern that says the time; point the camera at it. SETTINGS is a TOML file,
-    whose [source] is taken. q or Esc in the window and Ctrl-C end it early and print what there is.
+    A window, or a page, shows a pattern that says the time; point the camera at it. SETTINGS is a
+    TOML file, whose [source] is taken. q or Esc in the window and Ctrl-C end it early and print
+    what there is.
     """
     from edge.settings.load import load_settings
 
@@ -64,8 +74,8 @@ def latency(
     set_up_logs(verbose=loaded.log.verbose)
     stop = threading.Event()
     # The window first: a camera that is open queues pictures up.
-    with _screen() as screen, _source(loaded, stop) as opened:
-        click.echo(f"point {opened.name} at the {screen.name}; q or Ctrl-C ends it", err=True)
+    with _screen(page) as screen, _source(loaded, stop) as opened:
+        click.echo(f"point {opened.name} at the {screen.name}; Ctrl-C ends it", err=True)
         found = Measurement(
             opened, screen, seconds=seconds, tell=lambda words: click.echo(words, err=True),
             stop=stop,
@@ -84,6 +94,7 @@ def latency(
 def table(found: Latency) -> str:
     """The figures as aligned text, and what limits them."""
     figures = found.as_json()
+    page = f"; the page's clock is known to {found.clock_ms:.1f} ms" if found.clock_ms else ""
     names = ("min_ms", "p50_ms", "p90_ms", "max_ms")
     lines = [f"{'from the pattern shown':<34}" + "".join(f"{n[:-3]:>9}" for n in names) + "  ms"]
     rows = (("until its frame is read", "total"), ("until it is captured", "before_capture"))
@@ -95,14 +106,24 @@ def table(found: Latency) -> str:
             f"{len(found.total)} patterns on {found.frames} pictures; on {found.mixed} several at "
             f"once, on {found.without} none",
             f"a value is up to {found.too_long_ms:.0f} ms too long: a pattern stays "
-            f"{found.pattern_ms:.0f} ms, the camera gives a picture every {found.camera_ms:.0f} ms",
+            f"{found.pattern_ms:.0f} ms, the camera gives a picture every {found.camera_ms:.0f} ms"
+            f"{page}",
             f"captured by the {found.clock} clock: what lies before it is in no frame_age",
         ]
     )
 
 
 @contextlib.contextmanager
-def _screen() -> Iterator[Screen]:
+def _screen(address: str | None) -> Iterator[Screen]:
+    if address is not None:
+        from edge.latency.page import Page
+
+        page = Page(address)
+        try:
+            yield page
+        finally:
+            page.close()
+        return
     from edge.latency.measure import Window
     from edge.sinks.display import display_answers
 
@@ -110,7 +131,8 @@ def _screen() -> Iterator[Screen]:
         display = os.environ.get("DISPLAY", "")
         got = f"the display {display} does not answer" if display else "DISPLAY is not set"
         raise SettingsError(
-            f"latency: {got}, wanted a screen for the pattern; start it on a desktop"
+            f"latency: {got}, wanted a screen for the pattern; start it on a desktop, or show it "
+            "on a phone's: --page 0.0.0.0:8091"
         )
     from edge.sinks.window import WindowSink
 

@@ -28,14 +28,22 @@ PATIENCE_S = 15.0
 """Without any pattern read."""
 LATEST_S = 60.0
 """What is later is misread."""
+EARLIEST_S = -0.1
+"""So much the clock of another machine's screen may be ahead."""
 JOIN_S = 1.0
 """For a camera's read to come back at the end."""
 
 
 class Screen(Protocol):
-    """What shows the pattern of now, again and again; ``name`` says what it is."""
+    """What shows the pattern of now, again and again; ``name`` says what it is.
+
+    ``clock_ms`` is by how much its clock may differ from the app's.
+    """
 
     name: str
+
+    @property
+    def clock_ms(self) -> float: ...  # noqa: D102
 
     def refresh(self, hold_s: float) -> bool:
         """Show what is due, where each pattern stays ``hold_s``; False when the user has enough."""
@@ -55,6 +63,7 @@ class Window:
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.name = "window"
+        self.clock_ms = 0.0
         self.close = close
         self._show = show
         self._clock = clock
@@ -77,7 +86,7 @@ class Latency:
     ``total`` is from handing a pattern to the screen until the frame was read, ``before_capture``
     the part of it that lies before the frame's ``t_capture_ns``: what no frame age can tell. Both
     have one value a pattern. ``frames`` were looked at, on ``mixed`` several patterns were seen at
-    once and on ``without`` none.
+    once and on ``without`` none. ``clock_ms`` is by how much the screen's clock may be wrong.
     """
 
     total: tuple[float, ...]
@@ -88,6 +97,7 @@ class Latency:
     without: int
     camera_ms: float
     pattern_ms: float
+    clock_ms: float
 
     @property
     def too_long_ms(self) -> float:
@@ -109,6 +119,7 @@ class Latency:
             "camera_period_ms": round(self.camera_ms, 3),
             "pattern_period_ms": round(self.pattern_ms, 3),
             "too_long_by_up_to_ms": round(self.too_long_ms, 3),
+            "screen_clock_within_ms": round(self.clock_ms, 3),
         }
 
 
@@ -185,6 +196,7 @@ class Measurement:
             without=self._without,
             camera_ms=span_ms / max(1, last.id - first.id),
             pattern_ms=self._pattern_s * 1e3,
+            clock_ms=self._screen.clock_ms,
         )
 
     def _show(self) -> None:
@@ -243,7 +255,8 @@ class Measurement:
         self._frames += 1
         self._first, self._last = self._first or frame, frame
         shown_ns = reading.shown_ns
-        if shown_ns is not None and not 0 <= frame.t_read_ns - shown_ns < LATEST_S * 1e9:
+        late_s = 0.0 if shown_ns is None else (frame.t_read_ns - shown_ns) / 1e9
+        if not EARLIEST_S < late_s < LATEST_S:
             shown_ns, reading = None, Reading(why="the pattern is of another time", mixed=True)
         self._reading = reading
         if shown_ns is None:

@@ -29,7 +29,8 @@ class Sink(Protocol):
     def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
         """Take one frame; ``image`` is the overlay (H, W, 3) uint8 BGR, valid only during the call.
 
-        Returns False when the user asked to stop (q or Esc in the window, the window closed).
+        What is to be blurred is so on the picture in ``result.frame``, too. Returns False when the
+        user asked to stop (q or Esc in the window, the window closed).
 
         Raises:
             SettingsError: another run writes to it.

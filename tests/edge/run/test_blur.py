@@ -101,7 +101,8 @@ def settings(tmp_path: Path) -> Path:
     path.write_text(
         '[source]\nuri = "in"\n[model]\nfiles = ["tiny.onnx"]\nengine = "onnxruntime"\n'
         '[detect]\nconf = 1.0\nclasses = ["pedestrian"]\nmax_detections = 1\n'
-        '[overlay]\nmasks = false\nreadout = false\n[output]\nsinks = ["out.mp4"]\nblur = ["car"]\n'
+        "[record]\noverlay = false\n[overlay]\nmasks = false\nreadout = false\n"
+        '[output]\nsinks = ["out.mp4", "record:rec"]\nblur = ["car"]\n'
     )
     return path
 
@@ -109,11 +110,13 @@ def settings(tmp_path: Path) -> Path:
 def test_no_setting_of_what_is_kept_uncovers_a_class(settings: Path, tmp_path: Path) -> None:
     done = edge("run", settings)
     assert done.returncode == 0, done.stderr
-    with av.open(str(tmp_path / "out.mp4")) as film:
-        pictures = [
-            np.asarray(p.to_ndarray(format="bgr24"), np.uint8) for p in film.decode(video=0)
-        ]
-    assert len(pictures) == 3
+    pictures: list[Image] = []
+    for path in (tmp_path / "out.mp4", *(tmp_path / "rec").rglob("*.mp4")):
+        with av.open(str(path)) as film:
+            pictures += (
+                np.asarray(p.to_ndarray(format="bgr24"), np.uint8) for p in film.decode(video=0)
+            )
+    assert len(pictures) == 6
     for picture in pictures:
         assert contrast(picture, 64) > 100  # who is not asked for stays sharp
         assert contrast(picture, 0) < 20
