@@ -54,6 +54,7 @@ def check(context: click.Context, /, settings: Path) -> None:
 def _models(settings: Settings) -> Iterator[str]:
     """Open every model, which compares its tensors with its spec, and look for the classes."""
     from edge.run.app import open_model
+    from edge.vision.class_names import check_names
     from edge.vision.perception import Perception
 
     opened: list[Engine] = []
@@ -69,7 +70,11 @@ def _models(settings: Settings) -> Iterator[str]:
             for mask in engine.spec.masks:
                 yield f"  mask {mask.name}: {_some(mask.classes)}"
         letterbox, blur = settings.model.letterbox, settings.output.blur
-        Perception(opened, classes=settings.detect.classes, letterbox=letterbox, blur=blur)
+        perception = Perception(
+            opened, classes=settings.detect.classes, letterbox=letterbox, blur=blur
+        )
+        events = settings.record.event_classes
+        check_names(events, perception.class_names, asked="[record] event_classes")
         if blur:
             yield f"blurred on all pictures: {_some(blur)}"
     finally:

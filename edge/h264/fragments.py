@@ -29,6 +29,8 @@ _KEY, _DELTA = 0x02000000, 0x01010000
 _BASE_IS_MOOF = 0x020000
 _DURATION, _SIZE, _FLAGS, _OFFSET = 0x100, 0x200, 0x400, 0x1
 _TRACK = 1
+_NAME, _UTF8 = b"\xa9nam", 1
+"""An item of the list of iTunes, which FFmpeg and players read, and the type of its text."""
 _AT_CAPTURE = 24
 """Of ``prft``: the time is that of the capture (8.16.5.3)."""
 _SINCE_1900_S, _SINCE_1904_S = 2_208_988_800, 2_082_844_800
@@ -55,9 +57,16 @@ class Head:
     kind: str
     data: bytes
 
-    def begun_at(self, utc_ns: int) -> bytes:
-        """The head of a file that begins at this time, in ns since 1970."""
+    def begun_at(self, utc_ns: int, title: str = "") -> bytes:
+        """The head of a file that begins at this time, in ns since 1970, and has a title."""
         written = bytearray(self.data)
+        if title:  # as the last item of FFmpeg's list, which ends the head
+            item = _box(_NAME, _box(b"data", struct.pack(">II", _UTF8, 0), title.encode()))
+            written += item
+            for name in (b"moov", b"udta", b"meta", b"ilst"):
+                at = written.rindex(name) - 4
+                size = struct.unpack_from(">I", written, at)[0] + len(item)
+                struct.pack_into(">I", written, at, size)
         seconds = utc_ns // _NS + _SINCE_1904_S
         for name in (b"mvhd", b"tkhd", b"mdhd") if 0 <= seconds < 2**32 else ():
             at = written.index(name) + 8  # behind version (0) and flags: creation, modification

@@ -199,6 +199,14 @@ class RecordSettings(_Section):
     segment_s: float = Field(_RECORD.segment_s, ge=1, le=600)
     keep_gb: float = Field(_RECORD.keep_gb, gt=0, le=1e6)
     free_gb: float = Field(_RECORD.free_gb, ge=0, le=1e6)
+    pre_s: float = Field(_RECORD.pre_s, ge=0, le=300)
+    post_s: float = Field(_RECORD.post_s, ge=0, le=300)
+    most_s: float = Field(_RECORD.most_s, ge=1, le=600)
+    pre_mb: float = Field(_RECORD.pre_mb, ge=1, le=4096)
+    clips_gb: float = Field(_RECORD.clips_gb, ge=0, le=1e6)
+    event_classes: _Names = ()
+    event_score: _Fraction = _RECORD.event_score
+    event_s: float = Field(_RECORD.event_s, ge=0, le=60)
 
     def options(self) -> RecordOptions:
         """What a recorder is started with."""

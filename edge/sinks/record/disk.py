@@ -27,8 +27,6 @@ RETRY_S = 2.0
 """Between two looks whether it can record again."""
 FILE_BYTES = 2**31
 """A film ends at this in any case; FAT takes files of 4 GiB."""
-_LINE_BYTES = 2000
-"""What a line of some boxes takes in memory."""
 _PART_S = float(PART * TIME_BASE)
 
 
@@ -40,6 +38,12 @@ class Taker(Protocol):
 
     def take(self, picture: Coded) -> None:
         """The next picture; it comes whether or not there is room for films now."""
+
+    def note(self, record: Mapping[str, Any]) -> None:
+        """A line that is of no picture, in its place between them."""
+
+    def rest(self) -> None:
+        """Nothing came for as long as a part."""
 
     def close(self) -> None:
         """After the last picture."""
@@ -106,7 +110,7 @@ class Disk:
                 self._refused += 1
                 return
             self._waiting.append(picture)
-            self._bytes += _size(picture)
+            self._bytes += picture.bytes
             self._news.notify_all()
 
     def note(self, record: Mapping[str, Any]) -> None:
@@ -148,7 +152,7 @@ class Disk:
                 return None
             item = self._waiting.popleft()
             if isinstance(item, Coded):
-                self._bytes -= _size(item)
+                self._bytes -= item.bytes
                 self._news.notify_all()
             return item
 
@@ -157,11 +161,17 @@ class Disk:
             for taker in self.takers:
                 _heard(partial(taker.take, item))
             self._write(item)
-        elif self._film is not None and item is not None:
-            self._film.note(item)
-        elif self._film is not None and self._film.waiting:
-            self._film.end_part()
-            self._wrote(self._film)
+        elif item is not None:
+            for taker in self.takers:
+                _heard(partial(taker.note, item))
+            if self._film is not None:
+                self._film.note(item)
+        else:
+            for taker in self.takers:
+                _heard(taker.rest)
+            if self._film is not None and self._film.waiting:
+                self._film.end_part()
+                self._wrote(self._film)
 
     def _write(self, picture: Coded) -> None:
         resting = self.alarm is not None and time.monotonic() < self._retry_s
@@ -240,10 +250,6 @@ class Disk:
         self.alarm = words
         self._full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         self._retry_s = time.monotonic() + RETRY_S
-
-
-def _size(picture: Coded) -> int:
-    return len(picture.sample.data) + _LINE_BYTES
 
 
 def _heard(call: Callable[[], None]) -> None:

@@ -38,27 +38,39 @@ class Coded:
     utc_ns: int
     record: Mapping[str, Any] | None
 
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory, about: a box of a line is four numbers and some names."""
+        boxes = 0 if self.record is None else len(self.record["detections"])
+        return len(self.sample.data) + 2000 + 500 * boxes
+
 
 class Film:
     """``path`` and its lines in ``path`` with the suffix .jsonl, made with the first part.
 
     The first picture is a key frame and is time 0; all are of its stream. A line is that of
-    ``--sink FILE.jsonl`` with ``film_s``, the picture's time in the film, and ``utc_ns``.
+    ``--sink FILE.jsonl`` with ``film_s``, the picture's time in the film, and ``utc_ns``; ``told``
+    stands before all, and ``title`` is what players show.
 
     Attributes:
         begin: the ``pts`` of its first picture.
         bytes: what both files hold.
     """
 
-    def __init__(self, path: Path, first: Coded) -> None:
+    def __init__(
+        self, path: Path, first: Coded, *, title: str = "", told: Mapping[str, Any] | None = None
+    ) -> None:
         self.path = path
         self.head = first.head
         self.begin = first.sample.pts
         self.bytes = 0
+        self._title = title
         self._part: list[Coded] = []
         self._lines: list[str] = []
         self._number = 0
         self._files: list[_Growing] = []
+        if told is not None:
+            self.note(told)
         self.add(first)
 
     @property
@@ -105,7 +117,7 @@ class Film:
         number = self._number + 1
         data = fragment(samples, number, end=end, origin=self.begin, utc_ns=utc_ns)
         if not self._files:
-            data = self.head.begun_at(utc_ns) + data
+            data = self.head.begun_at(utc_ns, self._title) + data
         self._write("".join(self._lines).encode(), data)
         self._number = number
         self._part, self._lines = [], []

@@ -90,12 +90,15 @@ class Ring:
         self._next += 1
         return self.folder / name_of(self._next - 1, utc_ns)
 
-    def make_room(self, writing_bytes: int = 0, part_bytes: int = 0) -> bool:
+    def make_room(
+        self, writing_bytes: int = 0, part_bytes: int = 0, *, other_bytes: int = 0
+    ) -> bool:
         """Remove the oldest films for the sake of the others.
 
         Args:
             writing_bytes: what the film holds that is being written, which stays.
             part_bytes: the size of its newest part.
+            other_bytes: what is to be written at once and is none of the films.
 
         Returns:
             Whether its next part fits into ``keep_bytes``: else the film is too long for that.
@@ -104,12 +107,13 @@ class Ring:
             OSError: (ENOSPC) nothing is left to remove, and less than wanted is free.
         """
         self._part = max(self._part, part_bytes)
-        lacking = self._wanted() - self.free()
+        wanted = self._wanted() + other_bytes
+        lacking = wanted - self.free()
         while self._films and (lacking > 0 or not self._is_within(writing_bytes)):
             # As much as is lacking and no more: some file systems take a while to count what is
             # free.
             lacking -= self._remove(min(self._films))
-        if lacking > 0 and self.free() < self._wanted():
+        if lacking > 0 and self.free() < wanted:
             raise OSError(errno.ENOSPC, self.shortage())
         return self._is_within(writing_bytes)
 

@@ -16,11 +16,13 @@ from edge.sinks import folder_of
 from edge.sinks.base import RecordingState
 from edge.sinks.jsonl import news_of
 from edge.sinks.place import check_place
+from edge.sinks.record.clips import Clips
 from edge.sinks.record.coder import KEYFRAME_S, Coder, Picture
 from edge.sinks.record.disk import Disk
 from edge.sinks.record.options import RecordOptions
 from edge.sinks.record.ring import Ring
 from edge.sources.live.status import SourceStatus
+from edge.vision.class_names import check_names
 from edge.vision.types import Image, Result
 from engines.errors import SettingsError, SinkError
 
@@ -50,7 +52,7 @@ class RecordSink:
         self._fps = fps
         self._options = RecordOptions()
         self._waits = False
-        self._threads: tuple[Coder, Disk] | None = None
+        self._threads: tuple[Coder, Disk, Clips] | None = None
         self._begun = self._closed = False
         self._status: SourceStatus | None = None
 
@@ -58,9 +60,11 @@ class RecordSink:
         """Take the folder, and record as the run's settings say.
 
         Raises:
-            SettingsError: another run records there, or it cannot be used.
+            SettingsError: another run records there, it cannot be used, or no model has a class of
+                [record] event_classes.
         """
         self._options, self._waits = run.settings.record.options(), run.waits
+        check_names(self._options.event_classes, run.facts.classes, asked="[record] event_classes")
         self._start()
 
     @property
@@ -105,24 +109,31 @@ class RecordSink:
         """What it is doing now."""
         if self._threads is None:
             return RecordingState(str(self._folder), None, None, 0, 0, 0)
-        coder, disk = self._threads
+        coder, disk, clips = self._threads
         slow = "the disk takes less than is recorded" if disk.behind else None
         return RecordingState(
             folder=str(self._folder),
-            alarm=coder.alarm or disk.alarm or slow,
-            clip=None,
-            kept_bytes=disk.bytes,
-            clips=0,
+            alarm=coder.alarm or disk.alarm or slow or clips.alarm,
+            clip=clips.clip,
+            kept_bytes=disk.bytes + clips.bytes,
+            clips=clips.count,
             missed=coder.missed + disk.missed,
         )
 
     def mark(self, reason: str) -> str:
-        """Keep a clip of now.
+        """Keep a clip of now; of a clip that is under way, keep more.
+
+        It is written as soon as there is room for it, and lost where memory is full before.
 
         Raises:
             SinkError: it cannot keep one.
         """
-        raise SinkError(f"{self.name}: no clips are kept")
+        if self._threads is None or self._closed:
+            raise SinkError(f"{self.name}: nothing is recorded now")
+        coder, _, clips = self._threads
+        line = clips.mark(reason)
+        coder.note(line)
+        return str(line["clip"])
 
     def close(self) -> None:
         """Finish the film, within twice CLOSE_S; a second call does nothing."""
@@ -130,7 +141,7 @@ class RecordSink:
             self._closed = True
             return
         self._closed = True
-        coder, disk = self._threads
+        coder, disk, _ = self._threads
         close_s = CLOSE_WHOLE_S if self._waits else CLOSE_S
         coder.end(close_s)
         if not disk.join(close_s):
@@ -149,6 +160,7 @@ class RecordSink:
             )
             try:
                 ring.open(make=True)
+                clips = Clips(ring, options)
             except BlockingIOError as exc:
                 raise SettingsError(
                     f"{self.name}: another run records there; give each run a folder of its own"
@@ -158,7 +170,8 @@ class RecordSink:
             segment_s = options.segment_s
             disk = Disk(ring, segment_s=segment_s)
             coder = Coder(self.name, disk, fps=self._fps, segment_s=segment_s, waits=self._waits)
-            self._threads = coder, disk
+            disk.takers.append(clips)
+            self._threads = coder, disk, clips
             disk.start()
             coder.start()
         return self._threads[0]

@@ -354,7 +354,7 @@ def test_every_number_carries_its_unit() -> None:
         assert issubclass(field.annotation, BaseModel), name
     numbers = {key for key, value in _keys().items() if isinstance(value, float)}
     bare = {key for key in numbers if not re.search(r"_(s|fps|gb|mb)$", key)}
-    assert bare == {"overlay.mask_opacity"}  # a fraction
+    assert bare == {"overlay.mask_opacity", "record.event_score"}  # fractions
 
 
 def test_a_source_is_opened_with_every_setting_of_it_and_the_same_defaults() -> None:

@@ -21,13 +21,21 @@ UTC_NS = 1_800_000_000_000_000_000
 """2027-01-15 08:00:00, when the first picture is taken."""
 
 
-def coded(count: int, *, fps: int = 25, first: int = 0, noise: bool = False) -> Iterator[Coded]:
-    """Pictures of 64x48, numbered from ``first``: grey ones of rising brightness, or noise."""
-    encoder: Encoder = open_encoder((64, 48), fps=fps, keyframe_s=1)
+def coded(
+    count: int,
+    *,
+    fps: int = 25,
+    first: int = 0,
+    keyframe_s: float = 1,
+    wh: tuple[int, int] = (64, 48),
+    noise: bool = False,
+) -> Iterator[Coded]:
+    """Pictures, numbered from ``first``: grey ones of rising brightness, or noise."""
+    encoder: Encoder = open_encoder(wh, fps=fps, keyframe_s=keyframe_s)
     head: Head | None = None
     random = np.random.default_rng(0)
     for number in range(first, first + count):
-        image = picture((number % 200,) * 3)
+        image = picture((number % 200,) * 3, wh=wh)
         if noise:
             image = random.integers(0, 255, image.shape, np.uint8)
         for packet in encoder.encode(image, number * round(1 / TIME_BASE) // fps):

@@ -200,9 +200,28 @@ def test_what_is_no_folder_is_refused_with_what_is_wanted(tmp_path: Path) -> Non
             _record(open_sink(text, fps=None), 1)  # type: ignore[arg-type]
 
 
-def test_a_clip_is_not_promised_where_none_is_kept(tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match="no clips are kept"):
-        _sink(tmp_path).mark("button")
+def test_a_clip_is_kept_on_request_and_named_at_once(tmp_path: Path) -> None:
+    sink = _sink(tmp_path)
+    with pytest.raises(SinkError, match="nothing is recorded now"):
+        sink.mark("too early")
+    _record(sink, 30)
+    assert sink.state().clips == 0
+    name = sink.mark("button")
+    assert sink.state().clip == name
+    _record(sink, 30, first=30)
+    sink.close()
+    with pytest.raises(SinkError, match="nothing is recorded now"):
+        sink.mark("too late")
+    (clip,) = _films(tmp_path / "clips")
+    assert clip.name == name
+    assert [line.get("frame", line.get("reason")) for line in lines(clip)] == ["button", *range(60)]
+    assert len(played(clip)[0]) == 60
+    assert lines(clip)[0]["film_s"] == 29 / 25  # the newest picture then
+    (film,) = _films(tmp_path)
+    assert [line["clip"] for line in lines(film) if "event" in line] == [name]
+    state = sink.state()
+    assert (state.clip, state.clips, state.alarm) == (None, 1, None)
+    assert state.kept_bytes == sum(path.stat().st_size for path in tmp_path.rglob("*.*"))
 
 
 def test_a_video_is_recorded_whole_by_its_settings(tmp_path: Path) -> None:
