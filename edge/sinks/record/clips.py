@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,10 +69,13 @@ class Clips:
         OSError: there is a folder of clips that is not for us.
     """
 
-    def __init__(self, ring: Ring, options: RecordOptions) -> None:
+    def __init__(
+        self, ring: Ring, options: RecordOptions, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.alarm: str | None = None
         self._kept_bytes = self.count = 0
         self._ring = ring
+        self._clock = clock
         self._folder = ring.folder / FOLDER
         self._most_bytes = round(options.clips_gb * 1e9)
         self._pre, self._post, self._most = (
@@ -128,7 +131,7 @@ class Clips:
 
     def take(self, picture: Coded) -> None:
         """Keep a picture in mind, and write it where it is of a clip."""
-        self._last_s = time.monotonic()
+        self._last_s = self._clock()
         self._before.add(picture)
         name = self._trigger.look(picture.sample.pts, picture.record)
         if name is not None:
@@ -167,7 +170,7 @@ class Clips:
             try:
                 clip.film.end_part()
                 clip.unsafe = clip.next
-                if time.monotonic() - self._last_s >= self._post_s and not self._coming:
+                if self._clock() - self._last_s >= self._post_s and not self._coming:
                     self._finish(clip)
             except OSError as exc:
                 self._fail(clip, exc)
@@ -210,7 +213,7 @@ class Clips:
 
     def _write(self) -> None:
         clip = self._clip
-        if clip is None or (clip.film is None and time.monotonic() < clip.retry_s):
+        if clip is None or (clip.film is None and self._clock() < clip.retry_s):
             return
         try:
             self._add(clip)
@@ -295,7 +298,7 @@ class Clips:
         with contextlib.suppress(OSError):
             self._end_film(clip)
         clip.next = self._before.key_of(clip.unsafe)
-        clip.retry_s = time.monotonic() + RETRY_S
+        clip.retry_s = self._clock() + RETRY_S
         where = f": {error.filename}" if error.filename else ""
         words = f"no clip can be kept: {error.strerror or error}{where}"
         if self.alarm is None:

@@ -19,7 +19,9 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +48,10 @@ class _Told:
     def take(self, picture: Coded) -> None:
         assert picture.record is not None
         os.write(self._fd, b"%d\n" % picture.record["frame"])
+
+    def note(self, record: Mapping[str, Any]) -> None: ...
+
+    def rest(self) -> None: ...
 
     def close(self) -> None: ...
 

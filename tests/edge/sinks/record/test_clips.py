@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge.sinks.record import clips as clips_module
 from edge.sinks.record.clips import FOLDER, Clips
 from edge.sinks.record.film import Coded
 from edge.sinks.record.options import RecordOptions
@@ -23,10 +22,10 @@ FPS = 25
 SHORT = {"pre_s": 2.0, "post_s": 1.0, "most_s": 6.0}
 
 
-def _clips(folder: Path, **options: Any) -> Clips:
+def _clips(folder: Path, now: Sequence[float] = (100.0,), **options: Any) -> Clips:
     ring = Ring(folder, keep_bytes=10**9, free_bytes=0)
     ring.open()
-    return Clips(ring, RecordOptions(**SHORT | options))
+    return Clips(ring, RecordOptions(**SHORT | options), clock=lambda: now[0])
 
 
 def _take(clips: Clips, pictures: Iterable[Coded], *, marks: dict[int, str] | None = None) -> None:
@@ -37,6 +36,11 @@ def _take(clips: Clips, pictures: Iterable[Coded], *, marks: dict[int, str] | No
         reason = (marks or {}).get(picture.record["frame"])
         if reason is not None:
             clips.note(clips.mark(reason))
+
+
+def _state(clips: Clips) -> tuple[str | None, str | None, int]:
+    """The clip that is under way, the alarm, and how many there are."""
+    return clips.clip, clips.alarm, clips.count
 
 
 def _films(folder: Path) -> list[Path]:
@@ -70,7 +74,7 @@ def test_a_clip_has_what_was_before_from_a_key_frame_on_and_what_comes_after(
     with av.open(str(film)) as container:
         assert container.metadata["title"] == "a deer, schön"
         assert container.metadata["creation_time"] == "2027-01-15T08:00:02.000000Z"
-    assert (clips.clip, clips.alarm, clips.count) == (None, None, 1)
+    assert _state(clips) == (None, None, 1)
     assert clips.bytes == sum(path.stat().st_size for path in (tmp_path / FOLDER).iterdir())
     clips.close()
     assert _frames(film) == list(range(50, 136))
@@ -181,7 +185,7 @@ def test_a_mark_that_comes_after_its_clip_was_as_long_as_may_be_has_a_film_of_it
     assert (first.name, second.stem) == (late["clip"], f"{first.stem}-2")
     assert (_frames(first)[0], _frames(first)[-1]) == (25, 100)
     assert (_frames(second)[0], _frames(second)[-1]) == (75, 160)
-    assert (clips.clip, clips.count) == (None, 1)
+    assert _state(clips) == (None, None, 1)
 
 
 def test_more_marks_than_can_wait_are_refused(tmp_path: Path) -> None:
@@ -228,19 +232,16 @@ def test_what_was_before_is_on_the_disk_at_once_and_the_rest_by_parts(tmp_path: 
     assert _frames(film) == list(range(25, 81))
 
 
-def test_where_nothing_comes_any_more_a_clip_ends_by_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_nothing_comes_any_more_a_clip_ends_by_itself(tmp_path: Path) -> None:
     now = [100.0]
-    monkeypatch.setattr(clips_module.time, "monotonic", lambda: now[0])
-    clips = _clips(tmp_path)
+    clips = _clips(tmp_path, now)
     _take(clips, coded(60), marks={50: "x"})
     now[0] += 0.9
     clips.rest()
     assert clips.clip is not None
     now[0] += 0.1
     clips.rest()
-    assert (clips.clip, clips.count) == (None, 1)
+    assert _state(clips) == (None, None, 1)
     assert _frames(*_films(tmp_path)) == list(range(60))
 
 
@@ -344,11 +345,10 @@ def test_the_ring_removes_no_clip(tmp_path: Path) -> None:
 
 
 def test_a_clip_waits_in_memory_for_a_disk_that_has_no_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(clips_module.time, "monotonic", lambda: now[0])
-    clips = _clips(tmp_path, clips_gb=0.0)
+    clips = _clips(tmp_path, now, clips_gb=0.0)
     pictures = coded(190)
     _take(clips, (next(pictures) for _ in range(150)), marks={75: "x"})
     assert _films(tmp_path) == []
@@ -361,30 +361,26 @@ def test_a_clip_waits_in_memory_for_a_disk_that_has_no_room(
     now[0] += 2
     _take(clips, pictures)
     assert _frames(*_films(tmp_path)) == list(range(25, 101))
-    assert (clips.alarm, clips.clip, clips.count) == (None, None, 1)
+    assert _state(clips) == (None, None, 1)
     assert caplog.text.count("it waits in memory") == 1
 
 
 def test_a_clip_for_which_there_is_no_memory_is_lost_and_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(clips_module.time, "monotonic", lambda: now[0])
-    clips = _clips(tmp_path, clips_gb=0.0, pre_mb=0.2)  # 2 kB and more a picture: below 100
+    clips = _clips(tmp_path, now, clips_gb=0.0, pre_mb=0.2)  # 2 kB and more a picture: below 100
     for picture in coded(190):
         now[0] += 0.04
         _take(clips, [picture], marks={20: "x"})
     assert "is lost: no clip can be kept" in caplog.text
     assert "x.mp4" in caplog.text
-    assert (clips.clip, clips.alarm, clips.count) == (None, None, 0)
+    assert _state(clips) == (None, None, 0)
 
 
-def test_a_clip_whose_folder_is_removed_goes_on_in_another_film(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_clip_whose_folder_is_removed_goes_on_in_another_film(tmp_path: Path) -> None:
     now = [100.0]
-    monkeypatch.setattr(clips_module.time, "monotonic", lambda: now[0])
-    clips = _clips(tmp_path, post_s=4.0)
+    clips = _clips(tmp_path, now, post_s=4.0)
     pictures = coded(190)
     _take(clips, (next(pictures) for _ in range(60)), marks={55: "x"})
     for path in (tmp_path / FOLDER).iterdir():

@@ -9,9 +9,10 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -290,7 +291,14 @@ class _Listener:
 
     def __init__(self) -> None:
         self.heard: list[int] = []
+        self.notes: list[Mapping[str, Any]] = []
         self.closed = 0
+
+    def note(self, record: Mapping[str, Any]) -> None:
+        self.notes.append(record)
+
+    def rest(self) -> None:
+        raise ValueError("a taker's own mistake")
 
     def take(self, picture: Coded) -> None:
         assert picture.record is not None
@@ -313,7 +321,9 @@ def test_who_listens_hears_every_picture_recorded_or_not(
         _feed(disk, (next(pictures) for _ in range(60)))
         assert _soon(lambda: len(listener.heard) == 60)
         shutil.rmtree(tmp_path / "films")
+        disk.note({"event": "source"})
         _feed(disk, pictures)
     assert listener.heard == list(range(200))
+    assert listener.notes == [{"event": "source"}]
     assert listener.closed == 1
     assert disk.alarm is not None
