@@ -269,6 +269,16 @@ def judged(slow: str, **script: Any) -> Verdict:
     return verdict(pipeline.metrics.work, setup)
 
 
+def undisturbed(judge: Callable[[], Verdict], bound: str) -> Verdict:
+    """The first run that blames a part. Other work of the machine may hide it, never another."""
+    for _ in range(5):
+        found = judge()
+        assert found.bound in (bound, None), found
+        if found.bound is not None:
+            return found
+    raise AssertionError(found)
+
+
 PARTS = ("source", "engine", "letterbox", "decode", "overlay", "sinks")
 
 
@@ -288,8 +298,7 @@ PARTS = ("source", "engine", "letterbox", "decode", "overlay", "sinks")
     ],
 )
 def test_a_slow_part_is_found(slow: str, script: dict[str, Any], bound: str) -> None:
-    found = judged(slow, **script)
-    assert found.bound == bound, found
+    found = undisturbed(lambda: judged(slow, **script), bound)
     assert found.fps is not None
     assert found.floor_fps is not None
     assert found.fps <= found.floor_fps * 1.001
@@ -298,8 +307,7 @@ def test_a_slow_part_is_found(slow: str, script: dict[str, Any], bound: str) -> 
 @pytest.mark.timing
 @pytest.mark.parametrize(("slow", "bound"), [("engine", "engine"), ("sinks", "output")])
 def test_a_camera_is_not_blamed_for_frames_that_are_dropped(slow: str, bound: str) -> None:
-    found = judged_live(slow)
-    assert found.bound == bound, found
+    found = undisturbed(lambda: judged_live(slow), bound)
     assert found.busy["source"] < 0.5  # 2 ms, where 12 are taken
     assert "of the frames are dropped" in found.words
 
