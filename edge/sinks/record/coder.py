@@ -158,14 +158,16 @@ class Coder:
         """Where it does not encode, tell it, and begin anew after a while."""
         try:
             encode()
-        except SinkError as exc:
+        except Exception as exc:
+            words = str(exc) if isinstance(exc, SinkError) else repr(exc)
             if self.alarm is None:
                 log.warning(
                     "%s: nothing is recorded: %s; the run goes on, and it is tried again",
                     self._name,
-                    exc,
+                    words,
+                    exc_info=None if isinstance(exc, SinkError) else exc,
                 )
-            self.alarm, self._retry_s = str(exc), time.monotonic() + RETRY_S
+            self.alarm, self._retry_s = words, time.monotonic() + RETRY_S
             self._failed += max(1, len(self._coding))
             self._drop_encoder()
 

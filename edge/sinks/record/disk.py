@@ -134,11 +134,11 @@ class Disk:
         while not (self._ended and not self._waiting):
             try:
                 self._handle(self._next())
-            except OSError as exc:
+            except Exception as exc:
                 self._fail(exc)
         try:
             self._end_film()
-        except OSError as exc:
+        except Exception as exc:
             self._fail(exc)
         for taker in self.takers:
             _heard(taker.close)
@@ -186,7 +186,7 @@ class Disk:
                 self._film = self._begun(picture)
                 return
             full = film.add(picture)
-        except OSError:
+        except Exception:
             self._unwritten += 1
             raise
         if full:
@@ -227,28 +227,30 @@ class Disk:
             self._film, self._film_bytes = None, 0
             self._ring.wrote(film.path, film.bytes)
 
-    def _fail(self, error: OSError) -> None:
+    def _fail(self, error: Exception) -> None:
         """Tell why nothing is recorded, and leave the folder until it is tried again."""
         film, self._film, self._film_bytes = self._film, None, 0
         if film is not None:
             waiting = film.waiting
             try:
                 film.close()
-            except OSError:
+            except Exception:
                 self._unwritten += waiting
             self._ring.wrote(film.path, film.bytes)
         self._ring.close()
-        where = f": {error.filename}" if error.filename else ""
-        words = f"{error.strerror or error}{where}"
+        words = repr(error)
+        if isinstance(error, OSError):
+            words = str(error.strerror or error) + (f": {error.filename}" if error.filename else "")
+            self._full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         if self.alarm is None:
             self._missed_before = self.missed
             log.warning(
                 "%s: nothing is recorded: %s; the run goes on, and it is tried again",
                 self._ring.folder,
                 words,
+                exc_info=None if isinstance(error, OSError) else error,
             )
         self.alarm = words
-        self._full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         self._retry_s = time.monotonic() + RETRY_S
 
 

@@ -121,6 +121,20 @@ def test_frames_of_another_size_go_to_a_film_of_their_own(tmp_path: Path) -> Non
     assert [len(first[0]), len(second[0])] == [3, 6]
 
 
+def test_a_gap_of_days_between_two_pictures_harms_no_film(tmp_path: Path) -> None:
+    sink = _sink(tmp_path)
+    sink._waits = True
+    for number, at_s in enumerate((0, 100_000, 100_001)):
+        seen = _seen(number, picture((90, 90, 90)))
+        seen = replace(seen, frame=replace(seen.frame, t_capture_ns=at_s * 10**9))
+        assert sink.write(seen, None, frame_age_ms=0)
+    sink.close()
+    assert sink.state().missed == 0
+    first, second = _films(tmp_path)
+    assert played(first)[0] == [0]
+    assert played(second)[0] == [0, 1]
+
+
 def test_what_is_not_encoded_is_told_counted_and_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
