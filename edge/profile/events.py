@@ -124,8 +124,8 @@ class Events:
             return []  # it is not known, which is no end of anything
         ts, pid = self._us(at_ns), self._pid
         lines = [
-            f'{{"ph":"C","pid":{pid},"ts":{ts},"name":{json.dumps(f"{r.kind} {r.name}")},'
-            f'"args":{{{json.dumps(UNITS[r.kind] or "count")}:{round(r.value, 3)}}}}}'
+            f'{{"ph":"C","pid":{pid},"ts":{ts},"name":{_json(f"{r.kind} {r.name}")},'
+            f'"args":{{{_json(UNITS[r.kind] or "count")}:{round(r.value, 3)}}}}}'
             for r in sample.readings
         ]
         active = {f"{t.device} {t.reason}" for t in sample.throttles if t.active}
@@ -143,7 +143,7 @@ class Events:
     def _moment(self, name: str, at_ns: int, /, **args: Any) -> str:
         return (
             f'{{"ph":"i","s":"t","pid":{self._pid},"tid":{_TIDS[EVENTS]},"ts":{self._us(at_ns)},'
-            f'"name":{json.dumps(name)},"cat":"event","args":{json.dumps(args)}}}'
+            f'"name":{_json(name)},"cat":"event","args":{_json(args)}}}'
         )
 
     def _aside(self, cat: str, name: str, number: int, begin_ns: int, end_ns: int) -> list[str]:
@@ -162,9 +162,7 @@ class Events:
         )
 
     def _named(self, name: str, tid: int, /, **args: Any) -> str:
-        return (
-            f'{{"ph":"M","pid":{self._pid},"tid":{tid},"name":"{name}","args":{json.dumps(args)}}}'
-        )
+        return f'{{"ph":"M","pid":{self._pid},"tid":{tid},"name":"{name}","args":{_json(args)}}}'
 
     def _us(self, at_ns: int) -> str:
         """A tenth of a nanosecond more, since readers multiply by 1000 in floating point and cut.
@@ -179,3 +177,8 @@ class Events:
 def _duration(ns: int) -> str:
     us, rest = divmod(ns, 1000)
     return f"{us}.{rest:03d}"
+
+
+def _json(value: Any) -> str:
+    """Text as it is: of a counter's unit Perfetto shows what JSON escapes as it is written."""
+    return json.dumps(value, ensure_ascii=False)

@@ -56,7 +56,7 @@ class TraceFile:
             OSError: it cannot be written; what was written before stays readable.
         """
         text = ("\n," if self._size else "[\n") + "\n,".join(lines)
-        self._put(text.encode())
+        self._put(text.encode(errors="replace"))  # names of files may be no UTF-8
 
     def close(self) -> None:
         """End the array; safe to call twice.
