@@ -123,9 +123,9 @@ def test_what_is_drawn_changes_too(during: During) -> None:
         ({"detect.conf": float("nan")}, "detect.conf"),
         ({"detect.conf": 0.5, "overlay.mask_opacity": -1}, "overlay.mask_opacity"),
         ({"overlay.colour": "red"}, "overlay.colour: unknown key"),
-        ({"output.sinks": ["/tmp/elsewhere.mp4"]}, "output.sinks: only a restart"),
-        ({"model.files": []}, "only a restart"),
-        ({"nonsense": 1}, "nonsense: only a restart"),
+        ({"output.sinks": ["/tmp/elsewhere.mp4"]}, "output.sinks: cannot be changed from here"),
+        ({"model.files": []}, "cannot be changed from here"),
+        ({"nonsense": 1}, "nonsense: cannot be changed from here"),
         ({"detect": 1}, "detect"),
     ],
 )
