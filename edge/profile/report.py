@@ -184,7 +184,6 @@ def _utilisation(columns: Mapping[str, Times]) -> dict[str, Any]:
     span = int(columns["at"][-1] - columns["at"][0])
     shares = {name: 100 * ns / whole if whole else 0.0 for name, ns in waits.items()}
     busy = {
-        "source": columns["capture"][1:],
         "host": (columns["letterbox"] + columns["decode"])[1:],
         "main": (columns["overlay"] + columns["sinks"])[1:],
     }
@@ -202,9 +201,8 @@ def _utilisation(columns: Mapping[str, Times]) -> dict[str, Any]:
         "The engine: "
         + ", ".join(f"{shares[n]:.0f} % of the time it {words[n]}" for n in told)
         + ".",
-        f"The source: {of['source']:.0f} % of the time it is read, waiting for it included.",
-        f"The host: {of['host']:.0f} % of the time letterbox and decoding, "
-        f"{of['main']:.0f} % overlay and sinks.",
+        f"Letterbox and decoding take {of['host']:.0f} % of the time, "
+        f"overlay and sinks {of['main']:.0f} %.",
     ]
     return {"engine": {n: round(v, 2) for n, v in shares.items()}, "sentences": sentences}
 

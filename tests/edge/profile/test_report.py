@@ -72,14 +72,13 @@ def test_a_run_without_two_frames_has_a_report_all_the_same(count: int) -> None:
 
 
 def test_utilisation_is_said_in_words() -> None:
-    # Of each 100 ms: 8 engine, 1 inbox, 2 letterbox; 4 ms capture, 3 decode, 1 sinks.
+    # Of each 100 ms: 8 engine, 1 inbox, 2 letterbox; 3 decode, 1 sinks.
     said = data_of(report_of(30))["utilisation"]["sentences"]
     assert said == [
         "The engine: 89 % of the time it waits for the source, 8 % of the time it works, 2 % of "
         "the time it waits for the letterbox, 1 % of the time it waits for older frames to be "
         "decoded, drawn or written.",
-        "The source: 4 % of the time it is read, waiting for it included.",
-        "The host: 5 % of the time letterbox and decoding, 1 % overlay and sinks.",
+        "Letterbox and decoding take 5 % of the time, overlay and sinks 1 %.",
     ]
 
 
