@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 CLOSE_S = 1.0
 """For what waits for the encoder at the end, and once more for the disk."""
+_TRIAL_WH = 640, 480
+"""A size that every encoder takes; a Jetson's own refuses very small ones."""
 CLOSE_WHOLE_S = 10.0
 """The same of a run that waits for every frame."""
 
@@ -48,7 +50,7 @@ class RecordSink:
     def __init__(self, text: str, *, fps: float | None, keep: bool = False) -> None:
         self.name = text
         self._folder = _checked(text)
-        open_encoder((64, 48), fps=FALLBACK_FPS, keyframe_s=KEYFRAME_S).close()
+        open_encoder(_TRIAL_WH, fps=FALLBACK_FPS, keyframe_s=KEYFRAME_S).close()
         self._fps = fps
         self._options = RecordOptions()
         self._waits = False
