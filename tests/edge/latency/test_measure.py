@@ -6,11 +6,14 @@ import functools
 import statistics
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from edge.latency.measure import REFRESH_S, Latency, Measurement, Window
+from edge.latency.pattern import draw
 from edge.sources import open_source
+from edge.vision.types import Frame
 from engines.errors import SourceError
 from tests.edge.latency.filming import DelayLine, filmed
 from tests.edge.scripted import ScriptedSource, frame
@@ -66,6 +69,35 @@ def test_a_source_that_breaks_and_one_that_ends_are_told() -> None:
         run = Measurement(source, screen, seconds=1, tell=print, stop=stop)
         with pytest.raises(SourceError, match=words):
             run.run()
+
+
+def test_of_several_pictures_of_a_pattern_the_first_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edge.latency.measure.SETTLE_S", 0)
+    second_ns, told = 1_000_000_000, list[str]()
+
+    def frames() -> Iterator[Frame | SourceError]:
+        for number in range(30):
+            # Shown at whole seconds, read 50, 60 and 70 ms later, captured 20 ms before that.
+            shown_ns = (1000 + number // 3) * second_ns
+            read_ns = shown_ns + (50 + 10 * (number % 3)) * 1_000_000
+            image = draw(shown_ns)
+            yield Frame(image, number, read_ns - 20_000_000, read_ns, "driver", "scripted")
+        yield SourceError("unplugged")
+
+    source = ScriptedSource(frames(), live=True, on_read=lambda: threading.Event().wait(0.02))
+    stop, screen = threading.Event(), Window(lambda _: True)
+    run = Measurement(source, screen, seconds=9, tell=told.append, stop=stop)
+    found = run.run()
+    assert told == ["ended early: unplugged"]
+    assert found.clock == "driver"
+    assert found.frames > len(found.total) > 0
+    assert len(found.total) <= 10
+    assert statistics.median(found.total) == 50
+    assert [
+        total - before for total, before in zip(found.total, found.before_capture, strict=True)
+    ] == ([20] * len(found.total))
 
 
 def test_a_window_that_is_closed_ends_it_with_what_was_wrong() -> None:

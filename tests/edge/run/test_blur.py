@@ -79,6 +79,7 @@ def test_overlay_frame_observers_and_the_view_of_no_signal_see_the_blur_alone() 
         assert picture[250:310, 16:96].std() < 8
     assert noise[250:310, 16:96].std() > 70
     np.testing.assert_array_equal(pictures[0][:240], noise[:240])
+    assert pictures[2][250:310, 16:96].mean() > 20  # the view of no signal shows it, and blurred
     assert "overlay" in times.stage_ns
 
 

@@ -77,6 +77,23 @@ def test_a_change_is_answered_with_the_settings_in_force(run: Served) -> None:
     assert change(run, {"detect.ignore": []})["detect"]["ignore"] == []
 
 
+def test_regions_that_are_ignored_are_outlined_from_the_next_picture_on(run: Served) -> None:
+    def brighter() -> float:
+        """The uppermost line of the region, 0.25 · 191 = 48, above its neighbour."""
+        jpeg = np.frombuffer(run.get("api/snapshot.jpg").body, np.uint8)
+        picture = cv2.imdecode(jpeg, cv2.IMREAD_GRAYSCALE)
+        assert picture is not None
+        return float(picture[48, 100:220].mean()) - float(picture[45, 100:220].mean())
+
+    change(run, {"overlay.masks": False, "overlay.legend": False, "detect.ignore": []})
+    assert abs(brighter()) < 10
+    square = [[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]]
+    change(run, {"detect.ignore": square})
+    assert brighter() > 15
+    change(run, {"detect.ignore": []})
+    assert abs(brighter()) < 10
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
