@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edge.h264 import FALLBACK_FPS, TIME_BASE, Encoder, PictureTimes, even, open_encoder
 from edge.h264.fragments import Head, head_of, sample_of
 from edge.sinks.record.disk import RETRY_S, Disk
@@ -42,6 +44,7 @@ class Picture:
 
     ``media_ns`` is its time in the file that is played, None where frames come at their own pace;
     ``utc_ns`` when it was taken, in ns since 1970; ``result`` is None for a view of no signal.
+    ``copied``: the image is of ``Coder.copy_of``, which uses its memory again.
     """
 
     image: Image
@@ -50,6 +53,7 @@ class Picture:
     utc_ns: int
     result: Result | None = None
     frame_age_ms: float = 0.0
+    copied: bool = False
 
 
 class Coder:
@@ -72,6 +76,7 @@ class Coder:
         self._wait_s = HOLD_S if waits else 0.0
         self._news = threading.Condition()
         self._waiting: deque[Picture | Mapping[str, Any]] = deque()
+        self._spare: deque[Image] = deque(maxlen=MOST_WAITING + 2)
         self._ended = False
         self._in_time = True
         self._skipped = self._failed = 0
@@ -91,6 +96,14 @@ class Coder:
     def start(self) -> None:
         """Begin to encode."""
         self._thread.start()
+
+    def copy_of(self, image: Image) -> Image:
+        """A copy, in the memory of a picture that is encoded: new pages cost most of a copy."""
+        spare = self._spare.pop() if self._spare else None
+        if spare is None or spare.shape != image.shape:
+            return image.copy()
+        np.copyto(spare, image)
+        return spare
 
     def put(self, picture: Picture) -> None:
         """Hand over a picture; where there is no room, and none in time, it is missed."""
@@ -183,7 +196,10 @@ class Coder:
         if cut:
             self._cut = pts
         self._coding[pts] = picture
-        self._hand_over(self._encoder.encode(picture.image, pts, key=cut))
+        packets = self._encoder.encode(picture.image, pts, key=cut)
+        if picture.copied:
+            self._spare.append(picture.image)
+        self._hand_over(packets)
         self.alarm = None
 
     def _hand_over(self, packets: list[Packet[VideoStream]]) -> None:

@@ -83,14 +83,15 @@ class RecordSink:
         if self._closed:
             return False
         frame = result.frame
-        if self._options.overlay:
+        coder, copied = self._start(), self._options.overlay
+        if copied:
             assert image is not None, "the pipeline draws an overlay for a sink that wants one"
-            image = image.copy()
+            image = coder.copy_of(image)
         else:
             image = frame.image
         times = frame.t_capture_ns, frame.media_ns, _utc_of(frame.t_capture_ns)
         self._begun = True
-        self._start().put(Picture(image, *times, result, frame_age_ms))
+        coder.put(Picture(image, *times, result, frame_age_ms, copied))
         return True
 
     def signal(self, status: SourceStatus, image: Image | None, *, at_ns: int) -> bool:
@@ -104,7 +105,8 @@ class RecordSink:
             if record is not None:
                 coder.note(record)
             if self._options.overlay and image is not None:
-                coder.put(Picture(image.copy(), at_ns, None, _utc_of(at_ns)))
+                utc_ns = _utc_of(at_ns)
+                coder.put(Picture(coder.copy_of(image), at_ns, None, utc_ns, copied=True))
         return not self._closed
 
     def state(self) -> RecordingState:
@@ -168,6 +170,7 @@ class RecordSink:
                     f"{self.name}: another run records there; give each run a folder of its own"
                 ) from exc
             except OSError as exc:
+                ring.close()
                 raise SettingsError(f"{self.name}: cannot be used: {exc.strerror}") from exc
             segment_s = options.segment_s
             disk = Disk(ring, segment_s=segment_s)

@@ -109,6 +109,20 @@ def test_the_overlay_is_filmed_where_that_is_asked_for_and_the_view_of_no_signal
     assert (state["event"], state["state"]) == ("source", "reconnecting")
 
 
+def test_each_overlay_is_filmed_as_it_was_though_all_are_drawn_in_one_place(
+    tmp_path: Path,
+) -> None:
+    sink = _sink(tmp_path)
+    sink._waits, sink._options = True, replace(sink._options, overlay=True)
+    place = picture((0, 0, 0))
+    for number in range(60):
+        place[:] = number * 4
+        assert sink.write(_seen(number, picture((0, 0, 0))), place, frame_age_ms=0)
+    sink.close()
+    _, images = played(_films(tmp_path)[0])
+    assert [float(image.mean()) for image in images] == pytest.approx(range(0, 240, 4), abs=3)
+
+
 def test_frames_of_another_size_go_to_a_film_of_their_own(tmp_path: Path) -> None:
     sink = _sink(tmp_path)
     _record(sink, 3, wh=(64, 48))
