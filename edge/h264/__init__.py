@@ -31,6 +31,7 @@ def open_encoder(
     fps: float,
     keyframe_s: float,
     baseline: bool = False,
+    ahead: bool = False,
     root: Path = Path("/"),
 ) -> Encoder:
     """An encoder that gives the packet of a picture at once: a Jetson's own, else libx264.
@@ -40,6 +41,7 @@ def open_encoder(
         fps: the nominal rate; every picture brings its own time.
         keyframe_s: the longest time between two key frames.
         baseline: use nothing but what every receiver of WebRTC decodes (RFC 7742).
+        ahead: let the CPU encode two pictures side by side; their packets come two pictures late.
         root: where the machine's devices are looked for.
 
     Raises:
@@ -50,7 +52,7 @@ def open_encoder(
             return GstEncoder(wh, fps=fps, keyframe_s=keyframe_s, baseline=baseline)
         except SinkError as exc:
             log.warning("%s; the CPU encodes instead", exc)
-    return X264(wh, fps=fps, keyframe_s=keyframe_s, baseline=baseline)
+    return X264(wh, fps=fps, keyframe_s=keyframe_s, baseline=baseline, ahead=ahead)
 
 
 def costly_here(root: Path = Path("/")) -> str:

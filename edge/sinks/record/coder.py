@@ -34,6 +34,9 @@ KEYFRAME_S = 1.0
 """Films are cut at key frames, and what is before an event begins with one."""
 MOST_WAITING = 8
 """Pictures that wait for the encoder: 22 MB at 1280x720."""
+ONE_THREAD_PX_S = 40_000_000
+"""More is encoded by two threads: 1280x720 at 43 a second. A core of an AMD EPYC does 140,000,000;
+slower ones, and such as have other work, are allowed for."""
 HOLD_S = 1.0
 """How long one picture holds up a run that waits for every frame; then it is missed."""
 
@@ -190,7 +193,10 @@ class Coder:
             self._end_stream()
         pts = self._times.pts(picture.capture_ns, picture.media_ns)
         if self._encoder is None:
-            self._encoder = open_encoder((width, height), fps=self._fps, keyframe_s=KEYFRAME_S)
+            ahead = width * height * self._fps > ONE_THREAD_PX_S
+            self._encoder = open_encoder(
+                (width, height), fps=self._fps, keyframe_s=KEYFRAME_S, ahead=ahead
+            )
             self._cut = pts
         cut = pts - self._cut >= self._segment
         if cut:

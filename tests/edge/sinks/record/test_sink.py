@@ -123,6 +123,19 @@ def test_each_overlay_is_filmed_as_it_was_though_all_are_drawn_in_one_place(
     assert [float(image.mean()) for image in images] == pytest.approx(range(0, 240, 4), abs=3)
 
 
+def test_what_is_too_much_for_one_core_is_encoded_by_two_and_nothing_of_it_is_lost(
+    tmp_path: Path,
+) -> None:
+    sink = RecordSink(f"record:{tmp_path}", fps=coder.ONE_THREAD_PX_S / (64 * 48) + 1)
+    _record(sink, 40)
+    sink.close()
+    (film,) = _films(tmp_path)
+    times, images = played(film)
+    assert times == pytest.approx([n / 25 for n in range(40)])
+    assert [float(image.mean()) for image in images] == pytest.approx(range(40), abs=3)
+    assert [line["frame"] for line in lines(film)] == list(range(40))
+
+
 def test_frames_of_another_size_go_to_a_film_of_their_own(tmp_path: Path) -> None:
     sink = _sink(tmp_path)
     _record(sink, 3, wh=(64, 48))
