@@ -54,7 +54,7 @@ def check(context: click.Context, /, settings: Path) -> None:
 def _models(settings: Settings) -> Iterator[str]:
     """Open every model, which compares its tensors with its spec, and look for the classes."""
     from edge.run.app import open_model
-    from edge.vision.class_names import check_names
+    from edge.sinks.record.trigger import check_classes
     from edge.vision.perception import Perception
 
     opened: list[Engine] = []
@@ -73,8 +73,8 @@ def _models(settings: Settings) -> Iterator[str]:
         perception = Perception(
             opened, classes=settings.detect.classes, letterbox=letterbox, blur=blur
         )
-        events = settings.record.event_classes
-        check_names(events, perception.class_names, asked="[record] event_classes")
+        events, kept = settings.record.event_classes, settings.detect.classes
+        check_classes(events, perception.class_names, kept)
         if blur:
             yield f"blurred on all pictures: {_some(blur)}"
     finally:

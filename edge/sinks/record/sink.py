@@ -21,8 +21,8 @@ from edge.sinks.record.coder import KEYFRAME_S, Coder, Picture
 from edge.sinks.record.disk import Disk
 from edge.sinks.record.options import RecordOptions
 from edge.sinks.record.ring import Ring
+from edge.sinks.record.trigger import check_classes
 from edge.sources.live.status import SourceStatus
-from edge.vision.class_names import check_names
 from edge.vision.types import Image, Result
 from engines.errors import SettingsError, SinkError
 
@@ -62,11 +62,12 @@ class RecordSink:
         """Take the folder, and record as the run's settings say.
 
         Raises:
-            SettingsError: another run records there, it cannot be used, or no model has a class of
-                [record] event_classes.
+            SettingsError: another run records there, it cannot be used, or a class of [record]
+                event_classes is never seen.
         """
         self._options, self._waits = run.settings.record.options(), run.waits
-        check_names(self._options.event_classes, run.facts.classes, asked="[record] event_classes")
+        known, kept = run.facts.classes, run.settings.detect.classes
+        check_classes(self._options.event_classes, known, kept)
         self._start()
 
     @property

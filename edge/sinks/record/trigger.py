@@ -5,15 +5,32 @@ One box of the class is enough, whichever: boxes are not followed from frame to 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge.h264 import TIME_BASE
+from edge.vision.class_names import check_names
+from engines.errors import SettingsError
 
 MOST_GAP = 2
 """So many pictures in a row may be without it: detectors lose what is still there for a frame."""
 _GONE = round(2.0 / TIME_BASE)
 """After so long without a picture of it, it is another sighting, however few came between."""
+
+
+def check_classes(classes: Sequence[str], known: Sequence[str], kept: Sequence[str] | None) -> None:
+    """Look whether classes can be events: of the ``known`` of all models, None of ``kept`` is all.
+
+    Raises:
+        SettingsError: one is never seen.
+    """
+    check_names(classes, known, asked="[record] event_classes")
+    for name in classes:
+        if kept is not None and name not in kept:
+            raise SettingsError(
+                f"[record] event_classes: {name!r} is none of [detect] classes, so it is never "
+                "seen; wanted it there as well, or here not"
+            )
 
 
 class Trigger:
@@ -22,7 +39,7 @@ class Trigger:
     A sighting ends where the class is missing on more than MOST_GAP pictures in a row, or for 2 s.
     """
 
-    def __init__(self, classes: Collection[str], *, score: float, seen_s: float) -> None:
+    def __init__(self, classes: Sequence[str], *, score: float, seen_s: float) -> None:
         self._sightings = {name: _Sighting() for name in classes}
         self._score = score
         self._long = round(seen_s / TIME_BASE)

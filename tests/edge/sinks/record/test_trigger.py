@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge.sinks.record.trigger import Trigger
+from edge.sinks.record.trigger import Trigger, check_classes
+from engines.errors import SettingsError
 
 TENTH = 9000
 
@@ -73,3 +74,14 @@ def test_every_class_counts_for_itself_and_others_do_not() -> None:
 
 def test_where_no_class_is_asked_for_nothing_is_told() -> None:
     assert _told("++++++", classes=()) == []
+
+
+def test_a_class_that_is_never_seen_is_no_event() -> None:
+    known = ("car", "sign")
+    check_classes((), known, None)
+    check_classes(("sign",), known, None)
+    check_classes(("sign",), known, ("sign", "car"))
+    with pytest.raises(SettingsError, match="event_classes: class 'cat' is not one of"):
+        check_classes(("sign", "cat"), known, None)
+    with pytest.raises(SettingsError, match=r"'sign' is none of \[detect\] classes"):
+        check_classes(("sign",), known, ("car",))
