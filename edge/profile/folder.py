@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from engines.errors import SettingsError
+from engines.files import locked
 
 MARK = '<meta name="generator" content="edge profile">'
 """In the head of each report: a folder with one is a profile's."""
@@ -38,29 +41,41 @@ class Folder:
         """As ``--metrics`` writes them."""
         return self.path / "metrics.json"
 
-    def prepare(self) -> None:
-        """Make the folder, or empty it of an older profile.
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Make the folder, or empty it of an older profile; others are refused in the block.
 
         Raises:
-            SettingsError: it cannot be made or written to, or it holds what is no profile's.
+            SettingsError: it cannot be made or written to, it holds what is no profile's, or
+                another profile is being written there.
         """
+        with contextlib.ExitStack() as held:
+            try:
+                self._make()
+                if held.enter_context(locked(self.path, wait=False)) is False:
+                    raise SettingsError(
+                        f"-o {self.path}: another profile is being written there; choose another "
+                        "folder"
+                    )
+                self._refuse_others()
+                for file in (self.trace, self.trace_before, self.metrics):
+                    file.unlink(missing_ok=True)
+            except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
+                reason = exc.strerror if isinstance(exc, OSError) else str(exc)
+                raise SettingsError(
+                    f"-o {self.path}: cannot be made or written to: {reason}; choose another folder"
+                ) from exc
+            yield
+
+    def _make(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise SettingsError(f"-o {self.path}: is a file, wanted the name of a folder")
         try:
-            if self.path.exists() and not self.path.is_dir():
-                raise SettingsError(f"-o {self.path}: is a file, wanted the name of a folder")
-            if not self.path.exists():
-                self.path.mkdir()
-            self._refuse_others()
-            for file in (self.trace, self.trace_before, self.metrics):
-                file.unlink(missing_ok=True)
+            self.path.mkdir(exist_ok=True)
         except FileNotFoundError as exc:
             above = self.path.parent
             raise SettingsError(
                 f"-o {self.path}: there is no folder {above}; make it first: mkdir -p {above}"
-            ) from exc
-        except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
-            reason = exc.strerror if isinstance(exc, OSError) else str(exc)
-            raise SettingsError(
-                f"-o {self.path}: cannot be made or written to: {reason}; choose another folder"
             ) from exc
 
     def _refuse_others(self) -> None:

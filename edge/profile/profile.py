@@ -46,30 +46,41 @@ def run_profile(
     """
     folder = Folder(path)
     run = _into(settings, folder, settings_file)
-    folder.prepare()
-    report, left_behind = Report(), list[int]()
-    _write(folder, report, run, UNFINISHED)
-    telemetry = Telemetry(tell=lambda sample: report.sample(sample, time.monotonic_ns()))
-    telemetry.start()
-    trace = Trace(folder.trace, telemetry=telemetry)
-    try:
-        code = run_app(run, again=again, observers=(report, trace), leave=left_behind.append)
-        metrics = _metrics(folder)
-    except OutriderError as exc:
-        _write(folder, report, run, {"ended": "before it began", "error": redact(str(exc))})
-        raise
-    finally:
-        trace.close()
-        telemetry.close()
-    _write(folder, report, run, metrics)
+    left_behind: list[int] = []
+    with folder.taken():
+        code = _profiled(run, folder, again, left_behind.append)
     if settings.output.metrics is not None:
-        write_report(metrics, settings.output.metrics)
+        write_report(_metrics(folder), settings.output.metrics)
     log.info("profile: %s and, for https://ui.perfetto.dev, %s", folder.report, folder.trace)
     if left_behind:  # a thread that does not come back would keep the process
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(code)
+    return code
+
+
+def _profiled(
+    settings: Settings,
+    folder: Folder,
+    again: Callable[[], Settings],
+    leave: Callable[[int], object],
+) -> int:
+    """Run, and write the report at its end; returns the exit code."""
+    report = Report()
+    _write(folder, report, settings, UNFINISHED)
+    telemetry = Telemetry(tell=lambda sample: report.sample(sample, time.monotonic_ns()))
+    trace = Trace(folder.trace, telemetry=telemetry)
+    telemetry.start()
+    try:
+        code = run_app(settings, again=again, observers=(report, trace), leave=leave)
+    except OutriderError as exc:
+        _write(folder, report, settings, {"ended": "before it began", "error": redact(str(exc))})
+        raise
+    finally:
+        trace.close()
+        telemetry.close()
+    _write(folder, report, settings, _metrics(folder))
     return code
 
 
