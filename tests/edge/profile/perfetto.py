@@ -70,7 +70,7 @@ def perfetto(trace: Path) -> Iterator[Perfetto]:
         chromium() as browser,
     ):
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        page = browser.new_page(viewport={"width": 1400, "height": 620})
+        page = browser.new_page(viewport={"width": 1300, "height": 960})
         page.goto(f"http://127.0.0.1:{server.server_address[1]}/")
         until(page, "() => Boolean(window.app && app.trace)")
         try:
@@ -112,7 +112,7 @@ def main() -> None:
         shown.page.wait_for_timeout(3000)
         shown.page.evaluate(_LOOK)
         shown.page.wait_for_timeout(3000)
-        shown.page.screenshot(path=picture)
+        shown.page.screenshot(path=picture, clip={"x": 0, "y": 0, "width": 1300, "height": 500})
 
 
 if __name__ == "__main__":
