@@ -104,7 +104,8 @@ def test_a_camera_that_is_absent_at_the_start_is_waited_for_and_its_password_sho
 def test_settings_change_without_a_lost_frame_and_a_stop_closes_the_recording(boot: Boot) -> None:
     street = Service(boot, "street")
     lines = Lines(street)
-    sinks = f'[output]\nsinks = ["{STATE}/street.jsonl", "{STATE}/street.mp4"]\n'
+    files = f'"{STATE}/street.jsonl", "{STATE}/street.mp4", "record:{STATE}/films"'
+    sinks = f"[output]\nsinks = [{files}]\n"
     sinks += f'metrics = "{STATE}/street.json"\n'
     source = f'[source]\nuri = "synthetic:480x270@30"\npolicy = "wait"\n{PATIENCE}' + STREET
     street.install(source + sinks + "[detect]\nconf = 0.3\n")
@@ -147,6 +148,8 @@ def test_settings_change_without_a_lost_frame_and_a_stop_closes_the_recording(bo
     with av.open(io.BytesIO(film), "r") as container:
         assert container.streams.video[0].frames == len(found)  # told by the index of a closed file
         assert sum(1 for _ in container.decode(video=0)) == len(found)
+    recorded = boot.run("sh", "-c", f"cat {STATE}/films/*.jsonl").stdout.splitlines()
+    assert [json.loads(line)["frame"] for line in recorded] == list(range(len(found)))
 
 
 TOKEN = "0123456789abcdef0123456789abcdef"
