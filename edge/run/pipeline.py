@@ -147,11 +147,6 @@ class Pipeline:
         return self._source
 
     @property
-    def drops(self) -> bool:
-        """Whether the newest frame wins; otherwise every frame is waited for."""
-        return self._shared.inbox.newest_wins
-
-    @property
     def ran_s(self) -> float:
         """Since the first capture, or the first view of no signal."""
         first_ns = self._shared.first_capture_ns

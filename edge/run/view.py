@@ -116,7 +116,7 @@ class RunView:
         source, model = pipeline.source, settings.model
         assert source is not None
         return Setup(
-            drops=pipeline.drops,
+            drops=not self.waits,
             live=source.live,
             nominal_fps=source.fps,
             slots=perception.slots,

@@ -265,7 +265,7 @@ def judged(slow: str, **script: Any) -> Verdict:
     run = Script(source, ScriptedPerception(hooks), [sink], overlay, **script)
     pipeline = run.pipeline()
     assert pipeline.run().error is None
-    setup = Setup(drops=pipeline.drops, live=live, slots=run.slots)
+    setup = Setup(drops=pipeline.limits.drops(source), live=live, slots=run.slots)
     return verdict(pipeline.metrics.work, setup)
 
 
@@ -319,4 +319,4 @@ def judged_live(slow: str) -> Verdict:
     hooks: dict[str, Callable[[], object]] = {"submit": device.submit, "wait": device.wait}
     pipeline = Script(source, ScriptedPerception(hooks), [sink], frames=FEWEST + 10).pipeline()
     assert pipeline.run().error is None
-    return verdict(pipeline.metrics.work, Setup(drops=pipeline.drops, live=True))
+    return verdict(pipeline.metrics.work, Setup(drops=pipeline.limits.drops(source), live=True))
