@@ -201,7 +201,7 @@ class Measurement:
 
     def _show(self) -> None:
         """Show patterns, each for longer where pictures show several."""
-        told = ""
+        told, found = "", False
         began_ns = looked_ns = self._clock()
         seen = mixed = turns = 0
         while self._error is None and self._screen.refresh(self._hold_s):
@@ -209,6 +209,9 @@ class Measurement:
             since_ns = self._first_read_ns
             if since_ns is None and now_ns - began_ns > PATIENCE_S * 1e9:
                 break
+            if since_ns is not None and not found:
+                found = True
+                self._tell(f"the pattern is seen, and measured for {self._seconds:g} s")
             if since_ns is not None and now_ns - since_ns > (SETTLE_S + self._seconds) * 1e9:
                 break
             turns += 1

@@ -46,10 +46,13 @@ def test_a_window_is_filmed_and_ctrl_c_tells_what_there_is(display: str, tmp_pat
     source = f"gst:ximagesrc display-name={display} use-damage=false ! video/x-raw,framerate=30/1"
     environ = os.environ | {"DISPLAY": display}
     command = [*EDGE, "latency", "--source", f"{source} ! videoconvert", "--json"]
-    done = subprocess.run(
-        [*command, str(tmp_path / "a.json"), "--seconds", "2"],
-        env=environ, capture_output=True, text=True, timeout=DEADLINE_S, check=False,
-    )  # fmt: skip
+    for _ in range(3):
+        done = subprocess.run(
+            [*command, str(tmp_path / "a.json"), "--seconds", "2"],
+            env=environ, capture_output=True, text=True, timeout=DEADLINE_S, check=False,
+        )  # fmt: skip
+        if "the picture is dark" not in done.stderr:
+            break  # on busy cores Qt may leave the window black, as in the tests of the window
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "a.json").read_text())
     assert figures["samples"] >= 5
@@ -58,20 +61,31 @@ def test_a_window_is_filmed_and_ctrl_c_tells_what_there_is(display: str, tmp_pat
     assert figures["total"]["p50_ms"] < 2 * figures["camera_period_ms"]
     assert f"{figures['total']['p50_ms']:.1f}" in done.stdout
     assert "captured by the driver clock" in done.stdout
+    for _ in range(3):
+        code, out, said = interrupted(command, environ)
+        if code != 3 or "the picture is dark" not in said:
+            break
+    assert (code, "Traceback" in said) == (0, False), said
+    assert json.loads(out)["samples"] >= 5
+
+
+def interrupted(command: list[str], environ: dict[str, str]) -> tuple[int, str, str]:
+    """Exit code and outputs of a run that Ctrl-C ends 3 s after it saw the pattern."""
     with subprocess.Popen(
         [*command, "-", "--seconds", "3000"],
         env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as run:  # fmt: skip
         try:
             assert run.stderr is not None
+            said = ""
             for line in run.stderr:
-                if "point" in line:
+                said += line
+                if "the pattern is seen" in line:
+                    with pytest.raises(subprocess.TimeoutExpired):
+                        run.wait(3)  # of which the first second does not count
+                    run.send_signal(signal.SIGINT)
                     break
-            with pytest.raises(subprocess.TimeoutExpired):
-                run.wait(5)
-            run.send_signal(signal.SIGINT)
-            out, said = run.communicate(timeout=DEADLINE_S)
+            out, rest = run.communicate(timeout=DEADLINE_S)
         finally:
             run.kill()
-    assert (run.returncode, "Traceback" in said) == (0, False), said
-    assert json.loads(out)["samples"] >= 5
+    return run.returncode, out, said + rest

@@ -90,7 +90,7 @@ def test_of_several_pictures_of_a_pattern_the_first_counts(
     stop, screen = threading.Event(), Window(lambda _: True)
     run = Measurement(source, screen, seconds=9, tell=told.append, stop=stop)
     found = run.run()
-    assert told == ["ended early: unplugged"]
+    assert told[-1] == "ended early: unplugged"
     assert found.clock == "driver"
     assert found.frames > len(found.total) > 0
     assert len(found.total) <= 10
