@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from edge.h264 import TIME_BASE
 from edge.sinks.record.film import PART, Coded, Film
-from edge.sinks.record.ring import Ring
+from edge.sinks.record.ring import NothingLeftError, Ring
 
 log = logging.getLogger(__name__)
 
@@ -204,7 +204,7 @@ class Disk:
     def _begun(self, picture: Coded) -> Film:
         self._ring.open()
         if self._full and not self._ring.has_room():
-            raise OSError(errno.ENOSPC, self._ring.shortage())
+            raise self._ring.shortage()
         path = self._ring.name(picture.utc_ns)
         self._ring.make_room()
         return Film(path, picture)
@@ -241,7 +241,6 @@ class Disk:
         words = repr(error)
         if isinstance(error, OSError):
             words = str(error.strerror or error) + (f": {error.filename}" if error.filename else "")
-            self._full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         if self.alarm is None:
             self._missed_before = self.missed
             log.warning(
@@ -251,7 +250,10 @@ class Disk:
                 exc_info=None if isinstance(error, OSError) else error,
             )
         self.alarm = words
-        self._retry_s = time.monotonic() + RETRY_S
+        self._full = isinstance(error, NothingLeftError)
+        # Filled up between two looks: older films may make room at once.
+        sudden = isinstance(error, OSError) and error.errno == errno.ENOSPC and not self._full
+        self._retry_s = time.monotonic() + (0 if sudden else RETRY_S)
 
 
 def _heard(call: Callable[[], None]) -> None:

@@ -25,6 +25,10 @@ class _Kept:
     bytes: int
 
 
+class NothingLeftError(OSError):
+    """The disk is full, and no older film is left that could make room."""
+
+
 class Ring:
     """Films below ``keep_bytes`` in all, while at least ``free_bytes`` of the disk are free.
 
@@ -104,17 +108,19 @@ class Ring:
             Whether its next part fits into ``keep_bytes``: else the film is too long for that.
 
         Raises:
-            OSError: (ENOSPC) nothing is left to remove, and less than wanted is free.
+            NothingLeftError: less than wanted is free.
+            OSError: a film cannot be removed.
         """
         self._part = max(self._part, part_bytes)
         wanted = self._wanted() + other_bytes
         lacking = wanted - self.free()
-        while self._films and (lacking > 0 or not self._is_within(writing_bytes)):
+        newest = 0 if writing_bytes or other_bytes else 1
+        while len(self._films) > newest and (lacking > 0 or not self._is_within(writing_bytes)):
             # As much as is lacking and no more: some file systems take a while to count what is
             # free.
             lacking -= self._remove(min(self._films))
         if lacking > 0 and self.free() < wanted:
-            raise OSError(errno.ENOSPC, self.shortage())
+            raise self.shortage()
         return self._is_within(writing_bytes)
 
     def has_room(self) -> bool:
@@ -122,10 +128,13 @@ class Ring:
         wanted = self._wanted()
         return self.free() >= wanted + max(wanted // 10, 4 * self._part)
 
-    def shortage(self) -> str:
-        """What is free, in words."""
+    def shortage(self) -> NothingLeftError:
+        """What is free, as an error."""
         free, wanted = self.free() / 1e9, self._wanted() / 1e9
-        return f"{free:.3g} GB of the disk are free, wanted {wanted:.3g}, and no older film is left"
+        words = (
+            f"{free:.3g} GB of the disk are free, wanted {wanted:.3g}, and no older film is left"
+        )
+        return NothingLeftError(errno.ENOSPC, words)
 
     def free(self) -> int:
         """The free bytes of the disk.

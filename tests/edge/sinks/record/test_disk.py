@@ -183,7 +183,11 @@ def test_a_disk_that_others_fill_shrinks_the_ring_then_alarms_and_is_used_again(
         _feed(disk, pictures, lambda: disk.alarm is not None)
         missed = disk.missed
         _feed(disk, pictures, lambda: disk.missed > missed + 50)  # it takes them all the same
-        assert re.search("of the disk are free, wanted 0.001|No space left", str(disk.alarm))
+        assert re.fullmatch(
+            r"[0-9.e-]+ GB of the disk are free, wanted 0\.001, and no older film is left",
+            str(disk.alarm),
+        )
+        assert len(_films(folder)) == 1  # the newest is not given up for nothing
         assert _frames(folder)  # what is left plays
         other.unlink()
         _feed(disk, pictures, lambda: disk.alarm is None)
@@ -194,6 +198,21 @@ def test_a_disk_that_others_fill_shrinks_the_ring_then_alarms_and_is_used_again(
     assert sum("nothing is recorded" in line for line in told) == 1
     assert sum("records again" in line for line in told) == 1
     assert _frames(folder)
+
+
+def test_films_make_room_on_a_disk_that_is_filled_up_at_once(small_disk: Path) -> None:
+    folder = small_disk / "films"
+    pictures = coded(100_000, noise=True)
+    with _recorder(folder, free=MB // 2) as disk:
+        _feed(disk, pictures, lambda: disk.bytes > 1.5 * MB)
+        kept = _films(folder)
+        _fill(small_disk / "log", 5 * MB)  # to the last byte
+        _feed(disk, pictures, lambda: _films(folder)[0] > kept[2])
+        _feed(disk, pictures, lambda: disk.alarm is None)
+        assert 0 < disk.bytes < 1.5 * MB
+        missed = disk.missed
+        _feed(disk, pictures, lambda: _films(folder)[0] > kept[-1])  # the ring goes on
+        assert disk.missed == missed
 
 
 def test_it_is_not_used_again_for_a_moments_room(
