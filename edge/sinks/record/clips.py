@@ -168,8 +168,7 @@ class Clips:
         clip = self._clip
         if clip is not None and clip.film is not None:
             try:
-                clip.film.end_part()
-                clip.unsafe = clip.next
+                self._end_part(clip)
                 if self._clock() - self._last_s >= self._post_s and not self._coming:
                     self._finish(clip)
             except OSError as exc:
@@ -221,7 +220,8 @@ class Clips:
             self._fail(clip, exc)
 
     def _add(self, clip: _Clip) -> None:
-        """Give the film what it has not got yet."""
+        """Give the film what it has not got yet; all up to the event is to be safe at once."""
+        begun = False
         for number, item in self._before.since(clip.next):
             film = clip.film
             if isinstance(item, Line):
@@ -233,11 +233,13 @@ class Clips:
             elif film is None or item.head is not film.head:
                 self._end_film(clip)
                 self._begin(clip, item)
-                clip.unsafe = number
+                clip.unsafe, begun = number, True
             elif film.add(item):
                 clip.unsafe = number
                 self._wrote(film)
             clip.next = number + 1
+        if begun:
+            self._end_part(clip)
 
     def _begin(self, clip: _Clip, picture: Coded) -> None:
         """Begin a film of a clip; there are several only where it had to be interrupted."""
@@ -258,6 +260,13 @@ class Clips:
             path = path.with_name(f"{self._path(clip.line).stem}-{part}.mp4")
         told = _timed(Line(clip.at, clip.line), picture.sample.pts)
         clip.film = Film(path, picture, title=clip.line["reason"], told=told)
+
+    def _end_part(self, clip: _Clip) -> None:
+        """Have all on the disk that the film was given."""
+        if clip.film is not None and clip.film.waiting:
+            clip.film.end_part()
+            clip.unsafe = clip.next
+            self._wrote(clip.film)
 
     def _wrote(self, film: Film) -> None:
         """A part is on the disk."""

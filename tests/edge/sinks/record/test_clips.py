@@ -224,12 +224,18 @@ def test_the_end_of_a_run_finishes_the_clip_with_what_there_is(tmp_path: Path) -
 
 
 def test_what_was_before_is_on_the_disk_at_once_and_the_rest_by_parts(tmp_path: Path) -> None:
-    clips = _clips(tmp_path)
-    _take(clips, coded(81), marks={80: "x"})
+    clips = _clips(tmp_path, post_s=3.0)
+    pictures = coded(150)
+    _take(clips, (next(pictures) for _ in range(81)), marks={80: "x"})
     (film,) = _films(tmp_path)  # as a kill would leave it
-    assert _frames(film) == list(range(25, 75))
-    clips.rest()
     assert _frames(film) == list(range(25, 81))
+    _take(clips, (next(pictures) for _ in range(25)))
+    assert _frames(film) == list(range(25, 81))
+    _take(clips, [next(pictures)])
+    assert _frames(film) == list(range(25, 106))
+    _take(clips, (next(pictures) for _ in range(5)))
+    clips.rest()
+    assert _frames(film) == list(range(25, 112))
 
 
 def test_where_nothing_comes_any_more_a_clip_ends_by_itself(tmp_path: Path) -> None:
@@ -328,7 +334,7 @@ def test_a_clip_that_a_kill_cut_off_is_mended_at_the_next_start(tmp_path: Path) 
     with film.open("ab") as file:
         file.write(b"\0\0\1\0moof half of a part")
     _clips(tmp_path)
-    assert _frames(film) == list(range(25, 75))
+    assert _frames(film) == list(range(25, 81))
 
 
 def test_the_ring_removes_no_clip(tmp_path: Path) -> None:
