@@ -20,6 +20,8 @@ _BEFORE = 4
 """Frames before it that it may have waited for: two in the engine, one drawn, one between."""
 _AT_ONCE_NS = 1_000_000
 """A thread that is done wakes the next one within this time."""
+_ENGINE_HAD = "waiting for the engine, which still worked on"
+_SINKS_HAD = "waiting for overlay and sinks, which still had"
 _WORTH_NS = 1_000_000
 _WORTH_SHARE = 0.05
 """What takes less of a slow frame is not told in words."""
@@ -85,36 +87,28 @@ def _parts(t: Row, before: tuple[Row, ...]) -> Iterator[Part]:
     yield Part("letterbox", t.letterbox, "in the letterbox")
     queued = t.infer - t.engine
     if queued > 0:
-        words = "waiting for the engine"
-        if before:
-            words += f", which still worked on frame {before[-1].id}"
+        words = f"{_ENGINE_HAD} frame {before[-1].id}" if before else "waiting for the engine"
         yield Part("queue", queued, words)
     yield Part("engine", t.engine, "in the engine")
     yield Part("decode", t.decode, "in decoding")
     words = "between the threads"
     if before and before[-1].at > t.decoded:
-        words = f"waiting for overlay and sinks, which still had frame {before[-1].id}"
+        words = f"{_SINKS_HAD} frame {before[-1].id}"
     yield Part("outbox", t.outbox, words)
     yield Part("overlay", t.overlay, "in drawing")
     yield Part("sinks", t.sinks, "in the sinks")
 
 
 def _taken_late(t: Row, before: tuple[Row, ...]) -> str:
-    """What kept the thread that letterboxes from taking the frame: the last that ended just then.
+    """What kept the thread that letterboxes from taking the frame: what ended when it was taken.
 
     That thread decodes an older frame's answer first, or it waits for the sinks to be free.
     """
+    ended = [(r.decoded, f"{_ENGINE_HAD} frame {r.id}") for r in before]
+    ended += [(r.at, f"{_SINKS_HAD} frame {r.id}") for r in before]
     soon = t.begun + _AT_ONCE_NS
-    for other in reversed(before):
-        if t.read < other.decoded and abs(t.begun - other.decoded) < _AT_ONCE_NS:
-            return f"waiting for the engine, which still worked on frame {other.id}"
-    for other in reversed(before):
-        if t.read < other.at < soon and t.begun - other.at < _AT_ONCE_NS:
-            return f"waiting for overlay and sinks, which still had frame {other.id}"
-    for other in reversed(before):
-        if t.read < other.decoded < soon:
-            return f"waiting for the engine, which still worked on frame {other.id}"
-    return "waiting to be taken"
+    near = [(abs(t.begun - at), words) for at, words in ended if t.read < at < soon]
+    return min(near)[1] if near else "waiting to be taken"
 
 
 def in_words(parts: list[Part], usual_ns: Mapping[str, float]) -> str:
