@@ -59,7 +59,7 @@ def _frames(film: Path) -> list[int]:
 
 
 def test_a_clip_has_what_was_before_from_a_key_frame_on_and_what_comes_after(
-    tmp_path: Path,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clips = _clips(tmp_path)
     _take(clips, coded(180), marks={110: "a deer, schön"})
@@ -78,6 +78,7 @@ def test_a_clip_has_what_was_before_from_a_key_frame_on_and_what_comes_after(
     assert clips.bytes == sum(path.stat().st_size for path in (tmp_path / FOLDER).iterdir())
     clips.close()
     assert _frames(film) == list(range(50, 136))
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(
@@ -179,6 +180,7 @@ def test_a_mark_that_comes_after_its_clip_was_as_long_as_may_be_has_a_film_of_it
     late = clips.mark("b")
     _take(clips, (next(pictures) for _ in range(60)))
     assert len(_films(tmp_path)) == 1
+    assert clips.clip == late["clip"]  # of which there will be more
     clips.note(late)
     _take(clips, pictures)
     second, first = _films(tmp_path)  # "-" is before "."
@@ -331,9 +333,11 @@ def test_a_clip_that_a_kill_cut_off_is_mended_at_the_next_start(tmp_path: Path) 
     _take(clips, coded(81), marks={80: "x"})
     clips._ring.close()
     (film,) = _films(tmp_path)
+    whole = film.stat().st_size
     with film.open("ab") as file:
         file.write(b"\0\0\1\0moof half of a part")
     _clips(tmp_path)
+    assert film.stat().st_size == whole
     assert _frames(film) == list(range(25, 81))
 
 
@@ -354,9 +358,10 @@ def test_a_clip_waits_in_memory_for_a_disk_that_has_no_room(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = [100.0]
-    clips = _clips(tmp_path, now, clips_gb=0.0)
+    clips = _clips(tmp_path, now, clips_gb=0.0, most_s=3.0)
     pictures = coded(190)
-    _take(clips, (next(pictures) for _ in range(150)), marks={75: "x"})
+    # The second is later than the clip could last, were it written already.
+    _take(clips, (next(pictures) for _ in range(150)), marks={75: "x", 140: "y"})
     assert _films(tmp_path) == []
     assert clips.alarm is not None
     assert "clips_gb = 0" in clips.alarm
@@ -366,7 +371,7 @@ def test_a_clip_waits_in_memory_for_a_disk_that_has_no_room(
     assert _films(tmp_path) == []  # not tried yet
     now[0] += 2
     _take(clips, pictures)
-    assert _frames(*_films(tmp_path)) == list(range(25, 101))
+    assert _frames(*_films(tmp_path)) == list(range(25, 166))
     assert _state(clips) == (None, None, 1)
     assert caplog.text.count("it waits in memory") == 1
 
