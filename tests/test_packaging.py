@@ -297,7 +297,10 @@ def test_relative_links_of_the_documents_lead_somewhere(document: Path) -> None:
 
 def commands_in(text: str) -> Iterator[list[str]]:
     """The shell lines of a document's code blocks, prompt and comment removed."""
-    for block in re.findall(r"^```(?:sh|bash|console)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+    # All fences, or the end of a block in another language is taken for a beginning.
+    for kind, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        if kind not in ("", "sh", "bash", "console"):
+            continue
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line.removeprefix("$ ").removeprefix("sudo "), comments=True)
             if words:
