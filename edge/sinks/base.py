@@ -52,10 +52,10 @@ class Sink(Protocol):
 class RecordingState:
     """What a recording is doing; ``folder`` is where.
 
-    ``alarm`` says why it does not record, such as a full disk, None while it does; it then tries
-    again by itself. ``clip`` is the name of the event's clip that is being written, None where none
-    is. ``kept_bytes`` is all that lies there of it, ``clips`` the number of clips there, and
-    ``missed`` the pictures that were to be recorded and are not.
+    ``alarm`` says why it does not record or cannot keep a clip, such as a full disk, None while it
+    does; it then tries again by itself. ``clip`` is the name of the event's clip that is being
+    written, None where none is. ``kept_bytes`` is all that lies there of it, ``clips`` the number
+    of clips there, and ``missed`` the pictures that were to be recorded and are not.
     """
 
     folder: str
