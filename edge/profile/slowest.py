@@ -18,10 +18,6 @@ if TYPE_CHECKING:  # it imports OpenCV
 MOST = 10
 _BEFORE = 4
 """Frames before it that it may have waited for: two in the engine, one drawn, one between."""
-_AT_ONCE_NS = 1_000_000
-"""A thread that is done wakes the next one within this time."""
-_ENGINE_HAD = "waiting for the engine, which still worked on"
-_SINKS_HAD = "waiting for overlay and sinks, which still had"
 _WORTH_NS = 1_000_000
 _WORTH_SHARE = 0.05
 """What takes less of a slow frame is not told in words."""
@@ -69,11 +65,12 @@ class Slowest:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a frame's time: the step's name, and what it was in words."""
+    """A part of a frame's time: the step's name, what it was in words, and for whom it waited."""
 
     step: str
     ns: int
     words: str
+    whom: str = ""
 
 
 def parts_of(slow: Slow) -> list[Part]:
@@ -83,36 +80,48 @@ def parts_of(slow: Slow) -> list[Part]:
 
 def _parts(t: Row, before: tuple[Row, ...]) -> Iterator[Part]:
     yield Part("capture", t.capture, "waiting for the source")
-    yield Part("inbox", t.inbox, _taken_late(t, before))
+    yield Part("inbox", t.inbox, "waiting to be taken", _whom(t.read, t.begun, before))
     yield Part("letterbox", t.letterbox, "in the letterbox")
     queued = t.infer - t.engine
     if queued > 0:
-        words = f"{_ENGINE_HAD} frame {before[-1].id}" if before else "waiting for the engine"
+        words = "waiting for the engine"
+        if before:
+            words += f", which still worked on frame {before[-1].id}"
         yield Part("queue", queued, words)
     yield Part("engine", t.engine, "in the engine")
     yield Part("decode", t.decode, "in decoding")
-    words = "between the threads"
-    if before and before[-1].at > t.decoded:
-        words = f"{_SINKS_HAD} frame {before[-1].id}"
-    yield Part("outbox", t.outbox, words)
+    shown = t.at - t.sinks - t.overlay
+    yield Part("outbox", t.outbox, "waiting for the main thread", _whom(t.decoded, shown, before))
     yield Part("overlay", t.overlay, "in drawing")
     yield Part("sinks", t.sinks, "in the sinks")
 
 
-def _taken_late(t: Row, before: tuple[Row, ...]) -> str:
-    """What kept the thread that letterboxes from taking the frame: what ended when it was taken.
+def _whom(begin: int, end: int, before: tuple[Row, ...]) -> str:
+    """Who had frames in that time that were to be done before it: ', 20.0 of it for …'.
 
-    That thread decodes an older frame's answer first, or it waits for the sinks to be free.
+    What ended later was not waited for. Of inference and output at once inference is told.
     """
-    ended = [(r.decoded, f"{_ENGINE_HAD} frame {r.id}") for r in before]
-    ended += [(r.at, f"{_SINKS_HAD} frame {r.id}") for r in before]
-    soon = t.begun + _AT_ONCE_NS
-    near = [(abs(t.begun - at), words) for at, words in ended if t.read < at < soon]
-    return min(near)[1] if near else "waiting to be taken"
+    told = ""
+    free = [(begin, end)]
+    for name, spans in (
+        ("inference", [(r.id, r.begun, r.decoded) for r in before]),
+        ("overlay and sinks", [(r.id, r.at - r.sinks - r.overlay, r.at) for r in before]),
+    ):
+        waited, ids = 0, []
+        for id_, first, last in spans:
+            taken = sum(max(0, min(last, b) - max(first, a)) for a, b in free) if last <= end else 0
+            if taken:
+                waited += taken
+                ids.append(str(id_))
+                free = [part for a, b in free for part in ((a, min(b, first)), (max(a, last), b))]
+        if waited >= _WORTH_NS:
+            had = f"frame{'s' if len(ids) > 1 else ''} {' and '.join(ids)}"
+            told += f", {waited / 1e6:.1f} of it for {name}, which still had {had}"
+    return told
 
 
 def in_words(parts: list[Part], usual_ns: Mapping[str, float]) -> str:
-    """'31.0 ms, usually 12.1: 22.0 ms waiting for …, 7.5 ms in the engine (usually 7.4)'.
+    """'31.0 ms, usually 12.1: 22.0 ms waiting for …; 7.5 ms in the engine (usually 7.4)'.
 
     ``usual_ns`` are the medians of the run by step, and of 'took'.
     """
@@ -122,7 +131,7 @@ def in_words(parts: list[Part], usual_ns: Mapping[str, float]) -> str:
         if part.ns < max(_WORTH_NS, _WORTH_SHARE * took) and told:
             continue
         usual = f" (usually {usual_ns[part.step] / 1e6:.1f})" if part.step in usual_ns else ""
-        told.append(f"{part.ns / 1e6:.1f} ms {part.words}{usual}")
+        told.append(f"{part.ns / 1e6:.1f} ms {part.words}{usual}{part.whom}")
     whole = f"{took / 1e6:.1f} ms"
     if "took" in usual_ns:
         whole += f", usually {usual_ns['took'] / 1e6:.1f}"

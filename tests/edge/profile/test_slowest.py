@@ -33,22 +33,22 @@ def words_of(*frames: dict[str, float]) -> str:
         (
             {"at": 62, "infer": 35, "engine": 35, "decode": 3, "sinks": 2},
             {"at": 70, "inbox": 20, "infer": 9, "engine": 9, "sinks": 1},
-            "30.0 ms: 20.0 ms waiting for the engine, which still worked on frame 118; "
-            "9.0 ms in the engine",
+            "30.0 ms: 20.0 ms waiting to be taken, 20.0 of it for inference, which still had frame "
+            "118; 9.0 ms in the engine",
         ),
         # 118 is decoded at 10 and done at 60: 119, read at 40, is taken then.
         (
             {"at": 60, "infer": 5, "engine": 5, "sinks": 50},
             {"at": 70, "inbox": 20, "infer": 9, "engine": 9, "sinks": 1},
-            "30.0 ms: 20.0 ms waiting for overlay and sinks, which still had frame 118; "
-            "9.0 ms in the engine",
+            "30.0 ms: 20.0 ms waiting to be taken, 20.0 of it for overlay and sinks, which still "
+            "had frame 118; 9.0 ms in the engine",
         ),
         # 119 is decoded at 45, 118 done at 60.
         (
             {"at": 60, "infer": 5, "engine": 5, "sinks": 50},
             {"at": 62, "infer": 9, "engine": 9, "outbox": 15, "overlay": 1, "sinks": 1},
-            "26.0 ms: 15.0 ms waiting for overlay and sinks, which still had frame 118; "
-            "9.0 ms in the engine",
+            "26.0 ms: 15.0 ms waiting for the main thread, 15.0 of it for overlay and sinks, which "
+            "still had frame 118; 9.0 ms in the engine",
         ),
         (
             {"at": 10, "infer": 5, "engine": 5},
@@ -68,6 +68,27 @@ def test_each_wait_names_the_frame_that_was_in_the_way(
     before: dict[str, float], slow: dict[str, float], said: str
 ) -> None:
     assert words_of(dict(before), dict(slow)) == said
+
+
+def test_a_wait_is_shared_out_among_those_that_were_busy_and_no_others() -> None:
+    # 118 is decoded at 30, and 119 at 58; done at 59, its sinks take 1 ms. 120, read at 20, is
+    # taken at 60: the file's reader held it for two frames.
+    frames: list[dict[str, float]] = [
+        {"at": 35, "infer": 20, "engine": 20, "outbox": 5},
+        {"at": 59, "infer": 28, "engine": 28, "sinks": 1},
+        {"at": 69, "inbox": 40, "infer": 9, "engine": 9},
+    ]
+    assert words_of(*frames) == (
+        "49.0 ms: 40.0 ms waiting to be taken, 38.0 of it for inference, which still had frames "
+        "118 and 119, 1.0 of it for overlay and sinks, which still had frame 119; "
+        "9.0 ms in the engine"
+    )
+    # 118 is decoded at 30 and lies in the outbox until 60, as nobody wakes the main thread.
+    asleep: dict[str, float] = {"at": 60, "infer": 20, "engine": 20, "outbox": 30}
+    assert words_of(asleep, {"at": 70, "inbox": 40, "infer": 9, "engine": 9, "sinks": 1}) == (
+        "50.0 ms: 40.0 ms waiting to be taken, 10.0 of it for inference, which still had frame "
+        "118; 9.0 ms in the engine"
+    )
 
 
 def test_a_first_frame_waited_for_nobody() -> None:
