@@ -1,6 +1,7 @@
 """Writes what happened as lines of the Trace Event Format, which Perfetto and Chromium read.
 
-One event a line; times in microseconds since the trace began. It keeps no file and no clock.
+One event a line; times in microseconds since the trace began. Frames are named in text, since
+Perfetto's search looks into no numbers. It keeps no file and no clock.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class Events:
                 f'{{"ph":"X","pid":{pid},"tid":{_TIDS[TRACKS[span.name]]},"name":"{span.name}",'
                 f'"cat":"stage","ts":{self._us(span.begin_ns)},'
                 f'"dur":{_duration(span.end_ns - span.begin_ns)},'
-                f'"bind_id":"0x{number:x}"{flow},"args":{{"frame":{number}}}}}'
+                f'"bind_id":"0x{number:x}"{flow},"args":{{"frame":"frame {number}"}}}}'
             )
         waits = waits_of(frame)
         for wait in waits:
@@ -96,7 +97,7 @@ class Events:
                 self._moment(
                     "slow frame",
                     frame.at_ns,
-                    frame=number,
+                    frame=f"frame {number}",
                     end_to_end_ms=frame.stage_ns["end_to_end"] / 1e6,
                     median_ms=median_ns / 1e6,
                     longest=", ".join(in_words(longest)),
@@ -110,7 +111,12 @@ class Events:
         lines = self._aside(IN_INBOX, IN_INBOX, frame_id, t_read_ns, at_ns) if waited else []
         return [
             *lines,
-            self._moment(outcome, at_ns, frame=frame_id, after_read_ms=(at_ns - t_read_ns) / 1e6),
+            self._moment(
+                outcome,
+                at_ns,
+                frame=f"frame {frame_id}",
+                after_read_ms=(at_ns - t_read_ns) / 1e6,
+            ),
         ]
 
     def source(self, status: SourceStatus, at_ns: int) -> list[str]:
@@ -154,7 +160,7 @@ class Events:
         ]
 
     def _edge(self, phase: str, cat: str, name: str, number: int, at_ns: int) -> str:
-        args = f',"args":{{"frame":{number}}}' if phase == "b" else ""
+        args = f',"args":{{"frame":"frame {number}"}}' if phase == "b" else ""
         return (
             f'{{"ph":"{phase}","pid":{self._pid},"tid":{_TIDS[_BESIDE[cat]]},'
             f'"ts":{self._us(at_ns)},"name":"{name}","cat":"{cat}",'

@@ -72,6 +72,11 @@ def test_perfetto_reads_what_a_run_did_though_the_trace_was_cut(
             "extract_arg(b.arg_set_id, 'args.frame') group by 1, 2"
         )
         assert sorted(steps) == sorted([a, b, count] for a, b in itertools.pairwise(SPANS))
+        found = read.rows(  # what its page asks when it is searched for a frame
+            "select distinct name from slice join args using (arg_set_id) "
+            "where category = 'stage' and string_value glob '*frame 5003*'"
+        )
+        assert sorted(name for (name,) in found) == sorted(SPANS)
         threads = read.rows(
             "select distinct s.name, t.name from slice s join thread_track k on s.track_id = k.id "
             "join thread t using (utid) where s.category = 'stage'"

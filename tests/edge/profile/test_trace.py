@@ -119,11 +119,11 @@ def test_lost_frames_states_and_slow_frames_are_moments(tmp_path: Path) -> None:
     assert made.moments_named("source reconnecting") == [
         {"source": "cam?", "reason": 'it said "no"'}
     ]
-    assert made.moments_named("dropped_overwritten") == [{"frame": 3, "after_read_ms": 3}]
-    assert made.moments_named("failed") == [{"frame": 4, "after_read_ms": 3}]
+    assert made.moments_named("dropped_overwritten") == [{"frame": "frame 3", "after_read_ms": 3}]
+    assert made.moments_named("failed") == [{"frame": "frame 4", "after_read_ms": 3}]
     assert [s.frame for s in made.named("in the inbox") if s.end_ns < 10 * MS] == [3]
     [slow] = made.moments_named("slow frame")
-    assert (slow["frame"], slow["end_to_end_ms"], slow["median_ms"]) == (41, 41, 20)
+    assert (slow["frame"], slow["end_to_end_ms"], slow["median_ms"]) == ("frame 41", 41, 20)
     # 41 = 1 + 2 + 8 + 3 + 26 in the outbox + 1
     assert slow["longest"] == "in the outbox 26.0 ms, infer 8.0 ms, decode 3.0 ms"
 

@@ -104,7 +104,7 @@ def read(path: Path) -> Read:
             span = Slice(
                 event["name"],
                 track,
-                event["args"]["frame"],
+                _number(event),
                 ts_ns,
                 ts_ns + int(event["dur"] * 1000),
             )
@@ -122,12 +122,16 @@ def read(path: Path) -> Read:
     return made
 
 
+def _number(event: Event) -> int:
+    return int(event["args"]["frame"].removeprefix("frame "))
+
+
 def _aside(
     made: Read, stack: list[tuple[str, int, int]], event: Event, track: str, ts_ns: int
 ) -> None:
     if event["ph"] == "b":
         assert not stack or ts_ns >= stack[-1][1]
-        stack.append((event["name"], ts_ns, event["args"]["frame"]))
+        stack.append((event["name"], ts_ns, _number(event)))
         return
     name, begin_ns, frame = stack.pop()
     assert name == event["name"], "ends another than began last"
