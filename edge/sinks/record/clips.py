@@ -245,14 +245,7 @@ class Clips:
         """Begin a film of a clip; there are several only where it had to be interrupted."""
         self._ring.open()
         self._look()
-        wanted = self._before.bytes
-        if self._kept_bytes + wanted > self._most_bytes:
-            taken, most = self._kept_bytes / 1e9, self._most_bytes / 1e9
-            raise OSError(
-                errno.ENOSPC,
-                f"clips take {taken:.3g} GB of [record] clips_gb = {most:g}; move some elsewhere",
-            )
-        self._ring.make_room(other_bytes=wanted)
+        self._make_room(self._before.bytes)
         self._folder.mkdir(exist_ok=True)
         path, part = self._path(clip.line), 1
         while path.exists():
@@ -260,6 +253,20 @@ class Clips:
             path = path.with_name(f"{self._path(clip.line).stem}-{part}.mp4")
         told = _timed(Line(clip.at, clip.line), picture.sample.pts)
         clip.film = Film(path, picture, title=clip.line["reason"], told=told)
+
+    def _make_room(self, wanted_bytes: int) -> None:
+        """Have older films go where they must.
+
+        Raises:
+            OSError: there is no room for so much more of clips.
+        """
+        if self.bytes + wanted_bytes > self._most_bytes:
+            taken, most = self.bytes / 1e9, self._most_bytes / 1e9
+            raise OSError(
+                errno.ENOSPC,
+                f"clips take {taken:.3g} GB of [record] clips_gb = {most:g}; move some elsewhere",
+            )
+        self._ring.make_room(other_bytes=wanted_bytes)
 
     def _end_part(self, clip: _Clip) -> None:
         """Have all on the disk that the film was given."""
@@ -269,12 +276,13 @@ class Clips:
             self._wrote(clip.film)
 
     def _wrote(self, film: Film) -> None:
-        """A part is on the disk."""
+        """A part is on the disk, and the rest makes room for the next."""
         if not film.path.exists():
             raise FileNotFoundError(errno.ENOENT, "it was removed", str(film.path))
         if self.alarm is not None:
             log.info("%s: clips are kept again", self._folder)
             self.alarm = None
+        self._make_room(film.part_bytes)
 
     def _end_film(self, clip: _Clip) -> None:
         film, clip.film = clip.film, None
@@ -294,7 +302,9 @@ class Clips:
             if not self._coming:
                 self._name = None
         path = self._path(clip.line)
-        if clip.films:
+        if clip.films and self.alarm:
+            log.warning("%s: its end is lost: %s", path, self.alarm)
+        elif clip.films:
             log.info("%s: kept, for: %s", path, clip.line["reason"])
         else:
             log.warning("%s: is lost: %s", path, self.alarm or "no picture came")

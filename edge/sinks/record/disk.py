@@ -70,7 +70,6 @@ class Disk:
         self._lost = False
         self._ended = False
         self._film: Film | None = None
-        self._film_bytes = 0
         self._too_long = self._full = False
         self._retry_s = 0.0
         self._missed_before = 0
@@ -203,8 +202,8 @@ class Disk:
 
     def _begun(self, picture: Coded) -> Film:
         self._ring.open()
-        if self._full and not self._ring.has_room():
-            raise self._ring.shortage()
+        if self._full:
+            self._ring.check_room()
         path = self._ring.name(picture.utc_ns)
         self._ring.make_room()
         return Film(path, picture)
@@ -217,19 +216,18 @@ class Disk:
             missed = self.missed - self._missed_before
             log.info("%s: records again; %d pictures are missed", self._ring.folder, missed)
             self.alarm, self._full = None, False
-        grown, self._film_bytes = film.bytes - self._film_bytes, film.bytes
-        self._too_long = not self._ring.make_room(film.bytes, grown)
+        self._too_long = not self._ring.make_room(film.bytes, film.part_bytes)
 
     def _end_film(self) -> None:
         film = self._film
         if film is not None:
             film.close()
-            self._film, self._film_bytes = None, 0
+            self._film = None
             self._ring.wrote(film.path, film.bytes)
 
     def _fail(self, error: Exception) -> None:
         """Tell why nothing is recorded, and leave the folder until it is tried again."""
-        film, self._film, self._film_bytes = self._film, None, 0
+        film, self._film = self._film, None
         if film is not None:
             waiting = film.waiting
             try:

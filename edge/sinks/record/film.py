@@ -54,7 +54,7 @@ class Film:
 
     Attributes:
         begin: the ``pts`` of its first picture.
-        bytes: what both files hold.
+        bytes: what both files hold, ``part_bytes`` of it the newest part.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Film:
         self.path = path
         self.head = first.head
         self.begin = first.sample.pts
-        self.bytes = 0
+        self.bytes = self.part_bytes = 0
         self._title = title
         self._part: list[Coded] = []
         self._lines: list[str] = []
@@ -160,7 +160,8 @@ class Film:
             if made:
                 self._files = []
             raise
-        self.bytes = sum(file.settle() for file in self._files)
+        before, self.bytes = self.bytes, sum(file.settle() for file in self._files)
+        self.part_bytes = self.bytes - before
 
     def _seconds(self, pts: int) -> float:
         return round(float(Fraction(pts - self.begin) * TIME_BASE), 6)

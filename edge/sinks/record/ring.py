@@ -119,22 +119,18 @@ class Ring:
             # As much as is lacking and no more: some file systems take a while to count what is
             # free.
             lacking -= self._remove(min(self._films))
-        if lacking > 0 and self.free() < wanted:
-            raise self.shortage()
+        if lacking > 0:
+            self._check_free(wanted)
         return self._is_within(writing_bytes)
 
-    def has_room(self) -> bool:
-        """Whether so much is free that it is worth recording again after it was not."""
-        wanted = self._wanted()
-        return self.free() >= wanted + max(wanted // 10, 4 * self._part)
+    def check_room(self) -> None:
+        """Look whether so much is free that it is worth recording again after it was not.
 
-    def shortage(self) -> NothingLeftError:
-        """What is free, as an error."""
-        free, wanted = self.free() / 1e9, self._wanted() / 1e9
-        words = (
-            f"{free:.3g} GB of the disk are free, wanted {wanted:.3g}, and no older film is left"
-        )
-        return NothingLeftError(errno.ENOSPC, words)
+        Raises:
+            NothingLeftError: it is not.
+        """
+        wanted = self._wanted()
+        self._check_free(wanted + max(wanted // 10, 4 * self._part))
 
     def free(self) -> int:
         """The free bytes of the disk.
@@ -151,6 +147,15 @@ class Ring:
         if size and number is not None:
             self._films[number] = _Kept([film, film.with_suffix(".jsonl")], size)
             self.bytes += size
+
+    def _check_free(self, wanted: int) -> None:
+        free = self.free()
+        if free < wanted:
+            raise NothingLeftError(
+                errno.ENOSPC,
+                f"{free / 1e9:.3g} GB of the disk are free, wanted {wanted / 1e9:.3g}, and no "
+                "older film is left",
+            )
 
     def _wanted(self) -> int:
         """What is to be free: some parts always fit."""

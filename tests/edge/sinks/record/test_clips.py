@@ -389,6 +389,29 @@ def test_a_clip_for_which_there_is_no_memory_is_lost_and_told(
     assert _state(clips) == (None, None, 0)
 
 
+@pytest.mark.parametrize(
+    ("lacking", "said"), [("clips_gb", "clips_gb = 0.0002"), ("free", "GB of the disk are free")]
+)
+def test_a_clip_takes_no_room_that_there_is_not_while_it_grows_and_its_lost_end_is_told(
+    lacking: str, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    most_gb = 2e-4 if lacking == "clips_gb" else 1.0
+    clips = _clips(tmp_path, clips_gb=most_gb, pre_s=0.5, post_s=5.0)
+    pictures = coded(190, noise=True)  # 58 kB a part, with its lines
+    _take(clips, (next(pictures) for _ in range(60)), marks={30: "x"})
+    assert clips.alarm is None
+    if lacking == "free":
+        clips._ring._free_bytes = 10**18  # others fill the disk
+    _take(clips, pictures)
+    (film,) = _films(tmp_path)
+    assert played(film)[0][-1] < 5  # of 6 s and more
+    assert sum(path.stat().st_size for path in film.parent.iterdir()) <= most_gb * 1e9
+    clips.close()
+    (lost,) = (line for line in caplog.messages if "its end is lost" in line)
+    assert said in lost
+    assert "kept, for" not in caplog.text
+
+
 def test_a_clip_whose_folder_is_removed_goes_on_in_another_film(tmp_path: Path) -> None:
     now = [100.0]
     clips = _clips(tmp_path, now, post_s=4.0)
