@@ -23,15 +23,17 @@ from edge.profile.trace import Trace
 from edge.run.app import run_app
 from edge.settings.load import check_outputs
 from edge.settings.settings import Settings
+from edge.sinks import folder_of, writes_file
 from edge.telemetry.telemetry import Telemetry
-from engines.errors import OutriderError, SinkError
+from engines.errors import OutriderError, SettingsError, SinkError
 from engines.redact import redact
 
 log = logging.getLogger(__name__)
 
 UNFINISHED = {
     "ended": "not at all",
-    "error": "The report was not finished: the process was killed, or it still runs.",
+    "error": "The report was not finished: the process was killed, the disk was full, or it still "
+    "runs.",
 }
 
 
@@ -85,13 +87,28 @@ def _profiled(
 
 
 def _into(settings: Settings, folder: Folder, settings_file: Path | None) -> Settings:
-    """The settings with the metrics in the folder."""
+    """The settings with the metrics in the folder, where nothing else is to be written."""
     if settings.output.metrics is not None:
         check_writable(settings.output.metrics)
+    for file in _written(settings):
+        if Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder.path)):
+            raise SettingsError(
+                f"{file}: lies in -o {folder.path}, which is the profile's alone; write it "
+                "elsewhere"
+            )
     output = settings.output.model_copy(update={"metrics": folder.metrics})
     run = settings.model_copy(update={"output": output})
     check_outputs(run, settings_file)
     return run
+
+
+def _written(settings: Settings) -> Iterator[str | Path]:
+    """The files of the run, and the folders of its recordings."""
+    output = settings.output
+    yield from [] if output.metrics is None else [output.metrics]
+    for text in output.sinks:
+        if (place := folder_of(text) or (text if writes_file(text) else None)) is not None:
+            yield os.path.expanduser(place)
 
 
 def _metrics(folder: Folder) -> dict[str, Any]:

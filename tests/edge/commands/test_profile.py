@@ -152,6 +152,20 @@ def test_a_folder_that_holds_anything_else_is_left_as_it_is(tmp_path: Path) -> N
     assert names_in(tmp_path / "taxes") == ["metrics.json"]
 
 
+@pytest.mark.parametrize(
+    "options", [("--metrics", "p/trace.json"), ("--sink", "record:{}/p/films")]
+)
+def test_nothing_else_is_written_into_the_folder_of_a_profile(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    (tmp_path / "p").mkdir()
+    given = [text.format(tmp_path) for text in options]
+    done = edge("profile", "--model", "none.onnx", *given, "-o", "p", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "lies in -o p, which is the profile's alone; write it elsewhere" in done.stderr
+    assert names_in(tmp_path / "p") == []
+
+
 UNSHARED = 'mount -t tmpfs -o size=64k{} none p && exec "$@"'
 
 
