@@ -117,11 +117,14 @@ class Frames:
             first_ns = min(first_ns, self._overtaken.popleft()[1])
         return first_ns
 
-    def newest(self, count: int | None = None) -> dict[str, Times]:
-        """Columns (n,) of the newest ``count`` of those kept, the oldest first; None: of all."""
-        kept = min(self.count, self._most)
-        wanted = kept if count is None else min(count, kept)
-        end = self.count % self._most
+    def newest(self, count: int = MOST, *, of: int | None = None) -> dict[str, Times]:
+        """Columns (n,) of the newest ``count`` of those kept, the oldest first.
+
+        ``of`` are the first so many of all frames, None: all.
+        """
+        of = self.count if of is None else of
+        wanted = max(0, min(count, self._most - (self.count - of), of))
+        end = of % self._most
         if wanted <= end:
             rows = self._rows[end - wanted : end]
         else:

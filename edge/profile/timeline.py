@@ -84,8 +84,8 @@ class Timeline:
         self._next_ns = 0
         """A frame from here on is looked up its window."""
         self._window = Window()
-        self._fresh = 0
-        """Frames whose waits are not added up yet."""
+        self._heard = self._fresh = 0
+        """Frames, and those whose waits are not added up yet."""
         self._states: list[tuple[int, str, str]] = []
         self._throttled: list[Throttled] = []
         self._untold: Counter[str] = Counter()
@@ -99,7 +99,9 @@ class Timeline:
                 self._window = self._at(at)
                 # Each second, too: a long window's frames at once would hold up the main thread.
                 self._next_ns = min(self._end_of_window_ns(at), at + SECOND_NS)
-            window, self._fresh = self._window, self._fresh + 1
+            window = self._window
+            self._heard += 1
+            self._fresh += 1
             window.frames += 1
             window.age += times.age
             window.oldest = max(window.oldest, times.age)
@@ -216,7 +218,7 @@ class Timeline:
     def _add_up(self) -> None:
         """Where the time of the frames went that came since it was done before."""
         if self._fresh:
-            columns = self._frames.newest(self._fresh + 1)
+            columns = self._frames.newest(self._fresh + 1, of=self._heard)
             self._window.waits.update(engine_waits(columns))
             self._fresh = 0
 

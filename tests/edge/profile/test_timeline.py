@@ -55,6 +55,15 @@ def test_the_shares_of_a_window_are_those_of_its_frames() -> None:
     assert first == second
 
 
+def test_what_a_frame_waited_for_is_in_its_own_window_alone() -> None:
+    run = Run()
+    for number, at_s in enumerate((50.0, 50.1, 50.2, 53.5)):
+        run.frame(number, at_s)
+    waits = run.timeline.as_json()["waits"]
+    assert waits[0]["engine"] == 8  # of 100 ms each, as above, and not of 3.3 s
+    assert waits[3]["engine"] == 0.2
+
+
 def test_a_run_of_hours_has_wider_windows_and_loses_nothing() -> None:
     run = Run()
     seconds = 5 * MOST
