@@ -98,7 +98,7 @@ class Report:
             "rates": rates(columns),
             "stages": _stages(columns, metrics.get("gpu", {})),
             "bars": {name: bars(ns) for name, ns in _durations(columns).items() if ns.size},
-            "utilisation": _utilisation(columns) if kept > 1 else None,
+            "utilisation": _utilisation(columns, metrics.get("verdict")) if kept > 1 else None,
             "timeline": self._timeline.as_json(),
             "throttled": _slowed(columns, self._timeline.throttled),
             "slowest": self._slow(columns, settings),
@@ -177,8 +177,8 @@ def _stages(columns: Mapping[str, Times], gpu: Mapping[str, Any]) -> list[dict[s
     return rows
 
 
-def _utilisation(columns: Mapping[str, Times]) -> dict[str, Any]:
-    """Shares of the time, and sentences that say them."""
+def _utilisation(columns: Mapping[str, Times], verdict: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Shares of the time, and sentences that say them, and where the verdict is of less time."""
     waits = engine_waits(columns)
     whole = sum(waits.values())
     span = int(columns["at"][-1] - columns["at"][0])
@@ -204,6 +204,10 @@ def _utilisation(columns: Mapping[str, Times]) -> dict[str, Any]:
         f"Letterbox and decoding take {of['host']:.0f} % of the time, "
         f"overlay and sinks {of['main']:.0f} %.",
     ]
+    if verdict and verdict["away_s"]:
+        sentences.append(
+            f"All but the verdict counts the {verdict['away_s']:.1f} s without signal, too."
+        )
     return {"engine": {n: round(v, 2) for n, v in shares.items()}, "sentences": sentences}
 
 

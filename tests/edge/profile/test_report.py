@@ -80,6 +80,8 @@ def test_utilisation_is_said_in_words() -> None:
         "decoded, drawn or written.",
         "Letterbox and decoding take 5 % of the time, overlay and sinks 1 %.",
     ]
+    away = data_of(report_of(30), verdict={"away_s": 6.55})["utilisation"]["sentences"]
+    assert away == [*said, "All but the verdict counts the 6.5 s without signal, too."]
 
 
 def test_of_a_longer_run_the_newest_frames_are_kept() -> None:
