@@ -204,7 +204,7 @@ def _utilisation(columns: Mapping[str, Times], verdict: Mapping[str, Any] | None
         f"Letterbox and decoding take {of['host']:.0f} % of the time, "
         f"overlay and sinks {of['main']:.0f} %.",
     ]
-    if verdict and verdict["away_s"]:
+    if verdict and verdict.get("away_s"):
         sentences.append(
             f"All but the verdict counts the {verdict['away_s']:.1f} s without signal, too."
         )
