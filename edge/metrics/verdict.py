@@ -87,7 +87,10 @@ def verdict(work: Work, setup: Setup) -> Verdict:
     """Judge a run, or a stretch of it."""
     away_s = work.away_ns / 1e9
     if work.frames < FEWEST or work.span_ns <= 0:
-        said = f"Too short to tell what bounds the rate: {work.frames} frames, wanted {FEWEST}."
+        said = (
+            f"Too few frames to tell what bounds the rate: {work.frames} after the first, wanted "
+            f"{FEWEST}."
+        )
         return Verdict(None, None, None, None, work.frames, away_s, {}, {}, said, ())
     busy, fps = _shares(work, setup), work.frames * 1e9 / work.span_ns
     parts: tuple[Part, ...] = ("source", "inference", "output")

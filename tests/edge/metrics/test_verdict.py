@@ -113,7 +113,7 @@ def test_of_few_frames_nothing_is_said(frames: int) -> None:
     found = verdict(each(frames, every_ms=20, capture=20), FILE)
     assert (found.bound, found.fps, found.helps) == (None, None, ())
     assert found.words == (
-        f"Too short to tell what bounds the rate: {frames} frames, wanted {FEWEST}."
+        f"Too few frames to tell what bounds the rate: {frames} after the first, wanted {FEWEST}."
     )
     assert verdict(each(FEWEST, every_ms=20, capture=20), FILE).bound == "source"
 

@@ -140,7 +140,7 @@ def test_a_browser_draws_all_of_it_without_an_error(
     from tests.edge.web.equipment.browser import open_page
 
     report = report_of(60)
-    report.source(SourceStatus("cam", "reconnecting", 0, EVIL), 12 * S)
+    report.source(SourceStatus("cam", "reconnecting", 0, EVIL + 300 * "x"), 12 * S)
     verdict = {"words": f"The engine bounds {EVIL}", "helps": ["Fewer boxes."]}
     frames = dict.fromkeys(
         ("captured", "rendered", "dropped_overwritten", "dropped_stale", "failed",

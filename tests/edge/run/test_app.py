@@ -437,7 +437,7 @@ def test_waiting_renders_every_frame_of_a_video_and_counts_them_all(
         "cpu_ms_per_frame", "peak_rss_mb", "engine", "precision", "opened_s", "model", "source",
         "ended", "verdict",
     ]  # fmt: skip
-    assert report["verdict"]["words"].startswith("Too short to tell")
+    assert report["verdict"]["words"].startswith("Too few frames to tell")
     assert list(report["frames"]) == [
         "captured", "rendered", "dropped_overwritten", "dropped_stale", "failed",
         "discarded_at_stop", "in_flight", "source_gaps",
