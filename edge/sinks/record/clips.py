@@ -270,8 +270,7 @@ class Clips:
 
     def _end_part(self, clip: _Clip) -> None:
         """Have all on the disk that the film was given."""
-        if clip.film is not None and clip.film.waiting:
-            clip.film.end_part()
+        if clip.film is not None and clip.film.end_part():
             clip.unsafe = clip.next
             self._wrote(clip.film)
 

@@ -168,8 +168,7 @@ class Disk:
         else:
             for taker in self.takers:
                 _heard(taker.rest)
-            if self._film is not None and self._film.waiting:
-                self._film.end_part()
+            if self._film is not None and self._film.end_part():
                 self._wrote(self._film)
 
     def _write(self, picture: Coded) -> None:

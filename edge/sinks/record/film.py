@@ -101,14 +101,20 @@ class Film:
         """Add a line, such as one that is of no picture but of a new state of the source."""
         self._lines.append(json.dumps(record, ensure_ascii=False) + "\n")
 
-    def end_part(self, end: int | None = None) -> None:
+    def end_part(self, end: int | None = None) -> bool:
         """Write what is there of a part to the disk; its last picture lasts until ``end``.
+
+        Returns whether there was something, which may be lines alone.
 
         Raises:
             OSError: as ``add``.
         """
         if not self._part:
-            return
+            told = bool(self._lines and self._files)
+            if told:
+                self._write("".join(self._lines).encode(), b"")
+            self._lines = []
+            return told
         samples = [picture.sample for picture in self._part]
         if end is None:  # as long as the one before
             last, before = samples[-1].pts, samples[-2:][0].pts
@@ -121,6 +127,7 @@ class Film:
         self._write("".join(self._lines).encode(), data)
         self._number = number
         self._part, self._lines = [], []
+        return True
 
     def close(self) -> None:
         """Write the last part and close the files; a second call does nothing.

@@ -89,6 +89,19 @@ def test_films_end_at_key_frames_and_lose_nothing_between(tmp_path: Path) -> Non
     assert disk.bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
 
 
+def test_lines_are_on_the_disk_though_no_picture_comes_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_module, "_PART_S", 0.02)
+    folder = tmp_path / "films"
+    with _recorder(folder) as disk:
+        _feed(disk, coded(10), lambda: bool(_films(folder)))
+        (film,) = _films(folder)
+        assert _soon(lambda: len(lines(film)) == 10)
+        disk.note({"event": "source"})
+        assert _soon(lambda: lines(film)[10:] == [{"event": "source"}])
+
+
 def test_a_clock_that_jumps_back_neither_misorders_nor_overwrites(tmp_path: Path) -> None:
     def back(pictures: Iterable[Coded], by_s: int) -> Iterator[Coded]:
         return (replace(p, utc_ns=p.utc_ns - by_s * 10**9) for p in pictures)

@@ -65,6 +65,25 @@ def test_a_part_of_a_second_is_on_the_disk_as_soon_as_it_is_full(tmp_path: Path)
     assert len(played(path)[0]) == len(lines(path)) == 26
 
 
+def test_lines_that_come_after_the_last_picture_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    first, *rest = coded(10)
+    film = Film(path, first)
+    for picture in rest:
+        film.add(picture)
+    assert film.end_part()
+    assert not film.end_part()
+    whole = path.read_bytes()
+    film.note({"event": "source", "state": "reconnecting"})
+    assert film.end_part()
+    assert lines(path)[10:] == [{"event": "source", "state": "reconnecting"}]
+    film.note({"event": "source", "state": "live"})
+    film.close()
+    assert [line["state"] for line in lines(path)[10:]] == ["reconnecting", "live"]
+    assert path.read_bytes() == whole
+    assert film.bytes == len(whole) + path.with_suffix(".jsonl").stat().st_size
+
+
 def test_a_film_cut_off_anywhere_plays_its_whole_parts_and_is_mended(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     sizes = []
