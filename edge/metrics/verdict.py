@@ -230,7 +230,7 @@ class _Words:
         if bound == "source":
             if self.setup.drops:
                 return f"{_percent(self.busy['source'])} of its frames are shown"
-            return f"it is waited for {_percent(self.busy['source'])} of the time"
+            return f"reading it takes {_percent(self.busy['source'])} of the time"
         if bound == "output":
             times = f"overlay {self._ms(work.overlay)}, sinks {self._ms(work.sinks)}"
             return f"the main thread is busy {_percent(self.busy['output'])} of the time ({times})"

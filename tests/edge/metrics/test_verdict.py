@@ -49,7 +49,7 @@ def test_a_file_that_is_read_all_the_time_bounds() -> None:
     assert found.busy["output"] == pytest.approx(0.1)
     assert found.helps == ()
     assert found.words == (
-        "The source bounds the rate at 50.0 fps: it is waited for 95 % of the time. "
+        "The source bounds the rate at 50.0 fps: reading it takes 95 % of the time. "
         "Next is inference, which alone allows 100.0."
     )
 
