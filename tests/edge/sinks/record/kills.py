@@ -19,15 +19,17 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edge.sinks.record.clips import FOLDER, Clips
 from edge.sinks.record.coder import Coder, Picture
 from edge.sinks.record.disk import Disk
 from edge.sinks.record.film import Coded
+from edge.sinks.record.options import RecordOptions
 from edge.sinks.record.ring import Ring
 from edge.sources.video.media import av, cv2
 from tests.edge.sink_values import result
@@ -36,6 +38,7 @@ PART = 25
 PERIOD_NS = 1_000_000_000 // PART
 _KEEP_BYTES = 1_500_000
 """So little that films go as others come."""
+_CLIPS = RecordOptions(pre_s=1, post_s=1)
 _LATEST_S = 0.2
 
 
@@ -61,7 +64,8 @@ def record(folder: Path, told: int, first: int) -> None:
     ring = Ring(folder, keep_bytes=_KEEP_BYTES, free_bytes=0)
     ring.open(make=True)
     disk = Disk(ring, segment_s=4)
-    disk.takers.append(_Told(told))
+    clips = Clips(ring, _CLIPS)
+    disk.takers += [_Told(told), clips]
     coder = Coder("kills", disk, fps=PART, segment_s=4, waits=True)
     disk.start()
     coder.start()
@@ -69,6 +73,8 @@ def record(folder: Path, told: int, first: int) -> None:
     for number in itertools.count(first):
         at_ns = number * PERIOD_NS
         coder.put(Picture(noise[number % 16], at_ns, None, time.time_ns(), result(number)))
+        if number % (4 * PART) == 0:
+            coder.note(clips.mark("kill"))
 
 
 def kill_one(folder: Path, after_s: float, first: int) -> int:
@@ -93,6 +99,11 @@ def films(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.mp4"))
 
 
+def are_in_order(frames: Sequence[int]) -> bool:
+    """Whether none is missing between the first and the last."""
+    return list(frames) == list(range(frames[0], frames[-1] + 1)) if frames else True
+
+
 def pictures_of(film: Path) -> tuple[int, bool]:
     """How many pictures a player shows to the end, and whether the end is torn there."""
     count = 0
@@ -108,7 +119,7 @@ def pictures_of(film: Path) -> tuple[int, bool]:
 def frames_of(film: Path) -> list[int]:
     """The numbers of the pictures in a film, by its lines; those behind its end are left out."""
     whole = film.with_suffix(".jsonl").read_bytes().rpartition(b"\n")[0].splitlines()
-    told = [json.loads(line) for line in whole]
+    told = [line for line in map(json.loads, whole) if "event" not in line]
     count, _ = pictures_of(film)
     assert len(told) >= count, f"{film.name}: {len(told)} lines of {count} pictures"
     times = [line["film_s"] for line in told]
@@ -120,28 +131,33 @@ def main(count: int = 50, seed: int = 1) -> int:
     """Print the table."""
     cv2.setNumThreads(1)
     chance, worst, torn_ends = random.Random(seed), 0, 0
-    print("kill  after ms  films  told   kept   lost  torn end")
+    print("kill  after ms  films  clips  told   kept   lost  torn end")
     with tempfile.TemporaryDirectory() as made:
         folder, first = Path(made) / "films", 0
         for number in range(1, count + 1):
-            before = set(films(folder))
+            before = {*films(folder), *films(folder / FOLDER)}
             after_s = chance.uniform(0, _LATEST_S)
             last = kill_one(folder, after_s, first)
             left = [film for film in films(folder) if film not in before]
             kept = [frame for film in left for frame in frames_of(film)]
-            torn = bool(left) and pictures_of(left[-1])[1]
-            assert kept == list(range(kept[0], kept[-1] + 1)) if kept else True
+            clips = [clip for clip in films(folder / FOLDER) if clip not in before]
+            torn = any(pictures_of(film)[1] for film in (*left[-1:], *clips))
+            assert are_in_order(kept)
+            assert all(are_in_order(frames_of(clip)) for clip in clips)
             lost = last + 1 - (kept[-1] + 1 if kept else first)
             print(
-                f"{number:4}  {after_s * 1000:8.1f}  {len(left):5}  {last + 1 - first:4}  "
-                f"{len(kept):5}  {lost:5}  {'yes' if torn else 'no':>8}"
+                f"{number:4}  {after_s * 1000:8.1f}  {len(left):5}  {len(clips):5}  "
+                f"{last + 1 - first:4}  {len(kept):5}  {lost:5}  {'yes' if torn else 'no':>8}"
             )
             worst, torn_ends, first = max(worst, lost), torn_ends + torn, last + 1
         with contextlib.closing(Ring(folder, keep_bytes=_KEEP_BYTES, free_bytes=0)) as ring:
             ring.open()  # which mends what the last one left
-        assert not any(pictures_of(film)[1] for film in films(folder))
+            Clips(ring, _CLIPS)
+        kept_clips = films(folder / FOLDER)
+        assert not any(pictures_of(film)[1] for film in (*films(folder), *kept_clips))
     print(f"{count} kills, at most {worst} pictures lost, {torn_ends} torn ends, all mended")
-    return int(worst > PART + 1)
+    print(f"{len(kept_clips)} clips play")
+    return int(worst > PART + 1 or not kept_clips)
 
 
 if __name__ == "__main__":
