@@ -135,12 +135,9 @@ class Clips:
         self._before.add(picture)
         name = self._trigger.look(picture.sample.pts, picture.record)
         if name is not None:
-            with self._lock:  # what begins during a clip is on it
-                line = None
-                if self._name is None:
-                    line = self._line(name, by="class", utc_ns=picture.utc_ns)
-            if line is not None:
-                self._mark(line)
+            with self._lock:
+                line = self._line(name, by="class", utc_ns=picture.utc_ns)
+            self._mark(line)
         self._write()
         clip, before = self._clip, self._before
         kept = before.end if clip is None else clip.unsafe

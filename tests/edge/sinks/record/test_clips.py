@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -274,20 +275,17 @@ def test_pictures_of_another_stream_go_on_in_a_film_of_their_own(tmp_path: Path)
     assert [lines(film)[0]["film_s"] for film in (first, second)] == [2.8, 0.4]
 
 
+def _seen(pictures: Iterable[Coded], when: Container[int]) -> Iterator[Coded]:
+    """Pictures with a car on those of the frames ``when``."""
+    for picture in pictures:
+        assert picture.record is not None
+        found = [{"class": "car", "score": 0.9}] if picture.record["frame"] in when else []
+        yield replace(picture, record=dict(picture.record) | {"detections": found})
+
+
 def test_a_class_that_is_seen_for_some_time_is_an_event(tmp_path: Path) -> None:
     clips = _clips(tmp_path, event_classes=("car",), event_s=0.4)
-    for picture in coded(190):
-        assert picture.record is not None
-        frame = picture.record["frame"]
-        if 80 <= frame < 190:  # all the time: one event
-            box = {"class": "car", "score": 0.9}
-            picture = Coded(
-                picture.sample,
-                picture.head,
-                picture.utc_ns,
-                dict(picture.record) | {"detections": [box]},
-            )
-        clips.take(picture)
+    _take(clips, _seen(coded(190), range(80, 190)))  # all the time: one event
     (film,) = _films(tmp_path)
     # Seen at 3.2 s, told at 3.6 s: from 1 s until 4.6 s.
     assert _frames(film) == list(range(25, 116))
@@ -295,6 +293,15 @@ def test_a_class_that_is_seen_for_some_time_is_an_event(tmp_path: Path) -> None:
     assert (event["reason"], event["by"], event["film_s"]) == ("car", "class", 2.6)
     assert event["utc_ns"] == UTC_NS + 3_600_000_000
     assert film.name == "clip-00000000-20270115T080003Z-car.mp4"
+
+
+def test_a_class_that_comes_during_a_clip_makes_it_longer(tmp_path: Path) -> None:
+    clips = _clips(tmp_path, event_classes=("car",), event_s=0.4)
+    _take(clips, _seen(coded(190), {*range(80, 91), *range(100, 111)}))
+    (film,) = _films(tmp_path)
+    assert _frames(film) == list(range(25, 136))  # 1 s after it was told for the second time
+    told = [line["film_s"] for line in lines(film) if "event" in line]
+    assert told == [2.6, 3.4]
 
 
 def test_too_little_memory_is_told_once_and_keeps_what_it_can(
