@@ -49,6 +49,7 @@ def test_a_profile_of_the_street_has_its_report_trace_and_metrics(
     assert (tmp_path / "m.json").read_bytes() == (tmp_path / "p/metrics.json").read_bytes()
     metrics = json.loads((tmp_path / "m.json").read_bytes())
     data = shown(tmp_path / "p")
+    assert "trace ends" in json.loads((tmp_path / "p/trace.json").read_bytes())[-1]["name"]
     assert (data["ended"], data["error"]) == ("seconds", None)
     rendered = metrics["frames"]["rendered"]
     assert data["frames"] == metrics["frames"]

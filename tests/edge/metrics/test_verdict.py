@@ -84,6 +84,12 @@ def test_of_inference_the_part_that_the_other_waits_for_bounds(
     assert ("in turn" in found.words) == (slots == 1)
 
 
+@pytest.mark.parametrize(("slots", "busy"), [(1, 0.6), (2, 0.5)])
+def test_with_two_slots_inference_takes_as_long_as_its_longer_part(slots: int, busy: float) -> None:
+    work = each(every_ms=20, letterbox=5, decode=1, waited=6, engine=10)
+    assert verdict(work, replace(FILE, slots=slots)).busy["inference"] == pytest.approx(busy)
+
+
 def test_where_nothing_is_busy_all_the_time_nothing_is_blamed() -> None:
     work = each(every_ms=20, capture=10, waited=14, engine=14, sinks=12)
     found = verdict(work, FILE)

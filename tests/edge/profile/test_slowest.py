@@ -83,6 +83,17 @@ def test_a_wait_is_shared_out_among_those_that_were_busy_and_no_others() -> None
         "118 and 119, 1.0 of it for overlay and sinks, which still had frame 119; "
         "9.0 ms in the engine"
     )
+    # Two at once: 118 is decoded at 55, 120, read at 40, is taken at 60, while 119 runs until 80.
+    two: list[dict[str, float]] = [
+        {"at": 55, "infer": 30, "engine": 30},
+        {"at": 80, "infer": 50, "engine": 25},
+        {"at": 90, "inbox": 20, "infer": 30, "engine": 10},
+    ]
+    assert words_of(*two) == (
+        "50.0 ms: 20.0 ms waiting to be taken, 15.0 of it for inference, which still had frame "
+        "118; 20.0 ms waiting for the engine, which still worked on frame 119; "
+        "10.0 ms in the engine"
+    )
     # 118 is decoded at 30 and lies in the outbox until 60, as nobody wakes the main thread.
     asleep: dict[str, float] = {"at": 60, "infer": 20, "engine": 20, "outbox": 30}
     assert words_of(asleep, {"at": 70, "inbox": 40, "infer": 9, "engine": 9, "sinks": 1}) == (

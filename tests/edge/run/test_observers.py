@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 from edge.metrics.ledger import Outcome
 from edge.metrics.metrics import Rendered
 from edge.sources.live.status import SourceStatus
 from edge.vision.types import Frame, Result
-from tests.edge.scripted import Script, ScriptedSink, ScriptedSource, frame
+from tests.edge.scripted import Script, ScriptedPerception, ScriptedSink, ScriptedSource, frame
 
 
 class Noted:
@@ -31,11 +33,12 @@ class Noted:
 def test_the_spans_of_a_frame_follow_one_another() -> None:
     noted = Noted()
     source = ScriptedSource(frame(i) for i in range(20))
-    script = Script(source, sinks=[ScriptedSink()], slots=2, observers=[noted])
+    engine = ScriptedPerception(hooks={"wait": lambda: time.sleep(0.002)})  # both slots are taken
+    script = Script(source, engine, [ScriptedSink()], slots=2, observers=[noted])
     pipeline = script.pipeline()
     pipeline.run()
     assert [result.frame.id for result, _ in noted.frames] == list(range(20))
-    done_ns = 0
+    done_ns = answered_ns = 0
     for result, times in noted.frames:
         spent = times.stage_ns
         decoded_ns = result.t_begin_ns + spent["letterbox"] + spent["infer"] + spent["decode"]
@@ -43,7 +46,8 @@ def test_the_spans_of_a_frame_follow_one_another() -> None:
         assert decoded_ns <= times.at_ns - spent["sinks"]
         assert done_ns <= times.at_ns - spent["sinks"]  # the main thread does one after another
         assert 0 <= result.engine_ns <= spent["infer"]
-        done_ns = times.at_ns
+        assert decoded_ns - spent["decode"] - result.engine_ns >= answered_ns  # nor two at once
+        done_ns, answered_ns = times.at_ns, decoded_ns - spent["decode"]
     busy_ns = sum(result.engine_ns for result, _ in noted.frames)
     assert busy_ns <= noted.frames[-1][1].at_ns - noted.frames[0][0].t_begin_ns
 
