@@ -36,13 +36,13 @@ function recordingOf(recordings) {
   const alarms = recordings.filter(({ alarm }) => alarm);
   const rows = recordings.flatMap(({ folder, alarm, clip, kept_bytes: bytes, clips, missed }) => [
     ["Into", folder],
-    ["Records", alarm ? `no: ${alarm}` : "yes", Boolean(alarm)],
+    ["Records", alarm ? `not everything: ${alarm}` : "yes", Boolean(alarm)],
     ["Kept", size(bytes)],
     ["Clips", clip ? `${clips}, writing ${clip}` : `${clips}`],
     ...(missed ? [["Pictures missed", `${missed}`, true]] : []),
   ]);
   const badge = recordings.length === 0 ? null
-    : alarms.length ? { kind: "bad", title: "Not recording" } : { kind: "on", title: "Recording" };
+    : alarms.length ? { kind: "bad", title: "Recording fails" } : { kind: "on", title: "Recording" };
   return { badge, why: alarms.map(({ folder, alarm }) => `${folder}: ${alarm}`).join("; "), rows };
 }
 
@@ -55,7 +55,7 @@ export function showRecording(recordings, blurred, at, write) {
     write("records-title", badge.title);
   }
   at("unrecorded").hidden = !why;
-  write("unrecorded", why && `Nothing is recorded: ${why}.`);
+  write("unrecorded", why && `Not everything is recorded: ${why}.`);
   at("clip").hidden = !badge;
   at("recording-panel").hidden = !badge;
   list(at("recording"), rows);

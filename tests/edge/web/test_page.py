@@ -144,10 +144,12 @@ def test_a_run_that_is_recorded_says_so_and_keeps_a_clip(browser: Browser, tmp_p
         until(page, "document.querySelector('#note').textContent === 'Keeps the clip 0.clip'")
         until(page, "document.querySelector('#recording').innerText.includes('1, writing 0.clip')")
         assert (kept / "0.clip").read_text() == "the page"
-        (kept / recording.FULL).write_text("the disk is full")
+        (kept / recording.FULL).write_text("no clip can be kept: the disk is full")
         page.wait_for_selector("#unrecorded", state="visible")
-        assert "the disk is full" in page.inner_text("#unrecorded")
-        assert page.inner_text("#records") == "Not recording"
+        said = page.inner_text("#unrecorded")  # of films that are recorded, too
+        assert said.startswith("Not everything is recorded: ")
+        assert "no clip can be kept: the disk is full" in said
+        assert page.inner_text("#records") == "Recording fails"
         page.get_by_role("button", name="Keep a clip").click()
         until(page, "document.querySelector('#note').textContent.startsWith('No clip: ')")
         (kept / recording.FULL).unlink()
