@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
 from edge.metrics.ledger import Outcome
@@ -33,7 +34,8 @@ class Noted:
 def test_the_spans_of_a_frame_follow_one_another() -> None:
     noted = Noted()
     source = ScriptedSource(frame(i) for i in range(20))
-    engine = ScriptedPerception(hooks={"wait": lambda: time.sleep(0.002)})  # both slots are taken
+    takes = functools.partial(time.sleep, 0.002)  # each time, so that both slots are taken
+    engine = ScriptedPerception(hooks={"prepare": takes, "wait": takes})
     script = Script(source, engine, [ScriptedSink()], slots=2, observers=[noted])
     pipeline = script.pipeline()
     pipeline.run()
