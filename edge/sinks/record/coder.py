@@ -147,7 +147,7 @@ class Coder:
             self._waiting.clear()
 
     def _has_room(self) -> bool:
-        return len(self._waiting) < MOST_WAITING
+        return sum(isinstance(item, Picture) for item in self._waiting) < MOST_WAITING
 
     def _next(self) -> Picture | Mapping[str, Any] | None:
         """What is next; None at the end."""

@@ -212,6 +212,17 @@ def test_a_live_run_is_never_held_up_and_one_that_waits_is(
     assert len(played(_films(tmp_path / "waits")[0])[0]) == 40
 
 
+def test_many_marks_at_once_take_no_pictures_place(tmp_path: Path) -> None:
+    sink = _sink(tmp_path)
+    large = np.random.default_rng(0).integers(0, 255, (1080, 1920, 3), np.uint8)
+    sink.write(_seen(0, large), None, frame_age_ms=0)  # takes the encoder a while
+    for _ in range(100):
+        sink.mark("storm")
+    sink.write(_seen(1, large), None, frame_age_ms=0)
+    sink.close()
+    assert sink.state().missed == 0
+
+
 def test_two_recorders_in_one_folder_are_refused_and_the_first_goes_on(tmp_path: Path) -> None:
     first, second = _sink(tmp_path), _sink(tmp_path)  # as edge check opens it
     _record(first, 1)
