@@ -82,7 +82,7 @@ class Finder:
     @staticmethod
     def find_spec(name, path=None, target=None):
         if name == module:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 sys.meta_path.insert(0, Finder)
 from edge.start import main
 main()

@@ -134,7 +134,7 @@ def test_a_signal_between_the_two_files_waits(
     def slow(source: Path, target: Path) -> None:
         replace(source, target)
         moved.append(target.name)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     (tmp_path / "new").mkdir()
     made = written(engine, b"new", tmp_path / "new")
@@ -148,7 +148,7 @@ def test_a_signal_while_the_folder_is_made_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(handle: int, how: int) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(fcntl, "flock", interrupted)
     with pytest.raises(KeyboardInterrupt), building(tmp_path / "a.engine"):
