@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.run.view import RunView
+from edge.sinks.base import Recording
 from engines.errors import OutriderError, SettingsError
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 CHANGE = ("detect", "overlay", "output.sinks", "pipeline.max_age_ms", "log")
 """Sections and keys that can change while a run goes on."""
+RECORD = "record"
+"""The section that can change while nothing is recorded."""
 FROM_OUTSIDE = ("detect", "overlay")
 """Those that sinks may change: what is shown, and never what is written or for how long."""
 
@@ -130,7 +133,7 @@ class Reload:
         new = self._again()
         for text in new.output.sinks:
             sink_opener(text)  # a mistake shows here, and what it imports delays no frame
-        left = [key for key in _differing(self._settings, new) if not _can_change(key)]
+        left = [key for key in _differing(self._settings, new) if not self._can_change(key)]
         for key in left:
             section, _, name = key.partition(".")
             old = {name: getattr(getattr(self._settings, section), name)}
@@ -184,14 +187,22 @@ class Reload:
         """Run on with these settings, all or none of them; returns the keys that differ."""
         from edge.logs import set_up_logs
         from edge.run.workers import release_quietly
+        from edge.sinks.record.trigger import check_classes
         from edge.vision.class_names import check_names
 
         pipeline, old = self._pipeline, self._settings
         assert pipeline is not None
         check_names(new.detect.classes, pipeline.class_names)
-        sinks = self._opened(new.output.sinks)
+        if self._records:
+            check_classes(new.record.event_classes, pipeline.class_names, new.detect.classes)
+        self._settings = new  # which the sinks that are opened now look at
+        try:
+            sinks = self._opened(new.output.sinks)
+        except BaseException:
+            self._settings = old
+            raise
         gone = {text: sink for text, sink in self._sinks.items() if text not in sinks}
-        self._settings, self._sinks = new, sinks
+        self._sinks = sinks
         anew = old.overlay != new.overlay or old.detect.ignore != new.detect.ignore
         pipeline.renderer.change(list(sinks.values()), self.open_overlay, anew=anew)
         pipeline.keep(new.detect.model_dump(), max_age_ms=new.pipeline.max_age_ms)
@@ -222,6 +233,16 @@ class Reload:
             raise
         return sinks
 
+    @property
+    def _records(self) -> bool:
+        return any(isinstance(sink, Recording) for sink in self._sinks.values())
+
+    def _can_change(self, key: str) -> bool:
+        section = key.partition(".")[0]
+        if section == RECORD:
+            return not self._records
+        return key in CHANGE or section in CHANGE
+
     def _refuse(self, error: Exception) -> None:
         reason = error if isinstance(error, OutriderError) else repr(error)
         log.error("the settings were read again, and the old ones stay: %s", reason)
@@ -237,7 +258,3 @@ def _differing(old: Settings, new: Settings) -> list[str]:
         for key in type(getattr(old, section)).model_fields
         if getattr(getattr(old, section), key) != getattr(getattr(new, section), key)
     ]
-
-
-def _can_change(key: str) -> bool:
-    return key in CHANGE or key.partition(".")[0] in CHANGE

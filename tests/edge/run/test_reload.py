@@ -136,6 +136,31 @@ def test_a_threshold_changes_without_a_lost_frame(model: str, tmp_path: Path) ->
     assert frames["dropped_overwritten"] == frames["failed"] == frames["source_gaps"] == 0
 
 
+def test_a_recorder_that_is_added_records_as_the_same_edit_says(model: str, tmp_path: Path) -> None:
+    films = 'sinks = ["-", "record:films"]'
+    car = {
+        "record": 'event_classes = ["car"]\nevent_score = 0.1\nevent_s = 0',
+        "detect": 'classes = ["car"]',
+    }
+    with service(tmp_path, model) as run:
+        run.lines(5)
+        run.write(output=films, record='event_classes = ["cat"]')  # nothing is taken
+        run.hang_up()
+        assert not (tmp_path / "films").exists()
+        run.write(output=films, **car, overlay="boxes = false")
+        run.hang_up()
+        run.lines(40)
+        run.write(output=films, record=car["record"], detect='classes = ["pedestrian"]')
+        run.hang_up()
+        run.lines(5)
+        said = run.said()
+    assert "event_classes" in said.split("the old ones stay: ")[1]
+    assert "is none of [detect] classes" in said.split("the old ones stay: ")[2]
+    assert "only a restart changes them" not in said
+    (clip,) = (tmp_path / "films" / "clips").glob("clip-*.mp4")
+    assert "car" in clip.name
+
+
 NONSENSE: list[tuple[dict[str, str], str]] = [
     ({"detect": "conf = 2"}, r"detect\.conf: got 2, wanted 0 to 1"),
     ({"detect": "conf = "}, "not valid TOML"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -227,7 +228,7 @@ def test_ctrl_c_however_often_ends_a_real_build_at_its_next_step(tmp_path: Path)
         said.append(line)
         if line.startswith("building"):  # on a thread of the builder's
             for _ in range(3):
-                signal.raise_signal(signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         build_file(SHIPPED_MODEL, tmp_path / "street.engine", request=RTX, say=say)
