@@ -34,6 +34,8 @@ KEYFRAME_S = 1.0
 """Films are cut at key frames, and what is before an event begins with one."""
 MOST_WAITING = 8
 """Pictures that wait for the encoder: 22 MB at 1280x720."""
+MOST_BYTES = 64 * 1024 * 1024
+"""Where one more is not taken, and as much memory is kept for copies: three pictures of 4K."""
 ONE_THREAD_PX_S = 40_000_000
 """More is encoded by two threads: 1280x720 at 43 a second. A core of an AMD EPYC does 140,000,000;
 slower ones, and such as have other work, are allowed for."""
@@ -147,7 +149,8 @@ class Coder:
             self._waiting.clear()
 
     def _has_room(self) -> bool:
-        return sum(isinstance(item, Picture) for item in self._waiting) < MOST_WAITING
+        waiting = [item.image.nbytes for item in self._waiting if isinstance(item, Picture)]
+        return len(waiting) < MOST_WAITING and sum(waiting) < MOST_BYTES
 
     def _next(self) -> Picture | Mapping[str, Any] | None:
         """What is next; None at the end."""
@@ -203,7 +206,7 @@ class Coder:
             self._cut = pts
         self._coding[pts] = picture
         packets = self._encoder.encode(picture.image, pts, key=cut)
-        if picture.copied:
+        if picture.copied and (len(self._spare) + 1) * picture.image.nbytes <= MOST_BYTES:
             self._spare.append(picture.image)
         self._hand_over(packets)
         self.alarm = None

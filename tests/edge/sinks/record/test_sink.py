@@ -19,6 +19,8 @@ from edge.sinks import open_sink
 from edge.sinks.base import Recording
 from edge.sinks.record import coder
 from edge.sinks.record import sink as sink_module
+from edge.sinks.record.disk import Disk
+from edge.sinks.record.ring import Ring
 from edge.sinks.record.sink import RecordSink
 from edge.sources.live.status import SourceStatus
 from edge.vision.types import Frame, Image, Result
@@ -221,6 +223,15 @@ def test_many_marks_at_once_take_no_pictures_place(tmp_path: Path) -> None:
     sink.write(_seen(1, large), None, frame_age_ms=0)
     sink.close()
     assert sink.state().missed == 0
+
+
+def test_of_large_pictures_few_wait_for_the_encoder(tmp_path: Path) -> None:
+    disk = Disk(Ring(tmp_path, keep_bytes=1, free_bytes=0), segment_s=60)
+    idle = coder.Coder("record:films", disk, fps=30, segment_s=60, waits=False)
+    image = np.zeros((2160, 3840, 3), np.uint8)  # 25 MB, of which two lie within 64 MiB
+    for number in range(10):
+        idle.put(coder.Picture(image, number, None, number))
+    assert idle.missed == 7
 
 
 def test_two_recorders_in_one_folder_are_refused_and_the_first_goes_on(tmp_path: Path) -> None:
