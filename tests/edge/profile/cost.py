@@ -15,6 +15,7 @@ import numpy as np
 
 from edge.metrics.ledger import Outcome
 from edge.metrics.metrics import Rendered
+from edge.profile.report import Report
 from edge.profile.trace import Trace
 from edge.run.app import run_app
 from edge.settings.load import load_settings
@@ -58,7 +59,7 @@ class InTurns:
 
 def _events(folder: Path) -> None:
     frames = [told(number, begin_ns=(number + 1) * 50 * MS, overlay=1) for number in range(EVENTS)]
-    left_us, written_us, size = [], [], 0
+    left_us, written_us, report_us, size = [], [], [], 0
     for number in range(ROUNDS):
         path = folder / f"{number}.json"
         trace = Trace(path, clock=lambda: 0)
@@ -71,8 +72,14 @@ def _events(folder: Path) -> None:
         own = time.process_time_ns() - time.thread_time_ns() - begun
         written_us.append(own / EVENTS / 1e3)
         size = path.stat().st_size
+        report = Report()
+        begun = time.perf_counter_ns()
+        for result, times in frames:
+            report.rendered(result, times)
+        report_us.append((time.perf_counter_ns() - begun) / EVENTS / 1e3)
     _row("on the frame's thread", f"{statistics.median(left_us):8.2f} us a frame")
     _row("on the trace's thread", f"{statistics.median(written_us):8.2f} us a frame")
+    _row("of the report", f"{statistics.median(report_us):8.2f} us a frame, on the frame's thread")
     _row("on the disk", f"{size / EVENTS:8.0f} bytes a frame")
 
 
