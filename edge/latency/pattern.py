@@ -32,6 +32,8 @@ _LEAST_CONTRAST = 40
 """Between white and black."""
 _DARK = 30
 """Mean of a picture that shows hardly anything."""
+_ASPECT = (1.1, 2.4)
+"""Of the black frame, which is 10:6 seen from the front and may be seen from 45 degrees."""
 _CLEAR = 0.3
 """A block is dark up to this part of the way to white, and lit from as near to white on."""
 _THRESHOLDS = (0.5, 0.3, 0.7)
@@ -119,6 +121,9 @@ def _in_order(corners: NDArray[np.float32], shrink: float) -> NDArray[np.float32
 
 def _read(grey: Image, corners: NDArray[np.float32], near_ns: int) -> Reading | None:
     """What stands in a frame with these corners; None where it is not the pattern's."""
+    sides = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
+    if not _ASPECT[0] <= (sides[0] + sides[2]) / (sides[1] + sides[3]) <= _ASPECT[1]:
+        return None
     cell = float(np.linalg.norm(corners[1] - corners[0])) / (_ACROSS - 2)
     px = int(np.clip(round(cell), *_READ_PX))
     inner = ((1, 1), (_ACROSS - 1, 1), (_ACROSS - 1, _DOWN - 1), (1, _DOWN - 1))
@@ -142,12 +147,14 @@ def _read(grey: Image, corners: NDArray[np.float32], near_ns: int) -> Reading | 
     lit = (levels - black) / (white - black)
     if lit[frame].max() > 0.5 or np.mean(lit[rim] < 0.5) > 0.25:
         return None
+    blocks = lit[2:-2, 2:-2]  # (4, 8)
+    if (blocks < _CLEAR).all() or (blocks > 1 - _CLEAR).all():
+        return None  # a window or a sign: a moment has blocks of both kinds
     if white - black < _LEAST_CONTRAST:
         return Reading(
             why=f"the pattern is pale ({white - black:.0f} of 255 between black and white, wanted "
             f"{_LEAST_CONTRAST}): turn the screen brighter, and lamps and glare away"
         )
-    blocks = lit[2:-2, 2:-2]  # (4, 8)
     if (np.abs(blocks - 0.5) > 0.5 - _CLEAR).all():
         for across, down in itertools.product((1, -1), repeat=2):  # turned around, or mirrored
             shown_ns = moment_of((blocks > 0.5)[::down, ::across], near_ns)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 
 from edge.latency.pattern import draw, read
+from edge.sources import open_source
 from tests.edge.latency.filming import filmed, mixed
 
 T = 1_234_567_000_000
@@ -85,3 +87,12 @@ def test_why_nothing_is_read_is_said(image: Any, words: str) -> None:
 def test_half_a_pattern_is_none() -> None:
     assert read(filmed(draw(T))[:, :150], T).shown_ns is None
     assert read(filmed(draw(T))[80:], T).shown_ns is None
+
+
+def test_a_street_is_no_pattern() -> None:
+    """Windows and signs are framed, too, and hints about them would lead astray."""
+    source = open_source("synthetic:960x540@30", policy="wait", stop=threading.Event())
+    frames = [source.read() for _ in range(60)]
+    whys = [read(frame.image, 0).why for frame in frames if frame is not None]
+    assert len(whys) == 60
+    assert sum(why.startswith("no pattern in the picture") for why in whys) > 50
