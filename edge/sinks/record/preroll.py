@@ -67,9 +67,8 @@ class PreRoll:
     def since(self, number: int) -> Iterator[tuple[int, Item]]:
         """Each item that is still there, from this one on, with its number."""
         for group in self._groups:
-            for at, item in enumerate(group.items, group.number):
-                if at >= number:
-                    yield at, item
+            for at in range(max(0, number - group.number), len(group.items)):
+                yield group.number + at, group.items[at]
 
     def begin(self, pts: int) -> int:
         """The number of the last key frame at or before ``pts``, or of the oldest there is."""
