@@ -127,6 +127,12 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """A run in the tests' own process holds signals back for good, and programs inherit that."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test that asks for the folder, itself or through a fixture, is marked.

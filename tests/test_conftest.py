@@ -163,3 +163,18 @@ def test_a_skip_for_want_of_a_part_is_counted_and_a_failure_in_ci(
     assert f"1 tests skipped: {getattr(conftest, need)}" in run.stdout
     assert "test_five.py::test_five" in run.stdout
     assert run_suite(suite, OUTRIDER_SHARED=str(suite.parent / "shared")).returncode == 0
+
+
+HOLD = """
+import signal
+from edge.run.signals import hold_signals
+def test_one(): hold_signals()
+def test_two(): assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+"""
+
+
+def test_signals_that_a_test_holds_back_reach_the_next_and_what_it_starts(suite: Path) -> None:
+    (suite / "test_hold.py").write_text(HOLD)
+    run = run_suite(suite, "-k", "hold", PYTHONPATH=str(ROOT))
+    assert run.returncode == 0, run.stdout
+    assert "2 passed" in run.stdout
