@@ -46,6 +46,14 @@ def test_a_frame_that_is_old_or_out_of_order_is_named(second: Seen, words: str) 
     assert words in fault
 
 
+@pytest.mark.parametrize("off_ms", [4000, -61_000])
+def test_a_picture_that_says_what_cannot_be_is_a_damaged_one(off_ms: int) -> None:
+    assert NEXT.taken_ns is not None
+    impossible = replace(NEXT, taken_ns=NEXT.taken_ns + off_ms * MS)
+    third = replace(NEXT, id=9, taken_ns=1060 * MS, told_ns=1070 * MS, seen_ns=1095 * MS)
+    assert faults_of([FIRST, impossible, third], told_ms=100, true_ms=100, late_ms=30) == []
+
+
 def test_a_picture_is_compared_with_the_newest_shown_and_not_with_the_last() -> None:
     damaged = replace(NEXT, taken_ns=None)
     third = replace(FIRST, id=9, told_ns=1051 * MS)

@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +192,18 @@ EARLY_MS = 50.0
 """Jitter of timestamps: a capture time may be so much before the true one."""
 
 
+LONG_MS = 60_000.0
+"""No camera of the tests is on for so long before its first picture is seen."""
+
+
+def _could_be(frame: Seen, first: Seen) -> bool:
+    """Whether its picture can have been taken when it says."""
+    if frame.taken_ns is None:
+        return True
+    ahead_ms = (frame.taken_ns - frame.seen_ns) / 1e6
+    return ahead_ms <= EARLY_MS and first.seen_ns - frame.taken_ns <= LONG_MS * 1e6
+
+
 def faults_of(
     frames: Sequence[Seen], *, told_ms: float, true_ms: float, late_ms: float, misread: int = 0
 ) -> list[str]:
@@ -201,12 +213,16 @@ def faults_of(
     than ``told_ms`` by what the app says, or than ``true_ms`` in truth. A capture time is at most
     ``late_ms`` after the true one: by the delay of camera and link that no receiver knows. No
     picture is from after its capture time: so many as ``misread`` are taken for damaged ones whose
-    checksum fits by chance (``timecode.PASSES``), which an old picture shown as new never is.
+    checksum fits by chance (``timecode.PASSES``), which an old picture shown as new never is. One
+    from after it was seen, or from long before the first, is such a one for certain.
     """
     wrong, early = [], []
     before: Seen | None = None
     newest_ns = 0
-    for frame in frames:
+    for shown in frames:
+        frame = shown
+        if not _could_be(shown, frames[0]):
+            frame = replace(shown, taken_ns=None)
         what = f"frame {frame.id}"
         if before is not None and frame.id <= before.id:
             wrong.append(f"{what} came after {before.id}")
