@@ -168,7 +168,7 @@ def test_a_server_that_hangs_holds_up_neither_frames_nor_the_end(server: StreamS
         longest = max(longest, time.monotonic() - before)
     sink.close()
     assert time.monotonic() - started < SHORT_S
-    assert longest < SHORT_S / 10
+    assert longest < SHORT_S / 3  # one that waits for the server waits for seconds
     assert not _sending()
     server.thaw()
 
