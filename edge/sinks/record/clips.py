@@ -249,7 +249,8 @@ class Clips:
             part += 1
             path = path.with_name(f"{self._path(clip.line).stem}-{part}.mp4")
         told = _timed(Line(clip.at, clip.line), picture.sample.pts)
-        clip.film = Film(path, picture, title=clip.line["reason"], told=told)
+        reason, check = clip.line["reason"], self._ring.open
+        clip.film = Film(path, picture, title=reason, told=told, check=check)
 
     def _make_room(self, wanted_bytes: int) -> None:
         """Have older films go where they must.

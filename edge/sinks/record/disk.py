@@ -205,7 +205,7 @@ class Disk:
             self._ring.check_room()
         path = self._ring.name(picture.utc_ns)
         self._ring.make_room()
-        return Film(path, picture)
+        return Film(path, picture, check=self._ring.open)
 
     def _wrote(self, film: Film) -> None:
         """A part is on the disk, and the rest makes room for the next."""

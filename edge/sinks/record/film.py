@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -50,7 +50,8 @@ class Film:
 
     The first picture is a key frame and is time 0; all are of its stream. A line is that of
     ``--sink FILE.jsonl`` with ``film_s``, the picture's time in the film, and ``utc_ns``; ``told``
-    stands before all, and ``title`` is what players show.
+    stands before all, and ``title`` is what players show. ``check`` is called just before the files
+    are made, and raises OSError where they must not be.
 
     Attributes:
         begin: the ``pts`` of its first picture.
@@ -58,13 +59,20 @@ class Film:
     """
 
     def __init__(
-        self, path: Path, first: Coded, *, title: str = "", told: Mapping[str, Any] | None = None
+        self,
+        path: Path,
+        first: Coded,
+        *,
+        title: str = "",
+        told: Mapping[str, Any] | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.path = path
         self.head = first.head
         self.begin = first.sample.pts
         self.bytes = self.part_bytes = 0
         self._title = title
+        self._check = check
         self._part: list[Coded] = []
         self._lines: list[str] = []
         self._number = 0
@@ -151,6 +159,7 @@ class Film:
         made = not self._files
         try:
             if made:
+                self._check()
                 for path in (self.path.with_suffix(".jsonl"), self.path):
                     self._files.append(_Growing(path))
             for file, added in zip(self._files, (lines, data), strict=True):
