@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.metrics.metrics import Rendered
+from edge.profile.spans import FrameTimes
 from edge.vision.types import Frame, Result
 
 Times = NDArray[np.int64]
@@ -86,25 +87,22 @@ class Frames:
 
     def add(self, result: Result, rendered: Rendered) -> Row:
         """Keep the times of one frame."""
-        spent, frame = rendered.stage_ns, result.frame
-        letterbox, infer, decode = spent["letterbox"], spent["infer"], spent["decode"]
-        overlay, sinks = spent.get("overlay", 0), spent["sinks"]
-        begun, capture, end_to_end = result.t_begin_ns, spent["capture"], spent["end_to_end"]
+        spent, frame, at = rendered.stage_ns, result.frame, FrameTimes.of(result, rendered)
         times = Row(
             frame.id,
             rendered.at_ns,
             rendered.frame_age_ns,
-            capture,
-            begun - frame.t_read_ns,
-            letterbox,
-            infer,
+            spent["capture"],
+            at.t_begin_ns - at.t_read_ns,
+            spent["letterbox"],
+            spent["infer"],
             result.engine_ns,
-            decode,
-            rendered.at_ns - sinks - overlay - begun - letterbox - infer - decode,
-            overlay,
-            sinks,
-            end_to_end,
-            capture + end_to_end,
+            spent["decode"],
+            at.taken_ns - at.decoded_ns,
+            spent.get("overlay", 0),
+            spent["sinks"],
+            spent["end_to_end"],
+            spent["capture"] + spent["end_to_end"],
             frame.t_read_ns - self._first_overtaken_ns(frame) if self._overtaken else 0,
         )
         _ROW.pack_into(self._bytes, self.count % self._most * _ROW.size, *times)

@@ -50,6 +50,31 @@ class FrameTimes(NamedTuple):
             times.at_ns,
         )
 
+    @property
+    def ready_ns(self) -> int:
+        """When its letterbox had ended."""
+        return self.t_begin_ns + self.stage_ns["letterbox"]
+
+    @property
+    def done_ns(self) -> int:
+        """When the engine had answered."""
+        return self.ready_ns + self.stage_ns["infer"]
+
+    @property
+    def decoded_ns(self) -> int:
+        """When its result was there."""
+        return self.done_ns + self.stage_ns["decode"]
+
+    @property
+    def written_ns(self) -> int:
+        """When its sinks began."""
+        return self.at_ns - self.stage_ns["sinks"]
+
+    @property
+    def taken_ns(self) -> int:
+        """When the main thread took its result."""
+        return self.written_ns - self.stage_ns.get("overlay", 0)
+
 
 class Span(NamedTuple):
     """A stage by its name in ``STAGES``, or a wait by its name in ``WAITS``."""
@@ -68,16 +93,15 @@ def stages_of(frame: FrameTimes, *, read_before_ns: int = 0) -> list[Span]:
     """
     spent = frame.stage_ns
     asked_ns = frame.t_read_ns - spent["capture"]
-    done_ns = frame.t_begin_ns + spent["letterbox"] + spent["infer"]
-    written_ns = frame.at_ns - spent["sinks"]
+    done_ns, written_ns = frame.done_ns, frame.written_ns
     spans = [
         Span("capture", max(asked_ns, read_before_ns), frame.t_read_ns),
-        Span("letterbox", frame.t_begin_ns, frame.t_begin_ns + spent["letterbox"]),
+        Span("letterbox", frame.t_begin_ns, frame.ready_ns),
         Span("infer", done_ns - frame.engine_ns, done_ns),
-        Span("decode", done_ns, done_ns + spent["decode"]),
+        Span("decode", done_ns, frame.decoded_ns),
     ]
     if "overlay" in spent:
-        spans.append(Span("overlay", written_ns - spent["overlay"], written_ns))
+        spans.append(Span("overlay", frame.taken_ns, written_ns))
     spans.append(Span("sinks", written_ns, frame.at_ns))
     return spans
 
@@ -87,14 +111,10 @@ def waits_of(frame: FrameTimes) -> list[Span]:
 
     With the stages they fill 'end_to_end', but for microseconds between two readings of the clock.
     """
-    spent = frame.stage_ns
-    ready_ns = frame.t_begin_ns + spent["letterbox"]
-    done_ns = ready_ns + spent["infer"]
-    shown_ns = frame.at_ns - spent["sinks"] - spent.get("overlay", 0)
     waits = (
         Span(IN_INBOX, frame.t_read_ns, frame.t_begin_ns),
-        Span(ENGINE_BUSY, ready_ns, done_ns - frame.engine_ns),
-        Span(IN_OUTBOX, done_ns + spent["decode"], shown_ns),
+        Span(ENGINE_BUSY, frame.ready_ns, frame.done_ns - frame.engine_ns),
+        Span(IN_OUTBOX, frame.decoded_ns, frame.taken_ns),
     )
     return [wait for wait in waits if wait.end_ns > wait.begin_ns]
 
@@ -106,7 +126,7 @@ def gpu_of(frame: FrameTimes) -> list[Span]:
     host learns of it, so here they end with 'infer': late by as long as waking up took.
     """
     spent = frame.stage_ns
-    end_ns = frame.t_begin_ns + spent["letterbox"] + spent["infer"]
+    end_ns = frame.done_ns
     spans = []
     for name in reversed([name for name in spent if name.startswith(GPU_STAGE)]):
         spans.append(Span(name, end_ns - spent[name], end_ns))
