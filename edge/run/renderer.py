@@ -18,7 +18,10 @@ from edge.sinks.base import Sink
 from edge.sources.live.status import SourceStatus
 from edge.vision.types import Image, Result
 
-if TYPE_CHECKING:  # it imports OpenCV
+if TYPE_CHECKING:  # the overlay imports OpenCV
+    import numpy as np
+    from numpy.typing import NDArray
+
     from edge.metrics.observer import Observer
     from edge.sinks.overlay.overlay import Overlay
 
@@ -57,6 +60,7 @@ class Renderer:
         self._observers = observers
         self._open_overlay: Callable[[], Overlay] | None = None
         self._overlay: Overlay | None = None
+        self._blur: Callable[[Image, NDArray[np.float32]], Image] | None = None
         self._readout: tuple[str, ...] = ()
         self._readout_ns: int | None = None
         self._newest: Rendered | None = None
@@ -65,6 +69,9 @@ class Renderer:
 
     def open(self, sinks: Iterable[Sink], open_overlay: Callable[[], Overlay]) -> None:
         """Open the sinks; the overlay follows when one of them wants a picture."""
+        from edge.vision.blur import blurred  # not above: it imports OpenCV
+
+        self._blur = blurred
         for sink in sinks:
             self.sinks.append(sink)
         self.change(self.sinks, open_overlay, anew=True)
@@ -89,7 +96,7 @@ class Renderer:
         """
         clock, self.stage = self._clock, "overlay"
         t_start = clock()
-        result = _blurred(result)
+        result = self._blurred(result)
         frame, image, overlay = result.frame, None, self._wanted_overlay()
         if overlay is not None:
             image = overlay.draw(result, self._readout_at(t_start, dropped))
@@ -186,6 +193,14 @@ class Renderer:
         rate = "" if fps is None else f"{fps:.1f} fps, "
         return f"{rate}age {newest.frame_age_ns / 1e6:.0f} ms"
 
+    def _blurred(self, result: Result) -> Result:
+        """The result on a frame that hides what is to be blurred: what all others get."""
+        if result.to_blur is None or not len(result.to_blur):
+            return result
+        assert self._blur is not None, "it is open"
+        frame = result.frame
+        return replace(result, frame=replace(frame, image=self._blur(frame.image, result.to_blur)))
+
     def _wanted_overlay(self) -> Overlay | None:
         """The overlay, where a sink wants the next picture."""
         if not any(sink.wants_image for sink in self.sinks):
@@ -219,16 +234,6 @@ class Renderer:
                 f"dropped {dropped()}",
             )
         return self._readout
-
-
-def _blurred(result: Result) -> Result:
-    """The result on a frame that hides what is to be blurred: all that sinks and observers get."""
-    if result.to_blur is None or not len(result.to_blur):
-        return result
-    from edge.vision.blur import blurred
-
-    frame = result.frame
-    return replace(result, frame=replace(frame, image=blurred(frame.image, result.to_blur)))
 
 
 def _duration(seconds: float) -> str:
