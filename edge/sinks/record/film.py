@@ -146,13 +146,9 @@ class Film:
         try:
             self.end_part()
         finally:
-            self.abandon()
-
-    def abandon(self) -> None:
-        """Close the files as they are, without the last part."""
-        for file in self._files:
-            file.close()
-        self._files, self._part, self._lines = [], [], []
+            for file in self._files:
+                file.close()
+            self._files, self._part, self._lines = [], [], []
 
     def _write(self, lines: bytes, data: bytes) -> None:
         """Add to both files: all or nothing. The lines first: no picture is without its line."""

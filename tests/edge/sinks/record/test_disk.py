@@ -280,13 +280,19 @@ def test_a_folder_that_vanishes_or_refuses_is_used_again_when_it_is_back(
     assert _frames(folder)
 
 
+@pytest.mark.parametrize("has_part", [True, False])
 def test_a_disk_that_was_unmounted_is_not_recorded_beside(
-    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch, has_part: bool
 ) -> None:
+    """A film's files are made with its first part, up to a second after it has begun."""
     monkeypatch.setattr(disk_module, "RETRY_S", 0.0)
     pictures = coded(100_000)
     with _recorder(small_disk) as disk:
-        _feed(disk, pictures, lambda: disk.bytes > 0)
+        if has_part:
+            _feed(disk, pictures, lambda: disk.bytes > 0)
+        else:
+            disk.put(next(pictures), wait_s=0)
+            assert _soon(lambda: disk._film is not None)
         subprocess.run(["umount", "--lazy", str(small_disk)], check=True)
         _feed(disk, pictures, lambda: "nothing is mounted" in (disk.alarm or ""))
         assert list(small_disk.iterdir()) == []
@@ -294,20 +300,6 @@ def test_a_disk_that_was_unmounted_is_not_recorded_beside(
         subprocess.run(mount, check=True)
         _feed(disk, pictures, lambda: disk.alarm is None)
     assert _frames(small_disk)
-
-
-def test_a_disk_that_is_unmounted_before_the_first_part_is_not_recorded_beside(
-    small_disk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A film's files are made with its first part, a second after it has begun."""
-    monkeypatch.setattr(disk_module, "RETRY_S", 0.0)
-    pictures = coded(100_000)
-    with _recorder(small_disk) as disk:
-        disk.put(next(pictures), wait_s=0)
-        assert _soon(lambda: not disk._waiting and disk._film is not None)
-        subprocess.run(["umount", "--lazy", str(small_disk)], check=True)
-        _feed(disk, pictures, lambda: "nothing is mounted" in (disk.alarm or ""))
-    assert list(small_disk.iterdir()) == []
 
 
 def test_a_disk_that_is_too_slow_loses_pictures_up_to_a_key_frame(
