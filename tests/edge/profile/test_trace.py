@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import resource
 import signal
@@ -16,10 +17,11 @@ import pytest
 
 from edge.metrics.metrics import STAGES
 from edge.profile import trace as traces
+from edge.profile.events import Events
 from edge.profile.spans import TRACKS, WAITS
 from edge.profile.trace import Trace
 from edge.sources.live.status import SourceStatus
-from edge.telemetry.sample import Fact, Reading, Throttle
+from edge.telemetry.sample import Fact, Reading, Sample, Throttle
 from edge.telemetry.telemetry import Telemetry
 from engines.errors import SettingsError
 from tests.edge.profile.frames import MS, told
@@ -233,6 +235,15 @@ def test_a_trace_of_a_killed_process_is_read_up_to_its_last_frames(tmp_path: Pat
         assert len(events_of(text[:cut])) > 100
 
 
+def test_a_machine_that_tells_nothing_for_once_is_not_said_to_have_cooled_down() -> None:
+    events = Events(1, 0)
+    (begins,) = events.sample(Sample(throttles=(Throttle("CPU", "heat", True),)), 10)
+    assert "throttled: CPU heat" in begins
+    assert events.sample(Sample(), 20) == []
+    (ends,) = events.sample(Sample(throttles=(Throttle("CPU", "heat", False),)), 30)
+    assert "throttled no more: CPU heat" in ends
+
+
 def test_a_disk_that_is_full_ends_the_trace_and_not_the_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -248,7 +259,8 @@ def test_a_disk_that_is_full_ends_the_trace_and_not_the_run(
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "cannot be written: File too large; it ends here, the run goes on" in caplog.text
     assert 50_001 - 2500 < path.stat().st_size <= 50_001
-    made = read(path)  # no half line
+    json.loads(path.read_text().splitlines()[-1].lstrip(","))  # no half line
+    made = read(path)
     assert len(made.named("sinks")) + trace.missed == told_frames
 
 

@@ -54,6 +54,18 @@ def test_the_spans_of_a_frame_follow_one_another() -> None:
     assert busy_ns <= noted.frames[-1][1].at_ns - noted.frames[0][0].t_begin_ns
 
 
+def test_a_wait_for_the_engine_counts_wherever_it_is_waited() -> None:
+    """Some engines do the run in submit and some in wait; what is left is the host's own work."""
+    for step in ("submit", "wait"):
+        noted = Noted()
+        source = ScriptedSource(frame(i) for i in range(5))
+        slow = ScriptedPerception(hooks={step: lambda: time.sleep(0.02)})
+        pipeline = Script(source, slow, sinks=[ScriptedSink()], observers=[noted]).pipeline()
+        pipeline.run()
+        for result, _ in noted.frames:
+            assert 20_000_000 <= result.waited_ns <= result.stage_ns["infer"]
+
+
 def test_every_captured_frame_is_heard_of_once() -> None:
     noted = Noted()
     source = ScriptedSource(frame(i) for i in range(1000))
