@@ -43,7 +43,7 @@ def looked_at(
         page.on("request", lambda request: asked.append(request.url))
         page.add_init_script(path=LOOKS)
         page.goto(url)
-        until(page, "fps().ariaValueText.startsWith('now')")
+        until(page, "fps().ariaValueText?.startsWith('now')")
         yield page
     origin = urlsplit(url).netloc
     assert [url for url in asked if urlsplit(url).netloc not in (origin, "")] == []
@@ -248,7 +248,7 @@ def test_it_says_that_the_server_is_gone_and_goes_on_with_the_next(browser: Brow
         page.wait_for_selector("#lost", state="hidden")
         page.wait_for_selector("#badge[data-kind=live]")
         moves(page)
-        until(page, "fps().ariaValueText.startsWith('now')")
+        until(page, "fps().ariaValueText?.startsWith('now')")
 
 
 def in_force(run: Served) -> dict[str, Any]:
