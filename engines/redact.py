@@ -19,6 +19,8 @@ _AUTHORITY = re.compile(r"[^/?#]*")
 # A host name or a bracketed IPv6 address, a port, and the punctuation of a sentence around it.
 _PLAIN_HOST = re.compile(r"""(\[[^\]@]*\]|[^:@\[\]]*)(:\d+)?['"`,.;)\]>}]*""")
 _ENCODED_LOGIN = re.compile(r"(?i)(%3A(?:%2F){2})[^\s&]*%40")
+# What our own advice writes where a login belongs; one more "@" and it is somebody's password.
+_PLACEHOLDER = re.compile(r"USER(?::PASSWORD)?@HOST(?![\w.:-])[^@]*")
 _END_OF_URL = re.compile(r"""[\s,;]['"`(\[<{]*$""")
 _PARAMETER = re.compile(r"(?<=[?&;#/])([^=?&;#/\s]+)=([^;&#\s]*)((?:;[^&#\s]*)?)")
 
@@ -103,6 +105,8 @@ def _without_login(rest: str) -> str:
     url = re.split(r"\s", rest, maxsplit=1)[0]
     if url.startswith(f"{HIDDEN}@") and url.count("@") == 1:
         return rest  # done before; an "@" behind it belongs to the sentence
+    if _PLACEHOLDER.fullmatch(rest):
+        return rest
     authority = _authority(url)
     plain = _PLAIN_HOST.fullmatch(authority)
     if plain is None:

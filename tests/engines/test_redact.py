@@ -20,6 +20,9 @@ from engines.redact import redact
         ("rtsp://u:12/34@cam/1", "rtsp://***@cam/1"),
         ("rtsp:/u:p@cam/1", "rtsp:/***@cam/1"),
         ("rtsp:u:p@s@cam/1", "rtsp:***@cam/1"),
+        ("rtsp://USER:PASSWORD@HOST2/1", "rtsp://***@HOST2/1"),
+        ("rtsp://USER:PASSWORD@HOST/1@cam/1", "rtsp://***@cam/1"),
+        ("rtsp://USER:PASSWORDS@HOST/1", "rtsp://***@HOST/1"),
         ("HTTP:/u:my pass@cam/1", "HTTP:/***@cam/1"),
         ("rtsp://***@cam/1, synthetic:96x54@30", "rtsp://***@cam/1, synthetic:96x54@30"),
         ("rtsp:/***@cam/1 or synthetic:96x54@30", "rtsp:/***@cam/1 or synthetic:96x54@30"),
@@ -76,6 +79,8 @@ def test_credentials_are_replaced(text: str, wanted: str) -> None:
         "rtsp://cam/1: Connection refused; mail bob@example.org",
         "see http://cam:80, http://cam:81.",
         "http://cam/x?token=",
+        'wanted "rtsp://USER@HOST/..." or "http://USER@HOST/..."',
+        "such as SCHEME://USER:PASSWORD@HOST/PATH; check it",
     ],
 )
 def test_a_text_without_secrets_stays_as_it_is(text: str) -> None:

@@ -99,7 +99,10 @@ def _url_advice(exc: Exception) -> str:
     from edge.sources.video.media import av
 
     if isinstance(exc, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
-        return "wanted a login that it accepts, before the host or by [source] password_file"
+        return (
+            "wanted a login that it accepts, as in SCHEME://USER:PASSWORD@HOST/PATH, or with the "
+            "password in a file, [source] password_file"
+        )
     if isinstance(exc, av.error.HTTPNotFoundError):
         return "wanted an existing path; check the part after the host"
     if getattr(exc, "errno", None) == errno.EAFNOSUPPORT:

@@ -112,7 +112,7 @@ def test_a_stop_ends_an_opening_that_hangs() -> None:
     ("answer", "message"),
     [
         ("404 Not Found", "404 Not Found; wanted an existing path"),
-        ("401 Unauthorized", "401 Unauthorized.*; wanted a login"),
+        ("401 Unauthorized", "401 .*; wanted a login .* SCHEME://USER:PASSWORD@HOST/PATH"),
         ("200 OK", "wanted a video stream"),
     ],
 )
