@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from importlib import import_module
 
 import click
 
+from edge.say import say
 from edge.service.journal import stderr_is_journal
 from engines.errors import OutriderError
 from engines.redact import redact
@@ -49,15 +51,17 @@ def invoke(command: click.Command, name: str) -> None:
     """Run ``command`` and exit with the project's codes.
 
     An ``OutriderError`` becomes its message on stderr and its own exit code; wrong usage exits 2,
-    Ctrl-C 130, and an unexpected error 5, with a traceback. None of it shows credentials.
+    Ctrl-C 130, and an unexpected error 5, with a traceback.
     """
     try:
         code = command.main(prog_name=name, standalone_mode=False)
     except click.ClickException as exc:
-        exc.show()
+        shown = io.StringIO()
+        exc.show(shown)
+        say(shown.getvalue().rstrip())
         sys.exit(2)
     except click.Abort:  # a run ends in order before this: edge.run.app fetches its signals
-        print(f"{name}: interrupted, did not finish", file=sys.stderr)
+        say(f"{name}: interrupted, did not finish")
         sys.exit(INTERRUPTED)
     except Exception as exc:
         sys.exit(_report(exc, name))
@@ -69,8 +73,8 @@ def _report(exc: Exception, name: str) -> int:
     known = isinstance(exc, OutriderError)
     text = str(exc) if known else f"this is a fault of Outrider:\n{traceback.format_exc().rstrip()}"
     error = "<3>" if stderr_is_journal() else ""  # the priority of a line; sd-daemon(3)
-    for line in redact(text).splitlines() or [type(exc).__name__]:
-        print(f"{error}{name}: {line}", file=sys.stderr)
+    for line in redact(text).split("\n"):
+        say(f"{error}{name}: {line or type(exc).__name__}")
     return exc.exit_code if isinstance(exc, OutriderError) else 5
 
 

@@ -1,4 +1,4 @@
-"""Sets up logging, without credentials, on stderr or in systemd's journal; it logs nothing itself.
+"""Sets up logging on stderr or in systemd's journal, plain and without credentials; logs nothing.
 
 A terminal or a file gets one line a record, the journal records with fields.
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 from edge.progress import above
 from edge.service.journal import JournalHandler, stderr_is_journal
 from edge.service.repeats import CountedRepeats
+from engines.plain import plain, plain_lines
 from engines.redact import redact
 
 OWN_ROOMS = ("edge", "engines", "export")
@@ -33,10 +34,10 @@ class Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The message, with the traceback where it is wanted."""
-        return redact("\n".join(self._lines(record)))
+        return plain_lines(redact("\n".join(self._lines(record))))
 
     def _lines(self, record: logging.LogRecord) -> list[str]:
-        lines = record.getMessage().splitlines()
+        lines = record.getMessage().split("\n")
         if self._tracebacks and record.exc_info and record.exc_info[1] is not None:
             lines += "".join(traceback.format_exception(record.exc_info[1])).splitlines()
         return lines
@@ -47,7 +48,7 @@ class OneLine(Text):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line, the lines of its message joined by `` | ``."""
-        message = redact(" | ".join(line.strip() for line in self._lines(record)))
+        message = plain(redact(" | ".join(line.strip() for line in self._lines(record))))
         when = self.formatTime(record, self.datefmt)
         return f"{when} {record.levelname.lower()} {record.name}: {message}"
 

@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from engines.plain import plain
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -79,6 +81,7 @@ class Line:
         ``left``: and before the time that is left, as the rate tells. What is beyond the total is a
         total that was wrong, and no bar.
         """
+        words = plain(words)
         if self._lines:
             if total is not None:
                 with contextlib.suppress(OSError):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge.say import answer
 from edge.stdout import check_stdout, print_whole
 from engines.errors import SettingsError, SinkError
 
@@ -101,7 +102,7 @@ def _measure(
     cv2.setNumThreads(1)  # as the app does
     shown = redact(b.source)
     figures: dict[str, Any] = {"machine": machine(), "model": str(b.model), "source": shown}
-    click.echo(f"{figures['machine']}\nmodel {b.model.name}, source {shown}\n")
+    answer(f"{figures['machine']}\nmodel {b.model.name}, source {shown}\n")
 
     images, reading = b.read_frames()
     _row("source, reading alone", reading)
@@ -115,7 +116,7 @@ def _measure(
     figures["bare"] = {name: asdict(cost) for name, cost in bare.items()}
     figures["reading"] = asdict(reading)
     figures["own_cpu_ms"] = b.own_cpu(images)["cpu_ms_per_frame"]
-    click.echo(f"\nthe app's own CPU, overlay drawn   {figures['own_cpu_ms']:8.2f} ms a frame")
+    answer(f"\nthe app's own CPU, overlay drawn   {figures['own_cpu_ms']:8.2f} ms a frame")
 
     ratios, walls = [], []
     for _ in range(3):
@@ -127,7 +128,7 @@ def _measure(
     frame_ms, ratio = statistics.median(walls), statistics.median(ratios)
     figures["pipeline"] = {"frame_ms": frame_ms, "ratio_to_bound": ratio}
     figures["pipeline"] |= {key: run[key] for key in ("engine", "precision")}
-    click.echo(
+    answer(
         f"pipeline, as fast as possible      {frame_ms:8.2f} ms a frame, "
         f"{ratio:.3f} x the bound (median of {len(ratios)})"
     )
@@ -139,7 +140,7 @@ def _measure(
     if soak_frames:
         figures["soak"] = soak(b, frames=soak_frames)
         growth_mb = figures["soak"]["growth_mb"]
-        click.echo(f"memory over {soak_frames} frames: {growth_mb:+.2f} MB after 1,000")
+        answer(f"memory over {soak_frames} frames: {growth_mb:+.2f} MB after 1,000")
     return figures
 
 
@@ -178,7 +179,7 @@ def _program(command: str) -> list[str]:
 
 
 def _row(name: str, cost: Cost) -> None:
-    click.echo(f"{name:<34} {cost.wall_ms:8.2f} ms wall {cost.cpu_ms:8.2f} ms CPU")
+    answer(f"{name:<34} {cost.wall_ms:8.2f} ms wall {cost.cpu_ms:8.2f} ms CPU")
 
 
 def _camera(b: Bench, images: Any, *, fps: float, frames: int) -> dict[str, Any]:
@@ -188,7 +189,7 @@ def _camera(b: Bench, images: Any, *, fps: float, frames: int) -> dict[str, Any]
     age, n, half = report["frame_age_ms"], report["frames"], len(ages) // 2
     growth = statistics.median(ages[half:]) - statistics.median(ages[:half])
     over_infer = age["p99_ms"] / infer
-    click.echo(
+    answer(
         f"camera pace, {fps:5.1f} fps             age p50 {age['p50_ms']:.1f} "
         f"p99 {age['p99_ms']:.1f} ms = {over_infer:.2f} x infer {infer:.1f} ms; "
         f"{n['rendered']} rendered, {n['dropped_overwritten']} dropped; later half {growth:+.2f} ms"
@@ -224,7 +225,7 @@ def _beside(b: Bench, program: list[str]) -> dict[str, float]:
     """Run the pipeline with its picture drawn, and another program, three times in turn."""
     pairs = [(1e3 / b.pipeline(overlay=True)["fps"], _ms_a_frame(program)) for _ in range(3)]
     ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
-    click.echo(
+    answer(
         f"pipeline, overlay drawn            {ours:8.2f} ms a frame; beside it "
         f"{theirs:.2f} ms (medians of 3, in turn)"
     )

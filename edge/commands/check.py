@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge.say import answer
+
 if TYPE_CHECKING:
     from edge.settings.settings import Settings
     from engines.base import Engine
@@ -30,10 +32,9 @@ def check(context: click.Context, /, settings: Path) -> None:
 
     from edge.logs import set_up_logs
     from engines.errors import OutriderError
-    from engines.redact import redact
 
     set_up_logs(verbose=loaded.log.verbose)
-    click.echo(f"settings  ok       {settings}")
+    answer(f"settings  ok       {settings}")
     parts: list[tuple[str, Callable[[Settings], Iterator[str]]]] = [
         ("model", _models),
         ("source", _source),
@@ -44,9 +45,9 @@ def check(context: click.Context, /, settings: Path) -> None:
     for name, look in parts:
         try:
             for line in look(loaded):
-                click.echo(f"{name:<9} ok       {redact(line)}")
+                answer(f"{name:<9} ok       {line}")
         except OutriderError as exc:
-            click.echo(f"{name:<9} WRONG    {redact(str(exc))}")
+            answer(f"{name:<9} WRONG    {exc}")
             code = code or exc.exit_code
     context.exit(code)
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge.say import answer
+
 if TYPE_CHECKING:
     from edge.machine.finding import Finding
 
@@ -36,7 +38,7 @@ def doctor(as_json: bool, need: tuple[str, ...]) -> None:
 
         print_whole(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
     else:
-        click.echo(as_text(findings))
+        answer(as_text(findings))
     have = {found.name for found in findings if found.status == "ok"}
     wanting = [name for name in dict.fromkeys(need) if name not in have]
     if wanting:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge.say import answer, say
 from edge.stdout import check_stdout, print_whole
 from engines.errors import SettingsError
 
@@ -75,16 +76,16 @@ def latency(
     stop = threading.Event()
     # The window first: a camera that is open queues pictures up.
     with _screen(page) as screen, _source(loaded, stop) as opened:
-        click.echo(f"point {opened.name} at the {screen.name}; Ctrl-C ends it", err=True)
+        say(f"point {opened.name} at the {screen.name}; Ctrl-C ends it")
         found = Measurement(
-            opened, screen, seconds=seconds, tell=lambda words: click.echo(words, err=True),
+            opened, screen, seconds=seconds, tell=say,
             stop=stop,
         ).run()  # fmt: skip
     figures = {"source": opened.name, "screen": screen.name} | found.as_json()
     if to_stdout:
         print_whole(json.dumps(figures, indent=2) + "\n")
         return
-    click.echo(table(found))
+    answer(table(found))
     if json_file is not None:
         from edge.metrics.metrics import write_report
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from edge.say import answer
+
 NAME = click.option(
     "--name",
     default="outrider",
@@ -57,14 +59,14 @@ def install(name: str, dry_run: bool, root: Path, no_start: bool) -> None:
     if dry_run:
         _tell([f"# not yet: {line}" for line in against] + [step.tell() for step in steps])
         return
-    perform(steps, click.echo)
+    perform(steps, answer)
     if not has_settings:
-        click.echo(
+        answer(
             f"\nNow edit {place.root / 'etc/outrider' / f'{name}.toml'}, then run this again: "
             "it opens what they need and starts the service."
         )
     elif place.running and not no_start:
-        click.echo(f"\n{unit_of(name)} runs, and starts at every boot.")
+        answer(f"\n{unit_of(name)} runs, and starts at every boot.")
 
 
 @service.command()
@@ -85,7 +87,7 @@ def refresh(dry_run: bool, root: Path) -> None:
     if dry_run:
         _tell([f"# not yet: {line}" for line in refused] + [step.tell() for step in steps])
         return
-    perform(steps, click.echo)
+    perform(steps, answer)
     if refused:
         raise SettingsError("\n".join(refused))
 
@@ -111,7 +113,7 @@ def uninstall(name: str, dry_run: bool, root: Path, purge: bool) -> None:
     if dry_run:
         _tell([step.tell() for step in steps])
         return
-    perform(steps, click.echo)
+    perform(steps, answer)
 
 
 @service.command()
@@ -133,7 +135,7 @@ def status(context: click.Context, name: str | None) -> None:
             f"{unit_of(name)}: is not installed here; installed: {', '.join(names)}"
         )
     states = [state_of(one, place) for one in ([name] if name else names)]
-    click.echo("\n\n".join("\n".join(state.lines) for state in states))
+    answer("\n\n".join("\n".join(state.lines) for state in states))
     context.exit(0 if all(state.runs for state in states) else 5)
 
 

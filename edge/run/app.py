@@ -163,6 +163,7 @@ def _report(settings: Settings, pipeline: Pipeline, ending: Ending, view: RunVie
     """Print the table and the error, write the metrics; returns the exit code."""
     from edge.metrics.metrics import write_report
     from edge.metrics.table import frame_time_table
+    from edge.say import say
     from engines.redact import redact
 
     errors = [] if ending.error is None else [ending.error]
@@ -176,7 +177,7 @@ def _report(settings: Settings, pipeline: Pipeline, ending: Ending, view: RunVie
     wanted = report["frames"]["captured"] and not settings.log.quiet
     if wanted and sys.stderr is not None:  # print would take stdout for it
         with contextlib.suppress(OSError):  # a closed stderr is no reason to fail
-            print(frame_time_table(report), file=sys.stderr, flush=True)
+            say(frame_time_table(report))
     if settings.output.metrics is not None:
         try:
             write_report(report, settings.output.metrics)

@@ -14,6 +14,7 @@ import socket
 import struct
 from collections.abc import Mapping
 
+from engines.plain import plain
 from engines.redact import redact
 
 SOCKET = "/run/systemd/journal/socket"
@@ -85,7 +86,7 @@ def fields_of(record: logging.LogRecord, message: str) -> dict[str, str]:
     }
     for name in ("OUTRIDER_STATE", "OUTRIDER_SOURCE"):
         if (value := getattr(record, name, None)) is not None:
-            fields[name] = redact(str(value))
+            fields[name] = plain(redact(str(value)))
     return fields
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from engines.errors import SettingsError
-from engines.spec import LARGEST_SIDE, printable
+from engines.spec import LARGEST_SIDE
 from export.adopt.adopt import adopt_model
 from export.adopt.families import FAMILIES
 from export.adopt.families.base import Anchors, Hints, MaskHint, Triple
@@ -170,9 +170,4 @@ def adopt(
     into the graph, and proves on frames that the new file gives the boxes and masks of MODEL.
     Refusals exit with 4 and write nothing.
     """
-    adopt_model(model, output, hints=Hints(**hints), size=size, frames=frames, say=_say)
-
-
-def _say(line: str) -> None:
-    """One line on stderr, whatever a foreign file has in its names and descriptions."""
-    options.say(printable(line))
+    adopt_model(model, output, hints=Hints(**hints), size=size, frames=frames, say=options.say)

@@ -10,7 +10,7 @@ import click
 from edge.run.adopt_cache import runnable
 from engines.base import Precision
 from export.commands.data_options import DataOptions, data_options
-from export.commands.options import PATH
+from export.commands.options import PATH, say
 from export.outputs import write_output
 from export.score.evaluate import evaluate_model
 from export.score.gallery import Gallery
@@ -61,7 +61,7 @@ def evaluate(
     )  # fmt: skip
     report.check()
     chosen.log.append(report)
-    click.echo(table(report), err=True)
+    say(table(report))
     if json_path is not None:
         write_output(json_path, json.dumps(report.to_dict(), indent=2) + "\n", "--json")
     if html_path is not None and gallery is not None:

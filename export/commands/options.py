@@ -1,4 +1,4 @@
-"""Options that several commands share, and ``say``, which prints a line of a report on stderr."""
+"""Options that several commands share, and ``say`` for the lines of a report."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from edge.progress import above
+from edge.say import say as say
 from engines.errors import SettingsError
-from engines.spec import printable
 
 PATH = click.Path(path_type=Path)
 PATH_OR_DASH = click.Path(path_type=Path, allow_dash=True)
@@ -29,12 +28,6 @@ class Finite(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
-
-
-def say(line: str) -> None:
-    """Print one line on stderr; names of foreign files may hold a terminal's commands."""
-    with above():
-        click.echo(printable(line), err=True)
 
 
 def parse_size(text: str, *, example: str) -> tuple[int, int]:

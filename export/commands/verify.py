@@ -105,7 +105,7 @@ def verify(
         a, b, frames=frames, count=count, labelled=chosen.open() if labelled else None,
         renames=chosen.renames, limits=limits, log=chosen.log,
     )  # fmt: skip
-    click.echo(table(report, parity, limits), err=True)
+    say(table(report, parity, limits))
     if json_path is not None:
         write_output(json_path, json.dumps(report, indent=2) + "\n", "--json")
     if parity.failures:

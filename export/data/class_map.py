@@ -10,7 +10,7 @@ import numpy as np
 
 from edge.vision.types import Image, Mask
 from engines.errors import ExportError, SettingsError
-from engines.spec import ModelSpec, printable
+from engines.spec import ModelSpec
 from export.data.labelled import LabelledData
 
 NAMES_SHOWN = 12
@@ -146,5 +146,4 @@ def _wanted(data: LabelledData) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:NAMES_SHOWN]) + ", …" * (len(names) > NAMES_SHOWN)
-    return printable(shown)  # names of foreign files
+    return ", ".join(names[:NAMES_SHOWN]) + ", …" * (len(names) > NAMES_SHOWN)

@@ -13,6 +13,7 @@ from typing import Any
 
 from edge.vision.palette import colour_of
 from engines.errors import ExportError
+from engines.plain import plain_lines
 from export.score.gallery import FALSE, MISSING, MISTAKEN, PLAIN, RIGHT, UNCOUNTED, Gallery, css
 from export.score.report import EvaluationReport, Table
 from export.score.scores import mean
@@ -101,6 +102,7 @@ def html_report(report: EvaluationReport, gallery: Gallery, *, made: datetime | 
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=lambda value: plain_lines(value) if type(value) is str else value,
     )
     environment.filters |= {"score": _score, "ms": _ms, "big": "{:,}".format}
     curves = _curves(report)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
-import sys
 from pathlib import Path
 
+from edge.say import say
 from engines.errors import ExportError
 from engines.model_file import write_atomically
 
@@ -52,7 +52,7 @@ class TrainingLog:
         """
         row: dict[str, object] = {"epoch": epoch, "seconds": f"{seconds:.1f}"}
         row |= {k: f"{v:.5f}" for k, v in values.items()}
-        print("  ".join(f"{k} {v}" for k, v in row.items()), file=sys.stderr, flush=True)
+        say("  ".join(f"{k} {v}" for k, v in row.items()))
         try:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, COLUMNS).writerow(row)

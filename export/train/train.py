@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from edge.say import say
 from engines.errors import ExportError, SettingsError
 from engines.model_file import sha256_of
 from export.data.camvid import Split, load_index
@@ -64,10 +64,10 @@ def run_training(
     if init is not None and weights is not None:
         share, new = trainer.start_from(weights, origin=init)
         anew = f"; begun anew: {', '.join(new)}" if new else ""
-        print(f"edge-export: kept {share:.1%} of the weights of {init}{anew}", file=sys.stderr)
+        say(f"edge-export: kept {share:.1%} of the weights of {init}{anew}")
     if state is not None:
         trainer.restore(state, origin=last)
-        print(f"edge-export: resuming {last} after epoch {trainer.epoch}", file=sys.stderr)
+        say(f"edge-export: resuming {last} after epoch {trainer.epoch}")
     table = TrainingLog(out, resume_after=trainer.epoch)
 
     def note(seconds: float, parts: dict[str, float]) -> None:

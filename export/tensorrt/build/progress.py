@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, SupportsInt
 
 from edge.progress import Line
-from engines.spec import printable
 
 if TYPE_CHECKING:
     import tensorrt
@@ -91,7 +90,7 @@ class Progress:
     def _show(self, share: float, name: str) -> None:
         self.share = max(self.share, min(share, 1.0))
         if self._line.drawn:
-            self._line.offer(f"building, {printable(name)[:40]}", done=100 * self.share, total=100)
+            self._line.offer(f"building, {name[:40]}", done=100 * self.share, total=100)
         elif self.share >= self._said + QUARTER:
             self._said = self.share // QUARTER * QUARTER
             self._say(f"building     {self._said:.0%}, {name}")

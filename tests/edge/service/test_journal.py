@@ -105,7 +105,7 @@ def test_levels_are_the_priorities_of_syslog(level: str, priority: str, journal:
     assert [record["PRIORITY"] for record in journal.records()] == [priority]
 
 
-@pytest.mark.parametrize("text", ["", "one", "two\nlines", "MESSAGE=no\nPRIORITY=0", "a\0b", "ü✓"])
+@pytest.mark.parametrize("text", ["", "one", "two\nlines", "MESSAGE=no\nPRIORITY=0", "ü✓"])
 def test_a_text_arrives_as_it_is_and_is_never_another_field(text: str, journal: Journal) -> None:
     Logger(journal.path).log.info("%s", text)
     (record,) = journal.records()

@@ -1,0 +1,23 @@
+"""The one way to a person at the terminal: plain text without credentials; it decides no words.
+
+Logs have their own way (``edge.logs``), and so have lines that change in place (``edge.progress``).
+"""
+
+from __future__ import annotations
+
+import click
+
+from edge.progress import above
+from engines.plain import plain_lines
+from engines.redact import redact
+
+
+def say(text: str) -> None:
+    """Print one or more lines on stderr: a report, an error."""
+    with above():
+        click.echo(plain_lines(redact(text)), err=True)
+
+
+def answer(text: str) -> None:
+    """Print one or more lines on stdout: what was asked for, for a person to read."""
+    click.echo(plain_lines(redact(text)))
