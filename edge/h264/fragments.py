@@ -7,6 +7,7 @@ written here: each is whole by itself, and nothing before it is ever changed.
 from __future__ import annotations
 
 import io
+import os
 import re
 import struct
 from collections.abc import Sequence
@@ -124,6 +125,23 @@ def fragment(
     moof = _moof(number, begin, len(samples), table, offset=len(moof) + 8)
     time = b"" if utc_ns is None else _taken_at(utc_ns, begin)
     return time + moof + _box(b"mdat", data)
+
+
+def whole_end(fd: int) -> int:
+    """Where the last whole fragment of an open file ends, 0 where it has none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    end = os.fstat(fd).st_size
+    at = whole = 0
+    while len(box := os.pread(fd, 8, at)) == 8:
+        size, name = struct.unpack(">I4s", box)
+        at += size
+        if size < 8 or at > end:
+            break
+        whole = at if name == b"mdat" else whole
+    return whole
 
 
 def _moof(number: int, begin: int, count: int, table: bytes, *, offset: int) -> bytes:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from fractions import Fraction
 
 from edge.h264.encoder import TIME_BASE
 
+log = logging.getLogger(__name__)
+
 FALLBACK_FPS = 25.0
 """For a source that does not say its rate; it sets how often a key frame comes, not the times."""
+LONGEST_S = 6 * 3600
+"""How long a picture may last: MP4 counts it in 32 bits, of which FFmpeg takes 31 (6.6 h)."""
+_LONGEST = round(LONGEST_S / TIME_BASE)
+_SECOND_NS = 1_000_000_000
 
 
 class PictureTimes:
-    """The times of one film; ``last`` is that of the newest picture, −1 before the first."""
+    """The times of one film; ``last`` is that of the newest picture, −1 before the first.
 
-    def __init__(self, fps: float) -> None:
+    Where the next picture comes later than LONGEST_S the film goes on after that; told once, of
+    the film ``name``.
+    """
+
+    def __init__(self, name: str, fps: float) -> None:
         self.last = -1
+        self._name = name
+        self._told = False
         self._fps = fps
         self._origin_ns = 0
         self._last_ns: int | None = None
@@ -31,6 +44,20 @@ class PictureTimes:
             # The file's times start anew (files strung together): this frame follows the last one.
             self._origin_ns += time_ns - self._last_ns - round(1e9 / self._fps)
         self._last_ns = time_ns
-        elapsed_s = Fraction(time_ns - self._origin_ns, 1_000_000_000)
-        self.last = max(round(elapsed_s / TIME_BASE), self.last + 1)
+        pts = self._ticks(time_ns)
+        if self.last >= 0 and pts - self.last > _LONGEST:
+            if not self._told:
+                self._told = True
+                log.warning(
+                    "%s: a film shows no picture for longer than %d h: longer gaps are shortened "
+                    "to that, and JSON lines have the true times; told once",
+                    self._name,
+                    LONGEST_S // 3600,
+                )
+            self._origin_ns += round((pts - self.last - _LONGEST) * TIME_BASE * _SECOND_NS)
+            pts = self._ticks(time_ns)
+        self.last = max(pts, self.last + 1)
         return self.last
+
+    def _ticks(self, time_ns: int) -> int:
+        return round(Fraction(time_ns - self._origin_ns, _SECOND_NS) / TIME_BASE)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.h264 import FALLBACK_FPS, TIME_BASE, X264, PictureTimes
+from edge.h264 import FALLBACK_FPS, X264, PictureTimes
+from edge.h264.fragments import whole_end
 from edge.sinks.place import check_place, open_alone
 from edge.sources.live.status import SourceStatus
 from edge.sources.video.media import av
@@ -42,27 +42,30 @@ BROKEN = (OSError, ValueError, av.error.FFmpegError, SinkError)
 class _Output:
     """The file under the muxer: after the first failed write it takes nothing more.
 
-    The file stays playable up to the last whole fragment. The muxer is not told of the failure: it
-    would leave the end of the file half written.
+    The file is then cut to its last whole fragment. The muxer is not told of the failure: it would
+    leave the end of the file half written.
+
+    Attributes:
+        error: why it takes nothing more, None while it does.
+        playable: whether what is left after that has pictures.
     """
 
     def __init__(self, path: Path, *, keep: bool) -> None:
-        self.name = path.name
         self.error: OSError | None = None
+        self.playable = False
         self._file = os.fdopen(open_alone(path, os.O_RDWR, keep=keep), "w+b", buffering=0)
         self._position = 0
-        self._end = 0
-        self._keep: int | None = None
+        self._closing = False
         self._overwritten: list[tuple[int, bytes]] = []
 
     def closing(self) -> None:
-        """What is written from now on is the closing index: whole or not at all."""
-        self._keep = self._end
+        """What is overwritten from now on is the head; it comes back if the closing index fails."""
+        self._closing = True
 
     def write(self, data: bytes) -> int:
         done = 0
         try:
-            if self.error is None and self._position < self._end:
+            if self.error is None and self._closing:
                 old = os.pread(self._file.fileno(), len(data), self._position)
                 self._overwritten.append((self._position, old))
             while self.error is None and done < len(data):
@@ -71,15 +74,16 @@ class _Output:
             self.error = exc
             self._restore()
         self._position += len(data)
-        self._end = max(self._end, self._position)
         return len(data)
 
     def _restore(self) -> None:
-        """Go back to whole fragments: older muxers overwrite their head before the index is out."""
-        with contextlib.suppress(OSError):  # a device cannot be truncated
-            self._file.truncate(self._end if self._keep is None else self._keep)
-            for position, old in self._overwritten if self._keep is not None else ():
+        """Go back to whole fragments: the muxer overwrites the head before the index is out."""
+        with contextlib.suppress(OSError):  # a device cannot be truncated, a lost disk not read
+            for position, old in reversed(self._overwritten):
                 os.pwrite(self._file.fileno(), old, position)
+            end = whole_end(self._file.fileno())
+            self._file.truncate(end)
+            self.playable = end > 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         if self.error is None:
@@ -114,7 +118,7 @@ class Mp4Sink:
         self._path = Path(text)
         check_place(self._path)
         self._fps = fps or FALLBACK_FPS
-        self._times = PictureTimes(self._fps)
+        self._times = PictureTimes(text, self._fps)
         self._keep = keep
         self._output: _Output | None = None
         self._container: OutputContainer | None = None
@@ -188,10 +192,9 @@ class Mp4Sink:
 
     def _error(self, exc: BaseException) -> SinkError:
         reason = getattr(exc, "strerror", None) or exc
-        # the second fragment is begun when the first is out
-        whole = self._times.last * TIME_BASE >= 2 * Fraction(FRAGMENT_US, 1_000_000)
-        kept = "; what was written is playable" if whole else ""
-        return SinkError(f"{self.name}: cannot be written: {reason}{kept}")
+        kept = self._output is not None and self._output.playable
+        kept_words = "; what was written is playable" if kept else ""
+        return SinkError(f"{self.name}: cannot be written: {reason}{kept_words}")
 
     def _open(self, image: Image) -> None:
         wh = image.shape[1], image.shape[0]

@@ -87,7 +87,7 @@ class Coder:
         self._skipped = self._failed = 0
         self._encoder: Encoder | None = None
         self._head: Head | None = None
-        self._times = PictureTimes(self._fps)
+        self._times = PictureTimes(name, self._fps)
         self._cut = 0
         self._coding: dict[int, Picture] = {}
         self._retry_s = 0.0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.h264 import TIME_BASE
-from edge.h264.fragments import Head, Sample, fragment
+from edge.h264.fragments import Head, Sample, fragment, whole_end
 
 PART = round(1 / TIME_BASE)
 """A part holds less than this; a power cut loses the last one at most."""
@@ -226,15 +225,8 @@ def mend(path: Path) -> None:
     """
     jsonl = path.with_suffix(".jsonl")
     with path.open("rb+") as film:
-        end = os.fstat(film.fileno()).st_size
-        at = whole = 0
-        while len(box := os.pread(film.fileno(), 8, at)) == 8:
-            size, name = struct.unpack(">I4s", box)
-            at += size
-            if size < 8 or at > end:
-                break
-            whole = at if name == b"mdat" else whole
-        if whole < end:
+        whole = whole_end(film.fileno())
+        if whole < os.fstat(film.fileno()).st_size:
             film.truncate(whole)
     with contextlib.suppress(FileNotFoundError), jsonl.open("rb+") as lines:
         text = lines.read()

@@ -83,6 +83,19 @@ def test_a_file_whose_times_start_anew_goes_on_after_one_period(tmp_path: Path) 
     assert _read(tmp_path / "a.mp4")[0] == pytest.approx([0, 0.1, 0.2, 0.3, 0.5], abs=1e-4)
 
 
+def test_a_gap_longer_than_a_file_can_tell_is_shortened_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hours = [0, 7, 14, 14.5, 30]  # 7 h are 2.27e9 ticks of 1/90000 s, more than 31 bits
+    _write(tmp_path / "a.mp4", [(0, round(h * 3600 * 1000) * MS) for h in hours], fps=1 / 25200)
+    # each step of more than 6 h is 6 h, the others stay
+    assert _read(tmp_path / "a.mp4")[0] == [h * 3600 for h in (0, 6, 12, 12.5, 18.5)]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'a.mp4'}: a film shows no picture for longer than 6 h: longer gaps are "
+        "shortened to that, and JSON lines have the true times; told once"
+    ]
+
+
 def test_a_player_is_told_the_right_duration_and_count(tmp_path: Path) -> None:
     fps = 30000 / 1001
     _write(tmp_path / "a.mp4", [(0, round(i / fps * 1e9)) for i in range(90)], fps=fps)
@@ -160,49 +173,40 @@ from edge.sinks import open_sink
 from engines.errors import SinkError
 from tests.edge.sink_values import result
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-limit = int(sys.argv[2])
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-sink = open_sink(sys.argv[1], fps=25.0)
 rng = np.random.default_rng(0)
-try:
-    for i in range(300):
-        noise = rng.integers(0, 255, (48, 64, 3), np.uint8)
-        sink.write(result(i, media_ns=i * 40_000_000), noise, frame_age_ms=0)
-    sink.close()
-except SinkError as exc:
-    sink.close()
-    print(exc)
-    sys.exit(exc.exit_code)
+noise = [rng.integers(0, 255, (48, 64, 3), np.uint8) for _ in range(100)]
+for limit in map(int, sys.argv[2:]):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    sink = open_sink(f"{sys.argv[1]}/{limit}.mp4", fps=25.0)
+    try:
+        for i, image in enumerate(noise):
+            sink.write(result(i, media_ns=i * 40_000_000), image, frame_age_ms=0)
+        sink.close()
+        print("whole")
+    except SinkError as exc:
+        sink.close()
+        print(exc)
 """
 
 
-def _run_into_a_full_disk(path: Path, limit: int) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(path), str(limit)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def _run_into_full_disks(folder: Path, limits: Sequence[int]) -> list[str]:
+    """What is said of LIMIT.mp4, 4 s of noise, for each limit of bytes."""
+    words = [sys.executable, "-c", FULL_DISK, str(folder), *map(str, limits)]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
-def test_a_disk_that_fills_up_is_told_and_leaves_a_playable_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.mp4"
-    done = _run_into_a_full_disk(path, 400_000)
-    assert done.returncode == 5, done.stderr
-    assert "File too large; what was written is playable" in done.stdout
-    assert path.stat().st_size <= 400_000
-    assert len(_read(path)[0]) >= 25
-
-
-def test_a_disk_that_fills_up_while_closing_is_told_too(tmp_path: Path) -> None:
-    whole = tmp_path / "whole.mp4"
-    assert _run_into_a_full_disk(whole, 100_000_000).returncode == 0
-    frames = len(_read(whole)[0])
-    assert frames == 300
-    path = tmp_path / "a.mp4"
-    done = _run_into_a_full_disk(path, whole.stat().st_size - 100)  # all but the closing index
-    assert done.returncode == 5, done.stderr
-    assert len(_read(path)[0]) >= frames - 25
+def test_a_disk_that_fills_up_anywhere_is_told_and_leaves_whole_seconds(tmp_path: Path) -> None:
+    assert _run_into_full_disks(tmp_path, [10**8]) == ["whole"]
+    size = (tmp_path / "100000000.mp4").stat().st_size
+    # also in the closing index, behind the last second, and before anything is whole
+    limits = [size // 100, *(size * n // 13 for n in range(1, 13)), size - 2000, size - 100]
+    for limit, said in zip(limits, _run_into_full_disks(tmp_path, limits), strict=True):
+        path = tmp_path / f"{limit}.mp4"
+        assert "cannot be written: File too large" in said
+        frames = len(_read(path)[0]) if path.stat().st_size else 0  # fails where one is damaged
+        assert ("what was written is playable" in said) == (frames > 0)
+        assert frames in (0, 25, 50, 75, 100)
+        assert abs(frames - 100 * limit / size) <= 26
 
 
 def test_a_device_without_space_is_a_sink_error(tmp_path: Path) -> None:
