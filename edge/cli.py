@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 import traceback
 from importlib import import_module
@@ -11,6 +12,7 @@ import click
 
 from edge.say import say
 from edge.service.journal import stderr_is_journal
+from edge.stdout import outlive_terminal
 from engines.errors import OutriderError
 from engines.redact import redact
 
@@ -53,6 +55,7 @@ def invoke(command: click.Command, name: str) -> None:
     An ``OutriderError`` becomes its message on stderr and its own exit code; wrong usage exits 2,
     Ctrl-C 130, and an unexpected error 5, with a traceback.
     """
+    outlive_terminal()
     try:
         code = command.main(prog_name=name, standalone_mode=False)
     except click.ClickException as exc:
@@ -93,5 +96,8 @@ commands = LazyGroup(
 
 
 def main() -> None:
-    """The command, after ``edge.start`` has held back the signals."""
+    """The command, after ``edge.start`` has held back the signals of a run."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
+            signal.signal(number, signal.default_int_handler)
     invoke(commands, "edge")

@@ -93,9 +93,14 @@ commands = ExportGroup(
 def main() -> None:
     """Entry point of the console script ``edge-export``."""
     signal.signal(signal.SIGTERM, _end)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, _end)
     invoke(commands, "edge-export")
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    """End like Ctrl-C does, so that nothing half made stays behind: 'timeout' sends SIGTERM."""
+    """End like Ctrl-C does, so that nothing half made stays behind.
+
+    'timeout' sends SIGTERM, and a terminal that is gone SIGHUP.
+    """
     sys.exit(128 + number)

@@ -18,6 +18,7 @@ from typing import Any
 
 from edge.sinks.place import check_place, open_alone
 from edge.sources.live.status import SourceStatus
+from edge.stdout import gone
 from edge.vision.record import as_record
 from edge.vision.types import Image, Result
 from engines.errors import SinkError
@@ -77,6 +78,8 @@ class JsonlSink:
             self._broken = True
             return False
         except OSError as exc:
+            if self._path is None and self._fd is not None and gone(exc, self._fd):
+                return True
             self._broken = True
             raise SinkError(
                 f"{self.name}: cannot write {what}: {exc.strerror}; the lines before it are whole"

@@ -14,6 +14,7 @@ import termios
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from tests.edge.door import DEADLINE_S
@@ -77,6 +78,40 @@ def on_terminal(
         watch.cancel()
         os.close(ours)
     return Drawn(code, got.decode(errors="replace"))
+
+
+def hung_up(command: Sequence[str], *, at: str, nohup: bool = False, cwd: Path) -> int:
+    """The exit code of a command whose terminal goes away when it has written ``at`` there.
+
+    ``nohup``: it ignores SIGHUP, as under nohup(1); else the system sends it that signal.
+    """
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-c", _OF_A_SESSION, str(int(nohup)), *command]
+    child = subprocess.Popen(
+        words, stdin=theirs, stdout=theirs, stderr=theirs, cwd=cwd, start_new_session=True,
+        env=os.environ | {"DISPLAY": "", "TERM": "xterm", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    os.close(theirs)
+    watch = threading.Timer(DEADLINE_S, child.kill)
+    watch.start()
+    got = b""
+    try:
+        while at.encode() not in got:
+            got += os.read(ours, 65536)  # EIO: it ended before
+        os.close(ours)
+        return child.wait()
+    finally:
+        watch.cancel()
+        child.kill()
+        child.wait()
+
+
+_OF_A_SESSION = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGHUP, signal.SIG_IGN if sys.argv[1] == "1" else signal.SIG_DFL)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 def screen(text: str) -> list[str]:

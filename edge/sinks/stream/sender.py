@@ -48,7 +48,7 @@ def main() -> None:
     """Send until standard input ends: with the run."""
     import av
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     source = sys.stdin.buffer
     order = Order(**loads(source.readline()))
