@@ -1,6 +1,8 @@
 """Files on disk: written whole or not at all, locked between processes, kept in the user's folders.
 
-It raises plain ``OSError``; its callers say what could not be written.
+What is made for a while only has a name of one form and is locked while it lives, so what a killed
+process left is known and goes when the next one makes something there. It raises plain ``OSError``;
+its callers say what could not be written.
 """
 
 from __future__ import annotations
@@ -10,12 +12,18 @@ import fcntl
 import os
 import pwd
 import secrets
-from collections.abc import Iterator, Mapping
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
 _USER_FOLDERS = {"CACHE": ".cache", "STATE": ".local/state"}
 """Below the home folder, where XDG_…_HOME names none (XDG base directory specification)."""
+
+
+_PREFIX = ".outrider-"
+"""How the names of what is made for a while begin."""
 
 
 @contextlib.contextmanager
@@ -26,18 +34,86 @@ def replacing(path: Path) -> Iterator[Path]:
     suffix of ``path``. After an error nothing is left and ``path`` is as it was.
 
     Raises:
-        OSError: the file cannot be moved or flushed to the disk.
+        OSError: the file cannot be made, moved or flushed to the disk.
     """
-    # Not tempfile: its files are for their owner only, whatever the umask says.
-    made = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
-    try:
+
+    def make() -> Path:
+        # Not tempfile: its files are for their owner only, whatever the umask says.
+        made = path.with_name(f"{_PREFIX}{secrets.token_hex(8)}{path.suffix}")
+        made.touch(exist_ok=False)
+        return made
+
+    with _held(path.parent, make) as made:
         yield made
         with made.open("rb") as file:
             os.fsync(file.fileno())
         made.replace(path)
-    except BaseException:
+
+
+@contextlib.contextmanager
+def scratch(parent: Path | None = None) -> Iterator[Path]:
+    """A folder for this process alone, gone with all that is in it when the block ends.
+
+    Args:
+        parent: where it is made; None is the system's folder for temporary files.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    place = Path(tempfile.gettempdir()) if parent is None else parent
+    with _held(place, lambda: Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def _held(place: Path, make: Callable[[], Path]) -> Iterator[Path]:
+    """What ``make`` makes in ``place``, locked, and removed at the end where it is still there.
+
+    What dead processes left there is removed; one in between making and locking makes it again.
+    """
+    for left in place.glob(f"{_PREFIX}*"):
+        _sweep(left)
+    while True:
+        made = make()
+        try:
+            if (handle := _lock_there(made)) is None:
+                continue  # swept before it was locked
+            try:
+                yield made
+                return
+            finally:
+                os.close(handle)
+        finally:
+            remove(made)
+
+
+def _lock_there(made: Path) -> int | None:
+    """A handle that locks what was just made, None where it is gone already."""
+    with contextlib.suppress(FileNotFoundError):
+        handle = os.open(made, os.O_RDONLY | os.O_CLOEXEC)
+        lock(handle, wait=True)
+        if made.exists():
+            return handle
+        os.close(handle)
+    return None
+
+
+def _sweep(left: Path) -> None:
+    """Remove what a dead process left; another user's, or what is held, stays."""
+    with contextlib.suppress(OSError):
+        if left.is_symlink() or left.stat().st_uid != os.getuid():
+            return
+        with locked(left, wait=False) as dead:
+            if dead:
+                remove(left)
+
+
+def remove(made: Path) -> None:
+    """Remove a file, a link or a folder with all in it, as far as that goes; it may be gone."""
+    if made.is_dir() and not made.is_symlink():
+        shutil.rmtree(made, ignore_errors=True)
+    else:
         made.unlink(missing_ok=True)
-        raise
 
 
 def text_of(path: Path) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edge.stdout import check_stdout, print_whole
 from engines.errors import ExportError, ModelError, SettingsError, SinkError
-from engines.files import replacing, write_whole
+from engines.files import scratch, write_whole
 
 if TYPE_CHECKING:
     import onnx
@@ -63,17 +63,22 @@ def write_output(path: Path, text: str, option: str) -> None:
 
 @contextmanager
 def published_after(model: onnx.ModelProto, target: Path) -> Iterator[Path]:
-    """Write ``model`` to a file beside ``target``, which takes that name if the block ends well.
+    """Write ``model`` to a file elsewhere, published as ``target`` if the block ends well.
 
-    So the very file that was proven in the block is published.
+    So the very bytes that were proven in the block are published, and no unproven file ever lies
+    beside the user's.
 
     Raises:
         ModelError: it cannot be written.
     """
     try:
-        with replacing(target) as unproven:
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass  # told before the work
+        with scratch() as folder:
+            unproven = folder / target.name
             unproven.write_bytes(model.SerializeToString())
             yield unproven
+            write_whole(target, unproven.read_bytes())
     except OSError as exc:
         raise ModelError(
             f"{target}: cannot be written ({exc.strerror or exc}). Name a file in a folder that "

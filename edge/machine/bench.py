@@ -12,7 +12,6 @@ import os
 import re
 import signal
 import statistics
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -39,7 +38,7 @@ from edge.vision.types import Frame, Image, Result
 from engines import open_engine
 from engines.base import Array, Engine
 from engines.errors import ModelError, SourceError
-from engines.files import text_of
+from engines.files import scratch, text_of
 from engines.model_file import load_model
 from engines.openvino import compile_apart, import_openvino
 from engines.replay import record
@@ -153,8 +152,8 @@ class Bench:
 
         What is left is the app's own work: threads, letterbox, decode, overlay, bookkeeping.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            recording = Path(folder) / "bench.replay.npz"
+        with scratch() as folder:
+            recording = folder / "bench.replay.npz"
             engine = self.open()
             try:
                 spec = engine.spec.input

@@ -1,31 +1,29 @@
 """Runs ``edge-export adopt`` for a model without a spec and keeps what it makes, by hash.
 
 It imports nothing of ``export``: the command is a process of its own, and its result is a file. It
-is found again by the hashes of the file, of weights beside it and of the code that adopts. What a
-killed start leaves, the next adoption removes.
+is found again by the hashes of the file, of weights beside it and of the code that adopts, and is
+taken only as the bytes that were proven: what is damaged is made anew.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import json
 import logging
 import os
 import shlex
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec as find_module
 from pathlib import Path
 
 import engines.spec
 from edge.progress import LINES, Line, told
-from engines.errors import ModelError
-from engines.files import locked, user_folder
-from engines.model_file import ModelFile
+from engines.errors import ModelError, SourceError
+from engines.files import remove, scratch, user_folder, write_whole
+from engines.model_file import ModelFile, sha256_of
 from engines.redact import redact
 
 log = logging.getLogger(__name__)
@@ -95,21 +93,27 @@ def adopted(
         for code in [Path(engines.spec.__file__), *sorted(export_folder.rglob("*.py"))]:
             key.update(code.read_bytes())
         found = folder / f"{path.stem}-{key.hexdigest()[:20]}.onnx"
-        if found.is_file():
-            log.info("%s: adopted before, using %s", path, found)
-            with contextlib.suppress(OSError):
-                log.warning("%s: %s", path, _doubts_of(found).read_text("utf-8", "replace"))
-            return found
+        if os.path.lexists(found):
+            if (doubt := _kept_doubt(found)) is not None:
+                log.info("%s: adopted before, using %s", path, found)
+                if doubt:
+                    log.warning("%s: %s", path, doubt)
+                return found
+            log.warning("%s: is not as it was kept; adopting %s anew", found, path)
+            remove(found)
         folder.mkdir(parents=True, exist_ok=True)
-        with _making(folder) as making:
+        with scratch(folder) as making:
             made = making / f"{path.stem}.onnx"
             log.info("%s: has no Outrider spec; adopting it once (edge-export adopt)", path)
-            reason = _adopt(path.resolve(), made, frames, root=export_folder.parent, stop=stop)
+            reason, doubt = _adopt(
+                path.resolve(), made, frames, root=export_folder.parent, stop=stop
+            )
             if reason is None and made.is_file():
-                if _doubts_of(made).is_file():
-                    os.replace(_doubts_of(made), _doubts_of(found))
-                else:  # of a file that was made of other frames and then taken away
-                    _doubts_of(found).unlink(missing_ok=True)
+                for taken in (found, _record_of(found)):
+                    if taken.is_dir():
+                        remove(taken)  # which a file cannot replace
+                record = {"sha256": sha256_of(made), "doubt": doubt}
+                write_whole(_record_of(found), json.dumps(record).encode(errors="replace"))
                 os.replace(made, found)  # atomic: two at once both end with a whole file
                 log.info("%s: adopted as %s", path, found)
                 return found
@@ -135,29 +139,31 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
         ) from exc
 
 
-@contextlib.contextmanager
-def _making(folder: Path) -> Iterator[Path]:
-    """A folder for one adoption, locked while it lives; those of dead processes are removed."""
-    with contextlib.ExitStack() as stack:
-        with locked(folder) as alone:  # no new folder is taken for a dead one before its lock
-            for old in folder.glob(".making-*") if alone else ():
-                with contextlib.suppress(OSError), locked(old, wait=False) as dead:
-                    if dead:
-                        shutil.rmtree(old)
-            making = tempfile.TemporaryDirectory(prefix=".making-", dir=folder)
-            stack.enter_context(locked(Path(making.name)))
-        with making:
-            yield Path(making.name)
-
-
 def _adopt(
     path: Path, made: Path, frames: str | None, *, root: Path, stop: threading.Event | None
-) -> str | None:
-    """Run the command; None when it succeeded, else its last word."""
-    command = [sys.executable, "-c", CHILD, str(os.getpid()), "adopt", str(path), "-o", str(made)]
-    if frames is not None and Path(frames).exists() and not frames.startswith("/dev/"):
-        command += ["--frames", str(Path(frames).resolve())]
-    last, stop = "", stop or threading.Event()
+) -> tuple[str | None, str]:
+    """Run the command: its last word where it did not succeed, and what the proof could not show.
+
+    Of a source that gives not one frame the run itself will tell; the proof then is on others.
+    """
+    adopt = ["adopt", str(path), "-o", str(made)]
+    of_source = frames is not None and not frames.startswith("/dev/")
+    if frames is not None and of_source and (os.path.isfile(frames) or os.path.isdir(frames)):
+        of_them = [*adopt, "--frames", os.path.realpath(frames)]
+        reason, doubt, code = _export(of_them, root, stop)
+        if code != SourceError.exit_code:
+            return reason, doubt
+        log.info("%s: is not to be read; proving on the synthetic street", redact(frames))
+    reason, doubt, _ = _export(adopt, root, stop)
+    return reason, doubt
+
+
+def _export(
+    words: list[str], root: Path, stop: threading.Event | None
+) -> tuple[str | None, str, int]:
+    """Run ``edge-export``: its last word where it did not succeed, its warning, its exit code."""
+    command = [sys.executable, "-c", CHILD, str(os.getpid()), *words]
+    last, doubt, stop = "", "", stop or threading.Event()
     # A session of its own: Ctrl-C in the terminal is the app's to handle.
     with subprocess.Popen(
         command, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -173,15 +179,14 @@ def _adopt(
             for line in child.stdout:
                 if (at := told(line)) is not None:
                     if log.isEnabledFor(logging.INFO):  # not where --quiet was said
-                        words, done, total = at
-                        progress.show(f"adopting, {words}", done=done, total=total)
+                        words_, done, total = at
+                        progress.show(f"adopting, {words_}", done=done, total=total)
                     continue
                 progress.close()
                 last = redact(line.strip()) or last
                 if line.startswith(DOUBT):
                     doubt = line.removeprefix(DOUBT).strip()
                     log.warning("%s", doubt)
-                    _doubts_of(made).write_text(doubt, "utf-8", "replace")
                 elif not line.startswith("written "):  # where it is for a moment only
                     log.info("%s", line.strip())
         except BaseException:
@@ -189,11 +194,12 @@ def _adopt(
             raise
         finally:
             progress.close()
-    if child.returncode == 0:
-        return None
+    code = child.returncode
+    if code == 0:
+        return None, doubt, code
     if stop.is_set():
-        return "the run was stopped"
-    return last.removeprefix("edge-export: ") or f"the command ended with {child.returncode}"
+        return "the run was stopped", "", code
+    return last.removeprefix("edge-export: ") or f"the command ended with {code}", "", code
 
 
 def _kill_at_stop(child: subprocess.Popen[str], stop: threading.Event) -> None:
@@ -203,6 +209,17 @@ def _kill_at_stop(child: subprocess.Popen[str], stop: threading.Event) -> None:
             return
 
 
-def _doubts_of(adopted: Path) -> Path:
-    """What the proof of an adopted file could not show; there only where there is any doubt."""
-    return adopted.with_suffix(".doubts")
+def _record_of(adopted: Path) -> Path:
+    """The hash of an adopted file, and what its proof could not show."""
+    return adopted.with_suffix(".json")
+
+
+def _kept_doubt(adopted: Path) -> str | None:
+    """What the proof of a kept file could not show; None where the file is not what was kept."""
+    try:
+        record = json.loads(_record_of(adopted).read_bytes())
+        if record["sha256"] == sha256_of(adopted):
+            return str(record["doubt"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, ModelError):
+        pass
+    return None

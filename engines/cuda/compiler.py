@@ -15,13 +15,12 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from engines.errors import EngineError
-from engines.files import locked, user_folder, write_whole
+from engines.files import locked, scratch, user_folder, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -157,8 +156,8 @@ def compile_fatbin(source: Path, toolkit: Toolkit, flags: Sequence[str]) -> byte
         EngineError: it refuses; with the first lines of what it says.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="outrider-nvcc-") as folder:
-            made = Path(folder) / "made.fatbin"
+        with scratch() as folder:
+            made = folder / "made.fatbin"
             # Started beside the source, so that no absolute path gets into what ships.
             run = subprocess.run(
                 [toolkit.nvcc, "-fatbin", "-std=c++14", *flags, "-o", made, source.name],

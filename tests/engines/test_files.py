@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.files import lock, locked, replacing, user_folder, write_whole
+from engines.files import lock, locked, replacing, scratch, user_folder, write_whole
 
 
 def test_a_file_is_replaced_whole_and_readable_as_the_umask_says(tmp_path: Path) -> None:
@@ -73,3 +73,46 @@ def test_the_folders_are_those_of_xdg() -> None:
     assert user_folder("STATE", {"HOME": "/h"}) == Path("/h/.local/state/outrider")
     assert user_folder("STATE", {"XDG_STATE_HOME": "/s"}) == Path("/s/outrider")
     assert user_folder("CACHE", {"XDG_CACHE_HOME": "/c", "HOME": "/h"}) == Path("/c/outrider")
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from engines.files import replacing, scratch
+place = Path(sys.argv[1])
+with scratch(place) as folder, replacing(place / "a.onnx") as made:
+    (folder / "half").write_text("half")
+    made.write_text("half")
+    print(folder.name, made.name, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_was_making_goes_with_the_next_and_a_living_ones_stays(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / ".outrider-link").symlink_to("nowhere")  # not ours
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        theirs = set(other.stdout.readline().split())
+        try:
+            with scratch(tmp_path) as made:
+                there = {p.name for p in tmp_path.iterdir()}
+            assert there == {made.name, ".outrider-link", *theirs}
+            write_whole(tmp_path / "b", b"")
+            assert {p.name for p in tmp_path.iterdir()} == {".outrider-link", "b", *theirs}
+        finally:
+            other.kill()
+            other.wait()
+    write_whole(tmp_path / "a.onnx", b"whole")
+    assert {p.name for p in tmp_path.iterdir()} == {".outrider-link", "a.onnx", "b"}
+
+
+def test_a_folder_for_a_while_is_ones_own_and_gone_after_an_error(tmp_path: Path) -> None:
+    with contextlib.suppress(KeyboardInterrupt), scratch(tmp_path) as folder:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        (folder / "deep").mkdir()
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []

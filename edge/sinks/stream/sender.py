@@ -17,11 +17,13 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from json import dumps, loads
+from pathlib import Path
 from typing import BinaryIO
+
+from engines.files import scratch
 
 PACKET = struct.Struct(">Iq?")
 """Before each packet: its length, its time in 1/90000 s, whether it is a key frame."""
@@ -57,7 +59,7 @@ def main() -> None:
         if first is None:
             return
         with (
-            tempfile.TemporaryDirectory() as folder,
+            scratch() as folder,
             av.open(io.BytesIO(first[0]), "r", format="h264") as pattern,
             av.open(
                 order.url, "w", format=order.form, options=_options(order, folder)
@@ -82,7 +84,7 @@ def main() -> None:
         os._exit(1)  # no goodbye to one who does not listen
 
 
-def _options(order: Order, folder: str) -> dict[str, str]:
+def _options(order: Order, folder: Path) -> dict[str, str]:
     """The muxer's, for WHIP with a certificate of this connection's own.
 
     FFmpeg's own is on a curve that WebRTC does not know where it is built with GnuTLS, as in PyAV's

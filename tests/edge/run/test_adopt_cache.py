@@ -16,6 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from edge.run import adopt_cache
 from edge.run.adopt_cache import adopted, cache_folder
 from engines.errors import ModelError
 from engines.model_file import ModelFile, read_spec
@@ -49,12 +50,13 @@ def test_a_file_is_adopted_once_and_then_found(
     with caplog.at_level("INFO", logger="edge"):
         made = adopted(model, "synthetic", environ=environ)
     assert caplog.messages[-1] == f"{model}: adopted as {made}"
-    assert ".making-" not in caplog.text, "a place where nothing is any more"
+    assert ".outrider-" not in caplog.text, "a place where nothing is any more"
     detection = read_spec(made).detection
     assert detection is not None
     assert detection.classes == CLASSES
     assert ModelFile(model).spec is None  # the user's file stays as it was
-    assert [p.name for p in made.parent.iterdir()] == [made.name]  # nothing temporary is left
+    kept = sorted(p.name for p in made.parent.iterdir())  # nothing temporary is left
+    assert kept == [f"{made.stem}.json", made.name]
     monkeypatch.setattr(sys, "executable", "/nonexistent")  # no process can be started now
     assert adopted(model, environ=environ) == made
     with model.open("ab") as file:  # other bytes are another model
@@ -75,14 +77,89 @@ def test_what_was_not_proven_is_said_each_time(
         made = adopted(model, str(tmp_path / "grey"), environ=environ)
         (said,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
         assert "not proven: 0 boxes were found, wanted 10 or more" in said
-    assert sorted(p.suffix for p in made.parent.iterdir()) == [".doubts", ".onnx"]
-    made.with_suffix(".doubts").write_bytes(b"\xfc not in UTF-8")
-    assert adopted(model, environ=environ) == made
     made.unlink()
     caplog.clear()
     for _ in range(2):  # proven now, and found
         assert adopted(model, str(write_frames(tmp_path / "seen")), environ=environ) == made
     assert not [r for r in caplog.records if r.levelname == "WARNING"]
+
+
+def _flip(made: Path) -> None:
+    data = bytearray(made.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    made.write_bytes(data)
+
+
+def _truncate(made: Path) -> None:
+    made.write_bytes(made.read_bytes()[:99])
+
+
+def _make_a_folder(made: Path) -> None:
+    made.unlink()
+    (made / "inside").mkdir(parents=True)
+
+
+def _spoil_the_record(made: Path) -> None:
+    made.with_suffix(".json").write_bytes(b"\xfc[")
+
+
+def _make_the_record_a_folder(made: Path) -> None:
+    made.with_suffix(".json").unlink()
+    made.with_suffix(".json").mkdir()
+
+
+def _lead_nowhere(made: Path) -> None:
+    made.unlink()
+    made.symlink_to("nowhere.onnx")
+
+
+def test_a_damaged_file_in_the_cache_is_thrown_away_and_made_anew(
+    environ: dict[str, str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tmp_path / "net.onnx"
+    foreign_yolov8(model)
+    made = adopted(model, environ=environ)
+    whole = made.read_bytes()
+
+    def adopt_again(words: list[str], *_: object) -> tuple[None, str, int]:
+        Path(words[words.index("-o") + 1]).write_bytes(whole)  # what the other process does
+        return None, "", 0
+
+    monkeypatch.setattr(adopt_cache, "_export", adopt_again)
+    for damage in (
+        _flip, _truncate, _make_a_folder, _spoil_the_record, _make_the_record_a_folder,
+        _lead_nowhere,
+    ):  # fmt: skip
+        damage(made)
+        caplog.clear()
+        assert adopted(model, environ=environ) == made
+        assert "is not as it was kept; adopting" in caplog.text, damage
+        assert made.read_bytes() == whole
+        caplog.clear()
+        assert adopted(model, environ=environ) == made
+        assert caplog.messages == [], damage
+
+
+def test_a_source_that_breaks_off_or_gives_nothing_is_no_matter_of_the_model(
+    environ: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What can be read proves it; the run itself then says what is wrong with its source."""
+    model = tmp_path / "net.onnx"
+    onnx.save(ultralytics(), str(model))
+    frames = write_frames(tmp_path / "frames")
+    first, *others = sorted(frames.iterdir())
+    others[-1].write_bytes(b"no picture")
+    with caplog.at_level("INFO", logger="edge"):
+        made = adopted(model, str(frames), environ=environ)
+        assert f"{len(others)} frames of {frames}; no more could be read: " in caplog.text
+        caplog.clear()
+        made.unlink()
+        first.write_bytes(b"")
+        assert adopted(model, str(frames), environ=environ) == made
+    assert "proving on the synthetic street" in caplog.text
 
 
 def test_other_weights_beside_the_same_file_are_another_model(
@@ -139,7 +216,7 @@ def test_what_a_killed_adoption_left_is_removed_and_what_a_living_one_makes_is_n
     environ: dict[str, str], tmp_path: Path
 ) -> None:
     folder = cache_folder(environ)
-    dead, living = folder / ".making-dead", folder / ".making-living"
+    dead, living = folder / ".outrider-dead", folder / ".outrider-living"
     for making in (dead, living):
         making.mkdir(parents=True)
         (making / "half.onnx").write_bytes(b"half")
@@ -151,7 +228,7 @@ def test_what_a_killed_adoption_left_is_removed_and_what_a_living_one_makes_is_n
         made = adopted(model, environ=environ)
     finally:
         os.close(handle)
-    assert sorted(folder.iterdir()) == sorted([living, made])
+    assert sorted(folder.iterdir()) == sorted([living, made, made.with_suffix(".json")])
     assert (living / "half.onnx").is_file()
 
 

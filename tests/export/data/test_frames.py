@@ -72,3 +72,20 @@ def test_what_is_no_source_is_refused(tmp_path: Path) -> None:
         read_frames(str(tmp_path))
     with pytest.raises(SettingsError, match="not a source"):
         read_frames("")
+
+
+def test_what_breaks_off_is_taken_as_far_as_it_goes_and_that_is_said(tmp_path: Path) -> None:
+    folder = _images(tmp_path, 5)
+    (folder / "3.png").write_bytes((folder / "4.png").read_bytes()[:40])
+    frames = read_frames(str(folder))
+    assert [int(image[0, 0, 0]) for image in frames.images] == [0, 1, 2]
+    assert frames.described.startswith(f"3 frames of {folder}; no more could be read: ")
+    assert "3.png" in frames.described
+
+
+def test_a_source_that_breaks_at_its_first_frame_is_refused_with_its_own_words(
+    tmp_path: Path,
+) -> None:
+    (_images(tmp_path, 2) / "0.png").write_bytes(b"no picture")
+    with pytest.raises(SourceError, match=r"0\.png"):
+        read_frames(str(tmp_path))
