@@ -28,7 +28,7 @@ class Encoder(Protocol):
     because a muxer writes its own times into what it is given.
 
     Attributes:
-        wh: width and height of the stream in px, both even.
+        wh: width and height of the stream in px, both even: an odd last row or column is doubled.
         extradata: SPS and PPS in Annex B; whole once ``encode`` has given its first packet.
     """
 
@@ -58,8 +58,8 @@ class Encoder(Protocol):
 
 
 def even(wh: tuple[int, int]) -> tuple[int, int]:
-    """The size without an odd last column and row: 4:2:0 colour has even sides only."""
-    return max(2, wh[0] - wh[0] % 2), max(2, wh[1] - wh[1] % 2)
+    """The size with an odd last column and row twice: 4:2:0 colour has even sides only."""
+    return wh[0] + wh[0] % 2, wh[1] + wh[1] % 2
 
 
 class Planes:
@@ -76,8 +76,13 @@ class Planes:
 
     def _fitted(self, image: Image) -> Image:
         width, height = self._wh
-        if image.shape[0] - height in (0, 1) and image.shape[1] - width in (0, 1):
-            return image[:height, :width]
+        below, right = height - image.shape[0], width - image.shape[1]
+        if (below, right) == (0, 0):
+            return image
+        if below in (0, 1) and right in (0, 1):  # the edge again, for a border would be seen
+            edge = cv2.BORDER_REPLICATE
+            padded = cv2.copyMakeBorder(image, 0, below, 0, right, edge)
+            return np.asarray(padded, np.uint8)
         fitted: Image = np.empty((height, width, 3), np.uint8)
         place = InputSpec("h264", height, width, resize="letterbox_center", pad_value=0)
         Letterbox.fit((image.shape[1], image.shape[0]), place).apply(image, fitted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +14,7 @@ import numpy as np
 from edge.h264.encoder import TIME_BASE, KeyTimes, Planes, even
 from edge.sources.gst.library import import_gst
 from edge.sources.video.media import av
-from edge.vision.types import Image
+from edge.vision.types import SQUARE, Image
 from engines.errors import SinkError, SourceError
 
 if TYPE_CHECKING:
@@ -84,11 +85,13 @@ class GstEncoder:
         fps: float,
         keyframe_s: float,
         baseline: bool = False,
+        pixel_aspect: Fraction = SQUARE,
         element: Element = JETSON,
     ) -> None:
         self.wh = even(wh)
         self.extradata = b""
         self._element = element
+        self._pixel_aspect = pixel_aspect
         self._planes = Planes(self.wh)
         self._keys = KeyTimes(keyframe_s)
         self._waiting = 0
@@ -111,7 +114,8 @@ class GstEncoder:
         width, height = self.wh
         caps = (
             f"video/x-raw,format=I420,width={width},height={height},"
-            f"framerate={max(1, round(fps * 1000))}/1000,colorimetry=bt601"
+            f"framerate={max(1, round(fps * 1000))}/1000,colorimetry=bt601,"
+            f"pixel-aspect-ratio={self._pixel_aspect.numerator}/{self._pixel_aspect.denominator}"
         )
         properties = self._element.properties.format(
             gop=max(1, gop), bitrate=round(width * height * fps * _BITS_PER_PX)
@@ -173,6 +177,8 @@ class GstEncoder:
         assert self._pattern is not None, "it is closed"
         stream = container.add_stream_from_template(self._pattern.streams.video[0])
         stream.time_base = TIME_BASE
+        # a Jetson's own element may not write it into its stream
+        stream.codec_context.sample_aspect_ratio = self._pixel_aspect
         return stream
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edge.h264.encoder import TIME_BASE, KeyTimes, Planes, even
 from edge.sources.video.media import av, reason
-from edge.vision.types import Image
+from edge.vision.types import SQUARE, Image
 from engines.errors import SinkError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class X264:
         keyframe_s: float,
         baseline: bool = False,
         ahead: bool = False,
+        pixel_aspect: Fraction = SQUARE,
     ) -> None:
         self.wh = even(wh)
         self._planes = Planes(self.wh)
@@ -54,7 +55,7 @@ class X264:
             stream.width, stream.height = self.wh
             stream.pix_fmt = "yuv420p"
             codec = stream.codec_context
-            codec.time_base = TIME_BASE
+            codec.time_base, codec.sample_aspect_ratio = TIME_BASE, pixel_aspect
             codec.thread_count = 2 if ahead else 1
             codec.flags |= _GLOBAL_HEADER
             codec.colorspace, codec.color_range = 6, 1  # as Planes makes them

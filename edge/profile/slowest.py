@@ -142,7 +142,9 @@ def picture(result: Result, overlay: Overlay) -> dict[str, Any]:
     """The frame with what was found on it as a data URL, and its size there."""
     import cv2
 
-    image = overlay.draw(result, ())
+    from edge.vision.pixel_aspect import squared
+
+    image = squared(overlay.draw(result, ()), result.frame.pixel_aspect)
     height, width = image.shape[:2]
     scale = min(1.0, _SIDE_PX / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from edge.h264.fragments import whole_end
 from edge.sinks.place import check_place, open_alone
 from edge.sources.live.status import SourceStatus
 from edge.sources.video.media import av
-from edge.vision.types import Image, Result
+from edge.vision.types import SQUARE, Image, Result
 from engines.errors import SinkError
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Mp4Sink:
         """
         assert image is not None, "the pipeline draws an overlay for a sink that wants one"
         frame = result.frame
-        return self._take(image, frame.t_capture_ns, frame.media_ns)
+        return self._take(image, frame.t_capture_ns, frame.media_ns, frame.pixel_aspect)
 
     def signal(self, status: SourceStatus, image: Image | None, *, at_ns: int) -> bool:
         """Encode the view of no signal; nothing before the first frame, which gives the size.
@@ -147,12 +148,14 @@ class Mp4Sink:
             return True
         return self._take(image, at_ns, None)
 
-    def _take(self, image: Image, capture_ns: int, media_ns: int | None) -> bool:
+    def _take(
+        self, image: Image, capture_ns: int, media_ns: int | None, pixel_aspect: Fraction = SQUARE
+    ) -> bool:
         if self._closed:
             return False
         try:
             if self._container is None:
-                self._open(image)
+                self._open(image, pixel_aspect)
             assert self._encoder is not None
             self._mux(self._encoder.encode(image, self._times.pts(capture_ns, media_ns)))
         except BROKEN as exc:
@@ -196,10 +199,12 @@ class Mp4Sink:
         kept_words = "; what was written is playable" if kept else ""
         return SinkError(f"{self.name}: cannot be written: {reason}{kept_words}")
 
-    def _open(self, image: Image) -> None:
+    def _open(self, image: Image, pixel_aspect: Fraction) -> None:
         wh = image.shape[1], image.shape[0]
         # On the CPU on a Jetson too: a file is to look the same everywhere.
-        encoder = self._encoder = X264(wh, fps=self._fps, keyframe_s=KEYFRAME_S, ahead=True)
+        encoder = self._encoder = X264(
+            wh, fps=self._fps, keyframe_s=KEYFRAME_S, ahead=True, pixel_aspect=pixel_aspect
+        )
         self._output = _Output(self._path, keep=self._keep)
         self._container = av.open(self._output, "w", format="mp4", options=dict(CONTAINER))
         self._stream = encoder.stream_in(self._container)

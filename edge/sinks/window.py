@@ -9,7 +9,8 @@ import cv2
 
 from edge.sinks.display import display_answers
 from edge.sources.live.status import SourceStatus
-from edge.vision.types import Image, Result
+from edge.vision.pixel_aspect import squared
+from edge.vision.types import SQUARE, Image, Result
 from engines.errors import SettingsError, SinkError
 
 TITLE = "Outrider"
@@ -42,6 +43,7 @@ class WindowSink:
                 "window: this OpenCV is built without windows (opencv-python-headless?); "
                 "install opencv-python, or use --sink out.mp4"
             )
+        self._pixel_aspect = SQUARE
         self._shown = False
         self._closed = False
         os.environ.setdefault("QT_QPA_PLATFORM", "xcb")  # no other plugin is in the wheels
@@ -60,7 +62,8 @@ class WindowSink:
             SinkError: the window system refused.
         """
         assert image is not None, "the pipeline draws an overlay for a sink that wants one"
-        return self.show(image)
+        self._pixel_aspect = result.frame.pixel_aspect
+        return self.show(squared(image, self._pixel_aspect))
 
     def signal(self, status: SourceStatus, image: Image | None, *, at_ns: int) -> bool:
         """Show that there is no signal.
@@ -68,7 +71,7 @@ class WindowSink:
         Raises:
             SinkError: the window system refused.
         """
-        return image is None or self.show(image)
+        return image is None or self.show(squared(image, self._pixel_aspect))
 
     def show(self, image: Image) -> bool:
         """Show a picture (H, W, 3); False when the user asked to stop.

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from edge.sources.options import Policy, SourceOptions
 from edge.sources.timing.gate import ReadGate
-from edge.vision.types import Clock, Frame, Image
+from edge.vision.types import SQUARE, Clock, Frame, Image
 
 
 class Source(Protocol):
@@ -83,6 +83,7 @@ class SourceBase(ABC):
         self.gaps = 0
         self.heard_ns = 0
         self.identity: str | None = None
+        self._pixel_aspect = SQUARE
         self._stop = stop
         self._clock_ns = clock_ns
         self._gate = ReadGate(release)
@@ -107,7 +108,8 @@ class SourceBase(ABC):
         """The next frame, around an image in memory of its own."""
         image.flags.writeable = False
         frame_id, self._next_id = self._next_id, self._next_id + 1
-        return Frame(image, frame_id, capture_ns, read_ns, clock, self.name, media_ns)
+        aspect = self._pixel_aspect
+        return Frame(image, frame_id, capture_ns, read_ns, clock, self.name, media_ns, aspect)
 
 
 class Opener(Protocol):

@@ -55,7 +55,9 @@ class Oriented:
             return None
         image = flipped(rotated(frame.image, self._options.rotate_deg), self._options.flip)
         image.flags.writeable = False
-        return replace(frame, image=image)
+        aspect = frame.pixel_aspect
+        turned = self._options.rotate_deg % 180 != 0
+        return replace(frame, image=image, pixel_aspect=1 / aspect if turned else aspect)
 
     def close(self) -> None:
         """Close the source within."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:  # it imports OpenCV
     from edge.vision.letterbox import Letterbox
 
 Clock = Literal["driver", "stream", "read"]
+SQUARE = Fraction(1)
+"""The aspect of most pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Frame:
     ``t_read_ns`` is the moment at which ``read()`` returned it, on the same clock. ``clock`` says
     where ``t_capture_ns`` comes from. ``source`` is the source's name with credentials removed.
     ``media_ns`` is its time in the file or the scene, None where frames arrive at their own pace.
+    ``pixel_aspect`` is how wide its pixels are to be shown, by their height. Boxes and masks count
+    pixels, whatever their shape.
     """
 
     image: Image
@@ -38,6 +43,7 @@ class Frame:
     clock: Clock
     source: str
     media_ns: int | None = None
+    pixel_aspect: Fraction = SQUARE
 
     @property
     def wh(self) -> tuple[int, int]:

@@ -6,6 +6,8 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from edge.vision.pixel_aspect import squared
+from edge.vision.types import SQUARE
 from edge.web.access.rules import open_access
 from edge.web.address import listen, read_address
 from engines.errors import SettingsError
@@ -46,6 +48,7 @@ class WebSink:
         self._live: Live | None = None
         self._history: History | None = None
         self._telemetry = Telemetry()
+        self._pixel_aspect = SQUARE
 
     def watch(self, run: RunView) -> None:
         """Begin to serve what there is of this run."""
@@ -70,13 +73,14 @@ class WebSink:
         if self._live is not None:
             self._live.events.offer(result, frame_age_ms)
             if image is not None and self.wants_image:
-                self._live.pictures.offer(image)
+                self._pixel_aspect = result.frame.pixel_aspect
+                self._live.pictures.offer(squared(image, self._pixel_aspect))
         return True
 
     def signal(self, status: SourceStatus, image: Image | None, *, at_ns: int) -> bool:
         """Offer the view of no signal."""
         if self._live is not None and image is not None and self.wants_image:
-            self._live.pictures.offer(image)
+            self._live.pictures.offer(squared(image, self._pixel_aspect))
         return True
 
     def close(self) -> None:

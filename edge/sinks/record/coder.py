@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from edge.h264.fragments import Head, head_of, sample_of
 from edge.sinks.record.disk import RETRY_S, Disk
 from edge.sinks.record.film import Coded
 from edge.vision.record import as_record
-from edge.vision.types import Image, Result
+from edge.vision.types import SQUARE, Image, Result
 from engines.errors import SinkError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Picture:
     result: Result | None = None
     frame_age_ms: float = 0.0
     copied: bool = False
+    pixel_aspect: Fraction = SQUARE
 
 
 class Coder:
@@ -87,6 +89,7 @@ class Coder:
         self._skipped = self._failed = 0
         self._encoder: Encoder | None = None
         self._head: Head | None = None
+        self._shape = 0, 0, SQUARE
         self._times = PictureTimes(name, self._fps)
         self._cut = 0
         self._coding: dict[int, Picture] = {}
@@ -192,14 +195,20 @@ class Coder:
 
     def _encode(self, picture: Picture) -> None:
         height, width = picture.image.shape[:2]
-        if self._encoder is not None and self._encoder.wh != even((width, height)):
+        shape = *even((width, height)), picture.pixel_aspect
+        if self._encoder is not None and self._shape != shape:
             self._end_stream()
         pts = self._times.pts(picture.capture_ns, picture.media_ns)
         if self._encoder is None:
             ahead = width * height * self._fps > ONE_THREAD_PX_S
             self._encoder = open_encoder(
-                (width, height), fps=self._fps, keyframe_s=KEYFRAME_S, ahead=ahead
+                (width, height),
+                fps=self._fps,
+                keyframe_s=KEYFRAME_S,
+                ahead=ahead,
+                pixel_aspect=picture.pixel_aspect,
             )
+            self._shape = shape
             self._cut = pts
         cut = pts - self._cut >= self._segment
         if cut:

@@ -23,7 +23,7 @@ from edge.sinks.record.options import RecordOptions
 from edge.sinks.record.ring import Ring
 from edge.sinks.record.trigger import check_classes
 from edge.sources.live.status import SourceStatus
-from edge.vision.types import Image, Result
+from edge.vision.types import SQUARE, Image, Result
 from engines.errors import SettingsError, SinkError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class RecordSink:
         self._threads: tuple[Coder, Disk, Clips] | None = None
         self._begun = self._closed = False
         self._status: SourceStatus | None = None
+        self._pixel_aspect = SQUARE
 
     def watch(self, run: RunView) -> None:
         """Take the folder, and record as the run's settings say.
@@ -92,7 +93,8 @@ class RecordSink:
             image = frame.image
         times = frame.t_capture_ns, frame.media_ns, _utc_of(frame.t_capture_ns)
         self._begun = True
-        coder.put(Picture(image, *times, result, frame_age_ms, copied))
+        self._pixel_aspect = aspect = frame.pixel_aspect
+        coder.put(Picture(image, *times, result, frame_age_ms, copied, aspect))
         return True
 
     def signal(self, status: SourceStatus, image: Image | None, *, at_ns: int) -> bool:
@@ -107,7 +109,8 @@ class RecordSink:
                 coder.note(record)
             if self._options.overlay and image is not None:
                 utc_ns = _utc_of(at_ns)
-                coder.put(Picture(coder.copy_of(image), at_ns, None, utc_ns, copied=True))
+                shown, aspect = coder.copy_of(image), self._pixel_aspect
+                coder.put(Picture(shown, at_ns, None, utc_ns, copied=True, pixel_aspect=aspect))
         return not self._closed
 
     def state(self) -> RecordingState:

@@ -14,7 +14,8 @@ from edge.sinks.stream.connection import Connection
 from edge.sources.live.status import SourceStatus
 from edge.sources.live.waits import Backoff
 from edge.vision.newest import NewestPicture
-from edge.vision.types import Image, Result
+from edge.vision.pixel_aspect import squared
+from edge.vision.types import SQUARE, Image, Result
 from engines.errors import SinkError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class StreamSink:
         self._password_file: str | None = None
         self._fps = fps or FALLBACK_FPS
         self._pictures = NewestPicture()
+        self._pixel_aspect = SQUARE
         self._encoder: Encoder | None = None
         self._connection: Connection | None = None
         self._connected = False
@@ -74,13 +76,15 @@ class StreamSink:
     def write(self, result: Result, image: Image | None, *, frame_age_ms: float) -> bool:
         """Offer one frame."""
         if image is not None and self.wants_image:
-            self._pictures.put(image, result.frame.t_capture_ns)
+            self._pixel_aspect = result.frame.pixel_aspect
+            # receivers of WebRTC know square pixels only
+            self._pictures.put(squared(image, self._pixel_aspect), result.frame.t_capture_ns)
         return True
 
     def signal(self, status: SourceStatus, image: Image | None, *, at_ns: int) -> bool:
         """Offer the view of no signal."""
         if image is not None and self.wants_image:
-            self._pictures.put(image, at_ns)
+            self._pictures.put(squared(image, self._pixel_aspect), at_ns)
         return True
 
     @property

@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from edge.sources.gst.text import named_files, parse_csi, parse_gst
 from edge.sources.options import Policy, SourceOptions
 from edge.sources.timing.opening import POLL_S
 from edge.sources.timing.pacing import SECOND_NS, Pacer, StreamClock, longest_step_ns
+from edge.vision.pixel_aspect import believed
 from edge.vision.types import Clock, Frame, Image
 from engines.errors import SourceError
 
@@ -165,6 +167,7 @@ class GstSource(SourceBase):
         self._caps = caps
         self._info = info = self._run.gst.GstVideo.VideoInfo.new_from_caps(caps)
         self.fps = info.fps_n / info.fps_d if info.fps_n > 0 and info.fps_d > 0 else None
+        self._pixel_aspect = believed(Fraction(info.par_n, info.par_d) if info.par_d else None)
         if self._pacer is not None:
             self._pacer.longest_step_ns = longest_step_ns(self.fps)
         _log.info("%s: %dx%d at %g fps", self.name, info.width, info.height, self.fps or 0)

@@ -20,6 +20,7 @@ from edge.sources.orient import rotated
 from edge.sources.timing.pacing import SECOND_NS, LostFrames, Pacer, StreamClock, longest_step_ns
 from edge.sources.video.ending import EndCheck
 from edge.sources.video.media import av, reason
+from edge.vision.pixel_aspect import believed
 from edge.vision.types import Clock, Frame, Image
 from engines.errors import SourceError
 
@@ -70,6 +71,7 @@ class VideoSource(SourceBase):
         except SourceError:
             container.close()
             raise
+        self._stored_aspect = believed(stream.sample_aspect_ratio)
         codec, rate = stream.codec_context, stream.average_rate or stream.guessed_rate
         _log.info("%s: %s %dx%d", name, codec.name, codec.width, codec.height)
         # Frame threads decode a file faster but hold back one frame each: latency for a stream.
@@ -106,6 +108,8 @@ class VideoSource(SourceBase):
         if decoded is None:
             return None
         image = self._to_bgr(decoded)
+        turned = round(decoded.rotation / 90) % 2 == 1
+        self._pixel_aspect = 1 / self._stored_aspect if turned else self._stored_aspect
         self._media_ns = self._media_time_ns(decoded)
         if self._pacer is not None and not self._pacer.hold(self._media_ns):
             return None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from edge.h264 import TIME_BASE
+from edge.h264.fragments import fragment, head_of, sample_of
 from edge.h264.gst import Element, GstEncoder
 from edge.sources.video.media import av
+from edge.vision.types import SQUARE
 from engines.errors import SinkError
 from tests.edge.gst_here import needs_gst
 from tests.edge.h264.decoded import decoded
@@ -26,6 +29,7 @@ def _encoder(
     before: str = "",
     properties: str = X264ENC,
     keyframe_s: float = 1.0,
+    pixel_aspect: Fraction = SQUARE,
 ) -> GstEncoder:
     gst = needs_gst()
     if gst.Gst.ElementFactory.find("x264enc") is None:
@@ -33,7 +37,19 @@ def _encoder(
         assert not os.environ.get("CI"), message
         pytest.skip(message)
     element = Element("x264enc", before, properties)
-    return GstEncoder(wh, fps=25.0, keyframe_s=keyframe_s, element=element)
+    return GstEncoder(
+        wh, fps=25.0, keyframe_s=keyframe_s, pixel_aspect=pixel_aspect, element=element
+    )
+
+
+def test_a_stream_and_its_head_say_the_shape_of_pixels() -> None:
+    encoder = _encoder(pixel_aspect=Fraction(16, 11))
+    (packet,) = encoder.encode(GREY, 0)
+    film = head_of(encoder).data + fragment([sample_of(packet)], 1, end=3600)
+    for data in (film, bytes(packet)):
+        with av.open(io.BytesIO(data)) as container:
+            assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 11)
+    encoder.close()
 
 
 def test_each_picture_gives_its_packet_at_once_with_its_time() -> None:
@@ -53,7 +69,7 @@ def test_sizes_and_colours_survive(wh: tuple[int, int], bgr: tuple[int, int, int
     encoder = _encoder(wh)
     (packet,) = encoder.encode(picture(bgr, wh=wh), 0)
     (image,) = decoded(bytes(packet))
-    assert image.shape == (wh[1] // 2 * 2, wh[0] // 2 * 2, 3)
+    assert image.shape == (wh[1] + wh[1] % 2, wh[0] + wh[0] % 2, 3)
     assert np.abs(image.astype(int) - np.array(bgr)).max() <= 8
     encoder.close()
 

@@ -117,14 +117,20 @@ def test_colours_survive(bgr: tuple[int, int, int], tmp_path: Path) -> None:
     assert np.abs(image.astype(int) - np.array(bgr)).max() <= 6  # limited range and 4:2:0
 
 
-@pytest.mark.parametrize("wh", [(65, 49), (64, 49), (65, 48), (2, 2), (1, 1)])
-def test_odd_sizes_lose_at_most_a_row_and_a_column(wh: tuple[int, int], tmp_path: Path) -> None:
+@pytest.mark.parametrize("wh", [(65, 49), (64, 49), (65, 48), (2, 2), (1, 1), (1242, 375)])
+def test_odd_sizes_lose_nothing_and_have_their_last_row_and_column_twice(
+    wh: tuple[int, int], tmp_path: Path
+) -> None:
+    shown = picture((90, 90, 90), wh=wh)
+    shown[-1] = shown[:, -1] = 200
     sink = open_sink(str(tmp_path / "a.mp4"), fps=25.0)
-    sink.write(result(0, wh=wh), picture((90, 90, 90), wh=wh), frame_age_ms=0)
+    sink.write(result(0, wh=wh), shown, frame_age_ms=0)
     sink.close()
     _, (image,) = _read(tmp_path / "a.mp4")
-    assert image.shape[:2] == (max(2, wh[1] // 2 * 2), max(2, wh[0] // 2 * 2))
-    assert np.abs(image.astype(int) - 90).max() <= 3
+    height, width = image.shape[:2]
+    assert (width, height) == (wh[0] + wh[0] % 2, wh[1] + wh[1] % 2)
+    assert image[wh[1] - 1 :].min() > 180
+    assert image[:, wh[0] - 1 :].min() > 180
 
 
 def test_a_frame_of_another_size_is_fitted_into_the_first(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -59,6 +60,13 @@ def wait_until_arrived(source: GstSource, count: int) -> None:
     while source._run.sink.get_property("stats").get_uint64("rendered")[1] < count:
         assert time.monotonic() < deadline
         threading.Event().wait(0.005)
+
+
+def test_a_pipeline_says_the_shape_of_its_pixels() -> None:
+    source = opened(f"videotestsrc num-buffers=1 ! {SMALL},pixel-aspect-ratio=12/11")
+    (frame,) = read(source, 1)
+    assert frame.pixel_aspect == Fraction(12, 11)
+    source.close()
 
 
 @pytest.mark.parametrize("width", [64, 641])  # 641 * 3 is no multiple of 4: rows are padded
