@@ -336,9 +336,30 @@ def darknet(height: int = 64, width: int = 96, *, opset: int = 17) -> onnx.Model
     metadata = {
         "strides": json.dumps([32, 16]),
         "anchors": json.dumps([ANCHORS[32], ANCHORS[16]]),
+        "scale_x_y": "[1.0, 1.0]",
         "names": json.dumps(COLOUR_CLASSES),
     }
     return net.model(["yolo32", "yolo16"], metadata)
+
+
+def yolov5_raw(
+    height: int = 64, width: int = 96, *, opset: int = 17, split: bool = True
+) -> onnx.ModelProto:
+    """YOLOv5's raw heads, (1, 2, h, w, 5 + 2) or not ``split`` (1, 14, h, w); RGB / 255.
+
+    The second anchor of a cell never fires; the first is wide by tw = 1, and high by th = 0 or,
+    where it is red, a little more.
+    """
+    net = _Net(height, width, opset)
+    for s in (32, 16):
+        live = [(0.5, 0, 0), (0, 0.5, 0), NOTHING, (0.1, 0, 0), NOTHING, RED, BLUE]
+        biases = [0.0, 0.0, 1.0, 0.0, 6.0, BIAS, BIAS, *[0.0] * 4, -9.0, BIAS, BIAS]
+        flat = net.conv(s, [*live, *[NOTHING] * 7], biases, out="" if split else f"out{s}")
+        if split:
+            shape = np.array([1, 2, 7, height // s, width // s], np.int64)
+            parted = net.op("Reshape", flat, net.weight(shape))
+            net.op("Transpose", parted, perm=[0, 1, 3, 4, 2], out=f"out{s}")
+    return net.model(["out32", "out16"], {})
 
 
 def twinlite(height: int = 64, width: int = 96, *, opset: int = 17) -> onnx.ModelProto:
@@ -380,6 +401,7 @@ FOREIGN: Mapping[str, Callable[..., onnx.ModelProto]] = {
     "ultralytics-segment": ultralytics_segment,
     "yolo26": yolo26,
     "yolov5": yolov5,
+    "yolov5-raw": yolov5_raw,
     "yolox": yolox,
     "nanodet": nanodet,
     "rtdetr": rtdetr,
@@ -396,11 +418,12 @@ FOREIGN: Mapping[str, Callable[..., onnx.ModelProto]] = {
 
 def options_for(name: str, folder: Path) -> list[str]:
     """What must be said on the command line to adopt the net: what its file does not."""
-    if name in ("yolox", "nanodet", "rtdetr", "rfdetr"):
+    if name in ("yolox", "nanodet", "rtdetr", "rfdetr", "yolov5-raw"):
         names = folder / "names.txt"
         classes = (*COLOUR_CLASSES, "never") if name == "rfdetr" else COLOUR_CLASSES
         names.write_text("\n".join(classes) + "\n")
-        return ["--names", str(names)]
+        anchors = ["--anchors", json.dumps(ANCHORS)] if name == "yolov5-raw" else []
+        return ["--names", str(names), *anchors]
     if name in ("semantic", "semantic-labels"):
         mean, std = (",".join(map(str, values)) for values in (MEAN, STD))
         head = "logits" if name == "semantic" else "classes"

@@ -42,6 +42,8 @@ def bake(net: ForeignNet, plan: Plan) -> tuple[onnx.ModelProto, ModelSpec]:
         _add_labels(after, mask)
     if plan.rows is not None:
         _add_rows(after, plan.rows, net.width, net.height)
+    for output, grid in plan.split.items():
+        _add_grid(after, output, grid, _joined(net, grid))
     foreign = list(graph.node)
     del graph.node[:]
     graph.node.extend([*before.nodes, *foreign, *after.nodes])
@@ -106,12 +108,27 @@ def _outputs(net: ForeignNet, plan: Plan) -> tuple[TensorSpec, ...]:
     shapes = {t.name: t.shape for t in net.outputs}
     if plan.rows is not None:
         shapes[plan.rows.output] = (1, shapes[plan.rows.boxes][1], 6)
+    shapes |= {output: _joined(net, grid) for output, grid in plan.split.items()}
     boxes = plan.detection.outputs if plan.detection else ()
     masks = ((m.head.output, shapes[m.raw]) for m in plan.masks)
     return (
         *(TensorSpec(name, shapes[name], "float32") for name in boxes),
         *(TensorSpec(name, (1, *shape[-2:]), "uint8") for name, shape in masks),
     )
+
+
+def _joined(net: ForeignNet, grid: str) -> tuple[int, ...]:
+    """(1, A·(5 + C), h, w) of a grid (1, A, h, w, 5 + C)."""
+    (shape,) = (t.shape for t in net.outputs if t.name == grid)
+    _, anchors, rows, columns, numbers = shape
+    return 1, anchors * numbers, rows, columns
+
+
+def _add_grid(steps: _Steps, output: str, grid: str, shape: tuple[int, ...]) -> None:
+    """From (1, A, h, w, 5 + C) to the planes (1, A·(5 + C), h, w)."""
+    planes = steps.node("Transpose", [grid], f"{output}_planes", perm=[0, 1, 4, 2, 3])
+    wanted = steps.constant(f"{output}_shape", np.array(shape, np.int64))
+    steps.node("Reshape", [planes, wanted], output, output)
 
 
 def _add_preprocessing(steps: _Steps, image: str, blob: str, wanted: Preprocess) -> None:

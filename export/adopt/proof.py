@@ -187,7 +187,10 @@ class _Comparison:
                 best = np.sort(scores.max(axis=1))
                 self._add_raw(name, best, np.sort(raw[name][0, :, 4]))
             else:
-                self._add_raw(name, wanted[name], raw[name])
+                foreign = wanted[self.plan.split.get(name, name)]
+                if foreign.ndim == 5:
+                    foreign = foreign.transpose(0, 1, 4, 2, 3).reshape(raw[name].shape)
+                self._add_raw(name, foreign, raw[name])
 
     def _add_raw(self, name: str, wanted: Array, got: Array) -> None:
         channels = _by_channel(wanted)

@@ -14,8 +14,8 @@ from engines.errors import SettingsError
 from engines.spec import LARGEST_SIDE
 from export.adopt.adopt import adopt_model
 from export.adopt.families import FAMILIES
+from export.adopt.families.anchor_grids import good_anchors
 from export.adopt.families.base import Anchors, Hints, MaskHint, Triple
-from export.adopt.families.darknet import good_anchors
 from export.adopt.inputs import Size
 from export.commands import options
 

@@ -56,12 +56,13 @@ def _refuse_what_is_not_used(net: ForeignNet, hints: Hints, plan: Plan) -> None:
             f"{net.sizes.dtype}{list(net.sizes.shape)}, but is a net of the family {plan.family}, "
             "which takes the image alone. Export it so."
         )
-    for option, value, family in (
-        ("--mask", hints.masks, "semantic"),
-        ("--anchors", hints.anchors, "darknet"),
-        ("--scale-xy", hints.centre_scale, "darknet"),
+    detection = plan.detection
+    for option, value, used, family in (
+        ("--mask", hints.masks, plan.masks, "semantic"),
+        ("--anchors", hints.anchors, detection and detection.anchors, "darknet or yolov5, raw"),
+        ("--scale-xy", hints.centre_scale, plan.family == "darknet", "darknet"),
     ):
-        if value and plan.family != family:
+        if value and not used:
             raise SettingsError(
                 f"{net.path}: {option} is for nets of the family {family}, but this is one of "
                 f"{plan.family} (outputs {net.shapes()}). Leave {option} out."

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -118,6 +118,8 @@ class Plan:
     lines: tuple[str, ...] = ()
     notice: str = ""
     rows: RowsPlan | None = None
+    split: Mapping[str, str] = field(default_factory=dict)
+    """Output of the adopted file (1, A·(5 + C), h, w) → grid (1, A, h, w, 5 + C) it is made of."""
 
     @property
     def boxes(self) -> DetectionHead:
@@ -129,6 +131,7 @@ class Plan:
     def heads(self) -> tuple[str, ...]:
         """The foreign outputs to compare; classes alone are none, as they may never change."""
         boxes = self.detection.outputs if self.detection else ()
+        boxes = tuple(self.split.get(name, name) for name in boxes)
         if self.rows is not None:
             boxes = tuple(filter(None, (self.rows.boxes, self.rows.scores)))
         return (*boxes, *(m.raw for m in self.masks))

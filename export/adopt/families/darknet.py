@@ -1,122 +1,53 @@
 """Darknet-style nets (YOLOv3, YOLOv4, YOLO-Fastest): raw heads (1, A·(5 + C), h, w) with anchors.
 
 Preprocessing as in darknet's ``detector test``: RGB / 255, stretched to the input. Heads are bound
-to their anchors by the stride that their own shape gives, never by their order or name.
+to their anchors by the stride that their own shape gives, never by their order or name. Those of
+YOLOv5, which have the same shape, are left to ``yolov5``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from engines.errors import ExportError, SettingsError
-from engines.spec import DetectionHead
-from export.adopt.families.base import Anchors, Family, Hints, Plan, Preprocess, class_names
+from engines.errors import ExportError
+from export.adopt.families.anchor_grids import (
+    anchor_grids,
+    anchor_head,
+    ask,
+    box_code,
+    doubt_logits,
+    find_grids,
+)
+from export.adopt.families.base import Family, Hints, Plan, Preprocess
 from export.adopt.foreign import Float, ForeignNet, Outputs
 
 CONF, NMS_IOU = 0.25, 0.45
 """Defaults of darknet's ``detector test`` (src/detector.c: thresh 0.25, nms 0.45)."""
 
 
-def good_anchors(anchors: Mapping[int, Anchors]) -> bool:
-    """Whether there are strides, each with anchors, of finite positive sizes."""
-    sizes = [side for boxes in anchors.values() for box in boxes for side in box]
-    return all(anchors.values()) and bool(sizes) and all(0 < s < math.inf for s in sizes)
-
-
 def _recognise(net: ForeignNet, hints: Hints) -> Plan | None:
-    if hints.masks:
+    grids = None if hints.masks else find_grids(net)
+    if grids is None:
         return None
-    heads = _heads_by_stride(net)
     marked = "anchors" in net.metadata or bool(hints.anchors)
-    if not heads or not (marked or len(heads) > 1 or hints.family == "darknet"):
+    if not (marked or len(grids.names) > 1 or hints.family == "darknet"):
         return None
-    anchors, anchors_from = _anchors_by_stride(net, hints)
-    if sorted(anchors) != sorted(heads):
-        raise ExportError(
-            f"{net.path}: anchors from {anchors_from} are for the strides {sorted(anchors)}, but "
-            f"the heads have {sorted(heads)} ({net.shapes()} at {net.height}x{net.width})."
-        )
-    strides = tuple(sorted(heads))
-    total, count = heads[strides[0]][1], len(anchors[strides[0]])
-    alike = all(heads[s][1] == total and len(anchors[s]) == count for s in strides)
-    if not alike or total % count:
-        raise ExportError(
-            f"{net.path}: heads {net.shapes()} do not divide by "
-            f"{[len(anchors[s]) for s in strides]} anchors; wanted anchors x (5 + classes)."
-        )
-    if total // count < 6:
-        raise ExportError(
-            f"{net.path}: {total} channels for {count} anchors leave no class; wanted "
-            "anchors x (5 + classes)."
-        )
-    names, origin = class_names(net, hints, total // count - 5)
-    scale, scale_from = _centre_scale(net, hints, strides)
-    head = DetectionHead(
-        family="yolo-anchors",
-        outputs=tuple(heads[s][0] for s in strides),
-        classes=names,
-        strides=strides,
-        anchors=tuple(anchors[s] for s in strides),
-        box_code="darknet",
-        conf=CONF,
-        nms_iou=NMS_IOU,
-        centre_scale=scale,
+    code = box_code(net, hints, grids)
+    if code == "yolov5":
+        return None
+    if code is None:
+        ask(net, hints, code=None)
+    head, lines = anchor_head(net, hints, grids, "darknet", conf=CONF, nms_iou=NMS_IOU)
+    scale, scale_from = _centre_scale(net, hints, head.strides)
+    return Plan(
+        "darknet",
+        hints.apply(Preprocess("RGB", resize="stretch")),
+        replace(head, centre_scale=scale),
+        lines=(*lines, f"centres      {scale_from}"),
+        split=grids.split_names(head),
     )
-    listed = ", ".join(f"{heads[s][0]} stride {s}" for s in strides)
-    lines = (
-        f"classes      {len(names)}, from {origin}",
-        f"heads        {listed}; {count} anchors a cell, from {anchors_from}",
-        f"centres      {scale_from}",
-    )
-    return Plan("darknet", hints.apply(Preprocess("RGB", resize="stretch")), head, lines=lines)
-
-
-def _heads_by_stride(net: ForeignNet) -> dict[int, tuple[str, int]]:
-    """The tensor and channels of every stride; empty where an output is no such grid."""
-    heads: dict[int, tuple[str, int]] = {}
-    for tensor in net.outputs:
-        if len(tensor.shape) != 4 or tensor.shape[0] != 1 or tensor.dtype != "float32":
-            return {}
-        _, channels, rows, columns = tensor.shape
-        stride = net.height // max(rows, 1)
-        whole = (rows * stride, columns * stride) == (net.height, net.width)
-        if stride < 4 or not whole or stride in heads:
-            return {}
-        heads[stride] = (tensor.name, channels)
-    return heads
-
-
-def _anchors_by_stride(net: ForeignNet, hints: Hints) -> tuple[dict[int, Anchors], str]:
-    if hints.anchors:
-        return dict(hints.anchors), "--anchors"
-    found, strides = net.literal("anchors"), net.literal("strides")
-    if found is None or strides is None:
-        missing = "anchors" if found is None else "strides"
-        raise SettingsError(
-            f"{net.path}: its heads {net.shapes()} look like a Darknet net's, but the metadata has "
-            f"no {missing}. Give the anchors in input pixels by stride: "
-            '--anchors \'{"16": [[12, 18], [37, 49]], "32": [[115, 73], [119, 199]]}\'. If they '
-            "are masks, say so with --family semantic."
-        )
-    try:
-        table = {
-            int(s): tuple((float(w), float(h)) for w, h in a)
-            for s, a in zip(strides, found, strict=True)
-        }
-    except (TypeError, ValueError, OverflowError) as exc:
-        raise ExportError(
-            f"{net.path}: its metadata has strides {str(strides)[:60]} and anchors "
-            f"{str(found)[:80]}; wanted one list of [width, height] a stride. Give --anchors."
-        ) from exc
-    if not good_anchors(table):
-        raise ExportError(
-            f"{net.path}: its metadata has anchors {str(found)[:80]}; wanted positive sizes, one "
-            "or more a stride. Give them with --anchors."
-        )
-    return table, "the metadata"
 
 
 def _centre_scale(
@@ -166,31 +97,20 @@ def _scale_in_metadata(net: ForeignNet, strides: tuple[int, ...]) -> dict[int, f
 
 
 def _doubt(plan: Plan, outputs: Outputs) -> str | None:
-    size = 5 + len(plan.boxes.classes)
-    for name in plan.boxes.outputs:
-        _, channels, rows, columns = outputs[name].shape
-        logits = outputs[name].reshape(channels // size, size, rows, columns)[:, 4:]
-        if logits.min() >= 0 and logits.max() <= 1:
-            return (
-                f"objectness and classes of {name} lie in {logits.min():.3g} to "
-                f"{logits.max():.3g}, so they are after sigmoid already; wanted raw logits"
-            )
-    return None
+    return doubt_logits(plan.boxes, plan.split, outputs)
 
 
 def _decode(net: ForeignNet, plan: Plan, outputs: Outputs) -> tuple[Float, Float]:
     """By the formulas of YOLOv3 (arXiv 1804.02767, section 2.1), and YOLOv4's scale."""
     head = plan.boxes
     boxes, scores = [], []
-    for name in head.outputs:
-        _, _, rows, columns = outputs[name].shape
+    for grid in anchor_grids(head, plan.split, outputs):
+        _, _, rows, columns = grid.shape
         # The stride comes from the tensor's own shape, the anchors from what is filed under it.
         stride = net.height // rows
         level = head.strides.index(stride)
-        anchors = head.anchors[level]
         scale = np.float32(head.centre_scale[level] if head.centre_scale else 1)
-        grid = outputs[name][0].reshape(len(anchors), 5 + len(head.classes), rows, columns)
-        for anchor, (anchor_w, anchor_h) in enumerate(anchors):
+        for anchor, (anchor_w, anchor_h) in enumerate(head.anchors[level]):
             for row in range(rows):
                 for column in range(columns):
                     t = grid[anchor, :, row, column]

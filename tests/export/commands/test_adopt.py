@@ -172,7 +172,10 @@ def test_frames_that_cannot_be_read_end_with_the_code_of_sources(tmp_path: Path)
     ("options", "said"),
     [
         (["--mask", "output0=a,b"], "--mask is for nets of the family semantic"),
-        (["--anchors", '{"16": [[1, 1]]}'], "--anchors is for nets of the family darknet"),
+        (
+            ["--anchors", '{"16": [[1, 1]]}'],
+            "--anchors is for nets of the family darknet or yolov5, raw",
+        ),
         (["--anchors", ""], "--anchors ''"),
         (["--mean", ""], "--mean ''"),
         (["--std", "0,1,1"], "--std '0,1,1': wanted positive numbers"),

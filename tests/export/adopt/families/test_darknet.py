@@ -49,8 +49,8 @@ def test_the_adopted_file_gives_what_the_net_gives_for_its_documented_image(
         np.testing.assert_allclose(got[name], wanted[name], rtol=1e-4, atol=1e-4)
 
 
-def without_anchors(model: onnx.ModelProto) -> onnx.ModelProto:
-    kept = [p for p in model.metadata_props if p.key == "names"]
+def without_anchors(model: onnx.ModelProto, *kept_too: str) -> onnx.ModelProto:
+    kept = [p for p in model.metadata_props if p.key in ("names", *kept_too)]
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
     return model
@@ -76,13 +76,38 @@ def test_masks_of_two_sizes_are_no_heads_of_a_detector(tmp_path: Path) -> None:
 
 
 def test_missing_anchors_are_asked_for_and_taken(tmp_path: Path) -> None:
-    model = without_anchors(darknet())
+    model = without_anchors(darknet(), "scale_x_y")
     assert "--anchors '{" in refusal(adopt_net(model, tmp_path), code=2)
     done = adopt_net(model, tmp_path, "--anchors", json.dumps(ANCHORS))
     assert done.code == 0, done.said
     head = read_spec(done.file).detection
     assert head is not None
     assert head.anchors == (ANCHORS[16], ANCHORS[32])
+
+
+def test_heads_that_could_be_yolov5s_are_asked_for_with_all_that_is_missing(
+    tmp_path: Path,
+) -> None:
+    """Nothing but scale_x_y is Darknet's alone: anchors by stride suit both."""
+    model = without_anchors(darknet())
+    del model.metadata_props[:]
+    said = refusal(adopt_net(model, tmp_path), code=2)
+    path = tmp_path / "net.onnx"
+    for wanted in (
+        f"edge-export adopt {path} --family darknet",
+        f"edge-export adopt {path} --family yolov5",
+        "--anchors '{",
+        "--names FILE",
+        "--family semantic",
+    ):
+        assert wanted in said
+    model = without_anchors(darknet(), "anchors", "strides")
+    said = refusal(adopt_net(model, tmp_path), code=2)
+    assert "--family yolov5" in said
+    assert not any(option in said for option in ("--anchors", "--names"))
+    for family, code in (("darknet", "darknet"), ("yolov5", "yolov5")):
+        head = spec_of(adopt_net(model, tmp_path, "--family", family))[1]
+        assert head.box_code == code
 
 
 @pytest.mark.parametrize(
@@ -115,7 +140,7 @@ def test_metadata_that_contradicts_the_graph_is_refused(
 @pytest.mark.parametrize(
     ("entries", "options", "scale"),
     [
-        ({}, [], ()),
+        ({}, ["--family", "darknet"], ()),
         ({"scale_x_y": "[1.0, 1.0]"}, [], ()),
         ({"scale_x_y": "[1.05, 1.1]"}, [], (1.1, 1.05)),  # the file lists stride 32 first
         ({"scale_x_y": "1.2"}, [], (1.2, 1.2)),
@@ -127,13 +152,14 @@ def test_metadata_that_contradicts_the_graph_is_refused(
 def test_centres_are_widened_as_yolov4_does(
     tmp_path: Path, entries: dict[str, str], options: list[str], scale: tuple[float, ...]
 ) -> None:
-    done = adopt_net(with_metadata(darknet(), **entries), tmp_path, *options)
+    model = with_metadata(without_anchors(darknet(), "anchors", "strides"), **entries)
+    done = adopt_net(model, tmp_path, *options)
     assert done.code == 0, done.said
     head = read_spec(done.file).detection
     assert head is not None
     assert head.centre_scale == scale
     assert ("centres      widened by" in done.said) == bool(scale)
-    assert ("say so with --scale-xy" in done.said) == (not entries and not options)
+    assert ("say so with --scale-xy" in done.said) == ("--family" in options)
 
 
 @pytest.mark.parametrize("strides", [None, '["a", "b"]', "[[16], [32]]", "[null, 16]", "[16]"])
