@@ -396,6 +396,39 @@ def semantic_binary(height: int = 64, width: int = 96, *, opset: int = 17) -> on
     return net.model(["red"], {})
 
 
+def ultralytics_semantic(
+    height: int = 64, width: int = 96, *, opset: int = 17, classes: int = 3, baked: bool = True
+) -> onnx.ModelProto:
+    """Of road, red and blue the best, uint8 (1, H, W), or not ``baked`` logits; RGB / 255.
+
+    Of one class it is whether there is red.
+    """
+    net = _Net(height, width, opset)
+    planes, biases = [NOTHING, RED, BLUE], [0.0, BIAS, BIAS]
+    if classes == 1:
+        planes, biases = planes[1:2], biases[1:2]
+    logits = net.conv(1, planes, biases, out="" if baked else "output0")
+    names = dict(enumerate(["road", "red", "blue"] if classes == 3 else ["red"]))
+    if baked:
+        if classes == 1:
+            first = net.op("Squeeze", logits, net.weight(np.array([1], np.int64)))
+            best = net.op("Greater", first, net.weight(np.array(0, np.float32)))
+        else:
+            best = net.op("ArgMax", logits, axis=1, keepdims=0)
+        net.op("Cast", best, to=TensorProto.UINT8, out="output0")
+    metadata = {
+        "description": "Ultralytics tiny semantic model",
+        "stride": "32",
+        "task": "semantic",
+        "imgsz": f"[{height}, {width}]",
+        "names": str(names),
+    }
+    model = net.model(["output0"], metadata)
+    if baked:
+        model.graph.output[0].type.tensor_type.elem_type = TensorProto.UINT8
+    return model
+
+
 FOREIGN: Mapping[str, Callable[..., onnx.ModelProto]] = {
     "ultralytics": ultralytics,
     "ultralytics-segment": ultralytics_segment,
@@ -409,6 +442,7 @@ FOREIGN: Mapping[str, Callable[..., onnx.ModelProto]] = {
     "ultralytics-rtdetr": ultralytics_rtdetr,
     "darknet": darknet,
     "twinlite": twinlite,
+    "ultralytics-semantic": ultralytics_semantic,
     "semantic": semantic,
     "semantic-labels": semantic_labels,
     "semantic-binary": semantic_binary,

@@ -1,7 +1,9 @@
 """Semantic nets: one or several heads, each of which becomes a mask of its own.
 
 ``MaskPlan`` lists the forms of a head. No such graph says what its classes are or how its image was
-normalised, so options must, unless ``KNOWN`` has the net, by the names and channels of its outputs.
+normalised, so options must, unless ``KNOWN`` has the net, by the names and channels of its outputs,
+or Ultralytics made it (models/yolo/semantic of its package), whose metadata have the classes, and
+whose image is that of all its nets.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from export.adopt.families.base import (
     class_names,
     distinct,
 )
+from export.adopt.families.ultralytics import is_semantic, notice
 from export.adopt.foreign import ForeignNet, Outputs
 
 BACKGROUND = ("background", "other", "unlabelled", "unlabeled", "void", "none")
@@ -60,16 +63,24 @@ KNOWN = (
 
 def _recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     if not all(_form(net, t) for t in net.outputs):
+        if is_semantic(net):
+            raise ExportError(
+                f"{net.path}: an Ultralytics file for the task 'semantic', but its outputs are "
+                f"{net.shapes()}; wanted logits [1, classes, {net.height}, {net.width}], or their "
+                f"classes uint8 [1, {net.height}, {net.width}]. Export it again."
+            )
         return None
     known = _known(net)
     heads, said = _heads(net, hints, known)
     name = known.name if known else "unknown; classes and normalisation as given"
+    if is_semantic(net):
+        name = net.metadata.get("description", "of Ultralytics")
     return Plan(
         family="semantic",
         masks=tuple(_plan(net, head) for head in heads),
         preprocess=_preprocess(net, hints, known),
         lines=(f"net          {name}", *said),
-        notice=known.notice if known else "",
+        notice=known.notice if known else notice(net),
     )
 
 
@@ -124,7 +135,10 @@ def _heads(
         )
     if not given and len(outputs) == 1 and (hints.names or "names" in net.metadata):
         (tensor,) = net.outputs
-        names, origin = class_names(net, hints, _channels(net, tensor))
+        channels = _channels(net, tensor)
+        one = is_semantic(net) and channels in (2, None)  # of one class: that, or nothing
+        names, origin = class_names(net, hints, None if one else channels)
+        names = ("background", *names) if one and len(names) == 1 else names
         given = {tensor.name: MaskHint(tensor.name, tensor.name, names)}
     if not given:
         counts = {t.name: _channels(net, t) for t in net.outputs}
@@ -170,7 +184,7 @@ def _plan(net: ForeignNet, head: MaskHint) -> MaskPlan:
     form = _form(net, tensor)
     assert form is not None
     threshold = 0.0
-    if form == "switch":
+    if form == "switch" and not is_semantic(net):  # whose are always before sigmoid
         seen = net.run(net.noise())[head.output]
         threshold = 0.5 if seen.min() >= 0 and seen.max() <= 1 else 0.0  # after sigmoid, or before
     return MaskPlan(head.output, mask, (1, *tensor.shape[-2:]), form, threshold)
@@ -179,6 +193,8 @@ def _plan(net: ForeignNet, head: MaskHint) -> MaskPlan:
 def _preprocess(net: ForeignNet, hints: Hints, known: KnownNet | None) -> Preprocess:
     if known is not None:
         return hints.apply(known.preprocess)
+    if is_semantic(net):
+        return hints.apply(Preprocess("RGB"))
     wanted = {
         "--colour RGB|BGR": hints.colour,
         "--mean R,G,B": hints.mean,

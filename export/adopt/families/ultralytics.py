@@ -1,7 +1,8 @@
 """Ultralytics nets without objectness (YOLOv8, YOLO11): one (1, 4 + C, N) of decoded boxes.
 
 Preprocessing as in ultralytics/data/augment.py (LetterBox, centred, padded with 114) and
-engine/predictor.py (BGR → RGB, / 255). Of a segmenter the boxes are taken, other tasks are refused.
+engine/predictor.py (BGR → RGB, / 255). Of a segmenter the boxes are taken; the task 'semantic' is
+left to ``semantic``, other tasks are refused.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ CONF, NMS_IOU = 0.25, 0.7
 
 def _recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     marked = is_marked(net)
+    if is_semantic(net):
+        return None
     if marked:
         refuse_other_tasks(net)
     table = box_table(net)
@@ -87,6 +90,11 @@ def is_marked(net: ForeignNet) -> bool:
     return "names" in net.metadata and "stride" in net.metadata and "task" in net.metadata
 
 
+def is_semantic(net: ForeignNet) -> bool:
+    """Whether it is a semantic net of Ultralytics."""
+    return is_marked(net) and net.metadata["task"] == "semantic"
+
+
 def is_rtdetr(net: ForeignNet) -> bool:
     """Whether it is an RT-DETR of Ultralytics, whose rows look like an end-to-end YOLO's."""
     return is_marked(net) and net.metadata.get("head") == "RTDETRDecoder"
@@ -105,8 +113,8 @@ def refuse_other_tasks(net: ForeignNet) -> None:
     task = net.metadata["task"]
     if task not in ("detect", "segment"):
         raise ExportError(
-            f"{net.path}: made for the task {task!r}, wanted 'detect', or 'segment' for its boxes. "
-            "Export a detection model (yolo export model=yolov8n.pt format=onnx)."
+            f"{net.path}: made for the task {task!r}, wanted 'detect', 'segment' for its boxes, or "
+            "'semantic'. Export a detection model (yolo export model=yolov8n.pt format=onnx)."
         )
 
 

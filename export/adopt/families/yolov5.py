@@ -75,16 +75,17 @@ def _decode_raw(net: ForeignNet, plan: Plan, outputs: Outputs) -> tuple[Float, F
     boxes, scores = [], []
     for grid, anchors in zip(anchor_grids(head, plan.split, outputs), head.anchors, strict=True):
         with np.errstate(over="ignore"):  # exp of a very negative logit: 1 / inf is the right 0
-            y = 1 / (1 + np.exp(-grid))  # (A, 5 + C, h, w)
+            y = np.float32(1) / (np.float32(1) + np.exp(-grid))  # (A, 5 + C, h, w)
         rows, columns = y.shape[2:]
-        cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)))  # (2, h, w) x, y
+        xs, ys = np.meshgrid(np.arange(columns), np.arange(rows))
+        cells = np.stack([xs, ys]).astype(np.float32)  # (2, h, w)
         sizes = np.asarray(anchors, np.float32)[:, :, None, None]  # (A, 2, 1, 1)
         centre = (y[:, 0:2] * 2 - 0.5 + cells) * (net.height // rows)  # (A, 2, h, w)
         size = (y[:, 2:4] * 2) ** 2 * sizes
         centre, size = (v.transpose(0, 2, 3, 1).reshape(-1, 2) for v in (centre, size))
         boxes.append(corners(centre, size))
         scores.append((y[:, 4:5] * y[:, 5:]).transpose(0, 2, 3, 1).reshape(len(centre), -1))
-    return np.concatenate(boxes).astype(np.float32), np.concatenate(scores)
+    return np.concatenate(boxes), np.concatenate(scores)
 
 
 FAMILY = Family("YOLOv5 and YOLOv7 with objectness, decoded or raw", _recognise, _doubt, _decode)

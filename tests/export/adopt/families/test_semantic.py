@@ -13,10 +13,12 @@ from engines.model_file import read_spec
 from tests.export.adopting import (
     APP_ENGINES,
     adopt_net,
+    letterboxed,
     refusal,
     rgb_blob,
     run_adopted,
     run_foreign,
+    with_metadata,
 )
 from tests.foreign_models import (
     MEAN,
@@ -26,6 +28,7 @@ from tests.foreign_models import (
     semantic_binary,
     semantic_labels,
     twinlite,
+    ultralytics_semantic,
 )
 
 ANCHORED = ["--mask", "logits=a,b,c", "--anchors", '{"8": [[1, 1]]}']
@@ -247,3 +250,39 @@ def test_classes_that_are_equal_everywhere_are_refused(tmp_path: Path) -> None:
     model.graph.node.append(onnx.helper.make_node("Mul", ["lanes", "zero"], ["lane_line"]))
     message = refusal(adopt_net(model, tmp_path))
     assert "all classes of lane_line are equal everywhere" in message
+
+
+@pytest.mark.parametrize("baked", [True, False])
+@pytest.mark.parametrize("classes", [3, 1])
+def test_ultralytics_semantic_nets_need_no_options(
+    tmp_path: Path, classes: int, baked: bool
+) -> None:
+    """Of one class they tell it from nothing, by the sign of its logit."""
+    model = ultralytics_semantic(classes=classes, baked=baked)
+    done = adopt_net(model, tmp_path)
+    assert done.code == 0, done.said
+    assert "not proven" not in done.said
+    spec = read_spec(done.file)
+    (mask,) = spec.masks
+    assert mask.classes == (("road", "red", "blue") if classes == 3 else ("background", "red"))
+    assert (spec.input.resize, spec.input.pad_value) == ("letterbox_center", 114)
+    assert "Ultralytics tiny semantic model" in spec.notice
+    image = letterboxed(2, top=14)
+    image[20:40, 10:40] = (0, 0, 255)  # BGR
+    image[20:40, 50:80] = (255, 0, 0)
+    (labels,) = run_adopted(done.file, image, "onnxruntime").values()
+    assert labels.shape == (1, 64, 96)
+    assert set(labels[0, 20:40, 10:40].ravel()) == {1}
+    assert set(labels[0, 20:40, 50:80].ravel()) == ({2} if classes == 3 else {0})
+    assert set(labels[0, :14].ravel()) == {0}  # grey
+
+
+def test_an_ultralytics_semantic_file_of_another_form_is_refused(tmp_path: Path) -> None:
+    model = with_metadata(semantic(), task="semantic", stride="32", names="['a', 'b', 'c']")
+    model.graph.node[-1].output[0] = "fine"
+    constant = onnx.numpy_helper.from_array(np.array([1, 3, -1], np.int64), "flat")
+    model.graph.initializer.append(constant)
+    model.graph.node.append(onnx.helper.make_node("Reshape", ["fine", "flat"], ["logits"]))
+    said = refusal(adopt_net(model, tmp_path))
+    assert "an Ultralytics file for the task 'semantic'" in said
+    assert "wanted logits [1, classes, 64, 96]" in said

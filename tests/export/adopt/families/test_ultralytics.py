@@ -71,7 +71,7 @@ def test_without_metadata_the_shape_tells_and_the_names_are_asked_for(tmp_path: 
         ({"names": "{[1]: 'a'}"}, "wanted JSON or a Python literal"),
         ({"names": "[" * 100_000}, "wanted JSON or a Python literal"),
         ({"names": ""}, "wanted JSON or a Python literal"),
-        ({"task": "pose"}, "made for the task 'pose', wanted 'detect', or 'segment' for its boxes"),
+        ({"task": "pose"}, "made for the task 'pose', wanted 'detect', 'segment' for its boxes"),
         (
             {"end2end": "True"},
             "or nms, but the output [1, 6, 126] has a box a cell",
