@@ -1,6 +1,6 @@
 # make run    the app on the built-in street: in a window, on a page, or into out/street.mp4
 # make test   make lint, then the tests of a newcomer: neither slow ones nor those of ../shared
-# make test-all  make lint, then every test, and make test-aarch64 where it can run
+# make test-all  make lint, then every test, make test-fuzz, and make test-aarch64 where it can run
 #
 # All set themselves up in .venv from exact versions (constraints/) and ask for nothing but make and
 # Python 3.10 to 3.13; what apt has to bring is printed, never installed.
@@ -20,14 +20,15 @@ CONSTRAINTS = constraints/$$($(BIN)/python -c 'import sys; print("py310" if sys.
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check --only-binary=:all: \
 	$(PIP_FLAGS) -c $(CONSTRAINTS)
 
-.PHONY: help run test test-all soak test-ci test-aarch64 test-gpu lint hooks fatbin install bundle \
-	rollback install-jetson rollback-jetson clean
+.PHONY: help run test test-all soak test-ci test-aarch64 test-fuzz test-gpu lint hooks \
+	fatbin install bundle rollback install-jetson rollback-jetson clean
 .DELETE_ON_ERROR:
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
 	@echo 'make lint   ruff, mypy and codespell alone'
 	@echo 'make soak [MINUTES=10]  the app under all that happens to it on a vehicle, as a table'
+	@echo 'make test-fuzz  five minutes of damaged inputs through the commands, as a table'
 	@echo 'make test-gpu  the CUDA parts on a real GPU; ARGS=FILE keeps the table of their times'
 	@echo 'make test-aarch64  the app on the processor of a vehicle, played by qemu (1 GB in the cache)'
 	@echo 'make hooks  the same checks at every git commit'
@@ -70,7 +71,13 @@ test: lint
 	$(call tests,not shared and not slow)
 
 test-all: test-ci
+	@$(BIN)/python -m tests.fuzz
 	@$(BIN)/python -m tests.aarch64 --where-possible
+
+# Damaged inputs through every command that reads them. ARGS="--minutes 60 --kind video"; a case again:
+# ARGS="--seed N --kind video --case 17".
+test-fuzz: $(VENV)/.test
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 # Every test of this processor. Those of ../shared wait for services more than they compute, so they
 # get one worker more than there are cores.
