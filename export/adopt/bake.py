@@ -41,7 +41,7 @@ def bake(net: ForeignNet, plan: Plan) -> tuple[onnx.ModelProto, ModelSpec]:
     for mask in plan.masks:
         _add_labels(after, mask)
     if plan.rows is not None:
-        _add_rows(after, plan.rows, net.width, net.height)
+        _add_rows(after, plan.rows, net)
     for output, grid in plan.split.items():
         _add_grid(after, output, grid, _joined(net, grid))
     foreign = list(graph.node)
@@ -49,7 +49,7 @@ def bake(net: ForeignNet, plan: Plan) -> tuple[onnx.ModelProto, ModelSpec]:
     graph.node.extend([*before.nodes, *foreign, *after.nodes])
     graph.initializer.extend([*before.constants, *after.constants])
     if net.sizes is not None:
-        size = np.array([(net.width, net.height)], net.sizes.dtype)
+        size = np.array([net.width, net.height], net.sizes.dtype).reshape(net.sizes.shape)
         graph.initializer.append(numpy_helper.from_array(size, net.sizes.name))
     outputs = _outputs(net, plan)
     kinds = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8}
@@ -107,7 +107,7 @@ def _outputs(net: ForeignNet, plan: Plan) -> tuple[TensorSpec, ...]:
     """The tensors that the heads name; other outputs of the foreign net are left out."""
     shapes = {t.name: t.shape for t in net.outputs}
     if plan.rows is not None:
-        shapes[plan.rows.output] = (1, shapes[plan.rows.boxes][1], 6)
+        shapes[plan.rows.output] = (1, shapes[plan.rows.boxes][-2], 6)
     shapes |= {output: _joined(net, grid) for output, grid in plan.split.items()}
     boxes = plan.detection.outputs if plan.detection else ()
     masks = ((m.head.output, shapes[m.raw]) for m in plan.masks)
@@ -172,14 +172,23 @@ def _add_labels(steps: _Steps, mask: MaskPlan) -> None:
     steps.node("Cast", [value], output, output, to=TensorProto.UINT8)
 
 
-def _add_rows(steps: _Steps, rows: RowsPlan, width: int, height: int) -> None:
+def _add_rows(steps: _Steps, rows: RowsPlan, net: ForeignNet) -> None:
     """From the outputs of a DETR to (1, K, 6): corners in input pixels, score, class."""
     from onnx import TensorProto
 
-    w, h = float(width), float(height)
+    shapes = {t.name: t.shape for t in net.outputs}
+
+    def batched(tensor: str) -> str:
+        """A table (1, K, n), of (K, n) as well."""
+        if len(shapes[tensor]) == 3:
+            return tensor
+        shape = steps.constant(f"{tensor}_shape", np.array([1, *shapes[tensor]], np.int64))
+        return steps.node("Reshape", [tensor, shape], f"{tensor}_batched")
+
+    w, h = float(net.width), float(net.height)
     # cx, cy, w, h in shares → x0, y0, x1, y1 in pixels, as one product.
     corners = [[w, 0, w, 0], [0, h, 0, h], [-w / 2, 0, w / 2, 0], [0, -h / 2, 0, h / 2]]
-    boxes, scores, labels = rows.boxes, rows.scores, rows.labels
+    boxes, scores, labels = batched(rows.boxes), rows.scores, rows.labels
     if rows.form == "shares":
         whole = np.eye(6, dtype=np.float32)  # score and class stay
         whole[:4, :4] = corners
@@ -191,7 +200,7 @@ def _add_rows(steps: _Steps, rows: RowsPlan, width: int, height: int) -> None:
         # TopK of one gives the best class and its logit in every opset from 10 on; sigmoid keeps
         # the order.
         one, labels = steps.constant("one", np.ones(1, np.int64)), "outrider/labels"
-        best = steps.node("TopK", [scores, one], "best", "outrider/best", labels, axis=2)
+        best = steps.node("TopK", [batched(scores), one], "best", "outrider/best", labels, axis=2)
         scores = steps.node("Sigmoid", [best], "scores")
     else:
         column = steps.constant("column", np.array([1, -1, 1], np.int64))

@@ -22,7 +22,7 @@ from engines.base import Array
 from engines.errors import ExportError
 from engines.model_file import ModelFile, load_weights
 from engines.spec import TensorSpec, printable
-from export.adopt.inputs import Size, image_and_sizes, kind_of, make_static, static_size
+from export.adopt.inputs import Size, image_and_sizes, kind_of, make_static, pair_shape, static_size
 from export.onnx.session import open_session, run_session
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class ForeignNet:
     outputs: tuple[TensorSpec, ...]
     metadata: Mapping[str, str] = field(repr=False)
     sizes: TensorSpec | None
-    """The second input (1, 2), where the net has one."""
+    """The second input (1, 2) or (2), where the net has one."""
     session: onnxruntime.InferenceSession = field(repr=False)
 
     @property
@@ -68,7 +68,7 @@ class ForeignNet:
         feed: dict[str, Array] = {self.input: blob}
         if self.sizes is not None:
             wanted = sizes or (self.width, self.height)
-            feed[self.sizes.name] = np.array([wanted], self.sizes.dtype)
+            feed[self.sizes.name] = np.array(wanted, self.sizes.dtype).reshape(self.sizes.shape)
         return run_session(self.session, feed, origin=str(self.path))
 
     def noise(self) -> Float:
@@ -142,7 +142,7 @@ def open_foreign(path: Path, *, size: Size | None = None) -> ForeignNet:
         width=width,
         outputs=(),
         metadata=metadata,
-        sizes=TensorSpec(second.name, (1, 2), kind_of(second)) if second is not None else None,
+        sizes=TensorSpec(second.name, pair_shape(second), kind_of(second)) if second else None,
         session=open_session(model.SerializeToString(), origin=str(path)),
     )
     made = net.run(np.zeros((1, 3, height, width), np.float32))

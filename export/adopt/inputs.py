@@ -32,8 +32,9 @@ def image_and_sizes(
 
     def is_pair(value: onnx.ValueInfoProto) -> bool:
         shape = value.type.tensor_type.shape.dim
-        few = len(shape) == 2 and shape[0].dim_value in (-1, 0, 1) and shape[1].dim_value == 2
-        return few and kind_of(value) in ("int64", "int32", "float32")
+        sides = [d.dim_value for d in shape]
+        few = len(sides) == 2 and sides[0] in (-1, 0, 1) and sides[1] == 2
+        return (few or sides == [2]) and kind_of(value) in ("int64", "int32", "float32")
 
     listed = ", ".join(map(text, inputs)) or "none"
     pairs = [i for i in inputs if is_pair(i)]
@@ -109,7 +110,7 @@ def make_static(
     """Write the inputs' shapes, forget all shapes derived from others, list no initialisers."""
     shapes: dict[str, tuple[int, ...]] = {image.name: (1, 3, height, width)}
     if second is not None:
-        shapes[second.name] = (1, 2)
+        shapes[second.name] = pair_shape(second)
     kept = [i for i in model.graph.input if i.name in shapes]
     for value in kept:
         for dim, side in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
@@ -122,6 +123,11 @@ def make_static(
     model.graph.input.extend(kept)
     # IR 3 and older wanted every initialiser among the inputs.
     model.ir_version = max(model.ir_version, 4)
+
+
+def pair_shape(pair: onnx.ValueInfoProto) -> tuple[int, ...]:
+    """(1, 2), or (2) where the pair has no axis of the batch."""
+    return (1, 2)[-len(pair.type.tensor_type.shape.dim) :]
 
 
 def kind_of(value: onnx.ValueInfoProto) -> str:

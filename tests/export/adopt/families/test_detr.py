@@ -59,6 +59,59 @@ def test_boxes_come_in_pixels_of_the_input(tmp_path: Path, engine: str) -> None:
     assert got[sure][theirs, 5].tolist() == labels[0, sure][order].tolist()
 
 
+def _squeezed(model: onnx.ModelProto, *outputs: str) -> onnx.ModelProto:
+    """The outputs without the axis of the batch."""
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0], np.int64), "first"))
+    for name in outputs:
+        (maker,) = [n for n in model.graph.node if name in n.output]
+        maker.output[list(maker.output).index(name)] = f"{name}_batch"
+        model.graph.node.append(
+            onnx.helper.make_node("Squeeze", [f"{name}_batch", "first"], [name])
+        )
+    return model
+
+
+@pytest.mark.parametrize("outputs", [("labels", "boxes", "scores"), ("labels",), ("boxes",)])
+def test_outputs_without_the_axis_of_the_batch_are_the_same_net(
+    tmp_path: Path, outputs: tuple[str, ...]
+) -> None:
+    """As D-FINE's and DEIM's own exporters and onnxsim may leave them: [40], [40, 4], [40]."""
+    image = colour_frame(8)
+    wanted = run_adopted(adopt_net("rtdetr", tmp_path).file, image, "onnxruntime")
+    model = _squeezed(rtdetr(), *outputs)
+    sizes = model.graph.input[1]
+    del sizes.type.tensor_type.shape.dim[0]  # the pair of numbers lacks it as well
+    lift = onnx.helper.make_node("Reshape", ["orig_target_sizes", "lift"], ["lifted"])
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 2], np.int64), "lift"))
+    for node in model.graph.node:
+        node.input[:] = ["lifted" if n == "orig_target_sizes" else n for n in node.input]
+    model.graph.node.insert(0, lift)
+    done = adopt_net(model, tmp_path, name="rtdetr")
+    spec, head = spec_of(done)
+    assert (head.family, spec.outputs[0].shape) == ("end2end", (1, 40, 6))
+    got = run_adopted(done.file, image, "onnxruntime")
+    np.testing.assert_array_equal(got["detections"], wanted["detections"])
+
+
+def test_labels_as_float_are_told_from_scores_by_name(tmp_path: Path) -> None:
+    model = rtdetr()
+    (maker,) = [n for n in model.graph.node if "labels" in n.output]
+    maker.output[0] = "whole"
+    model.graph.node.append(onnx.helper.make_node("Cast", ["whole"], ["labels"], to=1))
+    (output,) = [o for o in model.graph.output if o.name == "labels"]
+    output.type.tensor_type.elem_type = 1
+    assert spec_of(adopt_net(model, tmp_path, name="rtdetr"))[1].family == "end2end"
+
+
+def test_logits_and_shares_without_the_axis_of_the_batch_are_the_same_net(tmp_path: Path) -> None:
+    image = colour_frame(9)
+    wanted = run_adopted(adopt_net("rfdetr", tmp_path).file, image, "onnxruntime")
+    done = adopt_net(_squeezed(rfdetr(), "dets", "labels"), tmp_path, name="rfdetr")
+    assert spec_of(done)[0].outputs[0].shape == (1, 126, 6)
+    got = run_adopted(done.file, image, "onnxruntime")
+    np.testing.assert_array_equal(got["detections"], wanted["detections"])
+
+
 @APP_ENGINES
 def test_logits_and_boxes_in_shares_become_the_same_output(tmp_path: Path, engine: str) -> None:
     done = adopt_net("rfdetr", tmp_path)
