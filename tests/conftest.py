@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import edge  # noqa: F401  before any OpenCV, whose limit of pixels it sets
+
 if TYPE_CHECKING:
     from tests.cuda_host.build import HostCuda
 

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from edge.sources.base import SourceBase, SourceKind
 from edge.sources.options import Policy, SourceOptions
+from edge.sources.picture_kinds import SUFFIXES, is_picture
 from edge.sources.timing.pacing import SECOND_NS, Pacer, longest_step_ns
 from edge.vision.types import Frame
 from engines.errors import SourceError
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Suffixes of the pictures taken from a folder, lower case."""
+_log = logging.getLogger("edge")
+
+NAMED = 5
+"""Files that are named of those left out."""
 
 
-def find_images(text: str) -> list[Path]:
+def find_images(text: str, *, tell: Callable[[str], object] = lambda _: None) -> list[Path]:
     """The image files that a folder, a glob or a path means, 'frame2' before 'frame10'.
+
+    ``tell`` hears which other files are left out; hidden ones are not spoken of.
 
     Raises:
         SourceError: nothing there, not readable, or no image among it.
@@ -40,15 +47,18 @@ def find_images(text: str) -> list[Path]:
         found = [Path(p) for p in glob.glob(str(path), recursive=True)]
         if not found:
             raise SourceError(f"{text}: no such file or folder, wanted images; check the path")
-    images = [
-        p
-        for p in found
-        if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and os.path.isfile(p)
-    ]
+    shown = [p for p in found if not p.name.startswith(".")]
+    images = list(filter(is_picture, shown))
     if not images:
         raise SourceError(
             f"{text}: no image in it ({_contents(found)}), wanted "
-            f"{' '.join(s[1:] for s in IMAGE_SUFFIXES)}; give a folder that holds some"
+            f"{' '.join(s[1:] for s in SUFFIXES)}; give a folder that holds some"
+        )
+    if others := sorted({p for p in shown if os.path.isfile(p)}.difference(images)):
+        more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+        tell(
+            f"{text}: {len(others)} of {len(others) + len(images)} files are no pictures that can "
+            f"be read and are left out: {', '.join(p.name for p in others[:NAMED])}{more}"
         )
     return sorted(images, key=_natural)
 
@@ -76,7 +86,7 @@ class ImageSource(SourceBase):
     def __init__(
         self, text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions
     ) -> None:
-        self._files = find_images(text)
+        self._files = find_images(text, tell=_log.info)
         self._rate = options.images_fps
         paced = policy == "drop"
         super().__init__(text, live=False, stop=stop, fps=self._rate if paced else None)
@@ -101,7 +111,7 @@ def _is_images(text: str) -> bool:
         return False
     path = os.path.expanduser(text)
     if os.path.exists(path):  # unlike Path.exists it does not raise where a folder is closed to us
-        return os.path.isdir(path) or path.lower().endswith(IMAGE_SUFFIXES)
+        return os.path.isdir(path) or is_picture(path, alone=True)
     return text.endswith("/") or bool(re.search(r"[*?\[]", text))
 
 

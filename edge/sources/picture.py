@@ -1,7 +1,8 @@
-"""Reads one image file as BGR; refuses damaged files and unknown value ranges."""
+"""Reads one image file as BGR; refuses damaged ones, too large ones and unknown value ranges."""
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import Any, cast
@@ -10,9 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.pixels import MOST_PIXELS, TOO_LARGE, why_too_large
 from edge.vision.types import Image
 from engines.errors import SourceError
 
+MOST_BYTES = 8 * MOST_PIXELS
+"""Of a file: four channels of 16 bits, not compressed."""
 HEADER = 512
 """Bytes in which a PGM or PPM says its size and range, comments and all."""
 
@@ -24,12 +28,16 @@ def read_image(path: Path) -> Image:
     animation it is the first picture.
 
     Raises:
-        SourceError: missing, unreadable or damaged; a picture that was cut off counts as damaged.
+        SourceError: missing, unreadable, too large or damaged; a picture that was cut off counts
+            as damaged.
     """
     try:
-        data = np.fromfile(path, np.uint8)
+        size = path.stat().st_size
+        data = np.fromfile(path, np.uint8) if size <= MOST_BYTES else None
     except OSError as exc:
         raise SourceError(f"{path}: cannot be read: {exc.strerror}; check its rights") from exc
+    if data is None:
+        raise SourceError(f"{path}: a file of {size / 1e9:.1f} GB, no picture; take it out")
     if data.size == 0:
         raise SourceError(f"{path}: the file is empty, wanted an image; copy it again")
     whole = _is_whole(data.tobytes())
@@ -42,8 +50,8 @@ def read_image(path: Path) -> Image:
     if whole:
         level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         try:
-            image = _decoded(data, cv2.IMREAD_COLOR)
-            raw = _decoded(data, cv2.IMREAD_UNCHANGED) if image is None else None
+            image = decoded(data, cv2.IMREAD_COLOR, path)
+            raw = decoded(data, cv2.IMREAD_UNCHANGED, path) if image is None else None
         finally:
             cv2.utils.logging.setLogLevel(level)
     if raw is not None and raw.dtype not in (np.uint8, np.uint16):
@@ -51,6 +59,8 @@ def read_image(path: Path) -> Image:
             f"{path}: a picture of {raw.dtype}, wanted 8 or 16 bits a channel; convert it "
             "(its range is not known here) or take it out"
         )
+    if image is None and whole:
+        image = _by_ffmpeg(data.tobytes(), path)
     if image is None:
         what = "damaged or not an image" if whole else "the picture is cut off"
         raise SourceError(f"{path}: {what}, wanted a whole image; copy it again or take it out")
@@ -58,11 +68,46 @@ def read_image(path: Path) -> Image:
     return cast(Image, image)
 
 
-def _decoded(data: NDArray[np.uint8], mode: int) -> NDArray[Any] | None:
+def decoded(data: NDArray[np.uint8], mode: int, path: Path) -> NDArray[Any] | None:
+    """What OpenCV makes of a picture; None where it is damaged or of no format that it knows.
+
+    Raises:
+        SourceError: it has too many pixels; none was decoded.
+    """
     try:
         return cv2.imdecode(data, mode)
-    except cv2.error:
-        return None  # a size or format that the decoder refuses
+    except cv2.error as exc:
+        if "CV_IO_MAX_IMAGE" in str(exc):
+            raise SourceError(f"{path}: its header says {TOO_LARGE}") from exc
+        return None  # a format that the decoder refuses
+
+
+def _by_ffmpeg(data: bytes, path: Path) -> NDArray[Any] | None:
+    """What FFmpeg makes of a HEIF or a QOI, which OpenCV does not know; None as above."""
+    from edge.sources.orient import rotated
+    from edge.sources.video.media import av
+
+    # Named, as FFmpeg would follow a playlist to other files and to the network.
+    demuxer = "mov" if data[4:8] == b"ftyp" else "qoi_pipe" if data[:4] == b"qoif" else None
+    if demuxer is None:
+        return None
+    try:
+        with av.open(io.BytesIO(data), "r", format=demuxer) as container:
+            streams = container.streams.video
+            if any(s.disposition & av.stream.Disposition.dependent for s in streams):
+                raise SourceError(
+                    f"{path}: a picture of several tiles, which cannot be put together here; "
+                    "convert it, for example: heif-convert INPUT OUTPUT.png"
+                )
+            stream = max(streams, key=lambda s: bool(s.disposition & av.stream.Disposition.default))
+            codec = stream.codec_context
+            if too_large := why_too_large(codec.width, codec.height):
+                raise SourceError(f"{path}: {too_large}")
+            frame = next(container.decode(stream))
+    except (av.error.FFmpegError, ValueError, StopIteration):
+        return None
+    image = np.asarray(frame.reformat(format="bgr24").to_ndarray(), np.uint8)
+    return np.ascontiguousarray(rotated(image, -round(frame.rotation / 90) * 90))
 
 
 def _highest_grey(header: bytes) -> int | None:

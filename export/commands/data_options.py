@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import click
 from click.core import ParameterSource
 
-from edge.sources.images import IMAGE_SUFFIXES
+from edge.sources.picture_kinds import is_picture
 from engines.errors import SettingsError
 from export.commands.options import PATH
 from export.data.camvid import Split, default_root
@@ -173,7 +173,7 @@ def data_options(
 
 def _is_of_data(path: Path, root: Path | None) -> bool:
     """Whether a report of that name would lie among the data, or replace a picture."""
-    if path.suffix.lower() in IMAGE_SUFFIXES and path.exists():
+    if is_picture(path):
         return True
     place, folder = path.resolve(), root.resolve() if root is not None else None
     if folder is None or folder not in place.parents:

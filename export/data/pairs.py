@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -11,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.sources.images import IMAGE_SUFFIXES
-from edge.sources.picture import read_image
+from edge.sources.picture import decoded, read_image
+from edge.sources.picture_kinds import is_picture
 from edge.vision.types import Image
 from engines.errors import ExportError, SourceError
 
@@ -29,7 +28,7 @@ def find_pairs(images: Path, labels: Path, *, layout: str) -> list[tuple[Path, P
             image or a label map stands alone, or two images share one.
     """
     try:
-        pictures = sorted(p for p in images.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        pictures = sorted(filter(is_picture, images.iterdir()))
         maps = {p.stem: p for p in labels.iterdir() if p.suffix == ".png" and _is_shown(p)}
     except OSError as exc:
         raise ExportError(f"{exc.filename}: cannot be listed ({exc.strerror}). {layout}") from exc
@@ -96,8 +95,10 @@ def read_label_map(path: Path, *, classes: int, unlabelled: int, of: str) -> Ima
     whole = _is_whole_png(data)
     labels = None
     if whole:
-        with suppress(cv2.error):  # a header that says more pixels than the decoder takes
-            labels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        try:
+            labels = decoded(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED, path)
+        except SourceError as exc:
+            raise ExportError(str(exc)) from exc
     if labels is None:
         raise ExportError(f"{path}: damaged or no PNG. Restore it or leave its image out.")
     # the decoder stretches 1, 2 and 4 bits to 0..255, which are no indices any more

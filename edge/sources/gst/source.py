@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from edge.pixels import why_too_large
 from edge.sources.base import SourceBase, SourceKind
 from edge.sources.gst.errors import without_argus
 from edge.sources.gst.library import import_gst
@@ -166,6 +167,8 @@ class GstSource(SourceBase):
     def _take_caps(self, caps: Any) -> None:
         self._caps = caps
         self._info = info = self._run.gst.GstVideo.VideoInfo.new_from_caps(caps)
+        if too_large := why_too_large(info.width, info.height):
+            raise SourceError(f"{self.name}: {too_large}")
         self.fps = info.fps_n / info.fps_d if info.fps_n > 0 and info.fps_d > 0 else None
         self._pixel_aspect = believed(Fraction(info.par_n, info.par_d) if info.par_d else None)
         if self._pacer is not None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from edge.pixels import MOST_PIXELS, why_too_large
 from edge.sources.base import SourceBase
 from edge.sources.options import SourceOptions
 from edge.sources.orient import rotated
@@ -286,4 +287,7 @@ def _video_stream(container: InputContainer, name: str) -> VideoStream:
             f"{name}: its video cannot be decoded (codec or picture size unknown); convert it to "
             "H.264, for example: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4"
         )
+    if too_large := why_too_large(stream.codec_context.width, stream.codec_context.height):
+        raise SourceError(f"{name}: {too_large}")
+    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # its size may change
     return stream

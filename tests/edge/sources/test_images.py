@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import threading
 from pathlib import Path
@@ -12,13 +13,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge.sources import SourceOptions, open_source
+from edge.sources import SourceOptions, kind_of, open_source
 from edge.sources.base import Source
 from edge.sources.images import find_images
 from edge.sources.options import Policy
 from edge.sources.picture import read_image
 from edge.vision.types import Image
 from engines.errors import SourceError
+from tests.edge.picture_files import MEGAPIXELS_144, heic
 
 
 def opened(text: str | Path, policy: Policy = "auto") -> Source:
@@ -227,3 +229,84 @@ def test_a_stopped_or_closed_source_returns_none(tmp_path: Path) -> None:
     closed.close()
     closed.close()
     assert closed.read() is None
+
+
+RED_AT_THE_TOP_LEFT = np.zeros((96, 128, 3), np.uint8)
+RED_AT_THE_TOP_LEFT[:48, :64] = (0, 0, 255)
+
+
+def red_box(image: Image) -> tuple[int, int, int, int]:
+    ys, xs = np.nonzero(image[..., 2] > 128)
+    return int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1
+
+
+@pytest.mark.parametrize(
+    ("quarters", "shape", "box"),  # a mirror, a turn by 90 degrees against the clock, and so on
+    [(0, (96, 128, 3), (0, 0, 64, 48)), (1, (128, 96, 3), (0, 64, 48, 128)),
+     (2, (96, 128, 3), (64, 48, 128, 96)), (3, (128, 96, 3), (48, 0, 96, 64))],
+)  # fmt: skip
+def test_a_heic_is_read_and_turned(
+    tmp_path: Path, quarters: int, shape: tuple[int, int, int], box: tuple[int, int, int, int]
+) -> None:
+    path = tmp_path / "photo.heic"
+    path.write_bytes(heic(RED_AT_THE_TOP_LEFT, quarters))
+    image = read_image(path)
+    assert image.shape == shape
+    assert red_box(image) == pytest.approx(box, abs=1)  # colours are coded by 2x2
+
+
+def test_a_folder_is_taken_by_content_and_the_rest_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoded = {
+        kind: cv2.imencode(kind, RED_AT_THE_TOP_LEFT)[1].tobytes()
+        for kind in (".jpg", ".png", ".gif", ".webp", ".tif", ".bmp", ".ppm", ".jp2", ".avif")
+    } | {".heic": heic(RED_AT_THE_TOP_LEFT)}
+    for number, (kind, data) in enumerate(encoded.items()):
+        (tmp_path / f"{number}{kind}").write_bytes(data)
+        (tmp_path / f"{number}-{kind[1:]}.misnamed").write_bytes(data)
+    for suffix in (".jfif", ".jpe", ".JPG", ".dat", ""):
+        (tmp_path / f"jpeg{suffix}").write_bytes(encoded[".jpg"])
+    others = {"notes.txt": b"BMW is P1 of many", "labels.json": b"{}"}
+    others |= {"raw.dng": encoded[".tif"], "clip.mjpeg": encoded[".jpg"]}
+    for name, data in others.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / ".hidden.txt").touch()
+    (tmp_path / "folder").mkdir()
+    with caplog.at_level(logging.INFO, logger="edge"):
+        source = opened(tmp_path)
+    assert source.frame_count == 2 * len(encoded) + 5
+    for _ in range(source.frame_count):
+        frame = source.read()
+        assert frame is not None
+        assert red_box(frame.image) == pytest.approx((0, 0, 64, 48), abs=1)
+    assert (
+        "4 of 29 files are no pictures that can be read and are left out: "
+        "clip.mjpeg, labels.json, notes.txt, raw.dng"
+    ) in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.jfif", "images"), ("a.dat", "images"), ("a", "images"), ("a.heic", "images"),
+     ("a.mjpeg", "video"), ("a.gif", "video")],
+)  # fmt: skip
+def test_a_single_picture_is_known_by_its_content_too(tmp_path: Path, name: str, kind: str) -> None:
+    (tmp_path / name).write_bytes(jpeg(RED_AT_THE_TOP_LEFT))
+    assert kind_of(str(tmp_path / name)) == kind
+
+
+@pytest.mark.parametrize("name", MEGAPIXELS_144)
+def test_a_picture_bomb_is_refused_before_it_is_decoded(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(MEGAPIXELS_144[name])
+    with pytest.raises(SourceError, match="more than 100 megapixels, the most that is decoded"):
+        opened(path).read()
+
+
+def test_a_file_too_large_to_be_a_picture_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    with path.open("wb") as file:
+        file.truncate(10**12)  # takes no room
+    with pytest.raises(SourceError, match=r"a file of 1000\.0 GB, no picture"):
+        read_image(path)

@@ -52,7 +52,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a class twice": (lambda r: (r / "classes.txt").write_text("a\na"), "none empty or twice"),
     "binary classes": (lambda r: (r / "classes.txt").write_bytes(b"\xff\xfe\xfa"), "as text"),
     "no images": (
-        lambda r: [p.rename(p.with_suffix(".txt")) for p in (r / "images").iterdir()],
+        lambda r: [p.rename(p.with_name(f".{p.name}")) for p in (r / "images").iterdir()],
         r"holds no images\. Wanted images/NAME",
     ),
     "image alone": (lambda r: (r / "labels/2.png").unlink(), r"images/2\.png: has no label map"),
