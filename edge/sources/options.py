@@ -21,6 +21,7 @@ class SourceOptions:
 
     ``rotate_deg`` turns clockwise, ``flip`` is applied after it. ``images_fps`` is the rate of a
     folder, played under the policy 'drop' or in an mp4: images have no timestamps of their own.
+    ``raw_fps`` is that of a video without times (raw H.264), None for what it says itself.
     ``password_file`` holds the password of a URL's user.
     """
 
@@ -35,4 +36,5 @@ class SourceOptions:
     flip: Flip = "none"
     seed: int = 0
     images_fps: float = 25.0  # what FFmpeg assumes for numbered images
+    raw_fps: float | None = None
     password_file: str | None = None

@@ -30,6 +30,32 @@ def flipped(image: Image, flip: Flip) -> Image:
     return image if flip == "none" else cast(Image, cv2.flip(image, _FLIPS[flip]))
 
 
+UPRIGHT = (1, 0), (0, 1)
+"""The display matrix of a picture that is shown as it is stored."""
+
+
+def is_turned(across: tuple[int, int], down: tuple[int, int]) -> bool:
+    """Whether a display matrix shows what is wide as high; see ``displayed``."""
+    return abs(across[1]) + abs(down[0]) > abs(across[0]) + abs(down[1])
+
+
+def displayed(image: Image, across: tuple[int, int], down: tuple[int, int]) -> Image:
+    """The image (H, W, 3) as a display matrix shows it: one of the eight orientations.
+
+    ``across`` and ``down`` are where a step to the right and a step down of the stored picture lead
+    on the screen, as (right, down) in any unit (a, b and c, d of ISO/IEC 14496-12, 8.3.2). A matrix
+    between two orientations counts as the nearer one. New memory unless nothing turns.
+    """
+    if is_turned(across, down):
+        image, across, down = cast(Image, cv2.transpose(image)), down, across
+    mirrored: dict[tuple[bool, bool], Flip] = {
+        (True, False): "horizontal",
+        (False, True): "vertical",
+        (True, True): "both",
+    }
+    return flipped(image, mirrored.get((across[0] < 0, down[1] < 0), "none"))
+
+
 class Oriented:
     """A source whose frames are turned, then mirrored, after they were read and stamped."""
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from edge.pixels import MOST_PIXELS, why_too_large
 from edge.sources.base import SourceBase
 from edge.sources.options import SourceOptions
-from edge.sources.orient import rotated
+from edge.sources.orient import UPRIGHT, displayed, is_turned
 from edge.sources.timing.pacing import SECOND_NS, LostFrames, Pacer, StreamClock, longest_step_ns
 from edge.sources.video.ending import EndCheck
 from edge.sources.video.media import av, reason
+from edge.sources.video.times import file_times, keeps_times, stated_fps
+from edge.sources.video.tracks import film_of
 from edge.vision.pixel_aspect import believed
 from edge.vision.types import Clock, Frame, Image
 from engines.errors import SourceError
@@ -28,6 +29,7 @@ from engines.errors import SourceError
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.packet import Packet
+    from av.sidedata.sidedata import SideData
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -41,12 +43,9 @@ _OPENED_WITH_NS = 5 * SECOND_NS
 _SLOW_FPS = 1.0
 """At a lower rate the next picture is not waited for: one that came at the opening has to do."""
 
-_MADE_UP_TIMES = frozenset({"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "obu", "jpeg_pipe"})
-"""Formats without timestamps: FFmpeg numbers their frames at 25 fps whatever their real rate."""
-
 
 class VideoSource(SourceBase):
-    """The first video of an open container. ``pacer`` holds a file's frames until they are due.
+    """The film in an open container. ``pacer`` holds a file's frames until they are due.
 
     ``gaps`` are damaged packets that gave no picture, and frames missing from the rhythm of a live
     stream.
@@ -68,12 +67,12 @@ class VideoSource(SourceBase):
     ) -> None:
         super().__init__(name, live=live, stop=stop, release=container.close, clock_ns=clock_ns)
         try:
-            stream = _video_stream(container, name)
+            stream = film_of(container, name)
         except SourceError:
             container.close()
             raise
         self._stored_aspect = believed(stream.sample_aspect_ratio)
-        codec, rate = stream.codec_context, stream.average_rate or stream.guessed_rate
+        codec = stream.codec_context
         _log.info("%s: %s %dx%d", name, codec.name, codec.width, codec.height)
         # Frame threads decode a file faster but hold back one frame each: latency for a stream.
         stream.thread_type = "SLICE" if live else "AUTO"
@@ -82,11 +81,13 @@ class VideoSource(SourceBase):
         self._read_timeout_s = options.read_timeout_s
         # All streams: the deadline is on the picture, sound alone must not hold it off.
         self._packets = container.demux()
-        self._timed = container.format.name not in _MADE_UP_TIMES
-        self.fps = float(rate) if rate and self._timed else None
+        self._timed = keeps_times(container)
+        has_rate = self._timed or not live
+        self.fps = stated_fps(container, stream, options) if has_rate else None
+        self._times = None if live else file_times(container, stream, name, self.fps)
         self.frame_count = None if live else _frame_count(container, stream)
         if pacer is not None:
-            pacer.longest_step_ns = longest_step_ns(float(rate) if rate else None)
+            pacer.longest_step_ns = longest_step_ns(self.fps)
         self._to_bgr = _BgrConverter()
         self._ready: deque[VideoFrame] = deque()
         self._failure: SourceError | None = None
@@ -108,8 +109,9 @@ class VideoSource(SourceBase):
             decoded = self._next_decoded()
         if decoded is None:
             return None
-        image = self._to_bgr(decoded)
-        turned = round(decoded.rotation / 90) % 2 == 1
+        across, down = _display_matrix(decoded)
+        image = displayed(self._to_bgr(decoded), across, down)
+        turned = is_turned(across, down)
         self._pixel_aspect = 1 / self._stored_aspect if turned else self._stored_aspect
         self._media_ns = self._media_time_ns(decoded)
         if self._pacer is not None and not self._pacer.hold(self._media_ns):
@@ -179,13 +181,19 @@ class VideoSource(SourceBase):
         return self._ready.popleft()
 
     def _decode(self, packet: Packet[VideoStream]) -> None:
+        if self._times is not None:
+            self._times.fed(packet)
         try:
             pictures = packet.decode()
         except av.error.FFmpegError:
             self.gaps += 1  # a damaged packet; the decoder goes on with the next
             pictures = []
+            if self._times is not None:
+                self._times.lost(packet)
         self._end_check.saw(packet, pictures)
         for picture in pictures:
+            if self._times is not None:
+                self._times.date(picture)
             # Half a picture is a loss in a file; on a live stream it is the newest that there is.
             if picture.is_corrupt and not self.live:
                 self.gaps += 1
@@ -213,9 +221,14 @@ class VideoSource(SourceBase):
             self._failure = self._silent()
         else:
             try:
-                self._ready.extend(self._stream.decode(None))
+                pictures = self._stream.decode(None)
             except av.error.FFmpegError:
                 self.gaps += 1
+                pictures = []
+            for picture in pictures:
+                if self._times is not None:
+                    self._times.date(picture)
+                self._ready.append(picture)
             self._failure = self._broken(reason(exc))
         self._failure.__cause__ = exc
 
@@ -254,8 +267,19 @@ class _BgrConverter:
 
     def __call__(self, decoded: VideoFrame) -> Image:
         rgb = self._reformatter.reformat(decoded, format="bgr24", threads=1)
-        # Phones film upright by a note in the file; it counts counter-clockwise.
-        return rotated(np.asarray(rgb.to_ndarray()), -round(decoded.rotation / 90) * 90)
+        return np.asarray(rgb.to_ndarray(), np.uint8)
+
+
+def _display_matrix(decoded: VideoFrame) -> tuple[tuple[int, int], tuple[int, int]]:
+    """How a picture is to be shown: phones film upright, and mirrored, by a note in the file.
+
+    It has nine numbers, row by row, as in ISO/IEC 14496-12, 8.3.2.
+    """
+    note = decoded.side_data.get("DISPLAYMATRIX")
+    if note is None:
+        return UPRIGHT
+    a, b, _, c, d = np.frombuffer(bytes(cast("SideData", note)), np.int32)[:5].tolist()
+    return (a, b), (c, d)
 
 
 def _frame_count(container: InputContainer, stream: VideoStream) -> int | None:
@@ -263,31 +287,7 @@ def _frame_count(container: InputContainer, stream: VideoStream) -> int | None:
     if stream.frames > 0:
         return stream.frames
     rate, length_us = stream.average_rate, container.duration
-    return round(length_us / 1e6 * float(rate)) or None if rate and length_us else None
-
-
-def _video_stream(container: InputContainer, name: str) -> VideoStream:
-    """The first moving picture in the container; cover art of a song is none."""
-    pictures = [
-        s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic
-    ]
-    if not pictures:
-        kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
-        raise SourceError(
-            f"{name}: no video in it (it holds {kinds}), wanted a video stream; "
-            "check that it is the right one"
-        )
-    stream = pictures[0]
-    try:
-        known = stream.codec_context is not None and stream.codec_context.width > 0
-    except (AttributeError, ValueError):
-        known = False
-    if not known:
-        raise SourceError(
-            f"{name}: its video cannot be decoded (codec or picture size unknown); convert it to "
-            "H.264, for example: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4"
-        )
-    if too_large := why_too_large(stream.codec_context.width, stream.codec_context.height):
-        raise SourceError(f"{name}: {too_large}")
-    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # its size may change
-    return stream
+    count = round(length_us / 1e6 * float(rate)) if rate and length_us else 0
+    if container.format.name == "mpegts" and count > container.size:
+        return None  # less than a byte each: its times leap, and the length is that of the leap
+    return count or None

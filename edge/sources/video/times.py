@@ -1,0 +1,156 @@
+"""When each picture of a file is shown, whatever times its container keeps; it decodes nothing."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from edge.sources.options import SourceOptions
+from edge.sources.timing.pacing import SECOND_NS
+from edge.sources.timing.rising import RisingTimes
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+_log = logging.getLogger("edge")
+
+_GUESSED_FPS = 25.0
+"""The rate of what tells none and bears no times, as FFmpeg guesses it."""
+_NO_TIMESTAMPS = 0x80
+"""FFmpeg's AVFMT_NOTIMESTAMPS: raw H.264 and the like."""
+_DECODE_TIMES = frozenset({"avi", "asf"})
+"""Containers that keep one time a picture, of which FFmpeg can only guess the one of showing."""
+_MOST_WAITING = 32
+"""Packets in a decoder: 16 to be reordered (H.264, A.3.1), and 16 threads, FFmpeg's most."""
+_CLOCK_SET_ANEW = {"mpegts": 2**33, "mpeg": 2**33}
+"""Containers whose clock may leap, and the ticks of 90 kHz after which it begins anew (H.222.0)."""
+
+
+def keeps_times(container: InputContainer) -> bool:
+    """Whether the format keeps times; of others FFmpeg numbers the frames at a rate of its own."""
+    made_up = container.format.flags & _NO_TIMESTAMPS
+    return not made_up and not container.format.name.endswith("_pipe")
+
+
+def stated_fps(
+    container: InputContainer, stream: VideoStream, options: SourceOptions
+) -> float | None:
+    """Frames per second as the file says; of a format without times as its coded pictures do."""
+    if keeps_times(container):
+        rate = stream.average_rate or stream.guessed_rate
+    else:
+        rate = stream.codec_context.framerate
+        if options.raw_fps is not None:
+            return options.raw_fps
+    return float(rate) if rate else None
+
+
+def file_times(
+    container: InputContainer, stream: VideoStream, name: str, fps: float | None
+) -> ShownTimes | CountedTimes:
+    """What dates the pictures of a file: their own times, or their count where there are none."""
+    if keeps_times(container):
+        return ShownTimes(name, container.format.name, stream, fps or _GUESSED_FPS)
+    return CountedTimes(name, fps)
+
+
+class ShownTimes:
+    """Gives each decoded picture of a file the time at which it is shown, always rising.
+
+    A decoder gives pictures in the order of showing, packets come in that of decoding. So where
+    packets only bear times of decoding, the n-th picture takes the n-th smallest of them. That is
+    so in AVI and ASF, and where pictures are reordered (B-frames) though no packet's time was ever
+    earlier than the one before. Everywhere else a picture's own time holds; where it has none, it
+    follows the last one by its length.
+    """
+
+    def __init__(self, name: str, container_format: str, stream: VideoStream, fps: float) -> None:
+        """``fps`` is the source's rate, used where pictures say nothing of their length."""
+        self._stream = stream
+        self._fps = fps
+        self._by_decoding = container_format in _DECODE_TIMES
+        self._reordered = self._sparse = False
+        self._newest: Fraction | None = None
+        self._waiting: list[Fraction] = []
+        self._next_ns = 0
+        ticks = _CLOCK_SET_ANEW.get(container_format)
+        wrap_ns = ticks * SECOND_NS // 90_000 if ticks else None
+        self._rising = RisingTimes(name, may_leap=ticks is not None, wrap_ns=wrap_ns)
+
+    def fed(self, packet: Packet[VideoStream]) -> None:
+        """Note a packet that goes to the decoder."""
+        if packet.size == 0 or packet.is_discard:
+            return
+        time_s = self._packet_s(packet)
+        if time_s is None:
+            self._sparse = True
+            return
+        self._reordered |= self._newest is not None and time_s < self._newest
+        self._newest = time_s
+        heapq.heappush(self._waiting, time_s)
+        if len(self._waiting) > _MOST_WAITING:
+            heapq.heappop(self._waiting)  # of a packet that gave no picture, and no error
+
+    def lost(self, packet: Packet[VideoStream]) -> None:
+        """Note that the decoder refused a packet."""
+        if (time_s := self._packet_s(packet)) in self._waiting:
+            self._waiting.remove(time_s)
+            heapq.heapify(self._waiting)
+
+    def _packet_s(self, packet: Packet[VideoStream]) -> Fraction | None:
+        ticks = packet.dts if self._by_decoding or packet.pts is None else packet.pts
+        return None if ticks is None or packet.time_base is None else ticks * packet.time_base
+
+    def date(self, picture: VideoFrame) -> None:
+        """Set a picture's ``pts`` to when it is shown, in nanoseconds."""
+        base = picture.time_base
+        own_s = picture.pts * base if picture.pts is not None and base is not None else None
+        known = self._sparse or (self._reordered and not self._by_decoding)
+        if self._stream.codec_context.has_b_frames and not known:
+            own_s = heapq.heappop(self._waiting) if self._waiting else None
+        elif own_s is not None:
+            while self._waiting and self._waiting[0] <= own_s:
+                heapq.heappop(self._waiting)
+        own_ns = (
+            self._next_ns if own_s is None else own_s.numerator * SECOND_NS // own_s.denominator
+        )
+        length_s = picture.duration * base if picture.duration and base is not None else 0
+        self._next_ns = own_ns + round((length_s or 1 / self._fps) * SECOND_NS)
+        picture.pts = self._rising.rising_ns(own_ns, self._fps)
+        picture.time_base = Fraction(1, SECOND_NS)
+
+
+class CountedTimes:
+    """The times of a format that keeps none: pictures at one rate, counted."""
+
+    def __init__(self, name: str, fps: float | None) -> None:
+        """An ``fps`` of None is guessed, and the guess told where there is a second picture."""
+        self._name = name
+        self._guessed = fps is None
+        self._fps = Fraction(fps or _GUESSED_FPS).limit_denominator(1_000_000)
+        self._count = 0
+
+    def fed(self, packet: Packet[VideoStream]) -> None:
+        """Packets tell nothing here."""
+
+    def lost(self, packet: Packet[VideoStream]) -> None:
+        """A picture that was lost keeps its place."""
+        self._count += 1
+
+    def date(self, picture: VideoFrame) -> None:
+        """Set a picture's ``pts`` to when it is shown, in nanoseconds."""
+        if self._guessed and self._count == 1:
+            _log.warning(
+                "%s: its frames bear no times and it does not say its rate: %g fps is a guess; "
+                "say it with --raw-fps FPS, or raw_fps under [source]",
+                self._name,
+                self._fps,
+            )
+        picture.pts = round(self._count * SECOND_NS / self._fps)
+        picture.time_base = Fraction(1, SECOND_NS)
+        self._count += 1
