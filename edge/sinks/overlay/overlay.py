@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge.sinks.overlay.mask_paint import MaskPainter
 from edge.sinks.overlay.no_signal import no_signal
-from edge.sinks.overlay.style import WHITE, Style
+from edge.sinks.overlay.style import BLACK, WHITE, Style
 from edge.vision.palette import Colour, colours_of, text_on
 from edge.vision.polygon import Polygon
 from edge.vision.types import Detections, Image, Result
@@ -21,6 +21,8 @@ _SHADE = 0.35
 """How much of the frame shows through a panel."""
 _FAINT = np.array([(2 * level + 255) // 3 for level in range(256)], np.uint8)
 """A pixel under the outline of an ignored region, a third of the way to white."""
+_PANEL_SHARE = 1 / 8
+"""A panel hides no more of the frame: letters have 8 px at least, so 160x120 shows none."""
 _LEGEND_SHARE = 0.001
 """A class on less of the frame than this is not worth a line."""
 _LEGEND_LINGER = 15
@@ -108,8 +110,14 @@ class Overlay:
     def _draw_boxes(self, detections: Detections, classes: tuple[str, ...]) -> None:
         if classes != self._classes:
             self._classes, self._colours = classes, colours_of(classes)
+        boxes = detections.xyxy.round().astype(int).tolist()
+        # Every colour stands out from black, so a line does from whatever is behind its edge: also
+        # from a mask of its own colour. All edges first: none cuts another box's line.
+        edged = self._style.line + 2 * self._style.edge
+        for box in boxes:
+            cv2.rectangle(self._out, *_corners(box), BLACK, edged)
         rows = zip(
-            detections.xyxy.round().astype(int).tolist(),
+            boxes,
             detections.scores.tolist(),
             detections.class_ids.tolist(),
             detections.track_ids.tolist(),
@@ -118,10 +126,7 @@ class Overlay:
         chips: list[_Chip] = []
         for box, score, class_id, track_id in rows:
             colour = self._colours[class_id]
-            # xyxy counts edges: the last pixel inside is one before the right edge.
-            x0, y0, x1, y1 = box
-            corner = (max(x0, x1 - 1), max(y0, y1 - 1))
-            cv2.rectangle(self._out, (x0, y0), corner, colour, self._style.line)
+            cv2.rectangle(self._out, *_corners(box), colour, self._style.line)
             text = f"{classes[class_id]} {score:.0%}"
             if track_id >= 0:
                 text += f" #{track_id}"
@@ -165,15 +170,24 @@ class Overlay:
         self._lay(panel, top=max(0, frame_h - panel.image.shape[0] - style.pad))
 
     def _lay(self, panel: _Panel, *, top: int) -> None:
-        """Darken the frame under a panel and add its text, cut at the frame's edges."""
+        """Darken the frame under a panel and add its text, cut at the frame's edges.
+
+        On a small frame a panel may hide too much: it is left out.
+        """
         left = self._style.pad
         area = self._out[top : top + panel.image.shape[0], left : left + panel.image.shape[1]]
         height, width = area.shape[:2]
-        if not area.size:
+        if not 0 < area.size <= self._out.size * _PANEL_SHARE:
             return
         cv2.addWeighted(area, _SHADE, panel.image[:height, :width], 1.0, 0, dst=area)
         for x0, y0, x1, y1, colour in panel.swatches:
             area[y0:y1, x0:x1] = colour
+
+
+def _corners(box: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The first and the last pixel of a box; xyxy counts edges, so the right one is behind it."""
+    x0, y0, x1, y1 = box
+    return (x0, y0), (max(x0, x1 - 1), max(y0, y1 - 1))
 
 
 def _outlines(polygons: Sequence[Polygon], hw: tuple[int, int]) -> NDArray[np.intp]:

@@ -11,6 +11,7 @@ from edge.vision.types import Image
 
 FONT = cv2.FONT_HERSHEY_DUPLEX
 WHITE: Colour = (255, 255, 255)
+BLACK: Colour = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,9 @@ class Style:
     stroke: int
     """Thickness of text."""
     line: int
-    """Thickness of boxes."""
+    """Thickness of boxes: 2 px at least, as films have half as many colours a row and column."""
+    edge: int
+    """How much of their dark edge stands out on either side."""
     cap: int
     """Height of capital letters."""
     descent: int
@@ -40,7 +43,8 @@ class Style:
         return Style(
             font_scale=scale,
             stroke=stroke,
-            line=max(1, round(side / 270)),
+            line=(line := max(2, round(side / 270))),
+            edge=max(1, round(line / 4)),
             cap=tall,
             descent=descent,
             pad=max(2, round(cap * 0.4)),

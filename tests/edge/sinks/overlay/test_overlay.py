@@ -66,14 +66,45 @@ def test_nothing_found_leaves_the_frame_as_it_was_in_memory_of_its_own() -> None
 
 
 def test_a_box_is_drawn_on_its_pixels_in_the_colour_of_its_class() -> None:
-    # At 240 lines boxes are 1 px thick: columns 100 and 199, rows 120 and 179.
+    # The middle of its lines: columns 100 and 199, rows 120 and 179. At 240 lines they are 2 px
+    # thick and their edge 1 px, which OpenCV draws as 5 px in all.
     out = Overlay().draw(result((320, 240), (100, 120, 200, 180)), ())
     car = colour_of("car")
     for x, y in ((100, 150), (199, 150), (150, 179), (190, 120)):
         assert tuple(out[y, x]) == car, (x, y)
-    assert not changed(out)[121:179, 101:199].any()
-    assert not changed(out)[:, 200:].any()
-    assert not changed(out)[180:].any()
+    assert not changed(out)[124:176, 104:196].any()
+    assert not changed(out)[:, 203:].any()
+    assert not changed(out)[183:].any()
+
+
+@pytest.mark.parametrize("wh", [(160, 120), (320, 240), (1241, 375), (960, 540), (1920, 1080)])
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_line_is_seen_on_every_background_at_every_size(name: str, wh: tuple[int, int]) -> None:
+    w, h = wh
+    seen = result(wh, (w * 0.25, h * 0.25, w * 0.75, h * 0.75), class_ids=(CLASSES.index(name),))
+    for behind in ((0, 0, 0), (255, 255, 255), colour_of(name)):
+        image = np.full((h, w, 3), behind, np.uint8)
+        out = Overlay().draw(replace(seen, frame=replace(seen.frame, image=image)), ())
+        for strip in (out[h // 2, : w // 2], out[h // 2 :, w // 2]):  # across the left, the lower
+            line = np.flatnonzero((strip == colour_of(name)).all(axis=1))
+            if behind == colour_of(name):  # what lies between the edges
+                black = np.flatnonzero((strip == 0).all(axis=1))
+                line = np.arange(black[0] + 1, black[-1])
+            assert 2 <= len(line) <= max(3, h // 150)
+            assert (strip[[line[0] - 1, line[-1] + 1]] == 0).all()  # its dark edge on both sides
+
+
+def test_no_box_cuts_the_line_of_another() -> None:
+    one, other = (100.0, 100.0, 140.0, 140.0), (104.0, 104.0, 144.0, 144.0)
+    both = Overlay().draw(result((960, 540), one, other, class_ids=(0, 2)), ())
+    assert of_colour(both, "car")[110:130, 100].all()
+    assert of_colour(both, "sign")[110:130, 143].all()
+
+
+def test_a_panel_that_would_hide_a_small_frame_is_left_out() -> None:
+    readout = ("30.0 fps", "age 33 ms", "infer 6.1 ms", "dropped 0")
+    assert changed(Overlay().draw(result((320, 240)), readout)).any()
+    assert not changed(Overlay().draw(result((160, 120)), readout)).any()
 
 
 def test_an_untouched_frame_stays_readable_and_read_only() -> None:
@@ -84,10 +115,11 @@ def test_an_untouched_frame_stays_readable_and_read_only() -> None:
 
 def test_the_label_sits_above_its_box_in_its_colour_with_text() -> None:
     out = Overlay().draw(result((320, 240), (100, 120, 200, 180)), ())
-    chip = changed(out)[:120]
+    chip = of_colour(out, "car")[:118]  # the line begins at 119
     x0, _, _, y1 = extent(chip)
-    assert (x0, y1) == (100, 120)
-    inside = out[:120][chip]
+    assert (x0, y1) == (99, 118)
+    x0, y0, x1, y1 = extent(chip)
+    inside = out[y0:y1, x0:x1].reshape(-1, 3)
     assert (inside == 255).all(axis=1).any()  # white text on blue
 
 
@@ -129,8 +161,8 @@ def test_labels_of_neighbours_do_not_cover_each_other() -> None:
 
 def test_track_ids_make_the_label_longer() -> None:
     box = (100, 120, 200, 180)
-    plain = extent(changed(Overlay().draw(result((320, 240), box), ()))[:120])
-    tracked = extent(changed(Overlay().draw(result((320, 240), box, track_ids=(0,)), ()))[:120])
+    plain = extent(changed(Overlay().draw(result((320, 240), box), ()))[:116])
+    tracked = extent(changed(Overlay().draw(result((320, 240), box, track_ids=(0,)), ()))[:116])
     assert tracked[2] > plain[2]
 
 
