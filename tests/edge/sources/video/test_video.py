@@ -196,26 +196,6 @@ def test_frames_that_change_size_pass_as_they_are(tmp_path: Path) -> None:
     assert [f.wh for f in drain(opened(path))] == [(64, 48), (64, 48), (32, 96)]
 
 
-def test_a_phone_video_stands_upright(tmp_path: Path) -> None:
-    image = np.zeros((48, 64, 3), np.uint8)
-    image[:, :32] = 255  # white on the left
-    path = write_video(tmp_path / "a.mp4", count=2, image=image)
-    # The track header's matrix (ISO/IEC 14496-12, 8.3.2): the unit matrix becomes a quarter turn
-    # clockwise, a b u c d v x y w = 0 1 0 -1 0 0 0 0 1.
-    one, zero, minus, w = b"\0\1\0\0", b"\0" * 4, b"\xff\xff\0\0", b"\x40\0\0\0"
-    data = path.read_bytes()
-    at = data.index(b"tkhd")
-    unit = one + zero * 3 + one + zero * 3 + w
-    turned = zero + one + zero + minus + zero * 4 + w
-    head, tail = data[:at], data[at:]
-    path.write_bytes(head + tail.replace(unit, turned, 1))
-    frame = opened(path).read()
-    assert frame is not None
-    assert frame.image.shape == (64, 48, 3)
-    assert frame.image[:24].mean() > 240  # left became top
-    assert frame.image[40:].mean() < 15
-
-
 def missing(folder: Path) -> Path:
     (folder / "highway.mp4").write_bytes(b"x")
     return folder / "higway.mp4"  # codespell:ignore higway
