@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from collections.abc import Mapping
@@ -43,7 +44,7 @@ def first_line(
     try:
         with open(path, "rb", opener=_without_waiting) as opened:
             status = os.fstat(opened.fileno())
-            line = opened.readline(LONGEST + 1).rstrip(b"\r\n")
+            line = opened.readline(LONGEST + 1).removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")
     except OSError as exc:
         shown = file if VARIABLE in file or len(Path(file).name) < shortest else "the file"
         raise SettingsError(
@@ -65,6 +66,8 @@ def first_line(
             f"{key}: {file} can be read by others (mode "
             f"{stat.S_IMODE(status.st_mode):04o}); wanted its owner alone: chmod 600 {file}"
         )
+    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise SettingsError(f"{key}: {file} is text in UTF-16, wanted UTF-8: save it as UTF-8")
     if not line or len(line) > LONGEST:
         raise SettingsError(
             f"{key}: the first line of {file} is "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec as find_module
@@ -26,8 +27,12 @@ from edge.sources.password import with_password
 from edge.web.access.rules import check_access
 from engines.errors import SettingsError, SinkError, SourceError
 from engines.redact import redact
+from engines.text import NotTextError, read_text
 
 log = logging.getLogger(__name__)
+
+DEEPEST = 100
+"""Parts of a key, of which two are known here."""
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -116,18 +121,15 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode()
+        return read_text(path)
     except FileNotFoundError as exc:
         if ":/" in str(path):  # not shown: a path has lost a slash, and may hold a password
             raise SettingsError(
                 "a URL, where a settings file was wanted; a source goes to: edge run --source URL"
             ) from exc
         raise SettingsError(f"{path}: no such settings file; check the path{_meant(path)}") from exc
-    except UnicodeDecodeError as exc:
-        line = exc.object[: exc.start].count(b"\n") + 1
-        raise SettingsError(
-            f"{path}:{line}: not UTF-8 text, wanted a TOML file; save it as UTF-8{_meant(path)}"
-        ) from exc
+    except NotTextError as exc:
+        raise SettingsError(f"{path}: {exc}, wanted a file of settings{_meant(path)}") from exc
     except OSError as exc:
         raise SettingsError(
             f"{path}: cannot be read: {exc.strerror}; check the path and its permissions"
@@ -143,9 +145,15 @@ def _meant(path: Path) -> str:
 
 def _parse(text: str, path: Path | None) -> dict[str, Any]:
     try:
+        if any(part.count(".") > DEEPEST for part in re.split(r"[=\n]", text)):
+            raise RecursionError  # for each part of a key the parser goes through all before it
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         raise SettingsError(f"{path}: not valid TOML: {exc}") from exc
+    except RecursionError as exc:
+        raise SettingsError(f"{path}: nested too deep, wanted sections of keys") from exc
+    except ValueError as exc:  # of int: more digits than Python converts
+        raise SettingsError(f"{path}: a number of too many digits, wanted a smaller one") from exc
 
 
 def _anchor(raw: dict[str, Any], folder: Path) -> None:

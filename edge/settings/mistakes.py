@@ -15,6 +15,11 @@ from engines.redact import redact
 
 Sections = Mapping[str, Mapping[str, FieldInfo]]
 
+MOST = 20
+"""Mistakes that are told: of a file that is none of settings, every line is one."""
+LONGEST = 60
+"""Characters that are shown of a key or a value."""
+
 _WANTED = {
     "float_type": "a number",
     "finite_number": "a finite number",
@@ -40,7 +45,7 @@ def mistakes(
     text: str,
     given: Collection[str],
 ) -> list[str]:
-    """One line for each mistake: where, the key, what was got, what was wanted.
+    """One line for each of the first mistakes: where, the key, what was got, what was wanted.
 
     Args:
         error: what pydantic found.
@@ -53,10 +58,10 @@ def mistakes(
     lines = []
     all_found = error.errors(include_url=False)
     deepest = {found["loc"][:-1] for found in all_found}
-    for found in all_found:
+    for found in all_found[:MOST]:
         if found["type"] == "too_short" and found["loc"] in deepest:
             continue  # only because an entry was refused, which has a line of its own
-        loc = [str(part) for part in found["loc"]]
+        loc = [str(part)[:LONGEST] for part in found["loc"]]
         key = ".".join(loc[:2])
         line = _line_of(text, loc)
         place = key if path is None else f"{path}{f':{line}' if line else ''}: {key}"
@@ -64,6 +69,8 @@ def mistakes(
             option = mark_of(sections[loc[0]][loc[1]], Option)
             place = option.flag if option else key
         lines.append(f"{place}: {_complaint(dict(found), loc, key, sections)}")
+    if len(all_found) > MOST:
+        lines.append(f"{path or 'settings'}: and {len(all_found) - MOST} more mistakes")
     return list(dict.fromkeys(lines))
 
 
@@ -88,7 +95,7 @@ def _shown(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     shown = redact(repr(list(value) if isinstance(value, tuple) else value))
-    return shown if len(shown) <= 60 else shown[:57] + "..."
+    return shown if len(shown) <= LONGEST else shown[: LONGEST - 3] + "..."
 
 
 def _wanted(error: Mapping[str, Any], field: FieldInfo | None) -> str:

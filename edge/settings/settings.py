@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 import edge.sinks
 import edge.sources
@@ -48,6 +49,17 @@ class _Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_nul(cls, value: Any) -> Any:
+        """Refuse what neither a name of a file nor a text of ours can hold."""
+        if any(
+            isinstance(v, str) and "\0" in v
+            for v in (value if isinstance(value, list) else [value])
+        ):
+            raise PydanticCustomError("nul", "a text without \\u0000")
+        return value
 
 
 class SourceSettings(_Section):

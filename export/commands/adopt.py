@@ -12,6 +12,7 @@ import click
 
 from engines.errors import SettingsError
 from engines.spec import LARGEST_SIDE
+from engines.text import NotTextError, read_text
 from export.adopt.adopt import adopt_model
 from export.adopt.families import FAMILIES
 from export.adopt.families.anchor_grids import good_anchors
@@ -29,8 +30,8 @@ def read_names(path: Path) -> tuple[str, ...]:
         SettingsError: not readable text, no names, or an empty line among them.
     """
     try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as exc:
+        lines = [line.strip() for line in read_text(path).splitlines()]
+    except (OSError, NotTextError) as exc:
         raise SettingsError(f"--names {path}: cannot be read as text ({exc}).") from exc
     while lines and not lines[-1]:
         lines.pop()

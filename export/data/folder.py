@@ -11,6 +11,7 @@ from os.path import exists, isdir, isfile
 from pathlib import Path
 
 from engines.errors import ExportError
+from engines.text import NotTextError, read_text
 from export.data.coco import CocoImage, match_images, read_coco
 from export.data.labelled import LabelledData, LabelledFrame
 from export.data.pairs import check_size, find_pairs, read_frame, read_label_map
@@ -58,8 +59,8 @@ def folder_data(root: Path) -> LabelledData:
 
 def _classes(file: Path) -> tuple[str, ...]:
     try:
-        names = [line.strip() for line in file.read_text("utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as exc:
+        names = [line.strip() for line in read_text(file).splitlines()]
+    except (OSError, NotTextError) as exc:
         raise ExportError(f"{file}: cannot be read as text ({exc}).") from exc
     while names and not names[-1]:
         names.pop()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -274,7 +276,7 @@ def test_a_video_in_the_place_of_settings_is_sent_to_its_option(tmp_path: Path) 
 def test_a_file_that_is_no_text_is_told_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_bytes(b"# ok\n# \xff\n")
-    with pytest.raises(SettingsError, match=r"x\.toml:2: not UTF-8"):
+    with pytest.raises(SettingsError, match=r"x\.toml: not UTF-8 text in line 2"):
         load_settings(path)
 
 
@@ -360,3 +362,61 @@ def test_every_number_carries_its_unit() -> None:
 def test_a_source_is_opened_with_every_setting_of_it_and_the_same_defaults() -> None:
     assert SourceSettings().options() == SourceOptions()
     assert SourceSettings(seed=7, flip="both").options() == SourceOptions(seed=7, flip="both")
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b'x = "\xff"', r"not UTF-8 text in line 1"),
+        ("x = 1".encode("utf-16"), "text in UTF-16, wanted UTF-8: save it as UTF-8"),
+        (b"\n" * 2_000_000, "more than 1 MB, wanted a file of settings"),
+        (b"x = " + b"[" * 100_000, "nested too deep, wanted sections of keys"),
+        (b"x = " + b"{a=" * 100_000, "nested too deep, wanted sections of keys"),
+        (b"x = " + b"1" * 5_000, "a number of too many digits"),
+        (b"detect.conf = " + b"1" * 4_000, r"1: detect\.conf: got 1{57}\.\.\., wanted a number"),
+        (b"a." * 50_000 + b"a = 1", "nested too deep"),
+        (b'[source]\nuri = "a\\u0000b"', r"2: source\.uri: got a str, wanted a text without"),
+        (
+            b'[output]\nsinks = ["a", "b\\u0000"]',
+            r"2: output\.sinks: got .*, wanted a text without",
+        ),
+        (b'[model]\nfiles = ["\\u0000.onnx"]', r"2: model\.files: got .*, wanted a text without"),
+        (b'"a\\u0000" = 1', "unknown key"),
+        (b'"' + b"k" * 5_000 + b'" = 1', "toml: k{60}: unknown key"),
+    ],
+)
+def test_a_hostile_file_is_one_message(tmp_path: Path, data: bytes, why: str) -> None:
+    path = tmp_path / "x.toml"
+    path.write_bytes(data)
+    with pytest.raises(SettingsError, match=why) as caught:
+        load_settings(path, environ=NO_DISPLAY)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_settings_are_read_as_any_editor_saves_them(
+    tmp_path: Path, mark: bytes, end: bytes
+) -> None:
+    path = tmp_path / "x.toml"
+    path.write_bytes(mark + end.join([b"[detect]", b"conf = 0.5", b"# \xc3\xbc"]))
+    assert load_settings(path, environ=NO_DISPLAY).detect.conf == 0.5
+
+
+def test_a_pipe_or_a_device_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(SettingsError, match="not a regular file, wanted a file of settings"):
+            load_settings(path)
+
+
+def test_of_a_thousand_mistakes_the_first_are_told(tmp_path: Path) -> None:
+    lines = [f"wrong{number} = 1" for number in range(8_000)]
+    began_s = time.process_time()
+    with pytest.raises(SettingsError) as caught:
+        _load(tmp_path, "\n".join(["[detect]", *lines]))
+    told = str(caught.value).splitlines()
+    assert len(told) == 21
+    assert told[0].startswith(f"{tmp_path}/car.toml:2: detect.wrong0: unknown key")
+    assert told[-1] == f"{tmp_path}/car.toml: and 7980 more mistakes"
+    assert time.process_time() - began_s < 5  # each by itself would take a minute

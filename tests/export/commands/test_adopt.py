@@ -182,7 +182,7 @@ def test_frames_that_cannot_be_read_end_with_the_code_of_sources(tmp_path: Path)
         (["--std", "1e-50,1,1"], "wanted positive numbers"),
         (["--mean", "nan,0,0"], "--mean 'nan,0,0'"),
         (["--names", ""], "--names .: cannot be read as text"),
-        (["--names", "/dev/null"], "wanted one class name a line"),
+        (["--names", "/dev/null"], "not a regular file"),
     ],
 )
 def test_options_that_say_nothing_or_do_not_apply_are_refused(
