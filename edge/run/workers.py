@@ -247,7 +247,9 @@ class InferWorker:
             if captured is None:
                 shared.outbox.release()
                 return None
-            age_ns, max_age_ms = shared.clock() - captured.frame.t_capture_ns, shared.max_age_ms
+            frame, max_age_ms = captured.frame, shared.max_age_ms
+            # What its source holds it back is no fault of this run, and bounded by itself.
+            age_ns = shared.clock() - frame.t_capture_ns - frame.delay_ns
             if max_age_ms is None or age_ns <= max_age_ms * 1e6:
                 return captured
             shared.lose(captured.frame, "dropped_stale")

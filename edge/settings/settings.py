@@ -82,6 +82,7 @@ class SourceSettings(_Section):
     open_timeout_s: _Positive = _SOURCE.open_timeout_s
     read_timeout_s: _Positive = _SOURCE.read_timeout_s
     stall_s: _Positive = _SOURCE.stall_s
+    max_delay_s: float = Field(_SOURCE.max_delay_s, ge=0, le=60)
     reconnect: Annotated[
         bool | None,
         Option(15, "--reconnect", help="Open a live source that is absent or breaks again."),

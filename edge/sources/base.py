@@ -103,13 +103,19 @@ class SourceBase(ABC):
         """The next frame of a source that is open."""
 
     def _frame(
-        self, image: Image, capture_ns: int, read_ns: int, clock: Clock, media_ns: int | None = None
+        self,
+        image: Image,
+        capture_ns: int,
+        read_ns: int,
+        clock: Clock,
+        media_ns: int | None = None,
+        delay_ns: int = 0,
     ) -> Frame:
         """The next frame, around an image in memory of its own."""
         image.flags.writeable = False
         frame_id, self._next_id = self._next_id, self._next_id + 1
-        aspect = self._pixel_aspect
-        return Frame(image, frame_id, capture_ns, read_ns, clock, self.name, media_ns, aspect)
+        aspect, now = self._pixel_aspect, (capture_ns, read_ns, clock)
+        return Frame(image, frame_id, *now, self.name, media_ns, aspect, delay_ns)
 
 
 class Opener(Protocol):

@@ -17,7 +17,8 @@ class SourceOptions:
     ``reconnect`` opens a live source again, the first time, too, waiting ``retry_s`` at most
     between attempts. After ``stall_s`` without a frame it has stalled; a call that was given up and
     does not come back for ``hang_s`` ends the run. ``identity`` is that of the camera to be opened,
-    None for any.
+    None for any. ``max_delay_s`` bounds how long the frames of a live source in bursts are held
+    back, to come at their own pace; with 0 none is.
 
     ``rotate_deg`` turns clockwise, ``flip`` is applied after it. ``images_fps`` is the rate of a
     folder, played under the policy 'drop' or in an mp4: images have no timestamps of their own.
@@ -27,6 +28,7 @@ class SourceOptions:
 
     open_timeout_s: float = 10.0
     read_timeout_s: float = 5.0
+    max_delay_s: float = 10.0
     stall_s: float = 2.0
     reconnect: bool = False
     retry_s: float = 5.0

@@ -34,6 +34,7 @@ class Frame:
     ``media_ns`` is its time in the file or the scene, None where frames arrive at their own pace.
     ``pixel_aspect`` is how wide its pixels are to be shown, by their height. Boxes and masks count
     pixels, whatever their shape.
+    ``delay_ns`` is how long the frames of a source in bursts are held back, to come at their pace.
     """
 
     image: Image
@@ -44,6 +45,7 @@ class Frame:
     source: str
     media_ns: int | None = None
     pixel_aspect: Fraction = SQUARE
+    delay_ns: int = 0
 
     @property
     def wh(self) -> tuple[int, int]:

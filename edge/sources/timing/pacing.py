@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from statistics import median
 
 SECOND_NS = 1_000_000_000
@@ -63,6 +63,36 @@ class Pacer:
         return not self._stop.is_set()
 
 
+class Recent:
+    """The smallest and the largest of the values of the last one to two half windows."""
+
+    def __init__(self, half_window_ns: int) -> None:
+        self._half_window_ns = half_window_ns
+        self._since_ns = 0
+        self._current: tuple[int, int] | None = None
+        self._previous: tuple[int, int] | None = None
+
+    def add(self, value: int, now_ns: int) -> None:
+        """Take one more value."""
+        if self._current is None or now_ns - self._since_ns > self._half_window_ns:
+            self._previous, self._current, self._since_ns = self._current, (value, value), now_ns
+        smallest, largest = self._current
+        self._current = min(smallest, value), max(largest, value)
+
+    @property
+    def smallest(self) -> int:
+        """Of at least one value."""
+        return min(s for s, _ in self._halves())
+
+    @property
+    def largest(self) -> int:
+        """Of at least one value."""
+        return max(largest for _, largest in self._halves())
+
+    def _halves(self) -> Iterator[tuple[int, int]]:
+        return (half for half in (self._previous, self._current) if half is not None)
+
+
 class StreamClock:
     """Dates the frames of a live stream: pts plus the smallest recent (arrival − pts).
 
@@ -74,13 +104,8 @@ class StreamClock:
 
     def __init__(self, *, half_window_ns: int = 5 * SECOND_NS) -> None:
         self._half_window_ns = half_window_ns
-        self._reset(0)
+        self._offsets = Recent(half_window_ns)
         self._last: tuple[int, int] | None = None  # (pts, arrival)
-
-    def _reset(self, arrival_ns: int) -> None:
-        self._since_ns = arrival_ns
-        self._current: int | None = None
-        self._previous: int | None = None
 
     def capture_ns(self, pts_ns: int, arrival_ns: int) -> int:
         """When the frame was captured, on the clock of ``arrival_ns`` and never after it."""
@@ -88,14 +113,10 @@ class StreamClock:
             step_ns = pts_ns - self._last[0]
             # Ahead of the wall by more than a second: the sender restarted its count.
             if step_ns < 0 or step_ns > arrival_ns - self._last[1] + SECOND_NS:
-                self._reset(arrival_ns)
+                self._offsets = Recent(self._half_window_ns)
         self._last = (pts_ns, arrival_ns)
-        if self._current is None or arrival_ns - self._since_ns > self._half_window_ns:
-            self._previous, self._current, self._since_ns = self._current, None, arrival_ns
-        offset_ns = arrival_ns - pts_ns
-        self._current = offset_ns if self._current is None else min(self._current, offset_ns)
-        smallest = self._current if self._previous is None else min(self._current, self._previous)
-        return pts_ns + smallest
+        self._offsets.add(arrival_ns - pts_ns, arrival_ns)
+        return pts_ns + self._offsets.smallest
 
 
 class LostFrames:

@@ -42,7 +42,7 @@ def open_stream(
         container = av.open(
             text,
             options=_url_options(text, deadline_s),
-            timeout=(deadline_s, options.read_timeout_s),
+            timeout=(deadline_s, _silence_s(text, options)),
             metadata_errors="replace",
         )
     except Exception as exc:
@@ -52,6 +52,12 @@ def open_stream(
     live = text.lower().startswith("rtsp") or container.duration is None
     pacer = Pacer(stop) if policy == "drop" and not live else None
     return VideoSource(container, name=name, live=live, pacer=pacer, stop=stop, options=options)
+
+
+def _silence_s(url: str, options: SourceOptions) -> float:
+    """How long FFmpeg may wait for a packet: of HLS and DASH the next segment is seconds away."""
+    segmented = re.search(r"(?i)\.(m3u8?|mpd)($|[?;#&/])", url) is not None
+    return options.read_timeout_s + (options.max_delay_s if segmented else 0.0)
 
 
 def _resolve(url: str, name: str, deadline_s: float) -> None:

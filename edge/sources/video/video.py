@@ -17,9 +17,11 @@ import numpy as np
 from edge.sources.base import SourceBase
 from edge.sources.options import SourceOptions
 from edge.sources.orient import UPRIGHT, displayed, is_turned
+from edge.sources.timing.bursts import Bursts
 from edge.sources.timing.pacing import SECOND_NS, LostFrames, Pacer, StreamClock, longest_step_ns
 from edge.sources.video.ending import EndCheck
 from edge.sources.video.media import av, reason
+from edge.sources.video.packets import Arrival, Packets
 from edge.sources.video.times import file_times, keeps_times, stated_fps
 from edge.sources.video.tracks import film_of
 from edge.vision.pixel_aspect import believed
@@ -43,6 +45,9 @@ _OPENED_WITH_NS = 5 * SECOND_NS
 _SLOW_FPS = 1.0
 """At a lower rate the next picture is not waited for: one that came at the opening has to do."""
 
+_BURSTS = frozenset({"hls", "dash"})
+"""Formats that bring segments of seconds, one after the other."""
+
 
 class VideoSource(SourceBase):
     """The film in an open container. ``pacer`` holds a file's frames until they are due.
@@ -65,7 +70,7 @@ class VideoSource(SourceBase):
         options: SourceOptions,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        super().__init__(name, live=live, stop=stop, release=container.close, clock_ns=clock_ns)
+        super().__init__(name, live=live, stop=stop, release=self._close, clock_ns=clock_ns)
         try:
             stream = film_of(container, name)
         except SourceError:
@@ -79,9 +84,17 @@ class VideoSource(SourceBase):
         self._stream = stream
         self._pacer = pacer
         self._read_timeout_s = options.read_timeout_s
-        # All streams: the deadline is on the picture, sound alone must not hold it off.
-        self._packets = container.demux()
         self._timed = keeps_times(container)
+        longest_ns, known = round(options.max_delay_s * SECOND_NS), container.format.name in _BURSTS
+        schedule = Bursts(longest_ns=longest_ns, known=known)
+        self._packets = Packets(
+            container,
+            stream,
+            schedule=schedule if live and self._timed and longest_ns else None,
+            stop=stop,
+            clock_ns=clock_ns,
+            heard=self._heard,
+        )
         has_rate = self._timed or not live
         self.fps = stated_fps(container, stream, options) if has_rate else None
         self._times = None if live else file_times(container, stream, name, self.fps)
@@ -97,7 +110,7 @@ class VideoSource(SourceBase):
         self._lost = LostFrames()
         self._start_ns = round((stream.start_time or 0) * (stream.time_base or 0) * SECOND_NS)
         self._media_ns = self._start_ns
-        self._arrival_ns = 0
+        self._arrival: Arrival | None = None
         self._waited_ns = 0
         # Of RTSP alone is it known that its sender sends in real time.
         paced = live and container.format.name == "rtsp" and (self.fps or 0.0) >= _SLOW_FPS
@@ -118,8 +131,15 @@ class VideoSource(SourceBase):
             return None
         read_ns = self._clock_ns()
         capture_ns, clock = self._dated(decoded, read_ns)
+        delay_ns = 0 if self._arrival is None else self._arrival.delay_ns
         media_ns = None if self.live else self._media_ns
-        return self._frame(image, capture_ns, read_ns, clock, media_ns)
+        return self._frame(image, capture_ns, read_ns, clock, media_ns, delay_ns)
+
+    def _heard(self, now_ns: int) -> None:
+        self.heard_ns = now_ns
+
+    def _close(self) -> None:
+        self._packets.close()
 
     def _came_while_opening(self, decoded: VideoFrame) -> bool:
         """Whether a live picture is older than its arrival says, by as much as the opening took.
@@ -134,10 +154,14 @@ class VideoSource(SourceBase):
         return self._behind_from_ns is not None
 
     def _dated(self, decoded: VideoFrame, read_ns: int) -> tuple[int, Clock]:
-        if not self.live or not self._timed or decoded.pts is None:
+        arrival = self._arrival
+        if not self.live or not self._timed or decoded.pts is None or arrival is None:
             return read_ns, "read"
         self.gaps += self._lost.add(self._media_ns)
-        return self._stream_clock.capture_ns(self._media_ns, self._arrival_ns), "stream"
+        if arrival.base_ns is None or arrival.media_ns is None:
+            return self._stream_clock.capture_ns(self._media_ns, arrival.at_ns), "stream"
+        line_ns = self._media_ns - arrival.media_ns + arrival.line_ns
+        return min(read_ns, line_ns + arrival.base_ns), "stream"
 
     def _media_time_ns(self, decoded: VideoFrame) -> int:
         """The frame's own timestamp; where it has none, one period after the last frame."""
@@ -155,21 +179,25 @@ class VideoSource(SourceBase):
                 raise self._failure
             if self._ended or self._stop.is_set():
                 return None
-            asked_ns = self._clock_ns()
             try:
-                packet = next(self._packets)
+                arrival = self._packets.next(self._read_timeout_s)
             except StopIteration:
                 self._finish()
+                continue
+            except TimeoutError:
+                self._failure = self._silent()
                 continue
             except (av.error.FFmpegError, ValueError) as exc:
                 self._break(exc, waited_s=(self._clock_ns() - heard_ns) / SECOND_NS)
                 continue
-            now_ns = self.heard_ns = self._clock_ns()
-            self._waited_ns = now_ns - asked_ns
-            if self.live and self._waited_ns >= self._read_timeout_s * SECOND_NS:
+            if arrival is None:
+                return None
+            now_ns, packet, self._waited_ns = self._clock_ns(), arrival.packet, arrival.waited_ns
+            waited = self._waited_ns >= self._read_timeout_s * SECOND_NS
+            if self.live and waited and not self._packets.held_back:
                 self._failure = self._silent()  # at its deadline FFmpeg gives what it had kept back
             elif packet.stream is self._stream:
-                heard_ns = self._arrival_ns = now_ns
+                heard_ns, self._arrival = now_ns, arrival
                 self._decode(cast("Packet[VideoStream]", packet))
             elif self.live and now_ns - heard_ns >= self._read_timeout_s * SECOND_NS:
                 self._failure = self._silent()
@@ -217,7 +245,8 @@ class VideoSource(SourceBase):
 
     def _break(self, exc: Exception, *, waited_s: float) -> None:
         """Reading failed: keep what the decoder still holds, raise after it."""
-        if waited_s >= self._read_timeout_s and "://" in self.name:
+        late = waited_s >= self._read_timeout_s or isinstance(exc, av.error.ExitError)
+        if late and "://" in self.name:
             self._failure = self._silent()
         else:
             try:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -270,6 +271,17 @@ def test_frames_older_than_the_limit_are_dropped_as_stale() -> None:
     _, pipeline = run(script)
     assert sink.ids == [1, 2]
     assert sink.dropped == [1, 0]
+    assert pipeline.counts().dropped_stale == 2
+
+
+def test_what_a_source_in_bursts_is_held_back_does_not_make_its_frames_stale() -> None:
+    # As above, each taken 2 s earlier and held back for 2 s.
+    at = [frame(i, t_ns=t * MS - 2000 * MS) for i, t in enumerate((0, 60, 50, 49))]
+    frames = [replace(f, delay_ns=2000 * MS) for f in at]
+    sink = ScriptedSink()
+    script = Script(ScriptedSource(frames), sinks=[sink], max_age_ms=50, clock=lambda: 100 * MS)
+    _, pipeline = run(script)
+    assert sink.ids == [1, 2]
     assert pipeline.counts().dropped_stale == 2
 
 

@@ -1,0 +1,110 @@
+"""Live streams of real servers: those in bursts at their own pace, smooth ones as they come."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from edge.sources import SourceOptions, open_source
+from edge.vision.types import Frame
+from engines.errors import SourceError
+from tests.edge.live_media import FPS, hls, relay
+from tests.edge.loopback import Handler, served
+from tests.edge.media_files import number_of
+
+PATIENT = SourceOptions(open_timeout_s=20, read_timeout_s=20)
+
+
+def watched(handler: Handler, path: str, options: SourceOptions, *, at_most: int) -> list[Frame]:
+    """The frames of a stream until it ends."""
+    stop, frames = threading.Event(), list[Frame]()
+    with served(handler) as port:
+        url = f"http://127.0.0.1:{port}/{path}"
+        source = open_source(url, policy="auto", stop=stop, options=options)
+        try:
+            while len(frames) < at_most and (frame := source.read()) is not None:
+                frames.append(frame)
+        except SourceError:
+            pass  # its sender ended it
+        finally:
+            source.close()
+    return frames
+
+
+def steps_ms(frames: list[Frame]) -> list[float]:
+    return [(b.t_read_ns - a.t_read_ns) / 1e6 for a, b in pairwise(frames)]
+
+
+def numbers(frames: list[Frame]) -> list[int]:
+    return [number_of(frame.image) for frame in frames]
+
+
+@pytest.mark.timing
+def test_a_live_hls_stream_is_given_at_its_pace_behind_a_constant_delay() -> None:
+    frames = watched(hls(segments=5), "live.m3u8", PATIENT, at_most=200)
+    assert numbers(frames) == [n % 25 for n in range(5 * FPS)]
+    # A late playlist may stop the picture once; else 40 ms pass from frame to frame, to the end.
+    assert sum(step > 80 for step in steps_ms(frames)) <= 2
+    assert sum(step < 20 for step in steps_ms(frames)) <= 4
+    delays_s = [frame.delay_ns / 1e9 for frame in frames[FPS:]]
+    assert 0.9 < min(delays_s) <= max(delays_s) < 2.2
+    # Its age when it is given is that delay: nothing saws.
+    ages_s = [(frame.t_read_ns - frame.t_capture_ns) / 1e9 for frame in frames[FPS:]]
+    assert ages_s == pytest.approx(delays_s, abs=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.timing
+def test_a_relay_that_sends_a_second_at_a_time_is_given_at_its_pace() -> None:
+    frames = watched(relay(frames=200, burst=25), "live.ts", PATIENT, at_most=198)
+    assert numbers(frames) == [n % 25 for n in range(198)]
+    later = frames[3 * FPS :]  # what came with the opening is there at once
+    assert sum(not 20 < step < 80 for step in steps_ms(later)) <= 3
+    assert all(0.9 < frame.delay_ns / 1e9 < 2.2 for frame in later)
+
+
+@pytest.mark.slow
+@pytest.mark.timing
+def test_a_smooth_stream_is_given_as_it_comes_by_no_thread_of_its_own() -> None:
+    frames = watched(relay(frames=100, burst=1), "live.ts", PATIENT, at_most=98)
+    assert {frame.delay_ns for frame in frames} == {0}
+    assert numbers(frames) == [n % 25 for n in range(98)]
+
+
+@pytest.mark.slow
+def test_without_a_delay_bursts_are_given_as_they_come() -> None:
+    options = replace(PATIENT, max_delay_s=0)
+    frames = watched(relay(frames=75, burst=25), "live.ts", options, at_most=73)
+    assert {frame.delay_ns for frame in frames} == {0}
+    assert steps_ms(frames)[-10:] == pytest.approx([0] * 10, abs=30)
+
+
+@pytest.mark.slow
+def test_a_sender_that_falls_silent_is_told_after_what_was_held_back() -> None:
+    options = replace(PATIENT, read_timeout_s=1.0)
+    frames, began = list[Frame](), time.monotonic()
+    with served(relay(frames=100, burst=25)) as port:
+        url = f"http://127.0.0.1:{port}/live.ts"
+        source = open_source(url, policy="auto", stop=threading.Event(), options=options)
+        with pytest.raises(SourceError, match="nothing came for 1 s"):
+            frames.extend(iter(source.read, None))
+        source.close()
+    assert numbers(frames) == [n % 25 for n in range(100)]
+    assert 5 < time.monotonic() - began < 9  # 4 s of frames, the last of them 1 s late, and 1 s
+
+
+def test_a_stop_ends_a_stream_that_is_held_back() -> None:
+    stop = threading.Event()
+    with served(hls(segments=2)) as port:
+        url = f"http://127.0.0.1:{port}/live.m3u8"
+        source = open_source(url, policy="auto", stop=stop, options=PATIENT)
+        assert source.read() is not None
+        stop.set()
+        began = time.monotonic()
+        assert source.read() is None
+        assert time.monotonic() - began < 0.5
+        source.close()
