@@ -76,6 +76,18 @@ def first_line(
     return line
 
 
+def first_text(file: str, *, key: str, what: str, environ: Mapping[str, str] = os.environ) -> str:
+    """As ``first_line``, of a file in UTF-8.
+
+    Raises:
+        SettingsError: the file is missing, has none, is no text, or can be read by others.
+    """
+    try:
+        return first_line(file, key=key, what=what, environ=environ).decode()
+    except UnicodeDecodeError as exc:
+        raise SettingsError(f"{key}: {file} is not UTF-8; wanted {what} on its first line") from exc
+
+
 def path_of(file: str, *, key: str, environ: Mapping[str, str] = os.environ) -> str:
     """The path with the folder of credentials in its place.
 

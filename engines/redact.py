@@ -1,4 +1,4 @@
-"""Takes credentials out of URLs and pipelines, wherever they stand in a text; it looks nothing up.
+"""Takes credentials out of URLs, logins and pipelines in any text; it looks nothing up.
 
 In doubt it takes too much: a name that lost its host is a nuisance, a leaked password is not.
 """
@@ -24,6 +24,28 @@ _PLACEHOLDER = re.compile(r"USER(?::PASSWORD)?@HOST(?![\w.:-])[^@]*")
 _END_OF_URL = re.compile(r"""[\s,;]['"`(\[<{]*$""")
 _PARAMETER = re.compile(r"(?<=[?&;#/])([^=?&;#/\s]+)=([^;&#\s]*)((?:;[^&#\s]*)?)")
 
+# "user:pw@host" without a scheme, also where it was taken for a file's name; within quotes a
+# password may hold spaces. Bounded, so that a long word takes no minutes. No logins are
+# "synthetic:96x54@30", "record:/srv/a@b" and our placeholder.
+_BARE_LOGIN = re.compile(
+    r"""(?:(?<![^\s"'`(\[{<=,;|])|(?<=[^/:]/)|(?<=[^:]//))"""
+    r"""(?!\*|mailto:|record:|USER:PASSWORD@HOST(?![\w.:-])|(?:synthetic|camera|csi):\S*?\d+x\d+@\d"""
+    r"""|(?:[\w-]{1,16}:)?[A-Za-z][A-Za-z0-9+.-]{0,32}://|(?i:rtsps?|https?):/{0,2}\*{3}@)"""
+    r"""(?:(?<=["'])[^\s:/@"']{1,64}:[^"'\n]{0,256}|[^\s:/@"'`(\[{<=,;|]{1,64}:\S{0,256})"""
+    r"""@(?=[\w\[])"""
+)
+_QUERY = re.compile(r"(?<=[?&])([^=?&;#/\s]+)=([^&#\s\"'`,)\]>}]+)")
+_BARE_QUERY = re.compile(r"(?<=\?)[^=?&;#/\s\"'`,)\]>}]{6,}(?![^&#\s\"'`,)\]>}])")
+_PLAIN_VALUE = re.compile(r"-?\d{1,5}(?:\.\d+)?|\d+x\d+|\*{3}")
+_PLAIN_NAMES = {
+    "audio", "bitrate", "cam", "camera", "channel", "codec", "compression", "end",
+    "endtime", "format", "fps", "framerate", "height", "mode", "profile", "proto",
+    "quality", "rate", "res", "resolution", "rotation", "size", "start", "starttime",
+    "stream", "streamtype", "subtype", "timeout", "transport", "video", "videocodec",
+    "width",
+}  # fmt: skip
+"""Whose values are shown; of other parameters only small numbers are, and sizes."""
+
 # In a pipeline of GStreamer: rtspsrc user-pw=… proxy-pw="…", and the like.
 _PIPELINE = re.compile(r"(?<![\w-])gst:")
 # Without quotes a value goes on to the next space, over "!" too, as GStreamer reads it.
@@ -31,8 +53,13 @@ _PROPERTY = re.compile(
     r"""(?<![\w-])([A-Za-z][\w-]*)\s*=\s*("(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|(?:\\.|\S)+)"""
 )
 
-_SECRET_PARTS = ("token", "key", "pass", "pwd", "sig", "secret", "auth", "cred", "session", "jwt")
-_SECRET_NAMES = frozenset({"user", "username", "usr", "login", "account", "pw", "sid", "code"})
+_SECRET_PARTS = (
+    "token", "key", "pas", "pwd", "psw", "sig", "secret", "auth", "cred", "session", "jwt",
+)  # fmt: skip
+_SECRET_NAMES = {
+    "user", "username", "usr", "login", "account", "pw", "sid", "code", "p", "u", "k", "id", "pin",
+    "otp", "hash", "ticket",
+}  # fmt: skip
 _SECRET_PROPERTIES = frozenset(
     {"user-id", "user-pw", "proxy-id", "proxy-pw", "cookies", "extra-headers"}
 )
@@ -41,7 +68,9 @@ _SECRET_PROPERTIES = frozenset(
 def redact(text: str) -> str:
     """The text with logins and secret parameters of all its URLs replaced by ``***``.
 
-    ``rtsp://user:pa@ss@cam/1?token=x`` becomes ``rtsp://***@cam/1?token=***``. Passwords that hold
+    A login without a scheme goes as well, and so does every parameter of a query that is not known
+    to be harmless. ``rtsp://user:pa@ss@cam/1?token=x`` becomes
+    ``rtsp://***@cam/1?token=***``. Passwords that hold
     unescaped ``@ / ? #`` are covered: everything up to the last ``@`` of such a URL goes.
     """
     text = _MISTYPED.sub(rf"\1{HIDDEN}@", text)
@@ -52,7 +81,7 @@ def redact(text: str) -> str:
         while parts and _login_goes_on(rest):  # "user:pa://ss@host": no scheme, but a password
             rest, parts = rest + parts[0] + parts[1], parts[2:]
         done += [scheme, _without_parameters(_without_login(rest))]
-    shown = "".join(done)
+    shown = _QUERY.sub(_without_value, _BARE_LOGIN.sub(f"{HIDDEN}@", "".join(done)))
     pipeline = _PIPELINE.search(shown)
     if pipeline is None:
         return shown
@@ -113,7 +142,7 @@ def _without_login(rest: str) -> str:
         # "user:pa/ss@host": the slash ended the authority early; a space may have as well, even
         # behind an "@" ("user:p@ ss@host"). An "@" further on in a sentence takes the host along.
         url = rest
-    elif not plain.group(2) or authority.startswith("["):
+    elif (authority and not plain.group(2)) or authority.startswith("["):
         url = ""  # "user:12/34@host" looks like host, port and path; without a port it is none
     cut = url.rfind("@")
     return rest if cut < 0 else HIDDEN + rest[cut:]
@@ -126,4 +155,11 @@ def _without_parameters(rest: str) -> str:
             return f"{match.group(1)}={HIDDEN}"  # some servers count a semicolon as the value's
         return f"{match.group(1)}={match.group(2)}{_PARAMETER.sub(hide, match.group(3))}"
 
+    rest = _BARE_QUERY.sub(lambda m: m[0] if _PLAIN_VALUE.fullmatch(m[0]) else HIDDEN, rest)
     return _PARAMETER.sub(hide, _ENCODED_LOGIN.sub(rf"\1{HIDDEN}%40", rest))
+
+
+def _without_value(match: re.Match[str]) -> str:
+    name, value = unquote(match[1]).lower(), match[2].partition(";")[0]
+    plain = name in _PLAIN_NAMES or _PLAIN_VALUE.fullmatch(value)
+    return match[0] if plain and not _is_secret(name) else f"{match[1]}={HIDDEN}"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge.credential import first_text
 from edge.say import answer
 from edge.stdout import check_stdout, print_whole
 from engines.errors import SettingsError, SinkError
@@ -33,6 +34,7 @@ BESIDE_TIMEOUT_S = 600
 
 @click.command()
 @click.option("--source", default="synthetic:960x540@30", show_default=True)
+@click.option("--source-file", metavar="FILE", help="File whose first line is the source.")
 @click.option("--model", type=click.Path(path_type=Path), help="Default: the shipped network.")
 @click.option("--engine", default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="Threads of the engine.")
@@ -61,14 +63,16 @@ BESIDE_TIMEOUT_S = 600
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures; - is stdout."
 )
 def bench(
-    source: str, model: Path | None, engine: str, threads: int | None, slots: int,
-    frames: int, peers: tuple[Path, ...], beside: str | None, soak: int | None,
+    source: str, source_file: str | None, model: Path | None, engine: str, threads: int | None,
+    slots: int, frames: int, peers: tuple[Path, ...], beside: str | None, soak: int | None,
     json_file: Path | None,
 ) -> None:  # fmt: skip
     """Measure stages, the bare engine and the whole pipeline on this machine."""
     from edge.settings.settings import SHIPPED_MODEL
 
     model = model or SHIPPED_MODEL
+    if source_file is not None:
+        source = first_text(source_file, key="--source-file", what="a source")
     # Mistakes show before the minutes of measuring.
     program = None if beside is None else _program(beside)
     to_stdout = str(json_file) == "-"

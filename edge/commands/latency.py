@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("settings", required=False, type=click.Path(path_type=Path))
 @click.option("--source", metavar="S", help="A camera or a stream that sees the pattern.")
+@click.option("--source-file", metavar="FILE", help="File whose first line is the source.")
 @click.option(
     "--seconds",
     type=click.FloatRange(1, 3600),
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 def latency(
     settings: Path | None,
     source: str | None,
+    source_file: str | None,
     seconds: float,
     page: str | None,
     json_file: Path | None,
@@ -56,7 +58,7 @@ def latency(
     """
     from edge.settings.load import load_settings
 
-    loaded = load_settings(settings, {"source.uri": source})
+    loaded = load_settings(settings, {"source.uri": source, "source.uri_file": source_file})
     to_stdout = str(json_file) == "-"
     if to_stdout:
         check_stdout("--json")
@@ -66,7 +68,7 @@ def latency(
 
         check_place(json_file)
         refuse_overwriting([json_file], models=(), source=loaded.source.uri, settings=settings)
-    if source is None and settings is None:
+    if source is None and source_file is None and settings is None:
         raise SettingsError("latency: which camera? Name one, such as --source camera:0")
 
     from edge.latency.measure import Measurement

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CHANGE = ("detect", "overlay", "output.sinks", "pipeline.max_age_ms", "log")
+CHANGE = ("detect", "overlay", "output.sinks", "output.sink_files", "pipeline.max_age_ms", "log")
 """Sections and keys that can change while a run goes on."""
 RECORD = "record"
 """The section that can change while nothing is recorded."""

@@ -18,6 +18,7 @@ from typing import Any, get_origin
 from pydantic import ValidationError
 
 import edge.sinks
+from edge.credential import first_text
 from edge.settings.mistakes import mistakes
 from edge.settings.options import FromFolder, mark_of, sections_of
 from edge.settings.outputs import refuse_overwriting
@@ -33,6 +34,12 @@ log = logging.getLogger(__name__)
 
 DEEPEST = 100
 """Parts of a key, of which two are known here."""
+
+_TWINS = {
+    "source.uri": "uri_file", "source.uri_file": "uri",
+    "output.sinks": "sink_files", "output.sink_files": "sinks",
+}  # fmt: skip
+"""Two keys of a section that name the same; where one is an option, the file's other is none."""
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -69,11 +76,15 @@ def load_settings(
         table = raw.setdefault(section, {})
         if isinstance(table, dict):  # otherwise the file's mistake is reported below
             table[name] = value
+            twin = _TWINS.get(key)
+            if twin and f"{section}.{twin}" not in given:
+                table.pop(twin, None)
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as exc:
         lines = mistakes(exc, Settings, path=path, text=text, given=given)
         raise SettingsError("\n".join(lines)) from exc
+    settings = _with_files(settings, environ)
     check_outputs(settings, path)
     pages = check_access(settings.output.sinks, settings.web, environ=environ)
     if "web.token_file" in given and not pages:
@@ -117,6 +128,26 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
     except ValidationError as exc:
         lines = mistakes(exc, Settings, path=None, text="", given=())
         raise SettingsError("\n".join(lines)) from exc
+
+
+def _with_files(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """The settings with the source and the sinks that stand in files of their own.
+
+    Raises:
+        SettingsError: a file has none, or others can read it; two sources.
+    """
+    source, output = settings.source, settings.output
+    if source.uri_file is not None:
+        if "uri" in source.model_fields_set:
+            raise SettingsError("[source] uri_file: uri names a source, too; wanted one of them")
+        uri = first_text(source.uri_file, key="[source] uri_file", what="a source", environ=environ)
+        source = source.model_copy(update={"uri": uri})
+    sinks = tuple(
+        first_text(file, key="[output] sink_files", what="a sink", environ=environ)
+        for file in output.sink_files
+    )
+    output = output.model_copy(update={"sinks": (*output.sinks, *sinks)})
+    return settings.model_copy(update={"source": source, "output": output})
 
 
 def _read(path: Path) -> str:

@@ -89,7 +89,14 @@ def _complaint(error: dict[str, Any], loc: list[str], key: str, sections: Sectio
 
 
 def _shown(key: str, value: Any) -> str:
-    if key in ("source", "source.uri", "source.password_file", "output.password_file"):
+    if key in (
+        "source",
+        "source.uri",
+        "source.uri_file",
+        "source.password_file",
+        "output.sink_files",
+        "output.password_file",
+    ):
         # may hold a password
         return "an empty text" if value == "" else f"a {type(value).__name__}"
     if isinstance(value, bool):

@@ -65,6 +65,7 @@ class _Section(BaseModel):
 class SourceSettings(_Section):
     """Where frames come from. ``uri`` may hold credentials: print it only through ``redact``.
 
+    The first line of ``uri_file`` stands for it; ``load_settings`` puts it there.
     ``reconnect`` of None is True in a service that waits for READY, else False.
     """
 
@@ -75,6 +76,11 @@ class SourceSettings(_Section):
             1, "--source", "S", ", ".join(form for _, form in edge.sources.SOURCES.values()) + "."
         ),
     ] = Field("synthetic", min_length=1, repr=False)
+    uri_file: Annotated[
+        Annotated[str, Field(min_length=1)] | None,
+        _SECRET,
+        Option(18, "--source-file", "FILE", "File whose first line is the source."),
+    ] = None
     policy: Annotated[
         Policy,
         Option(7, "--policy", help="Drop frames that come too fast, or wait for each."),
@@ -104,7 +110,7 @@ class SourceSettings(_Section):
 
     def options(self, *, in_service: bool = False) -> SourceOptions:
         """What a source is opened with, beside its uri and policy."""
-        given = self.model_dump(exclude={"uri", "policy", "reconnect"})
+        given = self.model_dump(exclude={"uri", "uri_file", "policy", "reconnect"})
         reconnect = in_service if self.reconnect is None else self.reconnect
         return SourceOptions(**given, reconnect=reconnect)
 
@@ -181,9 +187,9 @@ class OverlaySettings(_Section):
 class OutputSettings(_Section):
     """Where results go. ``sinks`` is never empty after ``load_settings``.
 
-    They may hold credentials: print them only through ``redact``. ``password_file`` holds the
-    password of the user in the address of a stream. Boxes of the classes in ``blur`` are
-    unrecognisable on every picture, whatever [detect] keeps.
+    They may hold credentials: print them only through ``redact``. The first lines of ``sink_files``
+    are among them. ``password_file`` holds the password of the user in the address of a stream.
+    Boxes of the classes in ``blur`` are unrecognisable on every picture, whatever [detect] keeps.
     """
 
     sinks: Annotated[
@@ -199,6 +205,11 @@ class OutputSettings(_Section):
             "May be given several times; - is JSON lines on stdout.",
         ),
     ] = Field((), repr=False)
+    sink_files: Annotated[
+        _Names,
+        _SECRET,
+        Option(19, "--sink-file", "FILE", "File whose first line is a sink."),
+    ] = ()
     password_file: Annotated[Annotated[str, Field(min_length=1)] | None, _SECRET] = None
     blur: _Names = ()
     metrics: Annotated[

@@ -169,9 +169,12 @@ def credential_lines(needs: Needs) -> list[str]:
 def _secrets(settings: Settings) -> dict[str, str]:
     """The files that the settings name for nobody else to read, by their keys."""
     files: dict[str, str | Path | None] = {
+        "[source] uri_file": settings.source.uri_file,
         "[source] password_file": settings.source.password_file,
         "[output] password_file": settings.output.password_file,
     }
+    for number, file in enumerate(settings.output.sink_files):
+        files[f"[output] sink_files[{number}]"] = file
     if _pages(settings):
         names = ("token_file", "tls_cert", "tls_key", "client_ca")
         files |= {f"[web] {name}": getattr(settings.web, name) for name in names}

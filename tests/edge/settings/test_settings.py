@@ -252,6 +252,30 @@ def test_a_password_file_starts_at_the_settings_and_is_looked_at_with_them(tmp_p
         _load(tmp_path, text, source__uri="synthetic")
 
 
+def test_a_source_and_a_sink_may_stand_in_files_of_their_own(tmp_path: Path) -> None:
+    secrets = {"cam": "rtsp://u:S3CR3T@cam/1\nmore", "relay": "rtsp://u:S3CR3T@server/car"}
+    for name, secret in secrets.items():
+        (tmp_path / name).write_text(secret)
+        (tmp_path / name).chmod(0o600)
+    text = '[source]\nuri_file = "cam"\n[output]\nsinks = ["null"]\nsink_files = ["relay"]'
+    loaded = _load(tmp_path, text)
+    assert loaded.source.uri == "rtsp://u:S3CR3T@cam/1"
+    assert loaded.output.sinks == ("null", "rtsp://u:S3CR3T@server/car")
+    assert "S3CR3T" not in repr(loaded)
+    given = _load(tmp_path, text, source__uri="synthetic", output__sinks=["a.mp4"])
+    assert (given.source.uri, given.output.sinks) == ("synthetic", ("a.mp4",))
+    with pytest.raises(SettingsError, match="uri names a source, too"):
+        _load(tmp_path, '[source]\nuri = "synthetic"\nuri_file = "cam"')
+    for file in ("cam", "relay"):
+        (tmp_path / file).chmod(0o644)
+        with pytest.raises(SettingsError, match=f"{file} can be read by others"):
+            _load(tmp_path, text)
+        (tmp_path / file).chmod(0o600)
+    (tmp_path / "cam").write_bytes(b"rtsp://\xff@cam")
+    with pytest.raises(SettingsError, match="is not UTF-8"):
+        _load(tmp_path, text)
+
+
 @pytest.mark.parametrize("value", ['["S3CR3T"]', "5307", '""'])
 def test_a_password_in_the_place_of_its_file_is_not_shown(value: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"source\.password_file: got a?") as caught:
@@ -342,9 +366,11 @@ def test_a_mistake_in_the_sinks_shows_no_password(tmp_path: Path) -> None:
 def test_the_example_file_names_every_key_and_its_commented_ones_are_valid(tmp_path: Path) -> None:
     # "# key = value" is a setting; in prose no line has that form.
     text = re.sub(r"^# (?=[a-z_]+ = )", "", EXAMPLE.read_text(), flags=re.MULTILINE)
-    (tmp_path / "cam").write_text("S3CR3T")
-    (tmp_path / "cam").chmod(0o600)
-    of_a_camera = text.replace('uri = "synthetic"', 'uri = "rtsp://viewer@cam/1"')
+    secrets = {"cam": "S3CR3T", "source": "rtsp://viewer@cam/1", "relay": "rtsp://bob@h/car"}
+    for name, secret in secrets.items():
+        (tmp_path / name).write_text(secret)
+        (tmp_path / name).chmod(0o600)
+    of_a_camera = text.replace('uri = "synthetic"', "")  # beside uri_file
     load_settings(_file(tmp_path, of_a_camera), environ={"CREDENTIALS_DIRECTORY": str(tmp_path)})
     named = {f"{s}.{k}" for s, table in tomllib.loads(text).items() for k in table}
     assert named == set(_keys())

@@ -159,6 +159,22 @@ def test_a_credential_is_handed_over_by_its_name(tmp_path: Path) -> None:
     assert "swordfish" not in made
 
 
+def test_a_source_and_a_sink_in_credentials_are_handed_over(tmp_path: Path) -> None:
+    secrets = {"gate": "rtsp://u:swordfish@cam/1", "relay": "whip:https://u:swordfish@h/car"}
+    for name, secret in secrets.items():
+        (tmp_path / name).write_text(secret)
+        (tmp_path / name).chmod(0o600)
+    text = (
+        '[source]\nuri_file = "${CREDENTIALS_DIRECTORY}/gate"\n'
+        '[output]\nsink_files = ["${CREDENTIALS_DIRECTORY}/relay"]\n'
+    )
+    made = settings(tmp_path, text, CREDENTIALS_DIRECTORY=str(tmp_path))
+    assert "LoadCredential=gate:/etc/outrider/credentials/gate" in made
+    assert "LoadCredential=relay:/etc/outrider/credentials/relay" in made
+    assert "PrivateNetwork=no" in made
+    assert "swordfish" not in made
+
+
 @pytest.mark.parametrize("name", ["..", "a:b", "a b", "x/y", "a\\nExecStartPre=b", "${HOME}"])
 def test_a_credential_with_a_name_that_a_unit_cannot_hold_is_refused(
     tmp_path: Path, name: str
