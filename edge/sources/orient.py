@@ -30,10 +30,6 @@ def flipped(image: Image, flip: Flip) -> Image:
     return image if flip == "none" else cast(Image, cv2.flip(image, _FLIPS[flip]))
 
 
-UPRIGHT = (1, 0), (0, 1)
-"""The display matrix of a picture that is shown as it is stored."""
-
-
 def is_turned(across: tuple[int, int], down: tuple[int, int]) -> bool:
     """Whether a display matrix shows what is wide as high; see ``displayed``."""
     return abs(across[1]) + abs(down[0]) > abs(across[0]) + abs(down[1])

@@ -84,8 +84,8 @@ def decoded(data: NDArray[np.uint8], mode: int, path: Path) -> NDArray[Any] | No
 
 def _by_ffmpeg(data: bytes, path: Path) -> NDArray[Any] | None:
     """What FFmpeg makes of a HEIF or a QOI, which OpenCV does not know; None as above."""
-    from edge.sources.orient import rotated
-    from edge.sources.video.media import av
+    from edge.sources.orient import displayed
+    from edge.sources.video.media import av, display_matrix
 
     # Named, as FFmpeg would follow a playlist to other files and to the network.
     demuxer = "mov" if data[4:8] == b"ftyp" else "qoi_pipe" if data[:4] == b"qoif" else None
@@ -107,7 +107,7 @@ def _by_ffmpeg(data: bytes, path: Path) -> NDArray[Any] | None:
     except (av.error.FFmpegError, ValueError, StopIteration):
         return None
     image = np.asarray(frame.reformat(format="bgr24").to_ndarray(), np.uint8)
-    return np.ascontiguousarray(rotated(image, -round(frame.rotation / 90) * 90))
+    return np.ascontiguousarray(displayed(image, *display_matrix(frame)))
 
 
 def _highest_grey(header: bytes) -> int | None:

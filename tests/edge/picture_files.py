@@ -15,13 +15,18 @@ from edge.sources.video.media import av
 from edge.vision.types import Image
 
 
-def heic(image: Image, quarters: int = 0) -> bytes:
-    """One picture (even sides) as HEIC, to be turned against the clock (ISO/IEC 23008-12)."""
+def heic(image: Image, quarters: int = 0, *, mirror: int | None = None) -> bytes:
+    """One picture (even sides) as HEIC, to be turned against the clock (ISO/IEC 23008-12).
+
+    Then it is mirrored: 0 swaps above and below (EXIF's 4), 1 left and right (EXIF's 2).
+    """
     config, coded = _hevc(image)
     height, width = image.shape[:2]
     properties = [config, _box(b"ispe", struct.pack(">II", width, height), flags=0)]
     if quarters:
         properties.append(_box(b"irot", bytes([quarters])))
+    if mirror is not None:
+        properties.append(_box(b"imir", bytes([mirror])))
     uses = bytes(0x80 | number for number in range(1, len(properties) + 1))
     item = _box(b"infe", struct.pack(">HH", 1, 0) + b"hvc1\0", flags=2 << 24)
 

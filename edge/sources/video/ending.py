@@ -25,7 +25,9 @@ class EndCheck:
     """Compares where a video ended with what its header promised.
 
     A format whose header promises nothing (a raw or transport stream) is whole unless its last
-    picture is damaged. Of a URL the bytes are not counted: the time decides.
+    picture is damaged; a transport stream that stops between two of its packets was stopped in
+    order, whatever became of its last picture. Of a URL the outermost sizes are not read: the time
+    decides.
     """
 
     _SLACK_S = 0.5  # headers round, and some writers count one frame too many
@@ -54,7 +56,14 @@ class EndCheck:
         )
         if early and not _has_all_bytes(self._container):
             return f"its header promises {self._promised_s:.2f} s"
-        return "its last frame is incomplete" if self._damaged else ""
+        stopped = self._container.format.name == "mpegts" and any(
+            self._container.size % packet == 0 for packet in _TS_PACKETS
+        )
+        return "its last frame is incomplete" if self._damaged and not stopped else ""
+
+
+_TS_PACKETS = 188, 192
+"""Bytes of a transport stream's packets (H.222.0, 2.4.3), and of those with a time before each."""
 
 
 def _promised_end_s(container: InputContainer, stream: VideoStream) -> float | None:

@@ -74,13 +74,11 @@ def film_of(container: InputContainer, name: str) -> VideoStream:
 
 def length_s(stream: VideoStream) -> float | None:
     """How long a track lasts by its header, None where that does not say."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    try:  # Matroska's tag: "00:00:08.840000000"
+    try:  # Matroska's tag, "00:00:08.840000000"; FFmpeg's own figure there is the whole file's
         hours, minutes, seconds = stream.metadata["DURATION"].split(":")
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
     except (KeyError, ValueError):
-        return None
+        return float(stream.duration * (stream.time_base or 0)) if stream.duration else None
 
 
 def _is_attached(stream: VideoStream) -> bool:

@@ -16,11 +16,11 @@ import numpy as np
 
 from edge.sources.base import SourceBase
 from edge.sources.options import SourceOptions
-from edge.sources.orient import UPRIGHT, displayed, is_turned
+from edge.sources.orient import displayed, is_turned
 from edge.sources.timing.bursts import Bursts
 from edge.sources.timing.pacing import SECOND_NS, LostFrames, Pacer, StreamClock, longest_step_ns
 from edge.sources.video.ending import EndCheck
-from edge.sources.video.media import av, reason
+from edge.sources.video.media import av, display_matrix, reason
 from edge.sources.video.packets import Arrival, Packets
 from edge.sources.video.times import file_times, keeps_times, stated_fps
 from edge.sources.video.tracks import film_of
@@ -31,7 +31,6 @@ from engines.errors import SourceError
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.packet import Packet
-    from av.sidedata.sidedata import SideData
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -122,7 +121,7 @@ class VideoSource(SourceBase):
             decoded = self._next_decoded()
         if decoded is None:
             return None
-        across, down = _display_matrix(decoded)
+        across, down = display_matrix(decoded)
         image = displayed(self._to_bgr(decoded), across, down)
         turned = is_turned(across, down)
         self._pixel_aspect = 1 / self._stored_aspect if turned else self._stored_aspect
@@ -297,18 +296,6 @@ class _BgrConverter:
     def __call__(self, decoded: VideoFrame) -> Image:
         rgb = self._reformatter.reformat(decoded, format="bgr24", threads=1)
         return np.asarray(rgb.to_ndarray(), np.uint8)
-
-
-def _display_matrix(decoded: VideoFrame) -> tuple[tuple[int, int], tuple[int, int]]:
-    """How a picture is to be shown: phones film upright, and mirrored, by a note in the file.
-
-    It has nine numbers, row by row, as in ISO/IEC 14496-12, 8.3.2.
-    """
-    note = decoded.side_data.get("DISPLAYMATRIX")
-    if note is None:
-        return UPRIGHT
-    a, b, _, c, d = np.frombuffer(bytes(cast("SideData", note)), np.int32)[:5].tolist()
-    return (a, b), (c, d)
 
 
 def _frame_count(container: InputContainer, stream: VideoStream) -> int | None:

@@ -15,6 +15,7 @@ import pytest
 from edge.sources import open_source
 from edge.vision.types import Image
 from tests.edge.media_files import write_video
+from tests.edge.picture_files import heic
 
 STORED: Image = np.zeros((48, 64, 3), np.uint8)
 STORED[:24, :32] = 255  # white at the upper left
@@ -118,3 +119,20 @@ def test_a_picture_is_shown_as_its_exif_says(
     for orientation, _, white, grey in EIGHT:
         (tmp_path / name).write_bytes(made(orientation))
         assert places(tmp_path / name) == (white, grey)
+
+
+@pytest.mark.parametrize(
+    ("quarters", "mirror", "white", "grey"),
+    [
+        (0, 0, "lower left", "lower right"),
+        (0, 1, "upper right", "upper left"),
+        (1, 0, "upper left", "lower left"),  # turned: lower left and upper left; then swapped
+        (1, 1, "lower right", "upper right"),
+    ],
+)
+def test_a_heic_is_turned_and_mirrored(
+    quarters: int, mirror: int, white: str, grey: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.heic"
+    path.write_bytes(heic(STORED, quarters, mirror=mirror))
+    assert places(path) == (white, grey)
