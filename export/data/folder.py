@@ -34,9 +34,10 @@ def folder_data(root: Path) -> LabelledData:
     pairs = find_pairs(images, labels, layout=f"Wanted {LAYOUT}.")
     names: tuple[str, ...] = ()
     listed: list[CocoImage] = []
+    left_out: list[str] = []
     boxes_file = root / "boxes.json"
     if exists(boxes_file):
-        names, entries = read_coco(boxes_file)
+        names, entries = read_coco(boxes_file, left_out=left_out)
         listed = match_images(entries, [path for path, _ in pairs], file=boxes_file)
 
     def load(i: int) -> LabelledFrame:
@@ -53,7 +54,7 @@ def folder_data(root: Path) -> LabelledData:
 
     return LabelledData(
         "folder", len(pairs), load, classes, UNLABELLED, names,
-        source=root.resolve().name, frames=images,
+        source=root.resolve().name, frames=images, left_out=tuple(left_out),
     )  # fmt: skip
 
 

@@ -39,6 +39,7 @@ class LabelledData:
     no score counts. ``source`` names the file or folder of a user's own data. ``frames`` is a
     folder that shows what the images are like, for adoption. ``video`` says that neighbouring
     frames look alike. ``aliases`` are other names of its classes, as models may have them.
+    ``left_out`` says of each box that could not be used why.
     """
 
     name: str
@@ -52,6 +53,7 @@ class LabelledData:
     frames: Path | None = None
     video: bool = False
     aliases: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 def annotation(xyxy: NDArray[np.float32], class_id: int, *, crowd: bool = False) -> dict[str, Any]:

@@ -82,6 +82,7 @@ def evaluate_model(
             conf=detection.conf if detection and classes.has_boxes else None,
             renamed=dict(classes.renamed) or None,
             worst=worst,
+            left_out=data.left_out or None,
             **scorer.scores(),
         )
     finally:

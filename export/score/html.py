@@ -15,7 +15,7 @@ from edge.vision.palette import colour_of
 from engines.errors import ExportError
 from engines.plain import plain_lines
 from export.score.gallery import FALSE, MISSING, MISTAKEN, PLAIN, RIGHT, UNCOUNTED, Gallery, css
-from export.score.report import EvaluationReport, Table
+from export.score.report import EvaluationReport, Table, boxes_left_out
 from export.score.scores import mean
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -121,6 +121,7 @@ def html_report(report: EvaluationReport, gallery: Gallery, *, made: datetime | 
         steps=_steps(report.latency_ms or {}),
         mask_matrix=_matrix(report.confusion_mask, "px"),
         box_matrix=_matrix(report.confusion_boxes, "boxes"),
+        left_out=boxes_left_out(report.left_out) if report.left_out else None,
         lacking={k: v for k, v in (report.lacking or {}).items() if v},
         gallery=gallery.entries,
         legends={"mask": gallery.legend("mask"), "boxes": VERDICTS},

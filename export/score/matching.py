@@ -53,10 +53,9 @@ def match_boxes(
         j = int(free.argmax())
         if free[j] >= MATCH_IOU:
             of_truth[j], of_found[i] = i, j
-    for flat in np.argsort(-overlap, axis=None, kind="stable"):
+    close = np.flatnonzero(overlap >= MATCH_IOU)  # of thousands of boxes nearly all are not
+    for flat in close[np.argsort(-overlap.flat[close], kind="stable")]:
         i, j = divmod(int(flat), len(truth))
-        if overlap[i, j] < MATCH_IOU:
-            break
         if of_found[i] == MISSED and of_truth[j] == MISSED and not same[i, j]:
             of_truth[j], of_found[i] = i, j
     inside = share_inside(found, truth) >= MATCH_IOU

@@ -48,7 +48,8 @@ class EvaluationReport:
     threshold ``conf`` and IoU 0.5. ``latency_ms`` is p50 and p90 of each step. The confusions count
     pixels and boxes: truth by row. ``worst`` names the frames with the lowest mIoU, and with the
     most missed and false boxes. ``renamed`` maps names of the model to names of the data;
-    ``lacking`` are classes of the data that the model does not know.
+    ``lacking`` are classes of the data that the model does not know, ``left_out`` says of each
+    box of the data that could not be used why.
     """
 
     model: str
@@ -77,6 +78,7 @@ class EvaluationReport:
     confusion_mask: Table | None = None
     confusion_boxes: Table | None = None
     worst: dict[str, tuple[FrameScore, ...]] | None = None
+    left_out: tuple[str, ...] | None = None
     curves: dict[str, tuple[float, ...]] | None = None
     """Precision at IoU 0.5 for recall 0, 0.01 … 1, by class; not part of the JSON."""
 
@@ -121,6 +123,8 @@ def table(report: EvaluationReport) -> str:
     if report.renamed:
         taken = ", ".join(f"{mine} as {theirs}" for mine, theirs in report.renamed.items())
         lines.append(f"taken      {taken}")
+    if report.left_out:
+        lines.append(f"left out   {boxes_left_out(report.left_out)}")
     for kind, names in (report.lacking or {}).items():
         if names:
             lines.append(f"unknown    to the model among the {kind}: {', '.join(names)}")
@@ -145,6 +149,12 @@ def table(report: EvaluationReport) -> str:
             for name, value in _shown(report.recall50)
         ]
     return "\n".join(lines)
+
+
+def boxes_left_out(why: tuple[str, ...]) -> str:
+    """How many boxes of the data could not be used, and why the first."""
+    more = f", and {len(why) - 1} more" if len(why) > 1 else ""
+    return f"{len(why)} of the data's boxes, as unusable: {why[0]}{more}"
 
 
 def _shown(scores: Mapping[str, float | None]) -> Iterator[tuple[str, float | None]]:

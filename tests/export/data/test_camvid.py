@@ -163,7 +163,7 @@ def test_images_cut_off_in_the_middle_of_the_header_are_refused(root: Path) -> N
     [
         ("annotations", "bbox", [1, 2, 3], r"has the box \[1, 2, 3\]"),
         ("annotations", "bbox", "1 2 3 4", "has the box '1 2 3 4'"),
-        ("annotations", "bbox", [{}, 1, 2, 3], "not a COCO file of boxes"),
+        ("annotations", "bbox", [{}, 1, 2, 3], "has the box"),
         ("annotations", "category_id", 99, "of category 99, which is not listed"),
         ("annotations", "image_id", 99, "belongs to image 99, which is not listed"),
         ("images", "width", "wide", "not a COCO file of boxes"),
@@ -194,14 +194,14 @@ def test_a_missing_key_of_the_boxes_is_named(root: Path, part: str, key: str) ->
     coco = json.loads(path.read_text())
     del coco[part][0][key]
     path.write_text(json.dumps(coco))
-    with pytest.raises(ExportError, match=f"not a COCO file.*'{key}' is missing"):
+    with pytest.raises(ExportError, match=rf"boxes_train\.json: .*'{key}' is missing"):
         load_index(root, "train")
 
 
 @pytest.mark.parametrize("text", ["[]", "7", "null", '{"images": 3}', "\udcff"])
 def test_json_of_another_shape_is_refused(root: Path, text: str) -> None:
     (root / "boxes_train.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(ExportError, match=r"boxes_train\.json: not (a COCO file|JSON)"):
+    with pytest.raises(ExportError, match=r"boxes_train\.json: not (a COCO file|JSON|UTF-8)"):
         load_index(root, "train")
 
 

@@ -75,12 +75,12 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no images": (lambda c: {**c, "images": [], "annotations": []}, "lists no images"),
     "unknown image": (broken(image_id=7), "annotation 0 belongs to image 7, which is not listed"),
     "unknown class": (broken(category_id=7), "annotation 0 is of category 7, which is not listed"),
-    "list for an id": (broken(image_id=[1]), "not a COCO file of boxes"),
+    "list for an id": (broken(image_id=[1]), r"belongs to image \[1\], which is not listed"),
     "outside": (broken(bbox=[92, 0, 8, 8]), r"annotation 0: its box .* leaves the 96x64 image"),
     "empty box": (broken(bbox=[1, 1, 0, 8]), "annotation 0 has the box"),
     "three numbers": (broken(bbox=[1, 1, 8]), "annotation 0 has the box"),
     "digits of a text": (broken(bbox="4019"), r"has the box '4019', wanted \[x, y, width, height"),
-    "not a number": (broken(bbox=[1, 1, "wide", 8]), "not a COCO file of boxes"),
+    "not a number": (broken(bbox=[1, 1, "wide", 8]), "annotation 0 has the box"),
     "infinite": (broken(bbox=[1, 1, float("inf"), 8]), "annotation 0 has the box"),
     "nan": (broken(bbox=[1, 1, float("nan"), 8]), "annotation 0 has the box"),
     "negative area": (broken(area=-1), "annotation 0 has the box"),
@@ -96,7 +96,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda c: {**c, "images": [{**c["images"][0], "file_name": "a" * 5000}]},
         "which is not in",
     ),
-    "too large for a float": (broken(bbox=[1, 1, 10**400, 1]), "not a COCO file of boxes"),
+    "too large for a float": (broken(bbox=[1, 1, 10**400, 1]), "annotation 0 has the box"),
     "same name twice": (
         lambda c: {**c, "categories": [{"id": 10, "name": "a"}, {"id": 20, "name": "a"}]},
         "wanted categories with names and ids of their own",
@@ -136,3 +136,90 @@ def test_an_image_of_another_size_or_cut_off_is_told_by_name(tmp_path: Path) -> 
     (tmp_path / "2.png").write_bytes((tmp_path / "2.png").read_bytes()[:60])
     with pytest.raises(ExportError, match=r"2\.png: the picture is cut off"):
         data.load(1)
+
+
+UNUSABLE: dict[str, dict[str, Any]] = {
+    "leaves the 96x64 image": {"bbox": [92, 0, 8, 8]},
+    "has the box": {"bbox": [1, 1, float("nan"), 8]},
+    "has the box [1, 1, -8, 8]": {"bbox": [1, 1, -8, 8]},
+    "has the box [1, 1, 1e+308, 1e+308]": {"bbox": [1, 1, 1e308, 1e308]},
+    "has the box None": {"bbox": None},
+    "belongs to image 7, which is not listed": {"image_id": 7},
+    "belongs to image '1', which is not listed": {"image_id": "1"},
+    "is of category 7, which is not listed": {"category_id": 7},
+    "repeats another of the same box and category": {},
+}
+
+
+@pytest.mark.parametrize("why", UNUSABLE)
+def test_a_box_that_cannot_be_used_is_left_out_and_the_rest_scored(
+    tmp_path: Path, why: str
+) -> None:
+    data = coco_data(make_coco(tmp_path, coco_dict([{}, UNUSABLE[why]])))
+    assert [a["bbox"] for a in data.load(0).annotations] == [[40, 16, 8, 8]]
+    (said,) = data.left_out
+    assert said.startswith("annotation 1")
+    assert why in said
+
+
+def test_a_missing_box_is_left_out_too(tmp_path: Path) -> None:
+    coco = coco_dict([{}, {"segmentation": {"counts": "abc", "size": [64, 96]}}])
+    del coco["annotations"][1]["bbox"]
+    assert coco_data(make_coco(tmp_path, coco)).left_out == ("annotation 1: 'bbox' is missing",)
+
+
+ROOT = {"id": 0, "name": "auto", "supercategory": "none"}
+
+
+@pytest.mark.parametrize(
+    ("categories", "names"),
+    [
+        # Roboflow's root has the name of a class, or of the project, and no boxes
+        ([ROOT, {"id": 10, "name": "auto", "supercategory": "auto"}], ("auto",)),
+        (
+            [{**ROOT, "name": "cars"}, {"id": 10, "name": "auto", "supercategory": "cars"}],
+            ("auto",),
+        ),
+        # COCO's person is of the supercategory person, and a class with or without boxes
+        (
+            [
+                {"id": 1, "name": "person", "supercategory": "person"},
+                {"id": 10, "name": "auto", "supercategory": "vehicle"},
+            ],
+            ("person", "auto"),
+        ),
+        # a root with boxes is a class
+        ([{**ROOT, "id": 10}, {"id": 2, "name": "bus", "supercategory": "auto"}], ("auto", "bus")),
+        ([{"id": 10, "name": "auto"}], ("auto",)),
+    ],
+)
+def test_the_root_of_the_categories_is_no_class(
+    tmp_path: Path, categories: list[dict[str, Any]], names: tuple[str, ...]
+) -> None:
+    file = make_coco(tmp_path, {**coco_dict([{}]), "categories": categories})
+    found, (image, _) = read_coco(file)
+    assert found == names
+    assert image.boxes[0]["category_id"] == names.index("auto") + 1
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/secret.png", "a/../../secret.png"])
+def test_a_file_name_that_leaves_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    make_coco(tmp_path, {}, images=1)
+    (tmp_path / "secret.png").write_bytes((tmp_path / "1.png").read_bytes())
+    coco = coco_dict([{}], images=1)
+    coco["images"][0]["file_name"] = name
+    with pytest.raises(ExportError, match=r"wanted names of images inside one folder"):
+        coco_data(make_coco(tmp_path / "data", coco))
+
+
+def test_a_link_out_of_the_folder_is_refused_and_one_within_is_read(tmp_path: Path) -> None:
+    file = make_coco(tmp_path / "data", coco_dict([{}]))
+    (tmp_path / "linked").symlink_to(tmp_path / "data")
+    assert coco_data(tmp_path / "linked" / "truth.json").count == 2  # the folder itself is a link
+    (tmp_path / "data" / "2.png").rename(tmp_path / "secret.png")
+    (tmp_path / "data" / "2.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(ExportError, match=r"lists 2\.png, a link to .*secret\.png, which is not"):
+        coco_data(file)
+    (tmp_path / "data" / "2.png").unlink()
+    (tmp_path / "data" / "2.png").symlink_to("1.png")
+    assert coco_data(file).count == 2

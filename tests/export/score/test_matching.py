@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -101,3 +102,15 @@ def test_nothing_true_or_nothing_found_is_no_error() -> None:
     assert match([], [(HERE, CAR)]).of_found.tolist() == [MISSED]
     assert match([(HERE, CAR)], []).of_truth.tolist() == [MISSED]
     assert match([], []).of_found.tolist() == []
+
+
+def test_thousands_of_boxes_in_a_picture_are_matched_at_once() -> None:
+    corners = np.arange(50_000, dtype=np.float32)
+    truth = np.stack([corners * 10, corners * 0, corners * 10 + 8, corners * 0 + 8], axis=1)
+    ids, crowd = np.zeros(50_000, np.int64), np.zeros(50_000, np.bool_)
+    began_s = time.process_time()
+    matching = match_boxes(truth, ids, crowd, truth[:40], ids[:40] + 1)
+    assert matching.of_found.tolist() == list(range(40))
+    assert (matching.of_truth[:40] == np.arange(40)).all()
+    assert (matching.of_truth[40:] == MISSED).all()
+    assert time.process_time() - began_s < 5
