@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import signal
 import sys
 import traceback
 from importlib import import_module
 
 import click
 
+from edge.interrupt import WORDS, Interrupt
 from edge.say import say
 from edge.service.journal import stderr_is_journal
 from edge.stdout import outlive_terminal
@@ -49,25 +49,35 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in self.table.items()])
 
 
-def invoke(command: click.Command, name: str) -> None:
+def invoke(command: click.Command, name: str, interrupt: Interrupt | None = None) -> None:
     """Run ``command`` and exit with the project's codes.
 
     An ``OutriderError`` becomes its message on stderr and its own exit code; wrong usage exits 2,
-    Ctrl-C 130, and an unexpected error 5, with a traceback.
+    a signal 128 and its number, and an unexpected error 5, with a traceback.
     """
     outlive_terminal()
+    if interrupt is not None:
+        interrupt.begin()
     try:
-        code = command.main(prog_name=name, standalone_mode=False)
+        try:
+            code = command.main(prog_name=name, standalone_mode=False)
+        except BaseException as exc:
+            if interrupt is not None and interrupt.number:  # whatever became of it on its way
+                raise click.Abort from exc
+            raise
     except click.ClickException as exc:
         shown = io.StringIO()
         exc.show(shown)
         say(shown.getvalue().rstrip())
         sys.exit(2)
     except click.Abort:  # a run ends in order before this: edge.run.app fetches its signals
-        say(f"{name}: interrupted, did not finish")
-        sys.exit(INTERRUPTED)
+        say(f"{name}: {WORDS}")
+        sys.exit(INTERRUPTED if interrupt is None else interrupt.code)
     except Exception as exc:
         sys.exit(_report(exc, name))
+    finally:
+        if interrupt is not None:
+            interrupt.done()
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -95,9 +105,6 @@ commands = LazyGroup(
 )
 
 
-def main() -> None:
-    """The command, after ``edge.start`` has held back the signals of a run."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
-            signal.signal(number, signal.default_int_handler)
-    invoke(commands, "edge")
+def main(interrupt: Interrupt | None = None) -> None:
+    """The command, after ``edge.start`` has seen to signals."""
+    invoke(commands, "edge", interrupt)

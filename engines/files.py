@@ -24,6 +24,14 @@ _USER_FOLDERS = {"CACHE": ".cache", "STATE": ".local/state"}
 
 _PREFIX = ".outrider-"
 """How the names of what is made for a while begin."""
+_made: set[Path] = set()
+"""What this process is making: an end by force unwinds nothing."""
+
+
+def abandon() -> None:
+    """Remove what this process is making: it ends now, whatever its other threads do."""
+    for made in tuple(_made):
+        remove(made)
 
 
 @contextlib.contextmanager
@@ -75,6 +83,7 @@ def _held(place: Path, make: Callable[[], Path]) -> Iterator[Path]:
         _sweep(left)
     while True:
         made = make()
+        _made.add(made)
         try:
             if (handle := _lock_there(made)) is None:
                 continue  # swept before it was locked
@@ -85,6 +94,7 @@ def _held(place: Path, make: Callable[[], Path]) -> Iterator[Path]:
                 os.close(handle)
         finally:
             remove(made)
+            _made.discard(made)
 
 
 def _lock_there(made: Path) -> int | None:

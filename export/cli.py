@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-from types import FrameType
-from typing import NoReturn
-
 import click
 
 from edge.cli import LazyGroup, invoke
+from edge.interrupt import Interrupt
 
 EXTRA_OF = {"torch": "train"}
 """Packages that the app does without, and the extra of the distribution that installs them."""
@@ -90,17 +86,6 @@ commands = ExportGroup(
 )
 
 
-def main() -> None:
-    """Entry point of the console script ``edge-export``."""
-    signal.signal(signal.SIGTERM, _end)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
-        signal.signal(signal.SIGHUP, _end)
-    invoke(commands, "edge-export")
-
-
-def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    """End like Ctrl-C does, so that nothing half made stays behind.
-
-    'timeout' sends SIGTERM, and a terminal that is gone SIGHUP.
-    """
-    sys.exit(128 + number)
+def main(interrupt: Interrupt | None = None) -> None:
+    """The command, after ``export.start`` has begun to listen to signals."""
+    invoke(commands, "edge-export", interrupt or Interrupt("edge-export"))

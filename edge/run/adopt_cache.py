@@ -35,7 +35,7 @@ import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 9)
 if os.getppid() != int(sys.argv.pop(1)):
     sys.exit(1)
-from export.cli import main
+from export.start import main
 main()
 """
 DOUBT = "warning "

@@ -101,4 +101,4 @@ def test_a_training_whose_terminal_is_gone_keeps_its_checkpoint(
 
 @pytest.mark.slow
 def test_a_measurement_whose_terminal_is_gone_ends_as_by_ctrl_c(tmp_path: Path) -> None:
-    assert hung_up([*EDGE, "bench"], at="source, reading", cwd=tmp_path) == 130
+    assert hung_up([*EDGE, "bench"], at="source, reading", cwd=tmp_path) == 129
