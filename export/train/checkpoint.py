@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict
 from os.path import exists, isdir, isfile
 from pathlib import Path
@@ -17,6 +18,10 @@ import torch
 from engines.errors import ExportError
 from engines.files import replacing
 from export.train.model import Shape, StreetNet
+
+WIDEST = 4096
+"""Channels, or blocks, of any network of ours at most."""
+MASK_STRIDES = (2, 4)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -88,12 +93,20 @@ def network_from(state: dict[str, Any], *, origin: Path) -> StreetNet:
         shape: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in state["shape"].items()
         }
-        net = StreetNet(
-            Shape(**shape),
-            box_classes=tuple(state["box_classes"]),
-            mask_classes=tuple(state["mask_classes"]),
-            anchors=tuple(tuple((a[0], a[1]) for a in level) for level in state["anchors"]),
-        )
+        described: dict[str, Any] = {
+            "box_classes": tuple(state["box_classes"]),
+            "mask_classes": tuple(state["mask_classes"]),
+            "anchors": tuple(tuple((a[0], a[1]) for a in level) for level in state["anchors"]),
+        }
+        for problem in _problems(shape, **described):
+            raise ValueError(problem)
+        with torch.device("meta"):  # no memory yet for what the file only says
+            empty = StreetNet(Shape(**shape), **described).state_dict()
+        for name, value in empty.items():
+            if state["ema"][name].shape != value.shape:
+                given = list(state["ema"][name].shape)
+                raise ValueError(f"{name} is {given}, wanted {list(value.shape)}")
+        net = StreetNet(Shape(**shape), **described)
         net.load_state_dict(state["ema"])
     except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as exc:
         reason = (str(exc).splitlines() or [type(exc).__name__])[0]
@@ -108,6 +121,30 @@ def network_from(state: dict[str, Any], *, origin: Path) -> StreetNet:
                 "Take an older checkpoint or train again with a smaller --lr."
             )
     return net.eval()
+
+
+def _problems(
+    shape: dict[str, Any],
+    *,
+    box_classes: tuple[Any, ...],
+    mask_classes: tuple[Any, ...],
+    anchors: tuple[tuple[tuple[Any, Any], ...], ...],
+) -> Iterator[str]:
+    """What no network of ours has: a file made of it would be refused by the app."""
+    for key, value in shape.items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if type(number) is not int or not 1 <= number <= WIDEST:
+                yield f"{key} {value!a:.60}, wanted whole numbers of 1 to {WIDEST}"
+    if shape.get("mask_stride", 4) not in MASK_STRIDES:
+        yield f"mask_stride {shape['mask_stride']}, wanted {' or '.join(map(str, MASK_STRIDES))}"
+    for what, names in (("box_classes", box_classes), ("mask_classes", mask_classes)):
+        if not all(isinstance(name, str) and name.isprintable() for name in names):
+            yield f"{what} {names!a:.60}, wanted names that can be printed"
+        if not 1 <= len(set(names)) == len(names) <= 256:
+            yield f"{what}: {len(names)} names, wanted 1 to 256, none twice"
+    for side in (side for level in anchors for wh in level for side in wh):
+        if not isinstance(side, int | float) or not 0 < side < math.inf:
+            yield f"anchors with {side!a:.60}, wanted numbers above 0"
 
 
 def difference(net: StreetNet, wanted: StreetNet) -> str | None:

@@ -129,6 +129,7 @@ def export_onnx(
         net, name="street", height=height, width=width, mask_stride=stride,
         source_sha256=sha256_of(checkpoint),
     )  # fmt: skip
+    spec.check(origin=str(checkpoint))  # the app would refuse the file
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # the tracing exporter folds batch norm and needs no further package; it warns of its age

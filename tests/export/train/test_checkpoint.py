@@ -117,6 +117,16 @@ def test_a_file_of_torch_that_is_no_checkpoint_is_refused(tmp_path: Path, conten
         ("mask_classes", ["road"]),
         ("ema", None),
         ("ema", {"text": "weights"}),
+        *(("shape", {"mask_stride": s}) for s in (0, 3, -4, 2.0, float("nan"), "4", 10**30, None)),
+        ("shape", {"stem": 10**9}),
+        ("shape", {"stem": 4096, "widths": [4096] * 4}),  # gigabytes of weights, had they been made
+        ("shape", {"widths": [4, 4]}),
+        ("anchors", [[[float("nan"), 8.0]] * 3] * 3),
+        ("anchors", [[[0.0, 8.0]] * 3] * 3),
+        ("anchors", [[["1", 8.0]] * 3] * 3),
+        ("box_classes", ["car"] * 4),  # as many as it was trained for, but one name
+        ("box_classes", ["car", "a\x1b[2J", "b", "c"]),
+        ("box_classes", [1, 2, 3, 4]),
     ],
 )
 def test_a_description_that_makes_no_network_is_refused(
