@@ -15,7 +15,7 @@ from edge.credential import VARIABLE
 from edge.settings.options import FromFolder, Option
 from edge.settings.regions import read_regions
 from edge.sinks.record.options import RecordOptions
-from edge.sources.options import Flip, Policy, RotateDeg, SourceOptions
+from edge.sources.options import Flip, Policy, RotateDeg, RtspTransport, SourceOptions
 from edge.vision.polygon import Polygon
 
 SHIPPED_MODEL = Path(engines.__file__).resolve().parent / "models" / "street.onnx"
@@ -107,6 +107,7 @@ class SourceSettings(_Section):
     password_file: Annotated[Annotated[str, Field(min_length=1)] | None, _SECRET] = (
         _SOURCE.password_file
     )
+    rtsp_transport: RtspTransport = _SOURCE.rtsp_transport
 
     def options(self, *, in_service: bool = False) -> SourceOptions:
         """What a source is opened with, beside its uri and policy."""

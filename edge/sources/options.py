@@ -7,6 +7,7 @@ from typing import Literal
 
 Policy = Literal["auto", "drop", "wait"]
 RotateDeg = Literal[0, 90, 180, 270]
+RtspTransport = Literal["auto", "tcp", "udp"]
 Flip = Literal["none", "horizontal", "vertical", "both"]
 
 
@@ -23,7 +24,8 @@ class SourceOptions:
     ``rotate_deg`` turns clockwise, ``flip`` is applied after it. ``images_fps`` is the rate of a
     folder, played under the policy 'drop' or in an mp4: images have no timestamps of their own.
     ``raw_fps`` is that of a video without times (raw H.264), None for what it says itself.
-    ``password_file`` holds the password of a URL's user.
+    ``password_file`` holds the password of a URL's user. ``rtsp_transport`` 'auto' is TCP, and UDP
+    where a server does not send by that.
     """
 
     open_timeout_s: float = 10.0
@@ -40,3 +42,4 @@ class SourceOptions:
     images_fps: float = 25.0  # what FFmpeg assumes for numbered images
     raw_fps: float | None = None
     password_file: str | None = None
+    rtsp_transport: RtspTransport = "auto"

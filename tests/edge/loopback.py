@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -95,26 +96,43 @@ def then_closed(content_type: str, body: bytes) -> Handler:
     return handle
 
 
-def endless_mjpeg(*, fps: float) -> Handler:
-    """Motion JPEG as cameras serve it: a picture per part, without timestamps."""
+def endless_mjpeg(*, fps: float, frames: int | None = None) -> Handler:
+    """Motion JPEG as cameras serve it: a picture per part, without timestamps.
+
+    After ``frames`` it sends nothing more.
+    """
+    kind = "multipart/x-mixed-replace; boundary=frame"
+    return paced(kind, itertools.islice(map(mjpeg_part, itertools.count()), frames), fps=fps)
+
+
+def paced(content_type: str, pieces: Iterable[bytes], *, fps: float, ends: bool = False) -> Handler:
+    """A stream without a length, a piece at a time; then silent or closed."""
+    kept = list(pieces) if ends else pieces
 
     def handle(connection: socket.socket, over: threading.Event) -> None:
         connection.recv(65536)
-        connection.sendall(OK + b"Content-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n")
-        number = 0
-        while not over.wait(1 / fps):
-            connection.sendall(mjpeg_part(number))
-            number += 1
+        connection.sendall(OK + f"Content-Type: {content_type}\r\n\r\n".encode())
+        for piece in kept:
+            if over.wait(1 / fps):
+                return
+            connection.sendall(piece)
+        if not ends:
+            over.wait(30)
 
     return handle
 
 
+def jpeg(number: int) -> bytes:
+    """A flat picture of that number."""
+    image = np.full((48, 64, 3), level(number % 25), np.uint8)
+    return cv2.imencode(".jpg", image)[1].tobytes()
+
+
 def mjpeg_part(number: int) -> bytes:
     """One part of a Motion JPEG answer."""
-    image = np.full((48, 64, 3), level(number % 25), np.uint8)
-    jpeg = cv2.imencode(".jpg", image)[1].tobytes()
-    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-    return head.encode() + jpeg + b"\r\n"
+    picture = jpeg(number)
+    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+    return head.encode() + picture + b"\r\n"
 
 
 def files(folder: Path) -> Handler:

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edge.sources.timing.bursts import Bursts
 from edge.sources.timing.opening import POLL_S
 from edge.sources.timing.pacing import SECOND_NS
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
     from av.packet import Packet
     from av.video.stream import VideoStream
 
@@ -46,6 +45,16 @@ class Arrival:
     delay_ns: int = 0
 
 
+class Feed(Protocol):
+    """Where packets come from: an open container, or what reads one ahead."""
+
+    def demux(self) -> Iterator[Packet[Any]]:
+        """All packets, in their order."""
+
+    def close(self) -> None:
+        """Close the container."""
+
+
 class Packets:
     """Those of ``container``, in their order; ``schedule`` is None where none are held back.
 
@@ -60,7 +69,7 @@ class Packets:
 
     def __init__(
         self,
-        container: InputContainer,
+        container: Feed,
         stream: VideoStream,
         *,
         schedule: Bursts | None,

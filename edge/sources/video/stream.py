@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
+import logging
 import re
 import shutil
 import subprocess
 import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from edge.sources.base import OpenedSource, SourceKind
@@ -19,11 +23,25 @@ from edge.sources.timing.pacing import Pacer
 from engines.errors import SourceError
 from engines.redact import redact
 
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+    from edge.sources.video.ahead import Ahead
+
+_log = logging.getLogger("edge")
+
+_LOOK_S = 2.0
+"""How long the beginning of what an HTTP server sends is looked at."""
+_ONE_PICTURE = {"analyzeduration": "0", "fpsprobesize": "0"}
+_ENDLESS_BYTES = 2**31 - 1
+"""A length that servers state where they have none."""
+_TRANSPORTS = {"tcp": "tcp", "udp": "udp+udp_multicast"}
+
 
 def open_stream(
     text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions
 ) -> OpenedSource:
-    """Open an rtsp or http URL; it is live unless it is http with a duration.
+    """Open an rtsp or http URL; see ``_is_live`` for which of them are live.
 
     FFmpeg counts connecting and probing as two deadlines, and no deadline ends name resolution:
     whoever calls watches the clock.
@@ -31,27 +49,146 @@ def open_stream(
     Raises:
         SourceError: refused, no answer in time, or not a video stream.
     """
-    from edge.sources.video.media import av, reason
+    from edge.sources.video.media import reason
     from edge.sources.video.video import VideoSource
 
-    name, deadline_s = redact(text), options.open_timeout_s
-    _resolve(text, name, deadline_s)
+    name = redact(text)
+    until = time.monotonic() + options.open_timeout_s
+    _resolve(text, name, options.open_timeout_s)
     if options.password_file is not None:
         text = with_password(text, options.password_file)
     try:
-        container = av.open(
-            text,
-            options=_url_options(text, deadline_s),
-            timeout=(deadline_s, _silence_s(text, options)),
-            metadata_errors="replace",
-        )
+        if text.lower().startswith("rtsp"):
+            connection = _open_rtsp(text, options, until)
+        else:
+            connection = _open_http(text, options, until)
     except Exception as exc:
         raise SourceError(
             redact(f"{name}: cannot be opened: {reason(exc)}; {_url_advice(exc)}")
         ) from exc
-    live = text.lower().startswith("rtsp") or container.duration is None
-    pacer = Pacer(stop) if policy == "drop" and not live else None
-    return VideoSource(container, name=name, live=live, pacer=pacer, stop=stop, options=options)
+    pacer = Pacer(stop) if policy == "drop" and not connection.live else None
+    return VideoSource(
+        connection.container,
+        name=name,
+        live=connection.live,
+        pacer=pacer,
+        stop=stop,
+        options=options,
+        feed=connection.feed,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    container: InputContainer
+    feed: Ahead
+    live: bool
+
+
+def _open_http(url: str, options: SourceOptions, until: float) -> _Connection:
+    """Open what an HTTP server sends, looked at first: Motion JPEG goes a way of its own."""
+    from edge.sources.video.ahead import Ahead
+    from edge.sources.video.body import Body, CleanParts
+    from edge.sources.video.media import av
+
+    def timeouts_s() -> tuple[float, float]:
+        return max(0.01, until - time.monotonic()), _silence_s(url, options)
+
+    body = Body(url, timeouts_s=timeouts_s())
+    try:
+        jpeg = body.is_motion_jpeg(within_s=_LOOK_S)
+        if jpeg:
+            # By one picture: those of a slow camera are seconds apart.
+            container = av.open(CleanParts(body), "r", format="mpjpeg", options=_ONE_PICTURE)
+        else:
+            body.close()
+            wanted = {"analyzeduration": _probe_us(options)}
+            container = av.open(
+                url, "r", options=wanted, timeout=timeouts_s(), metadata_errors="replace"
+            )
+    except BaseException:
+        body.close()
+        raise
+
+    def close() -> None:
+        container.close()
+        body.close()
+
+    endless = not 0 <= body.size < _ENDLESS_BYTES
+    feed = Ahead(container, end_unknown=endless, close=close)
+    live = _is_live(container, feed, endless=endless)
+    if jpeg and live:
+        feed.keep_newest()
+    return _Connection(container, feed, live)
+
+
+def _is_live(container: InputContainer, feed: Ahead, *, endless: bool) -> bool:
+    """Whether what an HTTP server sends goes on; ``endless``: it states no length.
+
+    It ends if its format states a duration (so does a playlist of HLS that says that it is whole)
+    or its server a length. Without either the pace tells, see ``Ahead.is_live``.
+    """
+    from edge.sources.video.times import keeps_times
+
+    if container.duration is not None:
+        return False
+    if container.format.name in ("hls", "dash"):  # the length is the playlist's
+        return True
+    return endless and feed.is_live(timed=keeps_times(container))
+
+
+def _open_rtsp(url: str, options: SourceOptions, until: float) -> _Connection:
+    """Open an RTSP stream by TCP or, where its server does not send by that, by UDP."""
+    from edge.sources.video.ahead import Ahead
+    from edge.sources.video.media import av, reason
+
+    def opened(transport: str, within_s: float) -> _Connection:
+        wanted = {
+            "analyzeduration": _probe_us(options),
+            "rtsp_transport": transport,
+            # By three pictures FFmpeg tells the rate as well as by its usual twenty and opens
+            # sooner: in 0.5 s instead of 1.1 at 25 fps, in 1.1 s instead of 2.6 at 10.
+            "fpsprobesize": "3",
+        }
+        container = av.open(
+            url,
+            options=wanted,
+            timeout=(max(0.01, within_s), options.read_timeout_s),
+            metadata_errors="replace",
+        )
+        return _Connection(container, Ahead(container), True)
+
+    chosen = options.rtsp_transport
+    if chosen != "auto" or url.lower().startswith("rtsps"):
+        return opened(_TRANSPORTS.get(chosen, "tcp"), until - time.monotonic())
+    # UDP loses packets without a trace; TCP delays instead, and the stream clock shows that.
+    tcp_s = (until - time.monotonic()) / 2
+    began = time.monotonic()
+    why = "nothing came"
+    try:
+        connection = opened("tcp", tcp_s)
+        if time.monotonic() - began < tcp_s:
+            return connection
+        connection.feed.close()
+    except (
+        av.error.HTTPUnauthorizedError,
+        av.error.HTTPForbiddenError,
+        av.error.HTTPNotFoundError,
+    ):
+        raise
+    except ConnectionError:
+        raise
+    except av.error.FFmpegError as exc:
+        if time.monotonic() - began >= tcp_s:  # it has not answered at all, so it may yet
+            return opened("tcp", until - time.monotonic())
+        why = reason(exc)
+    _log.info("%s: by TCP %s: trying UDP", redact(url), why)
+    return opened(_TRANSPORTS["udp"], until - time.monotonic())
+
+
+def _probe_us(options: SourceOptions) -> str:
+    """How long FFmpeg may look: a quarter of the deadline, its own 5 s at most."""
+    return str(int(min(5.0, options.open_timeout_s / 4) * 1e6))
 
 
 def _silence_s(url: str, options: SourceOptions) -> float:
@@ -86,19 +223,6 @@ def _resolve(url: str, name: str, deadline_s: float) -> None:
             f"{name}: cannot be opened: nobody knows the name {host}, wanted that of a host; check "
             "the name and the network"
         )
-
-
-def _url_options(url: str, deadline_s: float) -> dict[str, str]:
-    """FFmpeg's options for one URL."""
-    # Probing may take a quarter of the deadline, FFmpeg's own 5 s at most.
-    wanted = {"analyzeduration": str(int(min(5.0, deadline_s / 4) * 1e6))}
-    if url.lower().startswith("rtsp"):
-        # UDP loses packets without a trace; TCP delays instead, and the stream clock shows that.
-        wanted["rtsp_transport"] = "tcp"
-        # By three pictures FFmpeg tells the rate as well as by its usual twenty and opens sooner:
-        # in 0.5 s instead of 1.1 at 25 fps, in 1.1 s instead of 2.6 at 10.
-        wanted["fpsprobesize"] = "3"
-    return wanted
 
 
 def _url_advice(exc: Exception) -> str:

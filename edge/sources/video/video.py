@@ -21,7 +21,7 @@ from edge.sources.timing.bursts import Bursts
 from edge.sources.timing.pacing import SECOND_NS, LostFrames, Pacer, StreamClock, longest_step_ns
 from edge.sources.video.ending import EndCheck
 from edge.sources.video.media import av, display_matrix, reason
-from edge.sources.video.packets import Arrival, Packets
+from edge.sources.video.packets import Arrival, Feed, Packets
 from edge.sources.video.times import file_times, keeps_times, stated_fps
 from edge.sources.video.tracks import film_of
 from edge.vision.pixel_aspect import believed
@@ -67,13 +67,16 @@ class VideoSource(SourceBase):
         pacer: Pacer | None,
         stop: threading.Event,
         options: SourceOptions,
+        feed: Feed | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        """``feed`` gives the container's packets, where some were read before, and closes it."""
+        feed = feed or container
         super().__init__(name, live=live, stop=stop, release=self._close, clock_ns=clock_ns)
         try:
             stream = film_of(container, name)
         except SourceError:
-            container.close()
+            feed.close()
             raise
         self._stored_aspect = believed(stream.sample_aspect_ratio)
         codec = stream.codec_context
@@ -87,7 +90,7 @@ class VideoSource(SourceBase):
         longest_ns, known = round(options.max_delay_s * SECOND_NS), container.format.name in _BURSTS
         schedule = Bursts(longest_ns=longest_ns, known=known)
         self._packets = Packets(
-            container,
+            feed,
             stream,
             schedule=schedule if live and self._timed and longest_ns else None,
             stop=stop,
