@@ -116,17 +116,18 @@ def _open_http(url: str, options: SourceOptions, until: float) -> _Connection:
 
     endless = not 0 <= body.size < _ENDLESS_BYTES
     feed = Ahead(container, end_unknown=endless, close=close)
-    live = _is_live(container, feed, endless=endless)
+    live = _is_live(container, feed, endless=endless, reconnect=options.reconnect)
     if jpeg and live:
         feed.keep_newest()
     return _Connection(container, feed, live)
 
 
-def _is_live(container: InputContainer, feed: Ahead, *, endless: bool) -> bool:
+def _is_live(container: InputContainer, feed: Ahead, *, endless: bool, reconnect: bool) -> bool:
     """Whether what an HTTP server sends goes on; ``endless``: it states no length.
 
     It ends if its format states a duration (so does a playlist of HLS that says that it is whole)
-    or its server a length. Without either the pace tells, see ``Ahead.is_live``.
+    or its server a length. Without either it is live if it is to be opened again at its end; else
+    the pace tells, see ``Ahead.is_live``.
     """
     from edge.sources.video.times import keeps_times
 
@@ -134,7 +135,7 @@ def _is_live(container: InputContainer, feed: Ahead, *, endless: bool) -> bool:
         return False
     if container.format.name in ("hls", "dash"):  # the length is the playlist's
         return True
-    return endless and feed.is_live(timed=keeps_times(container))
+    return endless and (reconnect or feed.is_live(timed=keeps_times(container)))
 
 
 def _open_rtsp(url: str, options: SourceOptions, until: float) -> _Connection:

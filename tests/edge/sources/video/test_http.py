@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.sources import open_source
+from edge.sources import SourceOptions, open_source
 from edge.vision.types import Frame
 from engines.errors import SourceError
 from tests.edge import loopback
@@ -81,6 +81,15 @@ def test_a_picture_is_one_frame(suffix: str, path: str) -> None:
     picture = cv2.imencode(f".{suffix}", np.full((48, 64, 3), level(7), np.uint8))[1].tobytes()
     frames = frames_of(loopback.answering("200 OK", picture), path.format(suffix))
     assert [(number_of(f.image), f.media_ns) for f in frames] == [(7, 0)]
+
+
+def test_what_states_no_length_is_live_where_it_is_to_be_opened_again() -> None:
+    with served(loopback.then_closed("image/jpeg", JPEGS[0])) as port:
+        url, options = f"http://127.0.0.1:{port}/", SourceOptions(reconnect=True, retry_s=0.01)
+        source = open_source(url, policy="auto", stop=threading.Event(), options=options)
+        assert source.live
+        assert [frame.id for _ in range(3) if (frame := source.read()) is not None] == [0, 1, 2]
+        source.close()
 
 
 def test_a_film_that_breaks_off_before_its_length_is_an_error(films: dict[str, bytes]) -> None:
