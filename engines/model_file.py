@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +24,8 @@ from engines.model_graph import (
     names,
     nodes,
     tensors,
+    weights_file,
 )
-from engines.runtimes import first_line
 from engines.spec import METADATA_KEY, ModelSpec
 
 if TYPE_CHECKING:
@@ -73,8 +75,27 @@ class ModelFile:
     @cached_property
     def weights(self) -> tuple[Path, ...]:
         """The files beside it that hold its weights, which change without it."""
-        locations = {location for _, location in external(self.model)}
-        return tuple(self.path.parent / location for location in sorted(locations))
+        locations = sorted({location for _, location in external(self.model)})
+        return tuple(filter(None, (weights_file(self.path, place) for place in locations)))
+
+    def for_runtime(self) -> Path | bytes:
+        """What a runtime opens: the file, or all of it where links lead to its weights.
+
+        Of the links that are followed here each runtime refuses others.
+
+        Raises:
+            ModelError: the weights cannot be read, or are too large to be given in one piece.
+        """
+        folder = os.path.realpath(self.path.parent)
+        places = {location for _, location in external(self.model)}
+        plain = {os.path.normpath(os.path.join(folder, place)) for place in places}
+        if {os.path.realpath(file) for file in self.weights} == plain:
+            return self.path
+        model = type(self.model)()
+        model.CopyFrom(self.model)
+        load_weights(model, self.path)
+        data: bytes = model.SerializeToString()
+        return data
 
     @cached_property
     def sha256(self) -> str:
@@ -131,31 +152,59 @@ def load_weights(model: onnx.ModelProto, path: Path) -> None:
     Raises:
         ModelError: they are cut short, of no type, lie where they must not, or are too large.
     """
-    from onnx import checker, external_data_helper, helper
+    import onnx
 
-    size = path.stat().st_size
-    for tensor in filter(external_data_helper.uses_external_data, tensors(model)):
-        try:
-            kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        except KeyError as exc:
-            raise ModelError(
-                f"{path}: its weight {tensor.name!r} is of type {tensor.data_type}, which ONNX "
-                "does not have; copy the file or export it again."
-            ) from exc
-        size += math.prod(tensor.dims) * kind.itemsize
+    outside = [t for t in tensors(model) if t.data_location == onnx.TensorProto.EXTERNAL]
+    size = path.stat().st_size + sum(_bytes_of(tensor, path) for tensor in outside)
     if size > _LARGEST:
         raise ModelError(
             f"{path}: is {size / 2**30:.1f} GiB with its weights, wanted less than 2: ONNX's "
             "format ends there, and this works on the model in one piece. The app runs the file as "
-            "it is; for this, export a smaller network."
+            "it is, with its weights as plain files beside it; for this, export a smaller network."
         )
+    for tensor in outside:
+        tensor.raw_data = _read_weights(tensor, path)
+        tensor.ClearField("data_location")
+        del tensor.external_data[:]
+
+
+def _bytes_of(tensor: onnx.TensorProto, path: Path) -> int:
+    from onnx import helper
+
     try:
-        external_data_helper.load_external_data_for_model(model, str(path.parent))
-    except (OSError, ValueError, checker.ValidationError) as exc:
+        kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    except KeyError as exc:
         raise ModelError(
-            f"{path}: its external weights cannot be read: {first_line(exc)}. Copy model and "
-            "weights again, as plain files in one folder, or export the model as one file."
+            f"{path}: its weight {tensor.name!r} is of type {tensor.data_type}, which ONNX "
+            "does not have; copy the file or export it again."
         ) from exc
+    return int(math.prod(tensor.dims) * kind.itemsize)
+
+
+def _read_weights(tensor: onnx.TensorProto, path: Path) -> bytes:
+    """The bytes of a tensor that lies in another file."""
+    said = {entry.key: entry.value for entry in tensor.external_data}
+    file = weights_file(path, said.get("location", ""))
+    places = [said.get("offset", "0"), said.get("length", str(_bytes_of(tensor, path)))]
+    reason = f"offset and length are {places[0][:40]!r} and {places[1][:40]!r}, wanted numbers"
+    try:
+        if file is None:
+            raise FileNotFoundError(2, "No such file or directory")
+        if all(re.fullmatch(r"[0-9]{1,18}", place) for place in places):
+            offset, length = map(int, places)
+            with file.open("rb") as opened:
+                held = os.fstat(opened.fileno()).st_size
+                opened.seek(offset)
+                if offset + length <= held:
+                    return opened.read(length)
+            reason = f"{length} bytes from byte {offset} on are beyond its end at {held}"
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+    raise ModelError(
+        f"{path}: its external weights {tensor.name!r} cannot be read from "
+        f"{said.get('location', '')[:200]!r}: {reason}. Copy model and weights again, or export "
+        "the model as one file."
+    )
 
 
 def read_spec(path: Path) -> ModelSpec:

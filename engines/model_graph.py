@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
@@ -94,18 +95,43 @@ def external(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
 
 
 def check_external_data(model: onnx.ModelProto, path: Path) -> None:
-    """Refuse weights outside the model's folder: a model file must not read arbitrary files."""
-    folder = path.parent.resolve()
-    for name, location in external(model):
-        parts = PurePosixPath(location)
-        target = (folder / parts).resolve()
-        if not location or parts.is_absolute() or not target.is_relative_to(folder):
+    """Refuse weights outside the model's folder: a model file must not read arbitrary files.
+
+    The folder is that of the name ``path`` or that of the file it links to, and what counts is
+    where the weights truly lie. So a hub's cache works, where both names link into one folder, and
+    a link to a model that has its weights beside it; a link out of both folders does not.
+    """
+    folders = {os.path.realpath(folder) for folder in _folders(path)}
+    for location, name in {location: name for name, location in external(model)}.items():
+        found = weights_file(path, location)
+        true = os.path.realpath(found or path)
+        inside = any(Path(true).is_relative_to(folder) for folder in folders)
+        if not _is_inner(location) or not inside:
             raise ModelError(
-                f"{path}: the weights of {name!r} lie at {location!r}, outside the model's "
+                f"{path}: the weights of {name!r} lie at {location[:200]!r}, outside the model's "
                 "folder. Refused: put the data file beside the model, or export it as one file."
             )
-        if not target.is_file():
+        if found is None:
             raise ModelError(
-                f"{path}: the weights of {name!r} lie in {location!r}, which is missing. "
+                f"{path}: the weights of {name!r} lie in {location[:200]!r}, which is missing. "
                 "Copy that file beside the model, or export the model as one file."
             )
+
+
+def weights_file(path: Path, location: str) -> Path | None:
+    """The file that a model's tensors name as their place, None where there is none.
+
+    Looked for beside the model as it is named, then beside the file that it links to.
+    """
+    beside = [folder / location for folder in _folders(path) if "\0" not in location]
+    return next((file for file in beside if os.path.isfile(file)), None)
+
+
+def _folders(path: Path) -> list[Path]:
+    return [path.parent, Path(os.path.realpath(path)).parent]
+
+
+def _is_inner(location: str) -> bool:
+    """Whether it is the name of a file in a folder or below it, by its text alone."""
+    parts = PurePosixPath(os.path.normpath(location or ".")).parts
+    return bool(parts) and parts[0] not in ("/", "//", "..") and "\0" not in location

@@ -84,7 +84,7 @@ def open_onnxruntime(file: ModelFile, options: EngineOptions) -> OnnxRuntimeEngi
     """
     path, spec = file.path, file.required_spec()
     with foreign_errors(f"{path}: ONNX Runtime cannot load it"):
-        session = open_session(path, threads=options.threads)
+        session = open_session(file.for_runtime(), threads=options.threads)
     check_tensors(
         spec,
         inputs=[_tensor(node) for node in session.get_inputs()],

@@ -63,7 +63,7 @@ def open_openvino(file: ModelFile, options: EngineOptions) -> OpenVinoEngine:
         config["NUM_STREAMS"] = min(options.slots, options.threads or len(os.sched_getaffinity(0)))
     core = ov.Core()
     with foreign_errors(f"{path}: OpenVINO cannot read it", kind=ModelError):
-        graph = core.read_model(path)
+        graph = core.read_model(file.for_runtime())
     check_tensors(
         spec,
         inputs=[_tensor(port) for port in graph.inputs],

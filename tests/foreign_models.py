@@ -397,7 +397,7 @@ def semantic_binary(height: int = 64, width: int = 96, *, opset: int = 17) -> on
 
 
 def ultralytics_semantic(
-    height: int = 64, width: int = 96, *, opset: int = 17, classes: int = 3, baked: bool = True
+    height: int = 64, width: int = 96, *, opset: int = 17, classes: int = 3, baked: bool = False
 ) -> onnx.ModelProto:
     """Of road, red and blue the best, uint8 (1, H, W), or not ``baked`` logits; RGB / 255.
 

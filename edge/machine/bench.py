@@ -39,7 +39,7 @@ from engines import open_engine
 from engines.base import Array, Engine
 from engines.errors import ModelError, SourceError
 from engines.files import scratch, text_of
-from engines.model_file import load_model
+from engines.model_file import ModelFile
 from engines.openvino import compile_apart, import_openvino
 from engines.replay import record
 from engines.spec import InputSpec
@@ -266,14 +266,15 @@ def _peer(path: Path, threads: int | None) -> Callable[[], object]:
     """
     if not path.is_file():
         raise ModelError(f"--peer {path}: no such file; check the path")
-    load_model(path)  # its words for what is no ONNX file are better than OpenVINO's
+    source = ModelFile(path).for_runtime()  # its words for no ONNX file are better than OpenVINO's
     openvino = import_openvino()
     options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = threads
     rng = np.random.default_rng(0)
     try:
-        compiled = compile_apart(openvino.Core(), str(path), options)
+        core = openvino.Core()
+        compiled = compile_apart(core, core.read_model(source), options)
         if any(port.partial_shape.is_dynamic for port in compiled.inputs):
             raise ModelError(
                 f"--peer {path}: has an input whose shape is open, and nothing says which to time; "

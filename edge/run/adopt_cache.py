@@ -105,8 +105,9 @@ def adopted(
         with scratch(folder) as making:
             made = making / f"{path.stem}.onnx"
             log.info("%s: has no Outrider spec; adopting it once (edge-export adopt)", path)
+            # Not resolved: weights may lie beside a link and not beside what it leads to.
             reason, doubt = _adopt(
-                path.resolve(), made, frames, root=export_folder.parent, stop=stop
+                path.absolute(), made, frames, root=export_folder.parent, stop=stop
             )
             if reason is None and made.is_file():
                 for taken in (found, _record_of(found)):

@@ -75,8 +75,9 @@ def _may_be_weights(output: str | Path, model: Path) -> bool:
         several_names = Path(output).stat().st_nlink > 1
     except (OSError, ValueError):
         return False
-    folder = Path(os.path.realpath(model.parent))
-    return several_names or Path(os.path.realpath(output)).is_relative_to(folder)
+    folders = [os.path.realpath(model.parent), os.path.dirname(os.path.realpath(model))]
+    true = Path(os.path.realpath(output))
+    return several_names or any(true.is_relative_to(folder) for folder in folders)
 
 
 def _identity(path: str | Path) -> object:

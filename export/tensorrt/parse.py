@@ -10,6 +10,7 @@ from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engines.cuda.context import open_device
+from engines.model_file import ModelFile
 from engines.tensorrt.library import Library
 
 if TYPE_CHECKING:
@@ -67,5 +68,8 @@ def parse(trt: Library, onnx: Path) -> Parsed:
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = trt.checked("create_network", lambda: builder.create_network(flags))
     parser = trt.checked("OnnxParser", lambda: trt.OnnxParser(network, trt.logger))
+    source = ModelFile(onnx).for_runtime()
+    if isinstance(source, bytes):
+        return Parsed(builder, network, parser, parser.parse(source))
     name: Any = os.fsencode(onnx)  # the stubs want str, which cannot hold every name of a file
     return Parsed(builder, network, parser, parser.parse_from_file(name))

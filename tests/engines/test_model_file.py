@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from engines import open_engine
 from engines.errors import ModelError
 from engines.model_file import (
     ModelFile,
@@ -157,6 +158,102 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     with_external_weight(folder / "model.onnx", "inside.bin")
     with pytest.raises(ModelError, match="outside the model's folder"):
         read_spec(folder / "model.onnx")
+
+
+def linked(layout: str, folder: Path, model: Path, weights: Path) -> Path:
+    """The model by links, as others keep files; both lie in ``folder`` when this is called."""
+    beside, there = folder / "elsewhere", folder / "named"
+    there.mkdir()
+    if layout == "one link":  # the weights lie beside its target
+        (there / "model.onnx").symlink_to(model)
+        return there / "model.onnx"
+    beside.mkdir()
+    targets = {"hub": ("0" * 64, "1" * 64), "mounted": (model.name, weights.name)}
+    for file, name in zip((model, weights), targets[layout], strict=True):
+        file.rename(beside / name)
+        (there / file.name).symlink_to(f"../elsewhere/{name}")
+    return there / model.name
+
+
+LAYOUTS = pytest.mark.parametrize("layout", ["hub", "mounted", "one link"])
+"""As Hugging Face's cache, a Kubernetes volume and users do."""
+
+
+@LAYOUTS
+def test_weights_are_found_through_links_into_the_folder_of_the_models_true_file(
+    tmp_path: Path, layout: str
+) -> None:
+    path = tmp_path / "model.onnx"
+    with_external_weight(path, "weights.bin")
+    (tmp_path / "weights.bin").write_bytes(np.arange(2, dtype=np.float32).tobytes())
+    plain_hash = ModelFile(path).sha256
+    assert ModelFile(path).for_runtime() == path
+    link = linked(layout, tmp_path, path, tmp_path / "weights.bin")
+    file = ModelFile(link)
+    assert file.sha256 == plain_hash
+    (weights,) = file.weights
+    assert weights.read_bytes() == bytes(4) + b"\x00\x00\x80\x3f"  # 0 and 1
+    whole = file.for_runtime()  # in one piece, with nothing left outside
+    assert isinstance(whole, bytes)
+    (made,) = onnx.load_from_string(whole).graph.initializer
+    np.testing.assert_array_equal(numpy_helper.to_array(made), [0, 1])
+    weights.write_bytes(bytes(8))
+    assert ModelFile(link).sha256 != plain_hash
+
+
+@LAYOUTS
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_every_runtime_opens_a_model_whose_weights_are_reached_by_links(
+    tmp_path: Path, layout: str, engine: str
+) -> None:
+    path = tmp_path / "model.onnx"
+    tiny_street(path)
+    model = onnx.load(path)
+    onnx.save(model, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    link = linked(layout, tmp_path, path, tmp_path / "w.bin")
+    opened = open_engine(link, engine=engine)
+    opened.close()
+
+
+@pytest.mark.parametrize("via", ["a link", "two dots", "a link's folder"])
+def test_a_linked_model_reads_no_more_files_than_those_of_its_two_folders(
+    tmp_path: Path, via: str
+) -> None:
+    locations = {"two dots": "../outside.bin", "a link's folder": "sub/outside.bin"}
+    location = locations.get(via, "inside.bin")
+    real, named = tmp_path / "real", tmp_path / "named"
+    for folder in (real, named):
+        folder.mkdir()
+    (tmp_path / "outside.bin").write_bytes(bytes(8))
+    (named / "inside.bin").symlink_to(tmp_path / "outside.bin")
+    (named / "sub").symlink_to(tmp_path)
+    with_external_weight(real / "model.onnx", location)
+    (named / "model.onnx").symlink_to(real / "model.onnx")
+    with pytest.raises(ModelError, match="outside the model's folder"):
+        load_model(named / "model.onnx")
+
+
+def test_weights_of_more_than_one_name_are_read(tmp_path: Path) -> None:
+    """As in a store that keeps each content once; onnx's own loader refuses them."""
+    path = tmp_path / "model.onnx"
+    with_external_weight(path, "weights.bin")
+    (tmp_path / "weights.bin").write_bytes(np.arange(2, dtype=np.float32).tobytes())
+    (tmp_path / "again.bin").hardlink_to(tmp_path / "weights.bin")
+    model = load_model(path)
+    load_weights(model, path)
+    np.testing.assert_array_equal(numpy_helper.to_array(model.graph.initializer[0]), [0, 1])
+
+
+@pytest.mark.parametrize("location", ["a\0b", "a" * 100_000, "\0", "a/" * 5_000 + "b"])
+def test_a_place_that_no_file_can_have_is_refused_in_a_short_message(
+    tmp_path: Path, location: str
+) -> None:
+    path = tmp_path / "model.onnx"
+    with_external_weight(path, location)
+    with pytest.raises(ModelError, match=r"missing|outside") as caught:
+        load_model(path)
+    assert len(str(caught.value)) < 700
+    assert "\0" not in str(caught.value)
 
 
 def test_external_weights_beside_the_file_are_taken_and_missing_ones_named(tmp_path: Path) -> None:

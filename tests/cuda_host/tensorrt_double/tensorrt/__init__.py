@@ -136,7 +136,13 @@ class OnnxParser(_Strict):
     _errors: tuple[ParserError, ...] = ()
 
     def parse_from_file(self, model: str) -> bool:
-        loaded = self._held[0]._model = onnx.load(model)
+        return self._parse(onnx.load(model))
+
+    def parse(self, model: bytes) -> bool:
+        return self._parse(onnx.load_model_from_string(model))
+
+    def _parse(self, loaded: onnx.ModelProto) -> bool:
+        self._held[0]._model = loaded
         self._errors = tuple(
             ParserError("planted", i, node.name, node.op_type)
             for i, node in enumerate(loaded.graph.node)
