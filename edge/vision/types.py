@@ -31,7 +31,8 @@ class Frame:
     ``id`` counts up from 0 by one a frame of the source; ``t_capture_ns`` is CLOCK_MONOTONIC, and
     ``t_read_ns`` is the moment at which ``read()`` returned it, on the same clock. ``clock`` says
     where ``t_capture_ns`` comes from. ``source`` is the source's name with credentials removed.
-    ``media_ns`` is its time in the file or the scene, None where frames arrive at their own pace.
+    ``media_ns`` is its time in the file or the scene, always later than that of the frame before;
+    None where frames arrive at their own pace.
     ``pixel_aspect`` is how wide its pixels are to be shown, by their height. Boxes and masks count
     pixels, whatever their shape.
     ``delay_ns`` is how long the frames of a source in bursts are held back, to come at their pace.

@@ -23,6 +23,7 @@ from edge.sources.gst.text import named_files, parse_csi, parse_gst
 from edge.sources.options import Policy, SourceOptions
 from edge.sources.timing.opening import POLL_S
 from edge.sources.timing.pacing import SECOND_NS, Pacer, StreamClock, longest_step_ns
+from edge.sources.timing.rising import RisingTimes
 from edge.vision.pixel_aspect import believed
 from edge.vision.types import Clock, Frame, Image
 from engines.errors import SourceError
@@ -74,6 +75,7 @@ class GstSource(SourceBase):
         self._caps: Any = None
         self._info: Any = None
         self._first_number: int | None = None
+        self._rising = RisingTimes(name)
         self._media_ns = 0
         caps = run.sink.get_static_pad("sink").get_current_caps()
         if caps is not None:
@@ -94,7 +96,8 @@ class GstSource(SourceBase):
         if self.live:
             self._count_gaps(buffer.offset)
         else:
-            self._media_ns = self._media_time_ns(sample, buffer.pts)
+            own_ns = self._media_time_ns(sample, buffer.pts)
+            self._media_ns = self._rising.rising_ns(own_ns, self.fps or 25.0)
             if self._pacer is not None and not self._pacer.hold(self._media_ns):
                 return None
         read_ns = self._clock_ns()

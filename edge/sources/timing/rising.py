@@ -8,8 +8,8 @@ from edge.sources.timing.pacing import SECOND_NS, longest_step_ns
 
 _log = logging.getLogger("edge")
 
-_JITTER = 3
-"""Periods by which times may fall before that is a new recording rather than careless rounding."""
+_JITTER, _JITTER_NS = 3, SECOND_NS // 10
+"""Periods, and time, by which times may fall as careless rounding does; more is a new recording."""
 
 _SUDDEN = 4
 """A leap is longer than any step before it by so much: the steps of a time lapse are all long."""
@@ -46,7 +46,7 @@ class RisingTimes:
             nearest_ns = (step_ns + half_ns) % self._wrap_ns - half_ns
             self._offset_ns += nearest_ns - step_ns
             step_ns = nearest_ns
-        if step_ns <= -_JITTER * period_ns or self._leaps(step_ns, fps):
+        if step_ns <= -max(_JITTER * period_ns, _JITTER_NS) or self._leaps(step_ns, fps):
             self._tell(step_ns)
             self._offset_ns += self._last_ns + period_ns - self._due_ns - step_ns
         elif step_ns > 0:

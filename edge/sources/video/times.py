@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import logging
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -25,8 +24,6 @@ _NO_TIMESTAMPS = 0x80
 """FFmpeg's AVFMT_NOTIMESTAMPS: raw H.264 and the like."""
 _DECODE_TIMES = frozenset({"avi", "asf"})
 """Containers that keep one time a picture, of which FFmpeg can only guess the one of showing."""
-_MOST_WAITING = 32
-"""Packets in a decoder: 16 to be reordered (H.264, A.3.1), and 16 threads, FFmpeg's most."""
 _CLOCK_SET_ANEW = {"mpegts": 2**33, "mpeg": 2**33}
 """Containers whose clock may leap, and the ticks of 90 kHz after which it begins anew (H.222.0)."""
 
@@ -62,11 +59,11 @@ def file_times(
 class ShownTimes:
     """Gives each decoded picture of a file the time at which it is shown, always rising.
 
-    A decoder gives pictures in the order of showing, packets come in that of decoding. So where
-    packets only bear times of decoding, the n-th picture takes the n-th smallest of them. That is
-    so in AVI and ASF, and where pictures are reordered (B-frames) though no packet's time was ever
-    earlier than the one before. Everywhere else a picture's own time holds; where it has none, it
-    follows the last one by its length.
+    A decoder gives pictures in the order of showing, packets come in that of decoding. Where these
+    only bear times of decoding, a picture is shown as long after the first one as the packets that
+    push them out are apart. That is so in AVI and ASF, and where pictures are reordered (B-frames)
+    though no packet's time was ever earlier than the one before. Everywhere else a picture's own
+    time holds; where it has none, it follows the last one by that one's length.
     """
 
     def __init__(self, name: str, container_format: str, stream: VideoStream, fps: float) -> None:
@@ -74,10 +71,13 @@ class ShownTimes:
         self._stream = stream
         self._fps = fps
         self._by_decoding = container_format in _DECODE_TIMES
-        self._reordered = self._sparse = False
-        self._newest: Fraction | None = None
-        self._waiting: list[Fraction] = []
-        self._next_ns = 0
+        self._reordered = self._sparse = self._fell = False
+        self._newest: int | None = None
+        self._first: int | None = None
+        self._shift: int | None = None
+        self._last_own: int | None = None
+        self._first_is_key = False
+        self._next_s = self._last_s = Fraction(0)
         ticks = _CLOCK_SET_ANEW.get(container_format)
         wrap_ns = ticks * SECOND_NS // 90_000 if ticks else None
         self._rising = RisingTimes(name, may_leap=ticks is not None, wrap_ns=wrap_ns)
@@ -86,43 +86,41 @@ class ShownTimes:
         """Note a packet that goes to the decoder."""
         if packet.size == 0 or packet.is_discard:
             return
-        time_s = self._packet_s(packet)
-        if time_s is None:
+        ticks = packet.dts if self._by_decoding or packet.pts is None else packet.pts
+        if ticks is None:
             self._sparse = True
             return
-        self._reordered |= self._newest is not None and time_s < self._newest
-        self._newest = time_s
-        heapq.heappush(self._waiting, time_s)
-        if len(self._waiting) > _MOST_WAITING:
-            heapq.heappop(self._waiting)  # of a packet that gave no picture, and no error
+        self._reordered |= self._newest is not None and ticks < self._newest
+        self._newest = ticks
+        if self._first is None or (packet.is_keyframe and not self._first_is_key):
+            self._first, self._first_is_key = ticks, packet.is_keyframe
 
-    def lost(self, packet: Packet[VideoStream]) -> None:
-        """Note that the decoder refused a packet."""
-        if (time_s := self._packet_s(packet)) in self._waiting:
-            self._waiting.remove(time_s)
-            heapq.heapify(self._waiting)
-
-    def _packet_s(self, packet: Packet[VideoStream]) -> Fraction | None:
-        ticks = packet.dts if self._by_decoding or packet.pts is None else packet.pts
-        return None if ticks is None or packet.time_base is None else ticks * packet.time_base
+    def lost(self) -> None:
+        """A picture that was lost moves none of the others."""
 
     def date(self, picture: VideoFrame) -> None:
         """Set a picture's ``pts`` to when it is shown, in nanoseconds."""
-        base = picture.time_base
-        own_s = picture.pts * base if picture.pts is not None and base is not None else None
-        known = self._sparse or (self._reordered and not self._by_decoding)
-        if self._stream.codec_context.has_b_frames and not known:
-            own_s = heapq.heappop(self._waiting) if self._waiting else None
-        elif own_s is not None:
-            while self._waiting and self._waiting[0] <= own_s:
-                heapq.heappop(self._waiting)
-        own_ns = (
-            self._next_ns if own_s is None else own_s.numerator * SECOND_NS // own_s.denominator
-        )
-        length_s = picture.duration * base if picture.duration and base is not None else 0
-        self._next_ns = own_ns + round((length_s or 1 / self._fps) * SECOND_NS)
-        picture.pts = self._rising.rising_ns(own_ns, self._fps)
+        shown_s = self._last_s = self._shown_s(picture)
+        length_s = (picture.duration or 0) * (picture.time_base or 0)
+        self._next_s = shown_s + (length_s or 1 / Fraction(self._fps).limit_denominator(10**6))
+        picture.pts = self._rising.rising_ns(int(shown_s * SECOND_NS), self._fps)
         picture.time_base = Fraction(1, SECOND_NS)
+
+    def _shown_s(self, picture: VideoFrame) -> Fraction:
+        own, decoded, base = picture.pts, picture.dts, picture.time_base or Fraction(0)
+        step = None if own is None or self._last_own is None else own - self._last_own
+        if own is not None:
+            self._last_own = own
+        self._fell |= step is not None and step < 0
+        in_order = not self._stream.codec_context.has_b_frames
+        told = in_order or self._sparse or (self._reordered and not self._by_decoding)
+        if told or (decoded is None and self._shift is None):
+            return self._next_s if own is None else own * base
+        if decoded is None:  # the file has ended, and the decoder gives what it holds
+            return self._next_s if step is None or self._fell else self._last_s + step * base
+        if self._shift is None:
+            self._shift = decoded if self._first is None else decoded - self._first
+        return (decoded - self._shift) * base
 
 
 class CountedTimes:
@@ -138,7 +136,7 @@ class CountedTimes:
     def fed(self, packet: Packet[VideoStream]) -> None:
         """Packets tell nothing here."""
 
-    def lost(self, packet: Packet[VideoStream]) -> None:
+    def lost(self) -> None:
         """A picture that was lost keeps its place."""
         self._count += 1
 

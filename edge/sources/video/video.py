@@ -219,7 +219,7 @@ class VideoSource(SourceBase):
             self.gaps += 1  # a damaged packet; the decoder goes on with the next
             pictures = []
             if self._times is not None:
-                self._times.lost(packet)
+                self._times.lost()
         self._end_check.saw(packet, pictures)
         for picture in pictures:
             if self._times is not None:

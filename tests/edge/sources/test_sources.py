@@ -193,6 +193,10 @@ def test_the_contract_of_a_source(text: str) -> None:
     assert "S3CR3T" not in source.name
     assert source.gaps >= 0
     assert source.fps is None or source.fps > 0
+    times = [f.media_ns for f in frames if f]
+    assert (
+        times == [None] * 3 if source.live else times == sorted({t for t in times if t or t == 0})
+    )
     if not source.live:
         assert source.read() is None
         assert source.read() is None

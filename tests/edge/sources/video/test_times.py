@@ -100,6 +100,16 @@ def test_an_mp4_that_only_keeps_decode_times_is_shown_in_order(tmp_path: Path) -
     assert steps_of(frames) == [PERIOD_NS] * 23
 
 
+@pytest.mark.parametrize(("codec", "options"), [("libx264", H264), ("mpeg4", MPEG), ("mjpeg", {})])
+@pytest.mark.parametrize("name", ["a.avi", "a.mkv"])
+def test_pauses_in_an_avi_are_where_they_are_in_the_mkv(
+    name: str, codec: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    times = [0, 1, 2, 3, 10, 11, 12, 13, 20, 21, 22, 23, 24, 25]
+    path = write_video(tmp_path / name, count=14, codec=codec, options=options, times=times)
+    assert times_of(frames_of(path)) == [n * PERIOD_NS for n in times]
+
+
 def test_a_damaged_picture_in_an_avi_does_not_move_the_others(tmp_path: Path) -> None:
     good = write_video(tmp_path / "a.avi", count=24, codec="mpeg4", options={"g": "4"})
     frames = frames_of(copied(good, tmp_path / "b.avi", damage=7))
