@@ -22,10 +22,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.fuzz.crafted import CRAFTED
-from tests.fuzz.judge import faults
-from tests.fuzz.kinds import KINDS, ROOT, Case
-from tests.fuzz.process import Ended, import_all, run
+from edge.pixels import bound_opencv
+
+bound_opencv()  # before anything imports OpenCV, as the commands do
+
+from tests.fuzz.crafted import CRAFTED  # noqa: E402
+from tests.fuzz.judge import faults  # noqa: E402
+from tests.fuzz.kinds import KINDS, ROOT, Case  # noqa: E402
+from tests.fuzz.process import Ended, import_all, run  # noqa: E402
 
 KEPT = ROOT / "out" / "fuzz"
 
