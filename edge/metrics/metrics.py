@@ -36,7 +36,7 @@ _RECENT = 31
 class Rendered:
     """The times of one rendered frame; ``at_ns`` is CLOCK_MONOTONIC when its last sink was done.
 
-    The last three are those of its ``Result``.
+    The last four are those of its ``Result``; ``delay_ns``, of its ``Frame``, is a part of the age.
     """
 
     stage_ns: Mapping[str, int]
@@ -47,6 +47,7 @@ class Rendered:
     engine_ns: int = 0
     waited_ns: int = 0
     dropped: int = 0
+    delay_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Histograms:
     stages: Mapping[str, Histogram]
     gpu: Mapping[str, Histogram]
     age: Histogram
+    source_delay: Histogram
     detections: int
     work: Work
 
@@ -70,6 +72,7 @@ class Metrics:
         self._stages = {name: Histogram() for name in STAGES}
         self._gpu: dict[str, Histogram] = {}
         self._age = Histogram()
+        self._source_delay = Histogram()
         self._detections = 0
         self._rendered = 0
         self._first: Rendered | None = None
@@ -93,6 +96,7 @@ class Metrics:
             else:
                 self._stages[name].record(ns)
         self._age.record(frame.frame_age_ns)
+        self._source_delay.record(frame.delay_ns)
         self._detections += frame.detections
         self._rendered += 1
         self._recent_ns.append(frame.at_ns)
@@ -121,6 +125,7 @@ class Metrics:
                 {name: histogram.copy() for name, histogram in self._stages.items()},
                 {name: histogram.copy() for name, histogram in self._gpu.items()},
                 self._age.copy(),
+                self._source_delay.copy(),
                 self._detections,
                 self._work(),
             )
@@ -188,6 +193,7 @@ class Metrics:
             "stages": {name: histogram.summary() for name, histogram in self._stages.items()},
             **({"gpu": gpu} if gpu else {}),
             "frame_age_ms": self._age.summary(),
+            "source_delay_ms": self._source_delay.summary(),
             "detections_total": self._detections,
             "cpu_ms_per_frame": cpu_ms,
             "peak_rss_mb": round(peak_rss_bytes() / 1e6, 2),

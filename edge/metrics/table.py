@@ -15,6 +15,8 @@ def frame_time_table(report: Mapping[str, Any]) -> str:
     rows = [_row(name, report["stages"][name]) for name in STAGES]
     rows += [_row(f"gpu {name}", times) for name, times in report.get("gpu", {}).items()]
     rows.append(_row("frame_age", report["frame_age_ms"]))
+    if report["source_delay_ms"]["max_ms"]:
+        rows.append(_row("source_delay", report["source_delay_ms"]))
     n = report["frames"]
     ledger = (
         f"frames: {n['captured']} captured = {n['rendered']} rendered"

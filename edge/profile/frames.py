@@ -25,8 +25,9 @@ class Row(NamedTuple):
     From asking the source for it to the last sink one follows the other: 'capture', 'inbox' (taken
     by nobody), 'letterbox', 'infer' (of it 'engine' on this frame), 'decode', 'outbox' (the result
     is taken by nobody), 'overlay', 'sinks'; all together it ``took``, and without 'capture'
-    ``end_to_end``. ``age`` is from the capture to the overlay's end, and
-    ``overtook`` how long before it the first frame came that it overwrote.
+    ``end_to_end``. ``age`` is from the capture to the overlay's end, of it ``delay`` by which a
+    source in bursts is held back, and ``overtook`` how long before it the first frame came that it
+    overwrote.
     """
 
     id: int
@@ -44,6 +45,7 @@ class Row(NamedTuple):
     end_to_end: int
     took: int
     overtook: int
+    delay: int = 0
 
     @property
     def read(self) -> int:
@@ -104,6 +106,7 @@ class Frames:
             spent["end_to_end"],
             spent["capture"] + spent["end_to_end"],
             frame.t_read_ns - self._first_overtaken_ns(frame) if self._overtaken else 0,
+            frame.delay_ns,
         )
         _ROW.pack_into(self._bytes, self.count % self._most * _ROW.size, *times)
         self.count += 1

@@ -158,19 +158,24 @@ def _durations(columns: Mapping[str, Times]) -> dict[str, Times]:
         "overlay": drawn[drawn > 0],
         "end_to_end": columns["end_to_end"],
         "age": columns["age"],
+        "delay": columns["delay"][columns["delay"] > 0],
     }
 
 
 ROWS = (
     "interval", "capture", "inbox", "letterbox", "infer", "engine", "decode", "outbox", "overlay",
-    "sinks", "end_to_end", "age",
+    "sinks", "end_to_end", "age", "delay",
 )  # fmt: skip
 """Of the table, in its order."""
 
 
 def _stages(columns: Mapping[str, Times], gpu: Mapping[str, Any]) -> list[dict[str, Any]]:
     durations = _durations(columns)
-    rows = [{"name": name, **summary(durations[name])} for name in ROWS]
+    rows = [
+        {"name": name, **summary(durations[name])}
+        for name in ROWS
+        if name != "delay" or durations[name].size
+    ]
     for name, times in gpu.items():
         values = {key.removesuffix("_ms"): value for key, value in times.items()}
         rows.append({"name": f"gpu {name}", **values, "p99.9": None})

@@ -110,7 +110,7 @@ class Renderer:
             stage_ns["overlay"] = t_drawn - t_start
         stage_ns["sinks"] = t_done - t_drawn
         stage_ns["end_to_end"] = t_done - frame.t_read_ns
-        work = result.engine_ns, result.waited_ns, result.dropped
+        work = result.engine_ns, result.waited_ns, result.dropped, frame.delay_ns
         found, cpu_ns = len(result.detections), time.process_time_ns()
         self._newest = Rendered(stage_ns, age_ns, found, t_done, cpu_ns, *work)
         self._metrics.record(self._newest)
@@ -191,7 +191,7 @@ class Renderer:
         if self.silent_ns >= SILENT_NS:
             return f"last frame {_duration(self.silent_ns / 1e9)} ago"
         rate = "" if fps is None else f"{fps:.1f} fps, "
-        return f"{rate}age {newest.frame_age_ns / 1e6:.0f} ms"
+        return rate + ", ".join(_age(newest))
 
     def _blurred(self, result: Result) -> Result:
         """The result on a frame that hides what is to be blurred: what all others get."""
@@ -229,11 +229,17 @@ class Renderer:
             self._readout_ns = now_ns
             self._readout = (
                 f"{fps:.1f} fps",
-                f"age {newest.frame_age_ns / 1e6:.0f} ms",
+                *_age(newest),
                 f"infer {newest.stage_ns['infer'] / 1e6:.1f} ms",
                 f"dropped {dropped()}",
             )
         return self._readout
+
+
+def _age(frame: Rendered) -> tuple[str, ...]:
+    """Its age, and the part of it by which a source in bursts is held back, where it is one."""
+    age = f"age {frame.frame_age_ns / 1e6:.0f} ms"
+    return (age, f"source delay {frame.delay_ns / 1e6:.0f} ms") if frame.delay_ns else (age,)
 
 
 def _duration(seconds: float) -> str:

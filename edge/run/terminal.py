@@ -63,6 +63,8 @@ def in_words(moment: Moment, bound: Bound | None, *, live: bool, age_p99_ms: flo
         said.append(f"no frame for {moment.silent_s:.0f} s")
     if live and age_p99_ms is not None:
         said.append(f"age p99 {age_p99_ms:.0f} ms")
+    if moment.source_delay_ms:
+        said.append(f"source delay {moment.source_delay_ms:.0f} ms")
     if live or counts.dropped:
         said.append(f"dropped {counts.dropped}")
     if moment.status is not None:

@@ -49,8 +49,9 @@ class Moment:
     """A run at one moment.
 
     ``status`` and ``signal`` are None where the source is not one that may come and go; ``fps``
-    and ``age_ms``, of the newest frame, are None before the second and the first. ``silent_s`` is
-    the time since then, ``flowing`` whether that is shorter than ``stall_s``.
+    and ``age_ms``, of the newest frame, are None before the second and the first. Of the age
+    ``source_delay_ms`` is the part by which a source in bursts is held back. ``silent_s`` is the
+    time since then, ``flowing`` whether that is shorter than ``stall_s``.
     """
 
     counts: Counts
@@ -60,6 +61,7 @@ class Moment:
     age_ms: float | None
     silent_s: float
     flowing: bool
+    source_delay_ms: float | None = None
 
 
 class RunView:
@@ -150,6 +152,7 @@ class RunView:
             signal=pipeline.signal,
             fps=pipeline.metrics.live_fps if flowing else None,
             age_ms=None if newest is None else newest.frame_age_ns / 1e6,
+            source_delay_ms=None if newest is None else newest.delay_ns / 1e6,
             silent_s=silent_s,
             flowing=flowing,
         )

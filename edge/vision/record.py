@@ -21,6 +21,7 @@ def as_record(result: Result, *, frame_age_ms: float) -> dict[str, Any]:
         "source": frame.source,
         "wh": list(frame.wh),
         "frame_age_ms": round(frame_age_ms, 3),
+        "source_delay_ms": round(frame.delay_ns / 1e6, 3),
         "dropped": result.dropped,
         "detections": [
             {

@@ -43,9 +43,10 @@ def sample(before: Look, after: Look) -> dict[str, Any]:
     """What happened between two looks: times of the frames rendered there, and how many.
 
     ``fps`` and ``dropped`` count those frames, ``queue`` and ``state`` are as ``after`` found them.
-    A stage that no frame went through is left out, the age is None then.
+    A stage that no frame went through is left out, age and delay are None then.
     """
     age = after.times.age.since(before.times.age)
+    delay = after.times.source_delay.since(before.times.source_delay)
     named = {**after.times.stages, **{GPU_STAGE + k: h for k, h in after.times.gpu.items()}}
     old = {**before.times.stages, **{GPU_STAGE + k: h for k, h in before.times.gpu.items()}}
     stages = {name: times.since(old.get(name, _NONE_YET)) for name, times in named.items()}
@@ -54,6 +55,7 @@ def sample(before: Look, after: Look) -> dict[str, Any]:
         "fps": round(age.count / (after.at_s - before.at_s), 2),
         "age_p50_ms": _ms(age, 0.50) if age.count else None,
         "age_p99_ms": _ms(age, 0.99) if age.count else None,
+        "source_delay_ms": _ms(delay, 0.50) if delay.count else None,
         "stages": {
             name: {"p50_ms": _ms(times, 0.50), "p99_ms": _ms(times, 0.99)}
             for name, times in stages.items()

@@ -130,6 +130,11 @@ def _times(times: Histograms) -> Iterator[Metric]:
     for name, text, histogram in (
         ("end_to_end", "From a frame's being read until its last sink was done.", end_to_end),
         ("age", "Age of rendered frames, from capture until the overlay was done.", times.age),
+        (
+            "source_delay",
+            "The part of the age by which frames of a source in bursts are held back.",
+            times.source_delay,
+        ),
     ):
         buckets, total = _buckets(histogram)
         yield HistogramMetricFamily(

@@ -72,7 +72,8 @@ function drawCharts() {
   if (!shown) return;
   at("value-fps").textContent = shown.fps.toFixed(1);
   at("value-age").textContent = ms(shown.age_p50_ms);
-  at("value-age-p99").textContent = `p99 ${ms(shown.age_p99_ms)}`;
+  const delay = shown.source_delay_ms ? `, source delay ${ms(shown.source_delay_ms)}` : "";
+  at("value-age-p99").textContent = `p99 ${ms(shown.age_p99_ms)}${delay}`;
   at("value-dropped").textContent = `${shown.dropped}`;
   at("value-queue").textContent = `${shown.queue}`;
   drawStages(shown);

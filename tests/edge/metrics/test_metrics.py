@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +153,16 @@ def test_the_table_is_aligned_and_balances_in_words() -> None:
     assert lines[5].split() == ["overlay", "0", *["-"] * 5]
     assert "4 captured = 1 rendered + 2 overwritten + 1 stale + 0 failed" in lines[-3]
     assert lines[-1] == "model: street.onnx on openvino at bf16, opened in 0.25 s"
+
+
+def test_the_delay_of_a_source_in_bursts_is_told_below_the_age() -> None:
+    metrics = Metrics()
+    for delay_ms in (0, 2000):
+        metrics.record(replace(rendered(1000), delay_ns=delay_ms * MS))
+    report = metrics.report(NO_FRAMES, engine=None, precision=None, model="street.onnx")
+    assert report["source_delay_ms"]["mean_ms"] == 1000
+    lines = frame_time_table(report).splitlines()
+    assert lines[len(STAGES) + 2].split()[:3] == ["source_delay", "2", "1000.00"]
 
 
 def test_times_of_a_gpu_stand_apart_from_wall_times() -> None:

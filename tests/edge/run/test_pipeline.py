@@ -167,6 +167,15 @@ def test_the_overlay_gets_a_readout_once_there_is_a_rate() -> None:
     assert all(image is not None for image in sink.images)
 
 
+def test_the_delay_of_a_source_in_bursts_stands_beside_the_age() -> None:
+    overlay, sink = ScriptedOverlay(), ScriptedSink(wants_image=True)
+    frames = [replace(frame(i), delay_ns=2000 * MS) for i in range(4)]
+    _, pipeline = run(Script(ScriptedSource(frames), sinks=[sink], overlay=overlay))
+    assert overlay.readouts[3][2] == "source delay 2000 ms"
+    assert pipeline.renderer.status().endswith(" ms, source delay 2000 ms")
+    assert pipeline.report(model="m")["source_delay_ms"]["max_ms"] == 2000
+
+
 def test_the_report_tells_how_long_the_models_took_to_open() -> None:
     now = [0]
 

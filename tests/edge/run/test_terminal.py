@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -73,6 +74,10 @@ def test_a_file_tells_its_frames_and_a_live_source_how_it_does() -> None:
     seconds = Bound(3, 7.6, frames=False)
     assert said(whole, seconds, live=False) == "20 frames, 25.0 fps, 5 s left"
     assert said(some, None, live=True) == "25.0 fps, age p99 61 ms, dropped 10"
+    held = replace(whole, source_delay_ms=2170.4)
+    assert said(held, None, live=True) == (
+        "25.0 fps, age p99 61 ms, source delay 2170 ms, dropped 0"
+    )
     lost = Moment(none.counts, status, None, None, 40.0, none.silent_s, flowing=False)
     assert said(lost, None, live=True) == (
         "no frame for 7 s, age p99 61 ms, dropped 10, reconnecting"

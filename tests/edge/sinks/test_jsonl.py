@@ -93,6 +93,7 @@ def test_a_line_has_exactly_the_documented_fields(tmp_path: Path) -> None:
         "source": "scene",
         "wh": [64, 48],
         "frame_age_ms": 12.346,
+        "source_delay_ms": 0.0,
         "dropped": 2,
         "detections": [
             {

@@ -54,6 +54,15 @@ def test_a_sample_is_of_the_frames_between_two_looks_alone() -> None:
     assert (got["dropped"], got["queue"], got["state"]) == (3, 3, "live")  # 5 + 2 - 3 - 1
 
 
+def test_a_sample_has_the_delay_of_a_source_in_bursts() -> None:
+    metrics, looks = Metrics(), list[Look]()
+    for at_s in (1.0, 2.0):
+        looks.append(Look(at_s, moment(), metrics.copies()))
+        for delay_ms in (1900, 2000, 2100):
+            metrics.record(Rendered({}, 2500 * MS, 0, 0, 0, delay_ns=delay_ms * MS))
+    assert sample(*looks)["source_delay_ms"] == pytest.approx(2000, rel=0.0051)
+
+
 def test_a_second_without_frames_has_no_times_and_a_rate_of_zero() -> None:
     metrics = Metrics()
     record(metrics, age_ms=20, infer=10)
@@ -62,6 +71,7 @@ def test_a_second_without_frames_has_no_times_and_a_rate_of_zero() -> None:
         "fps": 0.0,
         "age_p50_ms": None,
         "age_p99_ms": None,
+        "source_delay_ms": None,
         "stages": {},
         "dropped": 0,
         "queue": 0,

@@ -90,7 +90,7 @@ def test_times_are_cumulative_counts_in_seconds_with_their_exact_sum() -> None:
     metrics = Metrics()
     for ms in (4, 6, 30, 20_000):
         stages = {"infer": ms * MS, "end_to_end": 2 * ms * MS, "gpu_infer": ms * MS // 2}
-        metrics.record(Rendered(stages, 3 * ms * MS, 2, 0, 0))
+        metrics.record(Rendered(stages, 3 * ms * MS, 2, 0, 0, delay_ns=2 * ms * MS))
     got = scrape(Told(times=metrics.copies()))
 
     def below(name: str, le: float | str, **labels: str) -> float:
@@ -106,6 +106,7 @@ def test_times_are_cumulative_counts_in_seconds_with_their_exact_sum() -> None:
     assert [below("stage", le, **gpu) for le in (0.001, 0.002, 0.003, 10.0)] == [0, 1, 2, 4]
     assert got("frame_end_to_end_seconds_sum") == pytest.approx(40.08)
     assert got("frame_age_seconds_sum") == pytest.approx(60.12)
+    assert got("frame_source_delay_seconds_sum") == pytest.approx(40.08)
     assert below("frame_age", 0.015) == 1  # 12 ms; the next is 18
     assert got("detections_total") == 8
     # A stage that no frame went through is there, and empty.
