@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import re
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import cv2
 import numpy as np
@@ -175,22 +177,43 @@ def transport_stream(count: int) -> bytes:
     return target.getvalue()
 
 
-def rtsp(*, frames: int, fps: float, lose: range = range(0)) -> Handler:
+def rtsp(
+    *,
+    frames: int,
+    fps: float,
+    lose: range = range(0),
+    by_tcp: str = "sends",
+    units: list[list[bytes]] | None = None,
+) -> Handler:
     """An RTSP camera (RFC 2326) with H.264 over its TCP connection (RFC 6184), then silence.
 
-    Frames in ``lose`` are never sent.
+    Frames in ``lose`` are never sent. Asked for TCP it 'sends', is 'silent', or answers with a
+    status of refusal; asked for UDP it sends. ``units`` are coded pictures other than its own.
     """
-    units = [h264_frame(number) for number in range(frames)]
+    units = units or [h264_frame(number) for number in range(frames)]
     sdp = (
         "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=cam\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n"
         "a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:track1\r\n"
     )
 
     def handle(connection: socket.socket, over: threading.Event) -> None:
-        requests = connection.makefile("rb")
-        playing = False
+        with (
+            connection.makefile("rb") as requests,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+        ):
+            send(connection, over, cast("BinaryIO", requests), datagrams)
+
+    def send(
+        connection: socket.socket,
+        over: threading.Event,
+        requests: BinaryIO,
+        datagrams: socket.socket,
+    ) -> None:
+        playing, status, port = False, "200 OK", 0
         while not playing:
-            verb = requests.readline().split()[0].decode()
+            verb = requests.readline().partition(b" ")[0].decode()
+            if not verb:
+                return
             headers = {}
             while (line := requests.readline().strip()) != b"":
                 key, _, value = line.decode().partition(":")
@@ -201,11 +224,21 @@ def rtsp(*, frames: int, fps: float, lose: range = range(0)) -> Handler:
             elif verb == "DESCRIBE":
                 extra, body = "Content-Type: application/sdp\r\n", sdp
             elif verb == "SETUP":
-                extra = "Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
+                wanted = re.search(r"client_port=(\d+)-(\d+)", headers["transport"])
+                transport = "RTP/AVP/TCP;unicast;interleaved=0-1"
+                port = int(wanted[1]) if wanted else 0
+                if wanted:
+                    transport = f"RTP/AVP;unicast;{wanted[0]};server_port=6970-6971"
+                elif by_tcp not in ("sends", "silent"):
+                    status = by_tcp
+                extra = f"Session: 1\r\nTransport: {transport}\r\n"
             elif verb == "PLAY":
                 extra, playing = "Session: 1\r\n", True
-            answer = f"RTSP/1.0 200 OK\r\nCSeq: {headers['cseq']}\r\n{extra}"
+            answer = f"RTSP/1.0 {status}\r\nCSeq: {headers['cseq']}\r\n{extra}"
             connection.sendall(f"{answer}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+            status = "200 OK"
+        if by_tcp == "silent" and not port:
+            over.wait(30)
         sequence = 0
         for number, nals in enumerate(units):
             if number not in lose:
@@ -213,7 +246,11 @@ def rtsp(*, frames: int, fps: float, lose: range = range(0)) -> Handler:
                     last = i == len(nals) - 1
                     stamp = 90_000 + round(number * 90_000 / fps)  # FFmpeg takes 0 for unknown
                     head = struct.pack(">BBHII", 0x80, 96 | last << 7, sequence, stamp, 7)
-                    connection.sendall(struct.pack(">cBH", b"$", 0, 12 + len(nal)) + head + nal)
+                    if port:
+                        datagrams.sendto(head + nal, ("127.0.0.1", port))
+                    else:
+                        framed = struct.pack(">cBH", b"$", 0, 12 + len(nal)) + head + nal
+                        connection.sendall(framed)
                     sequence += 1
             if over.wait(1 / fps):
                 return
@@ -224,12 +261,24 @@ def rtsp(*, frames: int, fps: float, lose: range = range(0)) -> Handler:
 
 def h264_frame(number: int) -> list[bytes]:
     """One picture, decodable by itself, as H.264 NAL units without start codes."""
+    return h264_units(range(number, number + 1), key_every=1)[0]
+
+
+def h264_units(numbers: range, *, key_every: int) -> list[list[bytes]]:
+    """The NAL units of each picture; those of a key frame begin with its parameters."""
     codec = av.CodecContext.create("libx264", "w")
     assert isinstance(codec, av.VideoCodecContext)
     codec.width, codec.height, codec.pix_fmt = 64, 48, "yuv420p"
     codec.framerate = 25  # type: ignore[assignment]  # PyAV takes whole numbers too
-    codec.options = {"tune": "zerolatency", "x264-params": "repeat-headers=1:info=0:annexb=1"}
-    image = np.full((48, 64, 3), level(number % 25), np.uint8)
-    packets = codec.encode(av.VideoFrame.from_ndarray(image, format="bgr24"))
-    stream = b"".join(bytes(p) for p in [*packets, *codec.encode(None)])
-    return [nal.rstrip(b"\0") for nal in stream.split(b"\0\0\1") if nal.strip(b"\0")]
+    keys = f"keyint={key_every}:min-keyint={key_every}:scenecut=0"
+    more = f"repeat-headers=1:info=0:annexb=1:{keys}"
+    codec.options = {"tune": "zerolatency", "x264-params": more}
+    packets = []
+    for number in numbers:
+        image = np.full((48, 64, 3), level(number % 25), np.uint8)
+        packets += codec.encode(av.VideoFrame.from_ndarray(image, format="bgr24"))
+    packets += codec.encode(None)
+    return [
+        [nal.rstrip(b"\0") for nal in bytes(p).split(b"\0\0\1") if nal.strip(b"\0")]
+        for p in packets
+    ]

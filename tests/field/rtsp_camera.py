@@ -55,9 +55,14 @@ class RtspCamera:
         wh: tuple[int, int] = WH,
         fps: int = 25,
         login: str = "",
+        transport: str = "",
     ) -> None:
-        """Serve, from when this returns; ``login`` is a USER:PASSWORD that it asks for."""
+        """Serve, from when this returns; ``login`` is a USER:PASSWORD that it asks for.
+
+        ``transport`` is the only one by which it sends: 'tcp', 'udp', 'udp_mcast', or any.
+        """
         words = [f"--codec={codec}", f"--wh={wh[0]}x{wh[1]}", f"--fps={fps}", f"--login={login}"]
+        words.append(f"--transport={transport}")
         self._run("tests.field.rtsp_camera", *words)
 
     def _run(self, module: str, *words: str) -> None:
@@ -114,7 +119,9 @@ def missing(repository: Any) -> str:
     return ""
 
 
-def serve(*, port: int, codec: str, wh: tuple[int, int], fps: int, login: str) -> None:
+def serve(
+    *, port: int, codec: str, wh: tuple[int, int], fps: int, login: str, transport: str
+) -> None:
     """Serve until standard input ends: with the process that started this one.
 
     Raises:
@@ -143,6 +150,12 @@ def serve(*, port: int, codec: str, wh: tuple[int, int], fps: int, login: str) -
     factory.connect("media-configure", lambda _, media: _look(gst, media, wh, fps))
     if login:
         ask_for(login, factory, server, gst, rtsp, library)
+    if transport:
+        factory.set_protocols(getattr(rtsp.RTSPLowerTrans, transport.upper()))
+    if transport == "udp_mcast":
+        pool = library.RTSPAddressPool.new()
+        pool.add_range("224.3.0.1", "224.3.0.9", 5000, 5100, 1)
+        factory.set_address_pool(pool)
     server.get_mount_points().add_factory(PATH, factory)
     if not server.attach(None):
         sys.exit(f"port {port} is taken")
@@ -196,6 +209,7 @@ def main() -> None:
     parser.add_argument("--wh", default=f"{WH[0]}x{WH[1]}")
     parser.add_argument("--fps", type=int, default=25)
     parser.add_argument("--login", default="")
+    parser.add_argument("--transport", default="")
     given = parser.parse_args()
     width, height = map(int, given.wh.split("x"))
     with contextlib.suppress(KeyboardInterrupt):
@@ -205,6 +219,7 @@ def main() -> None:
             wh=(width, height),
             fps=given.fps,
             login=given.login,
+            transport=given.transport,
         )
 
 

@@ -25,6 +25,7 @@ from engines.redact import redact
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.video.stream import VideoStream
 
     from edge.sources.video.ahead import Ahead
 
@@ -35,6 +36,9 @@ _LOOK_S = 2.0
 _ONE_PICTURE = {"analyzeduration": "0", "fpsprobesize": "0"}
 _ENDLESS_BYTES = 2**31 - 1
 """A length that servers state where they have none."""
+_LOOK_SHARE = 0.6
+"""Of the deadline, for FFmpeg's look at an RTSP stream; a stream joined between key frames may need
+longer, and then goes on all the same."""
 _TRANSPORTS = {"tcp": "tcp", "udp": "udp+udp_multicast"}
 
 
@@ -143,48 +147,53 @@ def _open_rtsp(url: str, options: SourceOptions, until: float) -> _Connection:
     from edge.sources.video.ahead import Ahead
     from edge.sources.video.media import av, reason
 
-    def opened(transport: str, within_s: float) -> _Connection:
+    def opened(transport: str, share: float = 1.0) -> _Connection:
         wanted = {
             "analyzeduration": _probe_us(options),
             "rtsp_transport": transport,
             # By three pictures FFmpeg tells the rate as well as by its usual twenty and opens
             # sooner: in 0.5 s instead of 1.1 at 25 fps, in 1.1 s instead of 2.6 at 10.
             "fpsprobesize": "3",
+            "timeout": str(round(options.read_timeout_s * 1e6)),
         }
-        container = av.open(
-            url,
-            options=wanted,
-            timeout=(max(0.01, within_s), options.read_timeout_s),
-            metadata_errors="replace",
-        )
-        return _Connection(container, Ahead(container), True)
+        within_s = max(0.01, share * (until - time.monotonic()))
+        timeouts_s = within_s, options.read_timeout_s
+        container = av.open(url, options=wanted, timeout=timeouts_s, metadata_errors="replace")
+        return _Connection(container, Ahead(container), live=True)
 
     chosen = options.rtsp_transport
-    if chosen != "auto" or url.lower().startswith("rtsps"):
-        return opened(_TRANSPORTS.get(chosen, "tcp"), until - time.monotonic())
     # UDP loses packets without a trace; TCP delays instead, and the stream clock shows that.
-    tcp_s = (until - time.monotonic()) / 2
-    began = time.monotonic()
-    why = "nothing came"
+    first = "udp" if chosen == "udp" else "tcp"
+    by_udp_next = chosen == "auto" and not url.lower().startswith("rtsps")
+    began, why = time.monotonic(), "nothing comes"
     try:
-        connection = opened("tcp", tcp_s)
-        if time.monotonic() - began < tcp_s:
+        connection = opened(_TRANSPORTS[first], _LOOK_SHARE)
+        took_s, look_s = time.monotonic() - began, _LOOK_SHARE * (until - began)
+        known = any(_has_size(stream) for stream in connection.container.streams.video)
+        if not by_udp_next or known or not options.read_timeout_s <= took_s < look_s:
             return connection
         connection.feed.close()
-    except (
-        av.error.HTTPUnauthorizedError,
-        av.error.HTTPForbiddenError,
-        av.error.HTTPNotFoundError,
-    ):
-        raise
-    except ConnectionError:
-        raise
+    except (av.error.ExitError, av.error.TimeoutError):
+        return opened(_TRANSPORTS[first])  # it has not answered at all, so it may yet
     except av.error.FFmpegError as exc:
-        if time.monotonic() - began >= tcp_s:  # it has not answered at all, so it may yet
-            return opened("tcp", until - time.monotonic())
+        if not by_udp_next or isinstance(exc, _final_errors()):
+            raise
         why = reason(exc)
-    _log.info("%s: by TCP %s: trying UDP", redact(url), why)
-    return opened(_TRANSPORTS["udp"], until - time.monotonic())
+    _log.info("%s: by TCP %s; tries UDP", redact(url), why)
+    return opened(_TRANSPORTS["udp"])
+
+
+def _has_size(stream: VideoStream) -> bool:
+    return getattr(stream.codec_context, "width", 0) > 0
+
+
+def _final_errors() -> tuple[type[Exception], ...]:
+    """What another transport cannot help."""
+    from edge.sources.video.media import av
+
+    errors = av.error
+    logins = (errors.HTTPUnauthorizedError, errors.HTTPForbiddenError)
+    return (*logins, errors.HTTPNotFoundError, ConnectionError)
 
 
 def _probe_us(options: SourceOptions) -> str:
@@ -238,6 +247,8 @@ def _url_advice(exc: Exception) -> str:
         return "wanted an existing path; check the part after the host"
     if getattr(exc, "errno", None) == errno.EAFNOSUPPORT:
         return "wanted a network, which this service has not; edge service install opens it"
+    if getattr(exc, "errno", None) == errno.EPROTONOSUPPORT:
+        return 'wanted a server that sends like this; [source] rtsp_transport = "auto" tries all'
     if isinstance(exc, ConnectionRefusedError):
         return "wanted a server that listens there; check host, port and that the device is on"
     return "wanted a video stream; check the address, for example with ffprobe"

@@ -21,12 +21,30 @@ _COVER_SHARE = 0.1
 """A track that lasts less of the longest one's time is a picture of it."""
 
 
-def film_of(container: InputContainer, name: str) -> VideoStream:
+_PARAMETERS = {
+    "h264": "its parameter sets (SPS and PPS)",
+    "hevc": "its parameter sets (VPS, SPS and PPS)",
+    "vvc": "its parameter sets (VPS, SPS and PPS)",
+    "av1": "its sequence header",
+    "mpeg2video": "its sequence header",
+    "mpeg4": "its header (VOL)",
+}
+"""What tells a decoder the size of pictures, where it travels in the stream itself."""
+
+
+def awaited(stream: VideoStream) -> str:
+    """What a decoder that has given no picture yet is waiting for, as far as it shows."""
+    codec = stream.codec_context
+    return "a key frame" if codec.width else _PARAMETERS.get(codec.name, "a key frame")
+
+
+def film_of(container: InputContainer, name: str, *, joined: bool = False) -> VideoStream:
     """The video to show; all others in the container are told.
 
     A cover of a song is none. Of several it is one that can be decoded, that moves, that the file
     calls its default, that has the most pixels, that comes first: FFmpeg's own order, but for the
-    default before which a moving one goes.
+    default before which a moving one goes. ``joined``: it is a stream that was joined midway, which
+    may tell the size of its pictures later, before a key frame.
 
     Raises:
         SourceError: there is none, or none that can be decoded, or its pictures are too large.
@@ -49,7 +67,7 @@ def film_of(container: InputContainer, name: str) -> VideoStream:
             -s.index,
         ),
     )
-    if not _pixels(film):
+    if not _pixels(film) and not (joined and _has_decoder(film)):
         raise SourceError(
             f"{name}: its video cannot be decoded (codec or picture size unknown); convert it to "
             "H.264, for example: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4"
@@ -101,6 +119,10 @@ def _pixels(stream: VideoStream) -> int:
         return codec.width * codec.height if codec is not None else 0
     except (AttributeError, ValueError):
         return 0
+
+
+def _has_decoder(stream: VideoStream) -> bool:
+    return getattr(stream, "codec_context", None) is not None
 
 
 def _named(stream: VideoStream) -> str:

@@ -23,7 +23,7 @@ from edge.sources.video.ending import EndCheck
 from edge.sources.video.media import av, display_matrix, reason
 from edge.sources.video.packets import Arrival, Feed, Packets
 from edge.sources.video.times import file_times, keeps_times, stated_fps
-from edge.sources.video.tracks import film_of
+from edge.sources.video.tracks import awaited, film_of
 from edge.vision.pixel_aspect import believed
 from edge.vision.types import Clock, Frame, Image
 from engines.errors import SourceError
@@ -74,18 +74,21 @@ class VideoSource(SourceBase):
         feed = feed or container
         super().__init__(name, live=live, stop=stop, release=self._close, clock_ns=clock_ns)
         try:
-            stream = film_of(container, name)
+            stream = film_of(container, name, joined="://" in name)
         except SourceError:
             feed.close()
             raise
         self._stored_aspect = believed(stream.sample_aspect_ratio)
         codec = stream.codec_context
-        _log.info("%s: %s %dx%d", name, codec.name, codec.width, codec.height)
+        size = f"{codec.width}x{codec.height}" if codec.width else "of a size yet to come"
+        _log.info("%s: %s %s", name, codec.name, size)
         # Frame threads decode a file faster but hold back one frame each: latency for a stream.
         stream.thread_type = "SLICE" if live else "AUTO"
         self._stream = stream
         self._pacer = pacer
         self._read_timeout_s = options.read_timeout_s
+        self._open_timeout_s = options.open_timeout_s
+        self._joining = live  # until the first picture
         self._timed = keeps_times(container)
         longest_ns, known = round(options.max_delay_s * SECOND_NS), container.format.name in _BURSTS
         schedule = Bursts(longest_ns=longest_ns, known=known)
@@ -203,11 +206,9 @@ class VideoSource(SourceBase):
                 self._decode(cast("Packet[VideoStream]", packet))
             elif self.live and now_ns - heard_ns >= self._read_timeout_s * SECOND_NS:
                 self._failure = self._silent()
-            if self.live and now_ns - waiting_since_ns >= _NO_PICTURE_S * SECOND_NS:
-                self._failure = SourceError(
-                    f"{self.name}: data arrives but no picture could be decoded for "
-                    f"{_NO_PICTURE_S:g} s; restart the sender or choose H.264 in its settings"
-                )
+            limit_s = self._open_timeout_s if self._joining else _NO_PICTURE_S
+            if self.live and now_ns - waiting_since_ns >= limit_s * SECOND_NS:
+                self._failure = self._undecoded()
         return self._ready.popleft()
 
     def _decode(self, packet: Packet[VideoStream]) -> None:
@@ -216,7 +217,7 @@ class VideoSource(SourceBase):
         try:
             pictures = packet.decode()
         except av.error.FFmpegError:
-            self.gaps += 1  # a damaged packet; the decoder goes on with the next
+            self.gaps += not self._joining  # a damaged packet; the decoder goes on with the next
             pictures = []
             if self._times is not None:
                 self._times.lost()
@@ -229,6 +230,7 @@ class VideoSource(SourceBase):
                 self.gaps += 1
             else:
                 self._ready.append(picture)
+                self._joining = False
 
     def _finish(self) -> None:
         """The container ended; the decoder was flushed by demux's last, empty packet."""
@@ -262,6 +264,19 @@ class VideoSource(SourceBase):
                 self._ready.append(picture)
             self._failure = self._broken(reason(exc))
         self._failure.__cause__ = exc
+
+    def _undecoded(self) -> SourceError:
+        codec = self._stream.codec_context.name
+        if not self._joining:
+            return SourceError(
+                f"{self.name}: {codec} arrives, but no picture could be decoded for "
+                f"{_NO_PICTURE_S:g} s, wanted a key frame within that; restart the sender"
+            )
+        return SourceError(
+            f"{self.name}: {codec} arrives, but {awaited(self._stream)} did not within "
+            f"{self._open_timeout_s:g} s (open_timeout_s), so no picture could be decoded; set a "
+            "shorter interval of key frames in the sender, or raise the limit"
+        )
 
     def _silent(self) -> SourceError:
         return SourceError(

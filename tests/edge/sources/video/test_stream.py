@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge.sources import SourceOptions, open_source
 from edge.sources.base import Source
 from edge.sources.options import Policy
+from edge.sources.video.media import av
 from edge.vision.types import Frame
 from engines.errors import SourceError
 from tests.edge import loopback
 from tests.edge.loopback import Handler, served
-from tests.edge.media_files import number_of, write_video
+from tests.edge.media_files import level, number_of, write_video
 
 DEADLINE_S = 1.0
 SLACK_S = 4.0  # a busy machine; the hang itself lasts 30 s
@@ -207,6 +211,83 @@ def test_frames_missing_from_an_rtsp_stream_are_gaps() -> None:
         source.close()
     assert [f.id for f in frames] == list(range(40))
     assert source.gaps == 3
+
+
+@pytest.mark.parametrize("by_tcp", ["461 Unsupported Transport", "500 Error", "silent"])
+def test_an_rtsp_camera_that_sends_by_udp_alone_is_asked_for_that_next(by_tcp: str) -> None:
+    handler = loopback.rtsp(frames=120, fps=50, by_tcp=by_tcp)
+    options = SourceOptions(open_timeout_s=4, read_timeout_s=1)
+    with served(handler) as port:
+        source = opened(f"rtsp://127.0.0.1:{port}/live", options)
+        frames = read(source, 20)
+        source.close()
+    first = number_of(frames[0].image)
+    assert [number_of(f.image) for f in frames] == [n % 25 for n in range(first, first + 20)]
+    assert source.gaps == 0
+
+
+def test_an_rtsp_camera_is_asked_for_the_transport_that_is_set() -> None:
+    handler = loopback.rtsp(frames=50, fps=50, by_tcp="461 Unsupported Transport")
+    with served(handler) as port:
+        url, tcp = f"rtsp://127.0.0.1:{port}/live", replace(PATIENT, rtsp_transport="tcp")
+        with pytest.raises(SourceError, match=r"Protocol not supported; .* rtsp_transport"):
+            opened(url, tcp)
+        source = opened(url, replace(PATIENT, rtsp_transport="udp"))
+        assert len(read(source, 5)) == 5
+        source.close()
+
+
+def joined_ts(codec: str, *, keys: int) -> list[bytes]:
+    """A transport stream at 100 fps from its 31st frame on, a piece for each."""
+    target = io.BytesIO()
+    with av.open(target, "w", format="mpegts") as container:
+        stream = container.add_stream(codec, rate=100)
+        assert isinstance(stream, av.video.stream.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        more = f"keyint={keys}:min-keyint={keys}:scenecut=0:repeat-headers=1:log-level=0"
+        stream.options = {"tune": "zerolatency", f"{codec.replace('lib', '')}-params": more}
+        starts = []
+        for number in range(200):
+            image = np.full((64, 64, 3), level(number % 25), np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            starts.append(target.tell())
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    body = target.getvalue()
+    return [body[a:b] for a, b in zip(starts[30:], [*starts[31:], len(body)], strict=True)]
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_a_stream_joined_between_key_frames_is_waited_for(codec: str) -> None:
+    """The next key frame is number 120, 0.9 s later; FFmpeg looks for half a second."""
+    options = SourceOptions(open_timeout_s=2, read_timeout_s=2)
+    with served(loopback.paced("video/mp2t", joined_ts(codec, keys=120), fps=100)) as port:
+        source = opened(f"http://127.0.0.1:{port}/live.ts", options)
+        assert source.live
+        assert [number_of(f.image) for f in read(source, 20)] == [n % 25 for n in range(120, 140)]
+        assert source.gaps == 0
+        source.close()
+
+
+@pytest.mark.parametrize(("codec", "said"), [("libx264", "SPS and PPS"), ("libx265", "VPS, SPS")])
+def test_what_never_came_is_named(codec: str, said: str) -> None:
+    options = SourceOptions(open_timeout_s=1.5, read_timeout_s=2)
+    pieces = joined_ts(codec, keys=500)
+    with served(loopback.paced("video/mp2t", pieces * 2, fps=100)) as port:
+        source = opened(f"http://127.0.0.1:{port}/live.ts", options)
+        with pytest.raises(SourceError, match=rf"sets \(.*{said}.*\) did not within 1.5 s"):
+            source.read()
+        source.close()
+
+
+def test_an_rtsp_camera_joined_between_key_frames_is_waited_for() -> None:
+    """Its SDP has no parameters; the next key frame is the 101st, 2 s later."""
+    units = loopback.h264_units(range(160), key_every=100)[1:]
+    options = SourceOptions(open_timeout_s=3, read_timeout_s=3)
+    with served(loopback.rtsp(frames=0, fps=50, units=units)) as port:
+        source = opened(f"rtsp://127.0.0.1:{port}/live", options)
+        assert [number_of(f.image) for f in read(source, 10)] == list(range(10))
+        source.close()
 
 
 def test_a_video_over_http_has_a_duration_and_waits(tmp_path: Path) -> None:
