@@ -34,10 +34,10 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         with replacing(path) as part, part.open("wb") as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as exc:
-        raise ExportError(
-            f"{path}: the checkpoint could not be written: {exc}. What lay there is kept; free "
-            "some space and start the same command again."
-        ) from exc
+        advice = "What lay there is kept; free some space and start the same command again."
+        if not isdir(path.parent):
+            advice = "Its folder is gone; start the training again."
+        raise ExportError(f"{path}: the checkpoint could not be written: {exc}. {advice}") from exc
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 
 from edge.say import say
 from engines.errors import ExportError, SettingsError
+from engines.files import locked
 from engines.model_file import sha256_of
 from export.data.camvid import Split, load_index
 from export.data.class_set import Classes
@@ -36,7 +37,8 @@ def run_training(
     """Train until ``recipe.epochs``, resuming what lies in ``out``; returns the checkpoint.
 
     Raises:
-        SettingsError: a backbone is to be frozen that nothing was learnt with.
+        SettingsError: a backbone is to be frozen that nothing was learnt with, or another training
+            writes to ``out``.
         ExportError: data, checkpoint or loss are wrong; the last good checkpoint is kept.
     """
     if recipe.freeze and init is None:
@@ -50,6 +52,24 @@ def run_training(
         raise ExportError(
             f"{out}: cannot be made ({exc.strerror}). Name another folder with --out."
         ) from exc
+    with locked(out, wait=False) as alone:  # the kernel unlocks it when a process dies
+        if alone is False:
+            raise SettingsError(
+                f"--out {out}: another training writes to it. Wait for it, or name another folder."
+            )
+        return _train_in(recipe, out, root, device=device, eval_every=eval_every, init=init)
+
+
+def _train_in(
+    recipe: Recipe,
+    out: Path,
+    root: Path,
+    *,
+    device: torch.device,
+    eval_every: int,
+    init: Path | None,
+) -> Path:
+    """Train in a folder that no other training writes to."""
     last = out / "last.pt"
     state = load_checkpoint(last) if last.exists() else None
     weights = None if init is None else load_checkpoint(init)

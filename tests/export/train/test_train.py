@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import re
 import resource
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 import torch
 
 from engines.errors import ExportError, SettingsError
+from engines.files import locked
 from engines.model_file import read_spec
 from export.train.checkpoint import load_checkpoint, network_state, save_checkpoint
 from export.train.dataset import load_training_set
@@ -46,6 +50,23 @@ def test_a_training_that_was_cut_off_ends_where_an_unbroken_one_does(
     assert a["epoch"] == b["epoch"] == 2
     for name, value in a["ema"].items():
         torch.testing.assert_close(value, b["ema"][name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_second_training_into_a_folder_is_refused_and_a_dead_one_does_not_block(
+    root: Path, tmp_path: Path
+) -> None:
+    once = replace(TINY, epochs=1)
+    with (
+        locked(tmp_path),
+        pytest.raises(SettingsError, match="another training writes to it"),
+    ):
+        run_training(once, out=tmp_path, root=root, device=CPU, eval_every=0)
+    assert list(tmp_path.iterdir()) == []  # nothing of the first is touched
+    lock_and_die = "import fcntl, os; fcntl.flock(os.open('.', 0), 2); os.kill(os.getpid(), 9)"
+    dead = subprocess.run([sys.executable, "-c", lock_and_die], cwd=tmp_path)
+    assert dead.returncode == -signal.SIGKILL
+    run_training(once, out=tmp_path, root=root, device=CPU, eval_every=0)
+    assert (tmp_path / "last.pt").is_file()
 
 
 def test_log_plot_and_scored_candidate_are_written(root: Path, tmp_path: Path) -> None:
