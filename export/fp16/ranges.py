@@ -37,6 +37,8 @@ DEAD = 2.0**-40
 has a gain that could bring it back. One of TwinLiteNet's attentions is such."""
 EXACT_INTEGER = 2048
 """Half tells integers apart up to here."""
+WATCHED = 500
+"""Tensors that are watched in one session: ONNX Runtime's time grows with the square of outputs."""
 _SUMS_INSIDE = frozenset({"ReduceMean", "GlobalAveragePool"})
 _OWN_DTYPE = frozenset(
     {"EyeLike", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
@@ -153,14 +155,18 @@ def _measured(
 ) -> dict[str, Range]:
     """Range of every float32 tensor that a node computes, over all frames, in FP32."""
     names = [n for node in model.graph.node for n in node.output if types.get(n) == FLOAT]
-    watched = _with_statistics(model, names).SerializeToString()
-    session = open_session(watched, origin=origin, optimise=False)
     ranges = {name: Range() for name in names}
     image = np.zeros(spec.tensor.shape, np.uint8)
-    for frame in counted(frames, "measuring ranges", total=len(frames)):
+    parts = [names[i : i + WATCHED] for i in range(0, len(names), WATCHED)]
+    steps = [(part, frame) for part in parts for frame in frames]
+    opened: list[str] = []
+    for part, frame in counted(steps, "measuring ranges", total=len(steps), unit="runs"):
+        if part is not opened:
+            opened, watched = part, _with_statistics(model, part).SerializeToString()
+            session = open_session(watched, origin=origin, optimise=False)
         Letterbox.fit((frame.shape[1], frame.shape[0]), spec).apply(frame, image)
         made = run_session(session, {spec.name: image}, origin=origin)
-        for i, name in enumerate(names):
+        for i, name in enumerate(part):
             largest, energy, lost, size = (float(made[_statistic(k, i)]) for k in _STATISTICS)
             if np.isnan(energy) or np.isinf(largest):
                 raise ExportError(

@@ -23,6 +23,7 @@ from engines.errors import ExportError, ModelError, OutriderError, SettingsError
 from engines.model_file import read_spec, save_model, sha256_of
 from engines.spec import InputSpec
 from export.commands.fp16 import fp16
+from export.fp16 import ranges
 from export.fp16.convert import convert_file
 from export.fp16.ranges import sensitive_nodes
 from export.fp16.typed import KEPT_KEY, check_typed, to_float16
@@ -235,6 +236,18 @@ def test_a_full_disk_names_the_target_and_leaves_what_was_there(tmp_path: Path) 
 def sensitive(model: onnx.ModelProto, *levels: int) -> dict[str, str]:
     images = [grey(level, height=32, width=32) for level in levels or (200,)]
     return sensitive_nodes(model, SPEC, images, origin="a test")
+
+
+def test_the_tensors_of_a_large_graph_are_watched_some_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ranges, "WATCHED", 2)  # x a, b c, y: three sessions
+    large = np.array([1000.0], np.float32)  # 200 · 1000 is beyond half's 65504
+    model = graph(
+        [node("Relu", ["x"], "a"), node("Mul", ["a", "k"], "b"), node("Relu", ["a"], "c"),
+         node("Mul", ["c", "k"], "y")], (1, 32, 32, 3), k=large,
+    )  # fmt: skip
+    assert list(sensitive(model, 200, 100)) == ["b", "y"]
 
 
 def test_weights_beyond_half_and_among_its_subnormals_are_found() -> None:
