@@ -9,32 +9,48 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge.sources import source_files
 from edge.stdout import check_stdout, print_whole
 from engines.errors import ExportError, ModelError, SettingsError, SinkError
 from engines.files import scratch, write_whole
+from engines.overwriting import model_files, refuse_overwriting
 
 if TYPE_CHECKING:
     import onnx
 
 
-def check_output(path: Path, option: str, *, inputs: Iterable[Path | None] = ()) -> None:
+def check_output(path: Path, option: str, *, inputs: Iterable[Path] = ()) -> None:
     """Refuse a place that cannot be written, or is one of ``inputs``; "-" is standard output.
 
     Raises:
-        SettingsError: there is no standard output, or it would replace an input.
+        SettingsError: there is no standard output, or it would be written over an input.
         ExportError: says why, and which option names another.
     """
     if str(path) == "-":
         check_stdout(option)
         return
-    if any(path.resolve() == taken.resolve() for taken in inputs if taken is not None):
-        raise SettingsError(f"{option} {path}: is used by this run already. Name another file.")
+    refuse_overwriting([(f"{option} {path}", path)], ((str(file), file) for file in inputs))
     try:
         if path.is_dir():
             raise IsADirectoryError(21, "Is a directory")
         if not _is_special(path):
             with tempfile.TemporaryFile(dir=path.parent):
                 pass
+    except OSError as exc:
+        raise _cannot(path, option, exc) from exc
+
+
+def check_report(path: Path, option: str, *, inputs: Iterable[Path] = ()) -> None:
+    """``check_output``, and remove an earlier report: what is there afterwards is of this run.
+
+    Raises:
+        SettingsError: as ``check_output``.
+        ExportError: as ``check_output``.
+    """
+    check_output(path, option, inputs=inputs)
+    try:
+        if str(path) != "-" and path.is_file():
+            os.unlink(os.path.realpath(path))  # a link stays one
     except OSError as exc:
         raise _cannot(path, option, exc) from exc
 
@@ -86,16 +102,18 @@ def published_after(model: onnx.ModelProto, target: Path) -> Iterator[Path]:
         ) from exc
 
 
-def check_model_target(target: Path, source: Path) -> None:
-    """Refuse a name that the app would not take for a model, and the file that is read.
+def check_model_target(target: Path, source: Path, *, frames: str | None = None) -> None:
+    """Refuse a name that the app would not take for a model, and the files that are read.
+
+    ``frames`` is the source of the frames to prove on.
 
     Raises:
         SettingsError: names what is wrong with ``-o``.
     """
     if target.suffix != ".onnx":
         raise SettingsError(f"-o {target}: wanted a name that ends in .onnx.")
-    if target.resolve() == source.resolve():
-        raise SettingsError(f"{target}: is the file that is read. Name another with -o FILE.")
+    read = [*model_files([source], [target]), *(source_files(frames) if frames else ())]
+    refuse_overwriting([(f"-o {target}", target)], ((str(file), file) for file in read))
 
 
 def _is_special(path: Path) -> bool:

@@ -149,6 +149,7 @@ def _measure(
 
 
 def _check_place(path: Path, source: str, models: list[Path]) -> None:
+    from edge.metrics.metrics import remove_report
     from edge.settings.outputs import refuse_overwriting
     from edge.sinks.place import check_place
 
@@ -157,6 +158,7 @@ def _check_place(path: Path, source: str, models: list[Path]) -> None:
         refuse_overwriting([path], models=models, source=source)
     except SettingsError as exc:
         raise SettingsError(f"--json {exc}") from exc
+    remove_report(path, what="--json")
 
 
 def _write(figures: dict[str, Any], path: Path) -> None:

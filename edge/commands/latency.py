@@ -63,11 +63,14 @@ def latency(
     if to_stdout:
         check_stdout("--json")
     elif json_file is not None:
+        from edge.metrics.metrics import remove_report
         from edge.settings.outputs import refuse_overwriting
         from edge.sinks.place import check_place
 
+        others = [] if settings is None else [("the settings", settings)]
         check_place(json_file)
-        refuse_overwriting([json_file], models=(), source=loaded.source.uri, settings=settings)
+        refuse_overwriting([json_file], models=(), source=loaded.source.uri, others=others)
+        remove_report(json_file, what="--json")
     if source is None and source_file is None and settings is None:
         raise SettingsError("latency: which camera? Name one, such as --source camera:0")
 

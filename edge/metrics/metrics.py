@@ -239,6 +239,21 @@ def check_writable(path: Path) -> None:
         raise SettingsError(f"metrics {path}: a device or a pipe, wanted the name of a file")
 
 
+def remove_report(path: Path, *, what: str = "metrics") -> None:
+    """Remove the report of an earlier run: what is there after this one is of this one.
+
+    Raises:
+        SettingsError: it cannot be removed.
+    """
+    try:
+        if path.is_file():  # a pipe stays
+            path.unlink()
+    except OSError as exc:
+        raise SettingsError(
+            f"{what} {path}: cannot be replaced: {exc.strerror}; choose another path"
+        ) from exc
+
+
 def write_report(report: Mapping[str, Any], path: Path, *, what: str = "metrics") -> None:
     """Write the report as JSON in one step: readers see the old file or the whole new one.
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from edge.machine.doctor import machine, versions
 from edge.machine.nvidia import jetson
-from edge.metrics.metrics import check_writable, write_report
+from edge.metrics.metrics import check_writable, remove_report, write_report
 from edge.profile.folder import Folder
 from edge.profile.report import Report, write_page
 from edge.profile.trace import Trace
@@ -48,6 +48,8 @@ def run_profile(
     """
     folder = Folder(path)
     run = _into(settings, folder, settings_file)
+    if settings.output.metrics is not None:
+        remove_report(settings.output.metrics)
     left_behind: list[int] = []
     with folder.taken():
         code = _profiled(run, folder, again, left_behind.append)

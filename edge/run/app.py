@@ -66,7 +66,7 @@ def run_app(
     # cv2 on the main thread before any other: its Qt takes the thread that loads it for the GUI's.
     import cv2
 
-    from edge.metrics.metrics import check_writable
+    from edge.metrics.metrics import check_writable, remove_report
     from edge.run.parts import Limits
     from edge.run.pipeline import Pipeline
     from edge.run.terminal import TerminalLine, wants_line
@@ -75,6 +75,7 @@ def run_app(
 
     if settings.output.metrics is not None:
         check_writable(settings.output.metrics)
+        remove_report(settings.output.metrics)
     # Two threads cost 43 % more CPU a frame for 4 % less time (letterbox and overlay at 960x540),
     # and the other cores are the engine's.
     cv2.setNumThreads(1)

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec as find_module
 from pathlib import Path
 from typing import Any, get_origin
@@ -246,5 +246,15 @@ def check_outputs(settings: Settings, path: Path | None) -> None:
         folders=[folder for text in sinks if (folder := edge.sinks.folder_of(text))],
         models=settings.model.files,
         source=settings.source.uri,
-        settings=path,
+        others=[*([("the settings", path)] if path is not None else []), *_named(settings)],
     )
+
+
+def _named(settings: Settings) -> Iterator[tuple[str, str | Path]]:
+    """The files that settings name beside source, models and outputs: passwords, certificates."""
+    named = {("source", "uri"), ("model", "files"), ("output", "sinks"), ("output", "metrics")}
+    for section, fields in sections_of(Settings).items():
+        for key, field in fields.items():
+            value = getattr(getattr(settings, section), key)
+            if mark_of(field, FromFolder) and (section, key) not in named and value is not None:
+                yield f"[{section}] {key}", value

@@ -57,7 +57,8 @@ def open_alone(path: Path, access: int, *, keep: bool) -> int:
     """Open and empty a file that no other run writes to, or a device or pipe as it is.
 
     ``access`` is os.O_WRONLY or os.O_RDWR. Other runs are refused until the descriptor is closed.
-    With ``keep`` what the run before wrote is moved to a name beside it.
+    With ``keep`` what the run before wrote is moved to a name beside it. A file that has other
+    names is not emptied but replaced: under those it stays what it was.
 
     Raises:
         SettingsError: another run writes to it; its file is left as it is.
@@ -69,6 +70,10 @@ def open_alone(path: Path, access: int, *, keep: bool) -> int:
             _lock_alone(fd, path)
             if keep and os.fstat(fd).st_size:
                 _set_aside(path)
+                os.close(fd)
+                return open_alone(path, access, keep=False)
+            if os.fstat(fd).st_nlink > 1:
+                os.unlink(os.path.realpath(path))
                 os.close(fd)
                 return open_alone(path, access, keep=False)
             os.ftruncate(fd, 0)

@@ -44,7 +44,7 @@ def adopt_model(
     """
     net = open_foreign(path, size=size)
     target = target or path.with_name(f"{path.stem}.outrider.onnx")
-    check_model_target(target, path)
+    check_model_target(target, path, frames=frames)
     opset = opset_of(net.model)
     say(f"read         {path}: opset {opset}, input {net.height}x{net.width} (height x width)")
     say(f"outputs      {net.shapes()}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,8 +13,9 @@ from typing import Any, Literal, get_args
 import click
 from click.core import ParameterSource
 
-from edge.sources.picture_kinds import is_picture
+from edge.sources.picture_kinds import SUFFIXES, is_picture
 from engines.errors import SettingsError
+from engines.overwriting import model_files
 from export.commands.options import PATH
 from export.data.camvid import Split, default_root
 from export.data.class_map import parse_renames
@@ -21,7 +23,7 @@ from export.data.coco import coco_data
 from export.data.folder import LAYOUT, folder_data
 from export.data.labelled import LabelledData
 from export.data.streets import camvid_data, synthetic_data
-from export.outputs import check_output
+from export.outputs import check_output, check_report
 from export.score.log import ScoringLog
 
 Data = Literal["camvid", "coco-json", "folder", "synthetic"]
@@ -64,16 +66,36 @@ class DataOptions:
             SettingsError: names the option.
             ExportError: says why it cannot be written.
         """
-        taken = {p.resolve() for p in (*models, self.root) if p is not None}
-        with contextlib.suppress(FileNotFoundError):
-            taken.add(self.log.path().resolve())
-        for option, path in outputs.items():
-            if path is None:
-                continue
-            check_output(path, option, inputs=taken)
+        wanted = {option: path for option, path in outputs.items() if path is not None}
+        read = [*model_files(models, wanted.values()), *self._read()]
+        if any(path.is_file() for path in wanted.values()):
+            read += self._pictures()
+        taken: list[Path] = []
+        for option, path in wanted.items():
             if _is_of_data(path, self.root):
                 raise SettingsError(f"{option} {path}: is a file of the data. Name another file.")
-            taken.add(path.resolve())
+            check_output(path, option, inputs=[*read, *taken])
+            taken.append(path)
+        for option, path in wanted.items():
+            check_report(path, option)
+
+    def _read(self) -> Iterator[Path]:
+        """The files that are read beside models and pictures; the log of scorings is one, too."""
+        with contextlib.suppress(FileNotFoundError):
+            yield self.log.path()
+        if self.root is not None:
+            yield self.root
+            if self.data == "folder":
+                yield from (self.root / "classes.txt", *self.root.glob("boxes*"))
+
+    def _pictures(self) -> Iterator[Path]:
+        """The pictures of the data's folders, label maps among them."""
+        folders = {folder for folder in (self.root, self.images) if folder and folder.is_dir()}
+        if self.data == "coco-json" and self.root is not None and self.images is None:
+            folders = {self.root.parent}
+        for folder in folders:
+            for place, _, names in os.walk(folder):
+                yield from (Path(place, n) for n in names if Path(n).suffix.lower() in SUFFIXES)
 
     def open(self) -> LabelledData:
         """The data, no more than ``--limit`` of it.

@@ -16,7 +16,7 @@ from export.commands.options import PATH, Finite, say
 from export.compare.differences import Limits
 from export.compare.verify import table, verify_models
 from export.data.frames import COUNT
-from export.outputs import check_output, write_output
+from export.outputs import check_report, write_output
 from export.tensorrt.build.prove import made_from, verify_engine
 
 SHARE = Finite(0, 1)
@@ -135,7 +135,7 @@ def _prove(
     against = made_from(engine, reference)
     if json_path is not None:
         inputs = (engine, sidecar_path(engine), against, *ModelFile(against).weights)
-        check_output(json_path, "--json", inputs=inputs)
+        check_report(json_path, "--json", inputs=inputs)
     proof = verify_engine(engine, against, frames=frames, say=say)
     if json_path is not None:
         write_output(json_path, json.dumps(proof, indent=2) + "\n", "--json")

@@ -65,7 +65,7 @@ def convert_file(
         SourceError: the frames cannot be read.
     """
     target = target or path.with_name(f"{path.stem}.fp16.onnx")
-    check_model_target(target, path)
+    check_model_target(target, path, frames=frames)
     model, spec = _readable(path)
     name_nodes(model)
     fold_constants(model, origin=str(path))

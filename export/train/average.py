@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from os.path import exists, isdir, isfile, samefile
+from os.path import exists, isdir, isfile
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +82,7 @@ def _check_target(checkpoints: Sequence[Path], out: Path) -> None:
     # those of os.path never raise, as Path's do for a name that is too long
     if exists(out) and not (isfile(out) or isdir(out)):
         raise SettingsError(f"-o {out}: a device or a pipe, wanted the name of a file.")
-    check_output(out, "-o FILE")
-    if exists(out) and any(exists(path) and samefile(path, out) for path in checkpoints):
-        raise SettingsError(f"-o {out}: would replace {os.path.realpath(out)}, which is averaged.")
+    check_output(out, "-o FILE", inputs=checkpoints)
 
 
 def _begun_apart(

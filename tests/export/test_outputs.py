@@ -33,9 +33,9 @@ def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
     model.write_text("model")
     (tmp_path / "link").symlink_to(model)
     for path in (model, tmp_path / ".." / tmp_path.name / "a.onnx", tmp_path / "link"):
-        with pytest.raises(SettingsError, match=r"^--json .*: is used by this run already"):
-            check_output(path, "--json", inputs=(None, model))
-    check_output(tmp_path / "other", "--json", inputs=(None, model))
+        with pytest.raises(SettingsError, match=r"^--json .*: would be written over"):
+            check_output(path, "--json", inputs=(model,))
+    check_output(tmp_path / "other", "--json", inputs=(model,))
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:

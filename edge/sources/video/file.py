@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import threading
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +15,14 @@ from edge.sources.base import OpenedSource, SourceKind
 from edge.sources.options import Policy, SourceOptions
 from edge.sources.timing.pacing import Pacer
 from engines.errors import SourceError
+from engines.files import text_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+
+
+_LISTS = {".m3u8", ".m3u", ".mpd", ".ffconcat", ".concat", ".txt"}
+"""Of texts that name the films to play."""
 
 
 def open_video(
@@ -85,11 +91,20 @@ def _is_file(text: str) -> bool:
     return "/" in text or suffix is not None or os.path.exists(text)
 
 
+def _files(path: Path) -> Iterator[Path]:
+    """The file itself, and the films that it names where it is a list of such."""
+    yield path
+    if path.suffix.lower() in _LISTS:
+        for word in re.split(r"[\s\"'<>]+", text_of(path)):
+            if word and os.path.isfile(path.parent / word):
+                yield path.parent / word
+
+
 VIDEO = SourceKind(
     _is_file,
     open_video,
     example="VIDEO.mp4",
     corrections=((r"file://(.*)", r"\1"),),
     is_path=True,
-    files=lambda text: [Path(os.path.expanduser(text))],
+    files=lambda text: _files(Path(os.path.expanduser(text))),
 )

@@ -19,6 +19,7 @@ from edge.metrics.metrics import (
     Rendered,
     check_writable,
     peak_rss_bytes,
+    remove_report,
     write_report,
 )
 from edge.metrics.table import frame_time_table
@@ -136,6 +137,14 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path
         check_writable(tmp_path / ("x" * 300))
     check_writable(tmp_path / ("x" * 255))
     write_report({}, tmp_path / ("x" * 255))
+
+
+def test_the_report_of_an_earlier_run_is_removed_but_no_pipe(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text("{}")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("old.json", "pipe", "none.json"):
+        remove_report(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
 def test_the_table_is_aligned_and_balances_in_words() -> None:

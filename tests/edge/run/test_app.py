@@ -183,6 +183,26 @@ def test_a_signal_at_any_moment_is_an_orderly_end(
         assert_orderly(process, tmp_path)
 
 
+STOPPED_AT_ONCE = """
+import sys
+from edge.run import app
+from edge.settings.load import load_settings
+class Asked(app.StopSignals):
+    def __init__(self, reload):
+        super().__init__(reload)
+        self.asked.set()
+app.StopSignals = Asked
+sys.exit(app.run_app(load_settings(None, {"output.metrics": "m.json"})))
+"""
+
+
+def test_a_run_that_is_stopped_at_once_leaves_no_metrics_of_an_earlier_one(tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text("{}")
+    done = python(STOPPED_AT_ONCE, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "m.json").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_that_keep_coming_change_nothing(
     number: signal.Signals, model: str, tmp_path: Path

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
+from edge.settings.load import load_settings
 from edge.settings.outputs import refuse_overwriting
 from engines.errors import SettingsError
 from tests.edge.door import edge
@@ -138,6 +139,35 @@ def test_figures_are_not_written_over_what_was_measured(
     assert [file.read_bytes() for file in files] == before
 
 
+def test_what_a_list_of_films_or_the_settings_name_is_read_as_well(tmp_path: Path) -> None:
+    part, key = tmp_path / "part-0.mp4", tmp_path / "key.pem"
+    for file in (part, key):
+        file.write_bytes(b"kept")
+    lists = {
+        "live.m3u8": "#EXTM3U\n#EXTINF:2,\npart-0.mp4\n",
+        "all.ffconcat": "ffconcat version 1.0\nfile 'part-0.mp4'\n",
+        "dash.mpd": '<SegmentURL media="part-0.mp4"/>',
+    }
+    for name, text in lists.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(SettingsError, match=r"part-0\.mp4: would be written over the source"):
+            refuse_overwriting([part], models=[], source=str(tmp_path / name))
+    (tmp_path / "soft.jsonl").symlink_to(key)
+    overrides = {"output.sinks": [str(tmp_path / "soft.jsonl")], "source.password_file": str(key)}
+    with pytest.raises(SettingsError, match=r"over \[source\] password_file"):
+        load_settings(None, overrides | {"source.uri": "rtsp://u@h/1"})
+
+
+def test_weights_beside_the_target_of_a_link_are_the_models(tmp_path: Path) -> None:
+    for name in ("blobs", "snapshot"):
+        (tmp_path / name).mkdir()
+    weights = _weights(tmp_path / "blobs")
+    model = tmp_path / "snapshot" / "in.onnx"
+    model.symlink_to(weights.with_name("in.onnx"))
+    with pytest.raises(SettingsError, match="would be written over the model"):
+        refuse_overwriting([weights], models=[model], source="synthetic")
+
+
 def test_files_of_their_own_and_those_that_are_not_there_are_taken(tmp_path: Path) -> None:
     for name in ("in.mp4", "old.mp4"):
         (tmp_path / name).write_bytes(b"the same")
@@ -161,5 +191,10 @@ def test_a_film_is_not_played_where_it_may_go_to_make_room(tmp_path: Path) -> No
         refuse_overwriting([], folders=[folder], models=[], source=str(film))
     refuse_overwriting([], folders=[folder], models=[], source=str(other))
     refuse_overwriting([], folders=[str(tmp_path / "new")], models=[], source=str(film))
+    (tmp_path / "soft.mp4").symlink_to(film)
+    os.link(film, tmp_path / "hard.mp4")
+    for link in ("soft.mp4", "hard.mp4"):
+        with pytest.raises(SettingsError, match=r"is one of the films in .*; move it"):
+            refuse_overwriting([], folders=[folder], models=[], source=str(tmp_path / link))
     with pytest.raises(SettingsError, match="would be written over another output"):
         refuse_overwriting([], folders=[folder, str(tmp_path)], models=[], source="synthetic")

@@ -55,6 +55,20 @@ def test_an_empty_file_is_not_worth_keeping_and_other_runs_write_over_theirs(
     assert frames(tmp_path / "drive.jsonl") == 1
 
 
+@pytest.mark.parametrize("name", ["drive.jsonl", "drive.mp4"])
+@pytest.mark.parametrize("keep", [False, True])
+def test_another_name_of_an_output_keeps_what_was_there(
+    name: str, keep: bool, tmp_path: Path
+) -> None:
+    backup = tmp_path / "backup"
+    backup.write_text("precious")
+    (tmp_path / name).hardlink_to(backup)
+    start(tmp_path / name, 0, keep=keep)
+    assert backup.read_text() == "precious"
+    assert b"precious" not in (tmp_path / name).read_bytes()
+    assert (tmp_path / name).stat().st_size > 100
+
+
 def test_a_file_that_a_run_writes_to_is_told_before_the_first_frame(tmp_path: Path) -> None:
     path = tmp_path / "drive.jsonl"
     sink = open_sink(str(path), fps=None)

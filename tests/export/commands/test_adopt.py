@@ -152,12 +152,13 @@ def test_the_foreign_file_is_never_written_over(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     data = ultralytics().SerializeToString()
     path.write_bytes(data)
-    link = tmp_path / "link.onnx"
+    link, hard = tmp_path / "link.onnx", tmp_path / "hard.onnx"
     link.symlink_to(path)
-    for target in (path, link):
+    hard.hardlink_to(path)
+    for target in (path, link, hard):
         done = adopt_file(path, "-o", target)
         assert done.code == 2
-        assert "is the file that is read" in done.said
+        assert f"-o {target}: would be written over {path}" in done.said
     assert path.read_bytes() == data
 
 

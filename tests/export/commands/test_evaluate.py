@@ -79,7 +79,7 @@ def test_a_log_that_cannot_be_written_is_told_before_the_model_is_opened(
 def test_the_log_is_no_place_for_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     log = tmp_path / "outrider/test_scores.jsonl"
-    assert "is used by this run already" in str(run(Path("a.onnx"), "--json", log).exception)
+    assert "would be written over" in str(run(Path("a.onnx"), "--json", log).exception)
 
 
 def test_missing_data_names_the_folder_and_the_next_step(
@@ -137,7 +137,7 @@ def test_an_output_that_cannot_be_written_is_told_before_scoring(
     assert option in str(ran.exception)
 
 
-def test_a_run_that_fails_leaves_what_was_there_and_nothing_new(
+def test_a_run_that_fails_leaves_no_report_of_an_earlier_one_and_nothing_new(
     camvid: Path, tmp_path: Path
 ) -> None:
     model, old = tmp_path / "tiny.onnx", tmp_path / "out" / "old.json"
@@ -149,8 +149,7 @@ def test_a_run_that_fails_leaves_what_was_there_and_nothing_new(
     arguments += ["--html", str(old.with_name("new.html")), "--test-log", str(old) + "l"]
     ran = CliRunner().invoke(evaluate, arguments)
     assert isinstance(ran.exception, ExportError)
-    assert [p.name for p in old.parent.iterdir()] == ["old.json"]
-    assert old.read_text() == "old"
+    assert list(old.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -174,7 +173,7 @@ def test_options_that_do_not_go_together_are_wrong_usage(arguments: list[str], t
 def test_an_output_never_takes_the_place_of_another_file_of_the_run(outputs: list[str]) -> None:
     ran = CliRunner().invoke(evaluate, ["model.onnx", *outputs])
     assert isinstance(ran.exception, SettingsError)
-    assert "is used by this run already" in str(ran.exception)
+    assert "would be written over" in str(ran.exception)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +188,23 @@ def test_an_output_never_takes_the_place_of_the_data(tmp_path: Path, name: str) 
         ran = CliRunner().invoke(evaluate, [*arguments, option, str(tmp_path / name)])
         assert isinstance(ran.exception, SettingsError)
         assert f"{name}: is a file of the data" in str(ran.exception)
+
+
+def test_a_link_to_a_file_of_the_data_is_no_place_for_a_report(tmp_path: Path) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    arguments = ["model.onnx", "--data", "folder", "--root", str(tmp_path / "data"), "--json"]
+    for name in ("classes.txt", "boxes.json", "labels/0.png", "images/0.jpg"):
+        file = tmp_path / "data" / name
+        file.write_text("data")
+        for link in (tmp_path / "hard.json", tmp_path / "soft.json"):
+            link.hardlink_to(file) if "hard" in link.name else link.symlink_to(file)
+            ran = CliRunner().invoke(evaluate, [*arguments, str(link)])
+            assert isinstance(ran.exception, SettingsError)
+            said = ("is a file of the data", f"would be written over {file}")
+            assert any(f"{link}: {words}" in str(ran.exception) for words in said)
+            assert file.read_text() == "data"
+            link.unlink()
 
 
 def test_an_output_may_lie_beside_the_data_and_replaces_no_picture(tmp_path: Path) -> None:

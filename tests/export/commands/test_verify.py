@@ -23,7 +23,7 @@ from export.commands.verify import verify
         (["--data", "synthetic", "--root", "x"], "--root: the synthetic street has no files"),
         (["--data", "folder", "--split", "val"], "--split val: folder has no splits"),
         (["--data", "folder"], "--data folder: wanted --root with a folder with images/NAME"),
-        (["--json", "b.onnx"], "--json b.onnx: is used by this run already"),
+        (["--json", "b.onnx"], "--json b.onnx: would be written over"),
     ],
 )
 def test_what_would_be_ignored_or_replaced_is_wrong_usage(arguments: list[str], said: str) -> None:

@@ -123,7 +123,7 @@ def test_a_link_stays_a_link_and_what_it_names_is_not_replaced_while_averaged(
     b = checkpoint(tmp_path / "b.pt", value=2.0)
     link = tmp_path / "link.pt"
     link.symlink_to(b)
-    with pytest.raises(SettingsError, match=r"would replace .*b\.pt, which is averaged"):
+    with pytest.raises(SettingsError, match=r"would be written over .*b\.pt"):
         average_checkpoints([a, b], link)
     other = checkpoint(tmp_path / "c.pt", value=2.5)
     average_checkpoints([a, other], link)
@@ -135,7 +135,7 @@ def test_what_is_averaged_is_not_replaced(tmp_path: Path) -> None:
     a = checkpoint(tmp_path / "a.pt", value=1.0)
     b = checkpoint(tmp_path / "b.pt", value=2.0)
     before = b.read_bytes()
-    with pytest.raises(SettingsError, match=r"would replace .*b\.pt, which is averaged"):
+    with pytest.raises(SettingsError, match=r"would be written over .*b\.pt"):
         average_checkpoints([a, b], b)
     assert b.read_bytes() == before
 

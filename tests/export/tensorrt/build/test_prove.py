@@ -123,7 +123,7 @@ def test_a_report_does_not_replace_the_file_that_was_found(workshop: Workshop) -
     before = model.read_bytes()
     done = workshop.run(*VERIFY, "--json", "tiny.onnx", **RTX_CARD)
     assert done.returncode == 2
-    assert "--json tiny.onnx: is used by this run already" in done.stderr
+    assert "--json tiny.onnx: would be written over" in done.stderr
     assert model.read_bytes() == before
 
 
@@ -201,7 +201,7 @@ def test_a_report_does_not_replace_the_engine(workshop: Workshop, command: str, 
     before = (workshop.folder / name).read_bytes()
     done = workshop.run(command, "tiny.engine", "--json", name, **RTX_CARD)
     assert done.returncode == 2
-    assert f"--json {name}: is used by this run already" in done.stderr
+    assert f"--json {name}: would be written over" in done.stderr
     assert (workshop.folder / name).read_bytes() == before
 
 
