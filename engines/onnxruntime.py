@@ -60,7 +60,7 @@ def open_session(
     """
     ort = import_onnxruntime()
     settings = ort.SessionOptions()
-    settings.log_severity_level = 3  # errors only: its warnings are about its own optimiser
+    settings.log_severity_level = 4  # what fails is raised, too; warnings are about itself
     if not optimise:
         settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     # A count of its own also keeps ONNX Runtime from pinning threads, which fails in containers.

@@ -40,6 +40,12 @@ def test_what_commands_a_terminal_or_hides_is_spelt_out() -> None:
     assert plain("") == ""
 
 
+def test_of_a_name_without_end_the_ends_are_shown() -> None:
+    assert plain("a" * 500) == "a" * 500
+    shown = plain(f"b: {'a' * 5_000}\x1b{'c' * 200} d")  # the escape takes four characters
+    assert shown == f"b: {'a' * 200}[… 4904 characters …]{'c' * 100} d"
+
+
 def test_reports_and_errors_are_plain(capsys: pytest.CaptureFixture[str]) -> None:
     say(f"1 {HOSTILE}\n2")
     answer(f"3 {HOSTILE} rtsp://me:secret@cam/1")
