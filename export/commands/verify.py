@@ -20,6 +20,7 @@ from export.outputs import check_report, write_output
 from export.tensorrt.build.prove import made_from, verify_engine
 
 SHARE = Finite(0, 1)
+USUAL = Limits()
 
 
 @click.command()
@@ -49,16 +50,32 @@ SHARE = Finite(0, 1)
     use="Compare on labelled images instead: as 'edge-export evaluate' takes them.",
 )
 @click.option(
-    "--miou", type=SHARE, default=0.005, show_default=True, help="Largest change of mIoU."
+    "--miou", type=SHARE, default=USUAL.miou, show_default=True, help="Largest change of mIoU."
 )
 @click.option(
-    "--ap50", type=SHARE, default=0.005, show_default=True, help="Largest change of mean AP50."
+    "--ap50", type=SHARE, default=USUAL.ap50, show_default=True, help="Largest change of mean AP50."
 )
 @click.option("--mask", type=SHARE, help="Smallest share of equal labels in every frame's mask.")
 @click.option(
     "--unmatched",
     type=SHARE,
-    help="Largest share of boxes without a partner; not judged where it is left out.",
+    default=USUAL.unmatched,
+    show_default=True,
+    help="Largest share of boxes without a partner of that IoU and score.",
+)
+@click.option(
+    "--iou",
+    type=SHARE,
+    default=USUAL.iou,
+    show_default=True,
+    help="Least IoU of a box with its partner.",
+)
+@click.option(
+    "--score",
+    type=SHARE,
+    default=USUAL.score,
+    show_default=True,
+    help="Largest difference of the scores of a box and its partner.",
 )
 @click.option("--json", "json_path", type=PATH, help="Write the report; - for stdout.")
 def verify(
@@ -70,7 +87,9 @@ def verify(
     miou: float,
     ap50: float,
     mask: float | None,
-    unmatched: float | None,
+    unmatched: float,
+    iou: float,
+    score: float,
     json_path: Path | None,
     chosen: DataOptions,
 ) -> None:
@@ -100,7 +119,7 @@ def verify(
     if labelled:
         chosen.check()
     chosen.check_outputs({"--json": json_path}, models=[a, b])
-    limits = Limits(unmatched=unmatched, mask=mask, miou=miou, ap50=ap50)
+    limits = Limits(iou, score, unmatched, mask, miou, ap50)
     parity, report = verify_models(
         a, b, frames=frames, count=count, labelled=chosen.open() if labelled else None,
         renames=chosen.renames, limits=limits, log=chosen.log,
@@ -109,7 +128,10 @@ def verify(
     if json_path is not None:
         write_output(json_path, json.dumps(report, indent=2) + "\n", "--json")
     if parity.failures:
-        raise ExportError(f"{b}: does not say what {a} says: {'; '.join(parity.failures)}.")
+        raise ExportError(
+            f"{b}: does not say what {a} says: {'; '.join(parity.failures)}. Where less will do, "
+            "as of an int8 file, say how much: --unmatched, --iou, --score, --ap50, --miou, --mask."
+        )
     if parity.doubts:
         raise ExportError(
             f"{b}: not proven against {a}: {'; '.join(parity.doubts)}. Give frames that show what "

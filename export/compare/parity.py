@@ -72,8 +72,8 @@ class Parity:
             boxes = self.boxes
             rows.append(
                 f"boxes: {boxes.boxes} of both sides at score >= {PROOF_CONF:g}, {boxes.unmatched} "
-                f"without a partner of IoU >= {limits.iou:g} and score within {limits.score:g}"
-                + ("" if limits.unmatched is None else f" (share allowed {limits.unmatched:g})")
+                f"without a partner of IoU >= {limits.iou:g} and score within {limits.score:g} "
+                f"(share allowed {limits.unmatched:g})"
             )
             rows.append(
                 f"boxes: lowest IoU {boxes.min_iou:.4f}, largest score difference "
@@ -246,9 +246,6 @@ class _Comparison:
         limits, spec = self._differences.limits, self._specs[0]
         if self._frames == 1:
             yield "one frame cannot show that an output ignores its input"
-        by_ap = limits.ap50 is not None and a.ap50 is not None
-        if spec.detection is not None and limits.unmatched is None and not by_ap:
-            yield "boxes were not judged: none of a known class is there for AP50 (--unmatched)"
         by_iou = limits.miou is not None and a.miou is not None
         if spec.masks and limits.mask is None and not by_iou:
             yield "masks were not judged: no labels are there for mIoU (--mask)"

@@ -25,9 +25,11 @@ ONE = boxes((0, 0, 100, 10, 0.5, 0))
     ("other", "unmatched", "min_iou", "max_score"),
     [
         (ONE, 0, 1.0, 0.0),
-        (boxes(), 1, 0.0, 0.0),
-        (boxes((0, 0, 100, 10, 0.5, 1)), 1, 0.0, 0.0),  # of another class
+        (boxes(), 1, 0.0, 0.5),  # the other side's score there is 0
+        (boxes((0, 0, 100, 10, 0.5, 1)), 1, 0.0, 0.5),  # of another class
         (boxes((0, 0, 80, 10, 0.5, 0)), 1, 0.8, 0.0),  # 800 of 1000 px²
+        (boxes((0, 0, 80, 10, 0.25, 0)), 1, 0.8, 0.25),  # still the same thing
+        (boxes((0, 0, 40, 10, 0.5, 0)), 1, 0.4, 0.5),  # another
         (boxes((0, 0, 100, 10, 0.75, 0)), 1, 1.0, 0.25),  # there, with another score
         # Of two at one place the one of the nearest score.
         (boxes((0, 0, 100, 10, 0.75, 0), (0, 0, 100, 10, 0.5, 0)), 0, 1.0, 0.0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -360,6 +361,55 @@ def test_an_int8_file_that_finds_nothing_is_refused(frames: Path, tmp_path: Path
     assert "AP50 was 1.0000 and is 0.0000" in said
 
 
+def dimmed(share: float) -> Callable[[onnx.ModelProto], None]:
+    """Multiplies every score by ``share``, as a scale that was calibrated wrongly does."""
+
+    def dim(model: onnx.ModelProto) -> None:
+        for i in reversed([i for i, n in enumerate(model.graph.node) if n.op_type == "Reshape"]):
+            score = model.graph.node[i].input[0]
+            dim = helper.make_node("Mul", [score, "share"], [f"{score}_dim"])
+            model.graph.node[i].input[0] = dim.output[0]
+            model.graph.node.insert(i, dim)
+        share_of = numpy_helper.from_array(np.array(share, np.float32), "share")
+        model.graph.initializer.append(share_of)
+
+    return dim
+
+
+def test_scores_that_are_lower_throughout_are_caught_though_ap_is_the_same(
+    frames: Path, tmp_path: Path
+) -> None:
+    """0.9999 · 0.61 = 0.610: order and places of the boxes are as before."""
+    one, two = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    tiny_yolov8(one)
+    change(one, two, dimmed(0.61))
+    done = check(one, two, "--frames", frames, "--json", tmp_path / "r.json")
+    said = refusal(done)
+    report = json.loads((tmp_path / "r.json").read_text())
+    boxes = report["boxes"]
+    assert report["candidate"]["boxes"]["ap"] == report["reference"]["boxes"]["ap"]
+    assert boxes["unmatched"] == boxes["boxes"] > 100
+    assert boxes["max_score"] == pytest.approx(0.39, abs=1e-3)
+    assert f"{boxes['boxes']} of {boxes['boxes']} boxes have no partner" in said
+    assert "largest score difference 0.390" in said
+    assert "the same within the limits" not in done.output
+    # what is asked for is what is judged
+    asked = check(one, two, "--frames", frames, "--score", "0.4")
+    assert asked.exit_code == 0, asked.exception
+    assert "0 without a partner of IoU >= 0.99 and score within 0.4" in asked.output
+
+
+@pytest.mark.parametrize(("share", "code"), [(0.995, 0), (0.98, 4)])  # off by 0.005 and by 0.02
+def test_the_usual_limit_of_a_score_is_a_hundredth(
+    share: float, code: int, frames: Path, tmp_path: Path
+) -> None:
+    one, two = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    tiny_yolov8(one)
+    change(one, two, dimmed(share))
+    done = check(one, two, "--frames", frames)
+    assert getattr(done.exception, "exit_code", 0) == code, done.output
+
+
 def test_an_int8_file_that_gives_a_half_everywhere_is_refused(frames: Path, tmp_path: Path) -> None:
     """Logits in steps of 1e6 are all 0, and sigmoid(0) is 0.5."""
     tiny_yolox(tmp_path / "a.onnx")
@@ -391,7 +441,6 @@ def test_frames_that_show_nothing_prove_nothing(street: Path, tmp_path: Path) ->
         cv2.imwrite(str(tmp_path / "plain" / f"{i}.png"), grey(75))
     said = refusal(check(street, street, "--frames", tmp_path / "plain"))
     assert "not proven" in said
-    assert "0 boxes were found" in said
     assert "mask street shows one class only" in said
     assert "output labels is the same for different frames" in said
 
@@ -402,9 +451,8 @@ def test_what_the_data_has_no_truth_for_is_not_passed(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "drive", labels=[unlabelled, unlabelled])
     where: list[str | Path] = ["--data", "folder", "--root", root]
     said = refusal(check(tmp_path / "a.onnx", tmp_path / "a.onnx", *where))
-    assert "boxes were not judged: none of a known class is there for AP50 (--unmatched)" in said
     assert "masks were not judged: no labels are there for mIoU (--mask)" in said
-    held: list[str | Path] = ["--unmatched", "0.01", "--mask", "0.99"]
+    held: list[str | Path] = ["--mask", "0.99"]
     assert "not judged" not in refusal(
         check(tmp_path / "a.onnx", tmp_path / "a.onnx", *where, *held)
     )

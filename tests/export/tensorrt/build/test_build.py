@@ -335,7 +335,7 @@ def test_a_signal_ends_the_build_and_leaves_nothing(
         assert process.stderr is not None
         said = process.stderr.read()
     assert "stopping     at the builder's next step" in said
-    assert ("did not finish" in said) == (number == signal.SIGINT)
+    assert "did not finish" in said
     assert "Traceback" not in said
     assert contents(used) == before
 
