@@ -255,6 +255,7 @@ def _named(settings: Settings) -> Iterator[tuple[str, str | Path]]:
     named = {("source", "uri"), ("model", "files"), ("output", "sinks"), ("output", "metrics")}
     for section, fields in sections_of(Settings).items():
         for key, field in fields.items():
-            value = getattr(getattr(settings, section), key)
-            if mark_of(field, FromFolder) and (section, key) not in named and value is not None:
-                yield f"[{section}] {key}", value
+            if mark_of(field, FromFolder) and (section, key) not in named:
+                value = getattr(getattr(settings, section), key) or ()
+                for path in value if isinstance(value, tuple) else (value,):
+                    yield f"[{section}] {key}", path
