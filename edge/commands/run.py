@@ -21,14 +21,14 @@ from engines.errors import SettingsError
 
 def options() -> list[click.Parameter]:
     """The option of every field that has one; its name is the key with "__" for the dot."""
-    made = {}
+    made = []
     for section, fields in sections_of(Settings).items():
         for key, field in fields.items():
             if option := mark_of(field, Option):
                 words = [option.flag, f"{section}__{key}"]
                 how = _parsing(option, _without_none(field.annotation))
-                made[option.place] = click.Option(words, help=option.help, **how)
-    return [made[place] for place in sorted(made)]
+                made.append((option.place, click.Option(words, help=option.help, **how)))
+    return [parameter for _, parameter in sorted(made, key=lambda one: one[0])]
 
 
 def _without_none(annotation: Any) -> Any:

@@ -101,7 +101,7 @@ class SourceSettings(_Section):
     images_fps: float = Field(_SOURCE.images_fps, ge=1e-6, le=1e9)
     raw_fps: Annotated[
         float | None,
-        Option(7, "--raw-fps", "FPS", "Rate of a video without times, such as raw H.264."),
+        Option(20, "--raw-fps", "FPS", "Rate of a video without times, such as raw H.264."),
     ] = Field(_SOURCE.raw_fps, ge=1e-6, le=1e9)
     seed: int = Field(_SOURCE.seed, ge=0, le=2**32 - 1)
     password_file: Annotated[Annotated[str, Field(min_length=1)] | None, _SECRET] = (

@@ -200,6 +200,9 @@ OPTIONS: dict[str, tuple[str, str, Any]] = {
     "--reconnect": ("", "source.reconnect", True),
     "--web-token": ("t", "web.token_file", "t"),
     "--quiet": ("", "log.quiet", True),
+    "--source-file": ("s", "source.uri_file", "s"),
+    "--sink-file": ("s", "output.sink_files", ["s"]),
+    "--raw-fps": ("40", "source.raw_fps", 40.0),
 }
 """Option, a value of it, and what becomes of that: in the order of the help."""
 
