@@ -32,7 +32,8 @@ class Arrival:
 
     ``at_ns`` is when it came, after ``waited_ns`` in which nothing did. ``base_ns`` and
     ``delay_ns`` are set for what is held back: what is added to its media time for the moment at
-    which it would have come without a burst, and how much later it is due.
+    which it would have come without a burst, and how much later it is due. ``late_ns`` is by how
+    much later still it is given.
     """
 
     packet: Packet[Any]
@@ -43,6 +44,7 @@ class Arrival:
     """Its media time on one line without leaps."""
     base_ns: int | None = None
     delay_ns: int = 0
+    late_ns: int = 0
 
 
 class Feed(Protocol):
@@ -174,6 +176,7 @@ class Packets:
             if left_ns > 0 and self._stop.wait(left_ns / SECOND_NS):
                 return None
             arrival.base_ns, arrival.delay_ns = schedule.base_ns, schedule.delay_ns
+            arrival.late_ns = max(0, -left_ns)
         return arrival
 
     def _take_in(self, *, block: bool) -> bool:

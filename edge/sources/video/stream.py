@@ -68,7 +68,7 @@ def open_stream(
             connection = _open_http(text, options, until)
     except Exception as exc:
         raise SourceError(
-            redact(f"{name}: cannot be opened: {reason(exc)}; {_url_advice(exc)}")
+            redact(f"{name}: cannot be opened: {reason(exc)}; {_url_advice(exc, text)}")
         ) from exc
     pacer = Pacer(stop) if policy == "drop" and not connection.live else None
     return VideoSource(
@@ -203,8 +203,13 @@ def _probe_us(options: SourceOptions) -> str:
 
 def _silence_s(url: str, options: SourceOptions) -> float:
     """How long FFmpeg may wait for a packet: of HLS and DASH the next segment is seconds away."""
-    segmented = re.search(r"(?i)\.(m3u8?|mpd)($|[?;#&/])", url) is not None
-    return options.read_timeout_s + (options.max_delay_s if segmented else 0.0)
+    return options.read_timeout_s + (options.max_delay_s if _segments(url) else 0.0)
+
+
+def _segments(url: str) -> str:
+    """The suffix of a playlist of segments, by which its kind is known; empty for other URLs."""
+    suffix = re.search(r"(?i)\.(m3u8?|mpd)($|[?;#&/])", url)
+    return suffix[1].lower() if suffix else ""
 
 
 def _resolve(url: str, name: str, deadline_s: float) -> None:
@@ -235,7 +240,7 @@ def _resolve(url: str, name: str, deadline_s: float) -> None:
         )
 
 
-def _url_advice(exc: Exception) -> str:
+def _url_advice(exc: Exception, url: str) -> str:
     from edge.sources.video.media import av
 
     if isinstance(exc, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
@@ -251,6 +256,8 @@ def _url_advice(exc: Exception) -> str:
         return 'wanted a server that sends like this; [source] rtsp_transport = "auto" tries all'
     if isinstance(exc, ConnectionRefusedError):
         return "wanted a server that listens there; check host, port and that the device is on"
+    if _segments(url) == "mpd":
+        return "no DASH is read here; wanted the same stream as HLS (.m3u8) or by RTSP"
     return "wanted a video stream; check the address, for example with ffprobe"
 
 

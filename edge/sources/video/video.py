@@ -17,7 +17,7 @@ import numpy as np
 from edge.sources.base import SourceBase
 from edge.sources.options import SourceOptions
 from edge.sources.orient import displayed, is_turned
-from edge.sources.timing.bursts import Bursts
+from edge.sources.timing.bursts import BURST_NS, Bursts
 from edge.sources.timing.pacing import SECOND_NS, LostFrames, Pacer, StreamClock, longest_step_ns
 from edge.sources.video.ending import EndCheck
 from edge.sources.video.media import av, display_matrix, reason
@@ -149,8 +149,11 @@ class VideoSource(SourceBase):
     def _came_while_opening(self, decoded: VideoFrame) -> bool:
         """Whether a live picture is older than its arrival says, by as much as the opening took.
 
-        All that came meanwhile is there at once; a packet that was waited for is a new one.
+        All that came meanwhile is there at once; a packet that was waited for is a new one. Of a
+        source in bursts it is what is older than the longest delay.
         """
+        if self._next_id == 0 and self._arrival is not None and self._arrival.late_ns > BURST_NS:
+            return True
         if self._behind_from_ns is None:
             return False
         waited = self._waited_ns > SECOND_NS / (self.fps or _SLOW_FPS) / 8

@@ -40,10 +40,12 @@ const charts = [
   }),
   new Chart(at("chart-age"), {
     label: "Age of the frames when shown", onPoint,
-    say: (sample) => `median ${ms(sample.age_p50_ms)}, 99th percentile ${ms(sample.age_p99_ms)} milliseconds`,
+    say: (sample) => `median ${ms(sample.age_p50_ms)}, 99th percentile ${ms(sample.age_p99_ms)} milliseconds`
+      + (sample.source_delay_ms ? `, of it source delay ${ms(sample.source_delay_ms)}` : ""),
     series: [
       { colour: "--accent", kind: "area", of: (sample) => sample.age_p50_ms },
       { colour: "--accent", kind: "dashed", of: (sample) => sample.age_p99_ms },
+      { colour: "--text", kind: "dashed", of: (sample) => sample.source_delay_ms || undefined },
     ],
   }),
   new Chart(at("chart-dropped"), {
@@ -72,8 +74,7 @@ function drawCharts() {
   if (!shown) return;
   at("value-fps").textContent = shown.fps.toFixed(1);
   at("value-age").textContent = ms(shown.age_p50_ms);
-  const delay = shown.source_delay_ms ? `, source delay ${ms(shown.source_delay_ms)}` : "";
-  at("value-age-p99").textContent = `p99 ${ms(shown.age_p99_ms)}${delay}`;
+  at("value-age-p99").textContent = `p99 ${ms(shown.age_p99_ms)}`;
   at("value-dropped").textContent = `${shown.dropped}`;
   at("value-queue").textContent = `${shown.queue}`;
   drawStages(shown);

@@ -60,6 +60,7 @@ export function factsOf({ run, now }) {
     ["Precision", run.precision],
     ["Frames shown", `${c.rendered} of ${c.captured}`],
     ["Dropped", lost.join(", ") || "none"],
+    ...(now.source_delay_ms ? [["Source delay", `${(now.source_delay_ms / 1000).toFixed(1)} s of the age`]] : []),
     ...(now.signal ? [["Reconnects", `${now.signal.reconnects}, stalls ${now.signal.stalls}`]] : []),
     ["Ready after", `${run.opened_s.toFixed(1)} s`],
     ...(run.version ? [["Version", run.version]] : []),

@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 from itertools import pairwise
+from typing import cast
 
 import pytest
 
@@ -13,8 +14,9 @@ from edge.sources import SourceOptions, open_source
 from edge.vision.types import Frame
 from engines.errors import SourceError
 from tests.edge.live_media import FPS, hls, relay
-from tests.edge.loopback import Handler, served
+from tests.edge.loopback import Handler, answering, served
 from tests.edge.media_files import number_of
+from tests.edge.scripted import Script, ScriptedPerception, ScriptedSink, ScriptedSource
 
 PATIENT = SourceOptions(open_timeout_s=20, read_timeout_s=20)
 
@@ -75,6 +77,13 @@ def test_a_smooth_stream_is_given_as_it_comes_by_no_thread_of_its_own() -> None:
     assert numbers(frames) == [n % 25 for n in range(98)]
 
 
+def test_a_playlist_of_dash_is_told_what_to_take_instead() -> None:
+    with served(answering("200 OK", b"<MPD/>")) as port:
+        url = f"http://127.0.0.1:{port}/live.mpd?quality=1"
+        with pytest.raises(SourceError, match=r"no DASH is read here; wanted .* HLS"):
+            open_source(url, policy="auto", stop=threading.Event(), options=PATIENT)
+
+
 @pytest.mark.slow
 def test_without_a_delay_bursts_are_given_as_they_come() -> None:
     options = replace(PATIENT, max_delay_s=0)
@@ -108,3 +117,23 @@ def test_a_stop_ends_a_stream_that_is_held_back() -> None:
         assert source.read() is None
         assert time.monotonic() - began < 0.5
         source.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timing
+def test_of_a_source_in_bursts_a_slow_engine_alone_drops_frames() -> None:
+    # 100 ms a frame: ten of 25 a second, one of two or three in turn, and none waits for long.
+    slow, sink = ScriptedPerception({"wait": lambda: threading.Event().wait(0.1)}), ScriptedSink()
+    with served(hls(segments=6)) as port:
+        url = f"http://127.0.0.1:{port}/live.m3u8"
+        source = open_source(url, policy="auto", stop=threading.Event(), options=PATIENT)
+        script = Script(cast(ScriptedSource, source), slow, sinks=[sink], frames=40)
+        pipeline = script.pipeline()
+        assert pipeline.run().reason == "frames"
+    counts = pipeline.counts()
+    assert counts.captured == counts.settled
+    later = slice(15, None)
+    assert max(sink.dropped[later]) < 12  # of a burst it would be 24
+    assert counts.dropped_overwritten >= 30
+    delay_ms = pipeline.report(model="m")["source_delay_ms"]["p50_ms"]
+    assert all(0 <= age - delay_ms < 400 for age in sink.ages_ms[later])
