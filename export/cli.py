@@ -6,6 +6,7 @@ import click
 
 from edge.cli import LazyGroup, invoke
 from edge.interrupt import Interrupt
+from edge.logs import set_up_logs
 
 EXTRA_OF = {"torch": "train"}
 """Packages that the app does without, and the extra of the distribution that installs them."""
@@ -88,4 +89,5 @@ commands = ExportGroup(
 
 def main(interrupt: Interrupt | None = None) -> None:
     """The command, after ``export.start`` has begun to listen to signals."""
+    set_up_logs(verbose=False, quiet=True)  # else Python prints warnings as they are
     invoke(commands, "edge-export", interrupt or Interrupt("edge-export"))

@@ -86,7 +86,7 @@ class ImageSource(SourceBase):
     def __init__(
         self, text: str, *, policy: Policy, stop: threading.Event, options: SourceOptions
     ) -> None:
-        self._files = find_images(text, tell=_log.info)
+        self._files = find_images(text, tell=_log.warning)
         self._rate = options.images_fps
         paced = policy == "drop"
         super().__init__(text, live=False, stop=stop, fps=self._rate if paced else None)

@@ -6,6 +6,7 @@ import io
 import re
 from pathlib import Path
 from typing import Any, cast
+from zlib import crc32
 
 import cv2
 import numpy as np
@@ -62,7 +63,7 @@ def read_image(path: Path) -> Image:
     if image is None and whole:
         image = _by_ffmpeg(data.tobytes(), path)
     if image is None:
-        what = "damaged or not an image" if whole else "the picture is cut off"
+        what = "damaged or not an image" if whole else "the picture is cut off or damaged"
         raise SourceError(f"{path}: {what}, wanted a whole image; copy it again or take it out")
     image.flags.writeable = False
     return cast(Image, image)
@@ -118,13 +119,13 @@ def _highest_grey(header: bytes) -> int | None:
 
 
 def _is_whole(content: bytes) -> bool:
-    """Whether a JPEG or PNG has its end.
+    """Whether a JPEG has its end, and a PNG all that it says; of others it is not known.
 
     OpenCV fills a JPEG that was cut off with grey and reports no error; libpng prints.
     """
     if content.startswith(b"\xff\xd8"):
         return _jpeg_ends(content)
-    return not content.startswith(b"\x89PNG") or b"IEND" in content
+    return not content.startswith(b"\x89PNG") or is_whole_png(content)
 
 
 def _jpeg_ends(content: bytes) -> bool:
@@ -143,4 +144,22 @@ def _jpeg_ends(content: bytes) -> bool:
             if standalone
             else 2 + int.from_bytes(content[at + 2 : at + 4], "big")
         )
+    return False
+
+
+def is_whole_png(data: bytes) -> bool:
+    """Whether every chunk is there and has its checksum (ISO/IEC 15948).
+
+    A PNG that was cut off decodes with zeros for the rest, and 0 is a class.
+    """
+    if data[:8] != b"\x89PNG\r\n\x1a\n":
+        return False
+    at = 8
+    while at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        if crc32(data[at + 4 : end]).to_bytes(4, "big") != data[end : end + 4]:
+            return False
+        if data[at + 4 : at + 8] == b"IEND":
+            return True
+        at = end + 4
     return False

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.sources.picture import decoded, read_image
+from edge.sources.picture import decoded, is_whole_png, read_image
 from edge.sources.picture_kinds import is_picture
 from edge.vision.types import Image
 from engines.errors import ExportError, SourceError
@@ -92,7 +91,7 @@ def read_label_map(path: Path, *, classes: int, unlabelled: int, of: str) -> Ima
         data = path.read_bytes()
     except OSError as exc:
         raise ExportError(f"{path}: cannot be read ({exc.strerror or exc}).") from exc
-    whole = _is_whole_png(data)
+    whole = is_whole_png(data)
     labels = None
     if whole:
         try:
@@ -119,21 +118,3 @@ def read_label_map(path: Path, *, classes: int, unlabelled: int, of: str) -> Ima
             f"{unlabelled} for unlabelled."
         )
     return np.asarray(labels, np.uint8)
-
-
-def _is_whole_png(data: bytes) -> bool:
-    """Whether every chunk is there and has its checksum (ISO/IEC 15948).
-
-    A PNG that was cut off decodes with zeros for the rest, and 0 is a class.
-    """
-    if data[:8] != b"\x89PNG\r\n\x1a\n":
-        return False
-    at = 8
-    while at + 12 <= len(data):
-        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
-        if crc32(data[at + 4 : end]).to_bytes(4, "big") != data[end : end + 4]:
-            return False
-        if data[at + 4 : at + 8] == b"IEND":
-            return True
-        at = end + 4
-    return False

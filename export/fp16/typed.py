@@ -27,7 +27,7 @@ def kept_nodes(model: onnx.ModelProto) -> dict[str, str]:
     texts = [entry.value for entry in model.metadata_props if entry.key == KEPT_KEY]
     try:
         held = json.loads(texts[0]) if texts else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return held if isinstance(held, dict) else {}
 

@@ -20,7 +20,7 @@ from edge.sources.options import Policy
 from edge.sources.picture import read_image
 from edge.vision.types import Image
 from engines.errors import SourceError
-from tests.edge.picture_files import MEGAPIXELS_144, heic
+from tests.edge.picture_files import MEGAPIXELS_144, heic, png_of
 
 
 def opened(text: str | Path, policy: Policy = "auto") -> Source:
@@ -310,3 +310,15 @@ def test_a_file_too_large_to_be_a_picture_is_not_read(tmp_path: Path) -> None:
         file.truncate(10**12)  # takes no room
     with pytest.raises(SourceError, match=r"a file of 1000\.0 GB, no picture"):
         read_image(path)
+
+
+def test_a_png_whose_checksum_is_wrong_is_refused_in_our_words_alone(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(png_of(8, 6))
+    data[20] ^= 1  # within the header's size
+    path = tmp_path / "x.png"
+    path.write_bytes(bytes(data))
+    with pytest.raises(SourceError, match="the picture is cut off or damaged"):
+        read_image(path)
+    assert capfd.readouterr().err == ""  # libpng would have printed
