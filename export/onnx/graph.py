@@ -99,7 +99,7 @@ def _tensor_infos(model: onnx.ModelProto, *, origin: str) -> dict[str, Any]:
         inferred = onnx.shape_inference.infer_shapes(
             bare, check_type=True, strict_mode=True, data_prop=True
         ).graph
-    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as exc:
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError) as exc:
         raise ExportError(
             f"{origin}: the types of its graph contradict each other or are unknown: "
             f"{first_line(exc)}. "

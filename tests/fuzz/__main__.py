@@ -32,6 +32,8 @@ from tests.fuzz.kinds import KINDS, ROOT, Case  # noqa: E402
 from tests.fuzz.process import Ended, import_all, run  # noqa: E402
 
 KEPT = ROOT / "out" / "fuzz"
+MOST_TOLD = 20
+"""Wrong cases that are shown: one fault can be in all of them."""
 
 
 def main() -> int:
@@ -73,9 +75,11 @@ def main() -> int:
         done = [json.loads(line) for path in results for line in path.read_text().splitlines()]
     print(_table(kinds, done))
     wrong = [one for one in done if one["faults"]]
-    for one in wrong:
+    for one in wrong[:MOST_TOLD]:
         print(f"\n{one['kind']} {one['case']}: {one['again']}")
         print("\n".join(f"  {fault}" for fault in one["faults"]))
+    if len(wrong) > MOST_TOLD:
+        print(f"\nand {len(wrong) - MOST_TOLD} more in {KEPT}")
     print(f"\n{len(done)} cases, {len(wrong)} of them wrong, seed {asked.seed}")
     return 1 if wrong or any(codes) else 0
 

@@ -166,6 +166,8 @@ def test_a_graph_within_a_graph_is_refused() -> None:
 def test_types_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ExportError, match="contradict"):
         net([cast("x", "h", H), helper.make_node("Add", ["h", "x"], ["y"])])
+    with pytest.raises(ExportError, match="or are unknown: Invalid tensor data type 0"):
+        net([cast("x", "y", 0)])
 
 
 def test_an_operator_that_onnx_does_not_define_is_refused() -> None:
