@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from edge.sources.timing.pacing import SECOND_NS
-from edge.sources.video.media import av
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.packet import Packet
     from av.stream import Stream
+
+    from edge.sources.video.body import Body
 
 
 _LOOK_NS = SECOND_NS // 2
@@ -32,46 +32,48 @@ _UNTIMED_S = 1 / 120
 class Ahead:
     """The packets of a container, in order; a failure comes where it came.
 
-    ``end_unknown``: no length was stated. FFmpeg calls the end of such a body an error (EIO), which
-    is then none. ``close`` closes more than the container.
+    ``body``, closed with the container, is what it reads from and may have ended by a failure.
     """
 
     def __init__(
         self,
         container: InputContainer,
         *,
-        end_unknown: bool = False,
-        close: Callable[[], None] | None = None,
+        body: Body | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._coming = _to_the_end(container) if end_unknown else container.demux()
+        self._coming = container.demux()
         self._clock_ns = clock_ns
         self._ahead: deque[Packet[Stream]] = deque()
         self._failure: Exception | None = None
-        self._close = close or container.close
+        self._ended = False
+        self._container = container
+        self._body = body
 
     def demux(self) -> Iterator[Packet[Stream]]:
         """All packets, those that were read ahead first."""
-        while self._ahead:
+        while self._ahead or self._fetch():
             yield self._ahead.popleft()
         if self._failure is not None:
             raise self._failure
-        yield from self._coming
 
     def close(self) -> None:
         """Close the container."""
-        self._close()
+        self._container.close()
+        if self._body is not None:
+            self._body.close()
 
     def _fetch(self) -> bool:
         """Read one more ahead; False where there is none: the end, or a failure that will come."""
-        try:
-            self._ahead.append(next(self._coming))
-        except StopIteration:
-            return False
-        except Exception as exc:
-            self._failure = exc
-            return False
-        return True
+        if not self._ended:
+            try:
+                self._ahead.append(next(self._coming))
+            except StopIteration:
+                self._ended = True
+                self._failure = self._body.failure if self._body is not None else None
+            except Exception as exc:
+                self._ended, self._failure = True, exc
+        return not self._ended
 
     def is_live(self, *, timed: bool) -> bool:
         """Whether packets come at the pace at which they are shown, found by reading some ahead.
@@ -101,20 +103,6 @@ class Ahead:
         """Forget all that was read ahead but the last, where pictures stand alone."""
         while len(self._ahead) > 1:
             self._ahead.popleft()
-
-
-def _to_the_end(container: InputContainer) -> Iterator[Packet[Stream]]:
-    try:
-        yield from container.demux()
-    except OSError as exc:
-        if exc.errno != errno.EIO:
-            raise
-        for stream in container.streams:
-            last: Packet[Stream] = (
-                av.Packet()
-            )  # as demux() ends: it makes the decoder give what it holds
-            last.stream = stream
-            yield last
 
 
 def _time_s(packet: Packet[Stream]) -> float | None:

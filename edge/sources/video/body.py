@@ -7,12 +7,12 @@ markers, and it gets them in the one form in which all is right.
 
 from __future__ import annotations
 
+import errno
 import re
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from edge.sources.video.ahead import Ahead
 from edge.sources.video.jpegs import JpegSplitter
 from edge.sources.video.media import av
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _LOOK_BYTES = 1 << 18
 """A picture begins within so much, if it is Motion JPEG: more than one that was joined midway."""
-_HEADS = re.compile(rb"[\t\n\r\x20-\x7e]*")
+_TEXT = re.compile(rb"(?:\xef\xbb\xbf)?[\t\n\r\x20-\x7e]*")
 _JPEG = re.compile(rb"\xff\xd8\xff[\xc0-\xfe]")
 # Containers may hold JPEG pictures, too: AVI, Matroska, FLV, Ogg, ASF, MPEG, MP4 and its brothers.
 _CONTAINER = re.compile(
@@ -45,8 +45,9 @@ class Body:
         )
         self.size = self._container.size
         """Its length in bytes, as the server states it; negative where it does not."""
-        packets = Ahead(self._container, end_unknown=self.size < 0).demux()
-        self._pieces = (bytes(packet) for packet in packets if packet.size)
+        self.failure: Exception | None = None
+        """Why it ended before its end."""
+        self._pieces = self._fetched()
         self._head: list[bytes] = []
 
     def close(self) -> None:
@@ -54,12 +55,16 @@ class Body:
         self._container.close()
 
     def is_motion_jpeg(self, *, within_s: float) -> bool:
-        """Whether it begins with a JPEG picture, behind text or the rest of a picture."""
+        """Whether it begins with a JPEG picture, behind text or the rest of a picture.
+
+        Raises:
+            FFmpegError: nothing came in time.
+        """
         head, until = b"", time.monotonic() + within_s
         for piece in self._pieces:
             self._head.append(piece)
             head += piece
-            text = _HEADS.match(head)
+            text = _TEXT.match(head)
             before = text.end() if text else 0
             if _JPEG.match(head, before):
                 return True
@@ -67,7 +72,13 @@ class Body:
                 return False
             if before < len(head) - 3 and any(JpegSplitter().feed(head)):
                 return True  # joined midway: no text, but a whole picture later on
+        if self.failure is not None:
+            raise self.failure
         return False
+
+    def is_text(self) -> bool:
+        """Whether what was looked at is text: a playlist, which names other addresses."""
+        return all(_TEXT.fullmatch(piece) for piece in self._head)
 
     def pieces(self) -> Iterator[bytes]:
         """All of it, what was looked at first."""
@@ -75,28 +86,42 @@ class Body:
             yield self._head.pop(0)
         yield from self._pieces
 
+    def _fetched(self) -> Iterator[bytes]:
+        """Its pieces; a failure is kept, so that a demuxer gives all that it has first."""
+        try:
+            for packet in self._container.demux():
+                if packet.size:
+                    yield bytes(packet)
+        except (av.error.FFmpegError, ValueError) as exc:
+            # The end of a body without a length is an error to FFmpeg.
+            if self.size >= 0 or getattr(exc, "errno", None) != errno.EIO:
+                self.failure = exc
 
-class CleanParts:
-    """A file that reads as the pictures of ``body`` in well-formed parts."""
 
-    def __init__(self, body: Body) -> None:
-        self._parts = self._read_parts(body)
+class BodyFile:
+    """What FFmpeg reads in place of an address; ``name`` may tell it the format."""
+
+    def __init__(self, pieces: Iterator[bytes], *, name: str = "") -> None:
+        self.name = name
+        self._pieces = pieces
         self._ready = b""
 
     def read(self, size: int) -> bytes:
-        """Up to ``size`` bytes, none at the end; whatever FFmpeg raises while it fetches."""
+        """Up to ``size`` bytes, none at the end."""
         if not self._ready:
-            self._ready = next(self._parts, b"")
+            self._ready = next(self._pieces, b"")
         given, self._ready = self._ready[:size], self._ready[size:]
         return given
 
-    def _read_parts(self, body: Body) -> Iterator[bytes]:
-        splitter = JpegSplitter()
-        for piece in body.pieces():
-            for picture in splitter.feed(piece):
-                yield _part(picture)
-        if rest := splitter.rest():
-            yield _part(rest)
+
+def clean_parts(body: Body) -> Iterator[bytes]:
+    """The pictures of ``body``, each as a well-formed part."""
+    splitter = JpegSplitter()
+    for piece in body.pieces():
+        for picture in splitter.feed(piece):
+            yield _part(picture)
+    if rest := splitter.rest():
+        yield _part(rest)
 
 
 def _part(picture: bytes) -> bytes:

@@ -92,34 +92,34 @@ class _Connection:
 def _open_http(url: str, options: SourceOptions, until: float) -> _Connection:
     """Open what an HTTP server sends, looked at first: Motion JPEG goes a way of its own."""
     from edge.sources.video.ahead import Ahead
-    from edge.sources.video.body import Body, CleanParts
+    from edge.sources.video.body import Body, BodyFile, clean_parts
     from edge.sources.video.media import av
 
     def timeouts_s() -> tuple[float, float]:
         return max(0.01, until - time.monotonic()), _silence_s(url, options)
 
     body = Body(url, timeouts_s=timeouts_s())
+    endless = not 0 <= body.size < _ENDLESS_BYTES
+    probe = {"analyzeduration": _probe_us(options)}
     try:
         jpeg = body.is_motion_jpeg(within_s=_LOOK_S)
         if jpeg:
             # By one picture: those of a slow camera are seconds apart.
-            container = av.open(CleanParts(body), "r", format="mpjpeg", options=_ONE_PICTURE)
+            parts = BodyFile(clean_parts(body))
+            container = av.open(parts, "r", format="mpjpeg", options=_ONE_PICTURE)
+        elif endless and not body.is_text():
+            # By this connection: a server may have one for everybody, or none after it.
+            file = BodyFile(body.pieces(), name=urlsplit(url).path)
+            container = av.open(file, "r", options=probe, metadata_errors="replace")
         else:
             body.close()
-            wanted = {"analyzeduration": _probe_us(options)}
             container = av.open(
-                url, "r", options=wanted, timeout=timeouts_s(), metadata_errors="replace"
+                url, "r", options=probe, timeout=timeouts_s(), metadata_errors="replace"
             )
-    except BaseException:
+    except BaseException as exc:
         body.close()
-        raise
-
-    def close() -> None:
-        container.close()
-        body.close()
-
-    endless = not 0 <= body.size < _ENDLESS_BYTES
-    feed = Ahead(container, end_unknown=endless, close=close)
+        raise body.failure or exc from None
+    feed = Ahead(container, body=body)
     live = _is_live(container, feed, endless=endless, reconnect=options.reconnect)
     if jpeg and live:
         feed.keep_newest()

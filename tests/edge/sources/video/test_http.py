@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 
 import cv2
@@ -92,12 +93,26 @@ def test_what_states_no_length_is_live_where_it_is_to_be_opened_again() -> None:
         source.close()
 
 
+def test_a_server_of_one_connection_is_enough_where_no_length_is_stated(
+    films: dict[str, bytes],
+) -> None:
+    served_to: list[None] = []
+    send = loopback.then_closed("video/mp2t", films["ts"])
+
+    def once(connection: socket.socket, over: threading.Event) -> None:
+        served_to.append(None)
+        if len(served_to) == 1:
+            send(connection, over)
+
+    assert len(frames_of(once)) == COUNT
+
+
 def test_a_film_that_breaks_off_before_its_length_is_an_error(films: dict[str, bytes]) -> None:
-    def half(connection: object, over: threading.Event) -> None:
+    def half(connection: socket.socket, over: threading.Event) -> None:
         body = films["jpeg"]
-        connection.recv(65536)  # type: ignore[attr-defined]
+        connection.recv(65536)
         head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        connection.sendall(head + body[: len(body) // 2])  # type: ignore[attr-defined]
+        connection.sendall(head + body[: len(body) // 2])
 
     with pytest.raises(SourceError, match=r"breaks off after frame [56]"):
         frames_of(half)
