@@ -29,7 +29,7 @@ Precision = Literal["default", "f32"]
 
 _Fraction = Annotated[float, Field(ge=0, le=1)]
 _Positive = Annotated[float, Field(gt=0, le=1e9)]  # what clocks take: 1e9 s are 30 years
-_Count = Annotated[int, Field(ge=1)]
+_Count = Annotated[int, Field(ge=1, le=10**12)]  # a thousand years of frames
 # TOML and click give lists and strings; strict mode would want the final types themselves.
 _Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)]
 _Hashes = Annotated[

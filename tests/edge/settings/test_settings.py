@@ -142,7 +142,7 @@ def test_a_source_that_is_no_file_is_left_as_it_is(uri: str, tmp_path: Path) -> 
         ("[detect]\nignore = [[0, 0], [1, 0, 1], [0, 1]]", "such as [[0, 0.8], [1, 0.8]"),
         ("[detect]\nignore = [[[0, 0], [1, 0], [0, 1]], []]", "wanted 3 to 64 different corners"),
         (f"[detect]\nignore = {[[[0, 0], [1, 0], [0, 1]]] * 33}", "wanted 32 regions at most"),
-        ("[pipeline]\nframes = -1", ":2: pipeline.frames: got -1, wanted 1 or more"),
+        ("[pipeline]\nframes = -1", ":2: pipeline.frames: got -1, wanted 1 to 1000000000000"),
         ("[pipeline]\nframes = 1.5", ":2: pipeline.frames: got 1.5, wanted a whole number"),
         ("[pipeline]\nseconds = 0", ":2: pipeline.seconds: got 0, wanted more than 0"),
         ("[source]\nrotate_deg = 45", "source.rotate_deg: got 45, wanted 0, 90, 180 or 270"),
@@ -206,7 +206,7 @@ def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path) -> None:
     ("key", "value", "line"),
     [
         ("detect.conf", 2.0, "--conf: got 2.0, wanted 0 to 1"),
-        ("pipeline.frames", -3, "--frames: got -3, wanted 1 or more"),
+        ("pipeline.frames", -3, "--frames: got -3, wanted 1 to 1000000000000"),
         ("pipeline.seconds", 1e300, "--seconds: got 1e+300, wanted 1e+09 or less"),
         (
             "source.uri",

@@ -44,6 +44,7 @@ def refusal(url: str, file: Path | str, **environ: str) -> str:
         (" a b ", "%20a%20b%20"),
         ("grün", "gr%C3%BCn"),
         (b"\xff\x00", "%FF%00"),
+        (b"\xef\xbb\xbfS3CR3T\r\n", "S3CR3T"),  # the mark of an editor of Windows
     ],
 )
 def test_the_first_line_is_put_in_percent_encoded(
@@ -53,7 +54,11 @@ def test_the_first_line_is_put_in_percent_encoded(
     assert with_password(URL, str(file)) == f"rtsp://viewer:{put_in}@cam:554/1?w=640"
 
 
-@given(st.binary(min_size=4, max_size=40).filter(lambda b: not re.search(rb"[\r\n]", b)))
+@given(
+    st.binary(min_size=4, max_size=40).filter(
+        lambda b: not re.search(rb"[\r\n]|^(\xff\xfe|\xfe\xff|\xef\xbb\xbf)", b)
+    )
+)
 def test_no_password_comes_through_redact(
     tmp_path_factory: pytest.TempPathFactory, p: bytes
 ) -> None:
@@ -93,9 +98,16 @@ def test_a_file_that_others_can_read_is_refused(mode: int, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("", "is empty"), ("\nS3CR3T", "is empty"), ("x" * 4097, "longer than 4096 bytes")],
+    [
+        ("", "is empty"),
+        ("\nS3CR3T", "is empty"),
+        ("x" * 4097, "longer than 4096 bytes"),
+        ("S3CR3T".encode("utf-16"), "is text in UTF-16, wanted UTF-8: save it as UTF-8"),
+    ],
 )
-def test_a_file_without_a_password_is_refused(content: str, message: str, tmp_path: Path) -> None:
+def test_a_file_without_a_password_is_refused(
+    content: bytes | str, message: str, tmp_path: Path
+) -> None:
     refused = refusal(URL, secret(tmp_path / "cam", content))
     assert message in refused
     assert "S3CR3T" not in refused
