@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from engines.errors import ModelError
 from engines.files import write_whole
+from engines.model_checks import check_structure
 from engines.model_graph import (
     check_external_data,
     check_functions,
@@ -114,7 +115,7 @@ def load_model(path: Path) -> onnx.ModelProto:
 
     Raises:
         ModelError: missing, unreadable, truncated, not ONNX, or its external weights are missing or
-            lie outside the file's folder, or a function calls itself.
+            lie outside the file's folder, or the graph contradicts itself.
     """
     import onnx
 
@@ -143,6 +144,7 @@ def load_model(path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path}: has a name that is not UTF-8: {again}")
     check_functions(model, path)
     check_external_data(model, path)
+    check_structure(model, path)
     return model
 
 
@@ -150,12 +152,12 @@ def load_weights(model: onnx.ModelProto, path: Path) -> None:
     """Read the weights that lie beside ``path`` into the model that ``load_model`` gave for it.
 
     Raises:
-        ModelError: they are cut short, of no type, lie where they must not, or are too large.
+        ModelError: they are cut short, lie where they must not, or are too large.
     """
     import onnx
 
     outside = [t for t in tensors(model) if t.data_location == onnx.TensorProto.EXTERNAL]
-    size = path.stat().st_size + sum(_bytes_of(tensor, path) for tensor in outside)
+    size = path.stat().st_size + sum(_bytes_of(tensor) for tensor in outside)
     if size > _LARGEST:
         raise ModelError(
             f"{path}: is {size / 2**30:.1f} GiB with its weights, wanted less than 2: ONNX's "
@@ -168,16 +170,10 @@ def load_weights(model: onnx.ModelProto, path: Path) -> None:
         del tensor.external_data[:]
 
 
-def _bytes_of(tensor: onnx.TensorProto, path: Path) -> int:
+def _bytes_of(tensor: onnx.TensorProto) -> int:
     from onnx import helper
 
-    try:
-        kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    except KeyError as exc:
-        raise ModelError(
-            f"{path}: its weight {tensor.name!r} is of type {tensor.data_type}, which ONNX "
-            "does not have; copy the file or export it again."
-        ) from exc
+    kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
     return int(math.prod(tensor.dims) * kind.itemsize)
 
 
@@ -185,7 +181,7 @@ def _read_weights(tensor: onnx.TensorProto, path: Path) -> bytes:
     """The bytes of a tensor that lies in another file."""
     said = {entry.key: entry.value for entry in tensor.external_data}
     file = weights_file(path, said.get("location", ""))
-    places = [said.get("offset", "0"), said.get("length", str(_bytes_of(tensor, path)))]
+    places = [said.get("offset", "0"), said.get("length", str(_bytes_of(tensor)))]
     reason = f"offset and length are {places[0][:40]!r} and {places[1][:40]!r}, wanted numbers"
     try:
         if file is None:

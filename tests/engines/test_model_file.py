@@ -100,6 +100,7 @@ def test_a_name_that_is_not_utf8_is_refused_wherever_it_stands(tmp_path: Path, n
     model = onnx.load(path, load_external_data=False)
     model.graph.node[0].name, model.graph.node[0].op_type = "op", "kind"
     model.graph.input[0].name, model.graph.output[0].name = "in", "out"
+    model.graph.node[0].input[0], model.graph.node[0].output[0] = "in", "out"
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "size"
     model.functions.append(function("called", "inner"))
     data = model.SerializeToString()
@@ -289,7 +290,7 @@ def test_an_external_weight_of_a_type_that_onnx_does_not_have_is_named(tmp_path:
     model.graph.initializer[0].data_type = 99
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ModelError, match=f"its weight '{name}' is of type 99, which ONNX does not"):
-        load_weights(load_model(path), path)
+        load_model(path)
 
 
 def secret_weight() -> onnx.TensorProto:

@@ -110,7 +110,7 @@ def says_end_to_end(net: ForeignNet) -> bool | None:
 
 def refuse_other_tasks(net: ForeignNet) -> None:
     """Raises ExportError where the metadata is of another task."""
-    task = net.metadata["task"]
+    task = net.metadata["task"][:60]
     if task not in ("detect", "segment"):
         raise ExportError(
             f"{net.path}: made for the task {task!r}, wanted 'detect', 'segment' for its boxes, or "

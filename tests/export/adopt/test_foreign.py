@@ -156,7 +156,7 @@ def test_a_size_beyond_all_memory_is_refused(tmp_path: Path, imgsz: str) -> None
         ((1, 64, 96, 3), TensorProto.FLOAT, "one image a run, colour planes first"),
         ((1, 3, 64, 96), TensorProto.FLOAT16, "images float16[1, 3, 64, 96], wanted float32"),
         ((1, 3, 64, 96), TensorProto.UINT8, "images uint8[1, 3, 64, 96], wanted float32"),
-        ((1, 3, 64, 96), 999, "images unknown type[1, 3, 64, 96], wanted float32"),
+        ((1, 3, 64, 96), 999, "its tensor 'images' is of type 999, which ONNX does not have"),
     ],
 )
 def test_an_input_that_is_no_float_image_is_refused(
@@ -174,6 +174,7 @@ def test_no_image_or_several_are_refused(tmp_path: Path) -> None:
         adopt_net(model, tmp_path)
     )
     del model.graph.input[:]
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), "images"))
     assert "has 0 inputs (none)" in refusal(adopt_net(model, tmp_path))
 
 
@@ -333,15 +334,13 @@ def test_metadata_that_is_no_text_does_not_stop_an_adoption(tmp_path: Path) -> N
     assert done.code == 0, done.said
 
 
-@pytest.mark.parametrize("fault", ["operator", "opset", "output", "ir"])
+@pytest.mark.parametrize("fault", ["operator", "opset", "ir"])
 def test_a_graph_that_does_not_run_is_refused(tmp_path: Path, fault: str) -> None:
     model = ultralytics()
     if fault == "operator":
         model.graph.node[0].op_type = "Bogus"
     elif fault == "opset":
         model.opset_import[0].version = 99
-    elif fault == "output":
-        model.graph.output[0].name = "nowhere"
     else:
         model.ir_version = 99
     assert "ONNX Runtime cannot open it" in refusal(adopt_net(model, tmp_path))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -432,21 +431,12 @@ def test_shapes_behind_a_resize_whose_scales_are_computed_are_done_beforehand_to
     assert [n.op_type for n in model.graph.node] == ["Cast", "Resize", "Add"]
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda t: setattr(t, "raw_data", t.raw_data[:-4]),
-        lambda t: setattr(t, "data_type", 99),
-    ],
-)
-def test_weights_that_are_not_what_their_shape_says_are_refused(
-    tmp_path: Path, spoil: Callable[[TensorProto], None]
-) -> None:
+def test_weights_that_are_not_what_their_shape_says_are_refused(tmp_path: Path) -> None:
     model = tmp_path / "tiny.onnx"
     tiny_street(model)
     proto = onnx.load(str(model))
     (kernel, *_) = (t for t in proto.graph.initializer if len(t.dims) == 4)
-    spoil(kernel)
+    kernel.raw_data = kernel.raw_data[:-4]
     onnx.save(proto, str(model))
     with pytest.raises(ExportError, match=rf"its weights '{kernel.name}' are broken"):
         convert_file(model, say=quiet)

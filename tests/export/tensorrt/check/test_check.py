@@ -346,14 +346,8 @@ TINY = model(
 
 
 @needs_rtx
-@pytest.mark.parametrize("fault", ["no output", "a scalar"])
-def test_a_file_that_ends_nvidias_parser_is_refused_by_a_message(
-    tmp_path: Path, fault: str
-) -> None:
+def test_a_file_that_ends_nvidias_parser_is_refused_by_a_message(tmp_path: Path) -> None:
     made = model(node("ConstantOfShape", "s", "y"), inputs={"s": (I64, [])}, outputs=OPEN)
-    if fault == "no output":
-        made = model(node("Relu", "x", "y"))
-        del made.graph.node[0].output[:]
     done = run(saved(made, tmp_path))
     assert isinstance(done.exception, ExportError)
     assert "the file: ends NVIDIA's parser by SIGSEGV: a node has too few inputs" in done.output
