@@ -69,6 +69,7 @@ class ShownTimes:
     def __init__(self, name: str, container_format: str, stream: VideoStream, fps: float) -> None:
         """``fps`` is the source's rate, used where pictures say nothing of their length."""
         self._stream = stream
+        self._base = stream.time_base or Fraction(0)  # pictures at the end may come without it
         self._fps = fps
         self._by_decoding = container_format in _DECODE_TIMES
         self._reordered = self._sparse = self._fell = False
@@ -101,13 +102,13 @@ class ShownTimes:
     def date(self, picture: VideoFrame) -> None:
         """Set a picture's ``pts`` to when it is shown, in nanoseconds."""
         shown_s = self._last_s = self._shown_s(picture)
-        length_s = (picture.duration or 0) * (picture.time_base or 0)
+        length_s = (picture.duration or 0) * self._base
         self._next_s = shown_s + (length_s or 1 / Fraction(self._fps).limit_denominator(10**6))
         picture.pts = self._rising.rising_ns(int(shown_s * SECOND_NS), self._fps)
         picture.time_base = Fraction(1, SECOND_NS)
 
     def _shown_s(self, picture: VideoFrame) -> Fraction:
-        own, decoded, base = picture.pts, picture.dts, picture.time_base or Fraction(0)
+        own, decoded, base = picture.pts, picture.dts, self._base
         step = None if own is None or self._last_own is None else own - self._last_own
         if own is not None:
             self._last_own = own
