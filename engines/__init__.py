@@ -83,6 +83,23 @@ def open_engine(
     return opened(engine)
 
 
+def takes_openvino(file: ModelFile) -> bool:
+    """Whether 'auto' opens an ONNX file in OpenVINO here, where that can run it."""
+    # OpenVINO turns the integer convolutions of such files back into floating point: slower.
+    dynamic = "DynamicQuantizeLinear" in file.op_types
+    return not dynamic and find_module("openvino") is not None and not _usable(file)
+
+
+def _usable(file: ModelFile) -> dict[Flavour, Path]:
+    """The engines that were built from this file, where a device is there to run them."""
+    from engines.cuda.context import device_names
+    from engines.tensorrt.identity import find_built
+
+    if not device_names():
+        return {}
+    return {name: plan for name in _OF_PLANS if (plan := find_built(file, flavour=name))}
+
+
 def _open_best(file: ModelFile, opened: Callable[[str], Engine], *, below_f32: bool) -> Engine:
     """TensorRT where an engine was built, else OpenVINO, ONNX Runtime where that is better."""
     if file.path.suffix == ".npz":

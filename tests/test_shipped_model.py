@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edge.run.adopt_cache import adopted
+from edge.proven.adopt_cache import adopted
 from edge.settings.settings import SHIPPED_MODEL
 from edge.sources import open_source
 from edge.sources.options import SourceOptions

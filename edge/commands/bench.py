@@ -99,10 +99,13 @@ def _measure(
     import cv2
 
     from edge.machine.bench import machine, scheduling_bound_ms, soak
-    from edge.run.adopt_cache import runnable
+    from edge.proven.adopt_cache import runnable
+    from edge.proven.engine import proven_engine
     from engines.redact import redact
 
-    b = replace(b, model=runnable(b.model, b.source).path)
+    file = runnable(b.model, b.source)
+    engine = proven_engine(file, b.engine, b.source, foreign=file.path != b.model)
+    b = replace(b, model=file.path, engine=engine)
     cv2.setNumThreads(1)  # as the app does
     shown = redact(b.source)
     figures: dict[str, Any] = {"machine": machine(), "model": str(b.model), "source": shown}

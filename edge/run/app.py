@@ -137,11 +137,17 @@ def _parts(
 
 def open_model(settings: Settings, path: Path, *, stop: threading.Event | None = None) -> Engine:
     """Open one of the models that the settings name; a foreign ONNX is adopted first."""
-    from edge.run.adopt_cache import runnable
+    from edge.proven.adopt_cache import runnable
+    from edge.proven.engine import proven_engine
     from engines import open_engine
 
     options = settings.model.model_dump(exclude={"files", "letterbox"})
-    return open_engine(runnable(path, settings.source.uri, stop=stop), **options)
+    frames = settings.source.uri
+    file = runnable(path, frames, stop=stop)
+    options["engine"] = proven_engine(
+        file, options["engine"], frames, foreign=file.path != path, stop=stop
+    )
+    return open_engine(file, **options)
 
 
 def _open_perception(settings: Settings, asked_to_stop: threading.Event) -> Perception:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edge.run.adopt_cache import runnable
+from edge.proven.adopt_cache import runnable
 from engines.base import Precision
 from export.commands.data_options import DataOptions, data_options
 from export.commands.options import PATH, say

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import click
 
+from engines import open_engine
 from engines.errors import ExportError, SettingsError
 from engines.model_file import ModelFile
 from engines.tensorrt.identity import sidecar_path
 from export.commands.data_options import DataOptions, data_options
 from export.commands.options import PATH, Finite, say
-from export.compare.differences import Limits
+from export.compare.differences import SAME, Limits
 from export.compare.verify import table, verify_models
-from export.data.frames import COUNT
+from export.data.frames import COUNT, read_frames
+from export.fp16.convert import compare_with_fp32
 from export.outputs import check_report, write_output
 from export.tensorrt.build.prove import made_from, verify_engine
 
@@ -30,6 +32,10 @@ USUAL = Limits()
     "--reference",
     type=PATH,
     help="With an engine alone: the FP32 file that it was made from, where that is not beside it.",
+)
+@click.option(
+    "--engine",
+    help="With an ONNX file alone: compare what it says in this engine with ONNX Runtime, at f32.",
 )
 @click.option(
     "--frames",
@@ -82,6 +88,7 @@ def verify(
     a: Path,
     b: Path | None,
     reference: Path | None,
+    engine: str | None,
     frames: str | None,
     count: int,
     miou: float,
@@ -102,6 +109,9 @@ def verify(
     Exits with 4 where an output is not finite or ignores its input, where a limit is missed, and
     where the frames show too little to prove anything: fewer than ten boxes, one class of mask.
     """
+    if engine is not None:
+        _in_engine(a, engine, frames, chosen.said)
+        return
     if b is None:
         _prove(a, reference, frames, json_path, said=chosen.said)
         return
@@ -137,6 +147,28 @@ def verify(
             f"{b}: not proven against {a}: {'; '.join(parity.doubts)}. Give frames that show what "
             "the models detect: --frames SOURCE."
         )
+
+
+def _in_engine(model: Path, name: str, frames: str | None, said: Collection[str]) -> None:
+    if any(option not in ("a", "engine", "frames") for option in said) or model.suffix != ".onnx":
+        raise SettingsError("--engine: goes with one ONNX file alone, and --frames.")
+    read = read_frames(frames)
+    say(f"frames       {read.described}")
+    parity = compare_with_fp32(
+        model,
+        lambda: open_engine(model, engine=name, precision="f32"),
+        read.images,
+        limits=SAME,
+        say=lambda line: say(f"{name:<12} {line}"),
+        scored=False,
+    )
+    if parity.failures:
+        raise ExportError(
+            f"{model}: in {name} it does not say what it says in onnxruntime: "
+            f"{'; '.join(parity.failures)}."
+        )
+    if parity.doubts:
+        say(f"warning      not proven in {name}: {'; '.join(parity.doubts)}")
 
 
 def _prove(

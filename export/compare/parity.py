@@ -101,10 +101,12 @@ def compare(
     limits: Limits,
     labelled: LabelledData | None = None,
     renames: Mapping[str, str] | None = None,
+    scored: bool = True,
 ) -> Parity:
     """Run both on ``frames`` (H, W, 3) BGR, or on the images of ``labelled``, and compare.
 
-    ``renames`` maps names of the models' classes to those of ``labelled``. A single frame is joined
+    ``renames`` maps names of the models' classes to those of ``labelled``; ``scored`` False leaves
+    AP and mIoU out, which need a package that an app may do without. A single frame is joined
     by its mirror image, so that an output that ignores it is seen.
 
     Raises:
@@ -112,7 +114,7 @@ def compare(
             of its classes.
         EngineError: a run failed.
     """
-    comparison = _Comparison(reference, candidate, limits)
+    comparison = _Comparison(reference, candidate, limits, scored=scored)
     if labelled is not None:
         comparison.score_on(labelled, renames or {})
         for i in counted(range(labelled.count), "comparing", total=labelled.count):
@@ -149,7 +151,9 @@ class _Model:
 class _Comparison:
     """Takes one frame after another and keeps the worst values."""
 
-    def __init__(self, reference: Engine, candidate: Engine, limits: Limits) -> None:
+    def __init__(
+        self, reference: Engine, candidate: Engine, limits: Limits, *, scored: bool
+    ) -> None:
         self._a = _Model("the reference's", Predictor(reference))
         self._b = _Model("the candidate's", Predictor(candidate))
         self._specs = reference.spec, candidate.spec
@@ -158,7 +162,8 @@ class _Comparison:
         self._frames = 0
         self._outputs = {t.name: OutputDifference(t.name) for t in reference.spec.outputs}
         self._labelled: list[FrameScorer] = []
-        self._against = AgainstFirst((self._a.predictor.class_names, self._b.predictor.class_names))
+        names = self._a.predictor.class_names, self._b.predictor.class_names
+        self._against = AgainstFirst(names) if scored else None
 
     def score_on(self, data: LabelledData, renames: Mapping[str, str]) -> None:
         """Score both against the labels of ``data`` rather than the second against the first."""
@@ -185,7 +190,7 @@ class _Comparison:
         theirs = {(m.name, m.classes): m.labels for m in b.masks}
         for mask in a.masks:
             differences.add_mask(mask.name, mask.labels, theirs.get((mask.name, mask.classes)))
-        if labelled is None:
+        if labelled is None and self._against is not None:
             self._against.add(image, both)
         for scorer, predicted in zip(self._labelled, both, strict=False):
             assert labelled is not None
@@ -195,7 +200,11 @@ class _Comparison:
         """The verdict over all frames."""
         if not self._frames:
             raise ExportError("no frames to compare on. Name a source with --frames.")
-        a, b = map(Score.of, self._labelled) if self._labelled else self._against.scores()
+        a = b = Score(None, {}, None)
+        if self._labelled:
+            a, b = map(Score.of, self._labelled)
+        elif self._against is not None:
+            a, b = self._against.scores()
         if self._frames > 1:
             for name, output in self._outputs.items():
                 output.constant = name in self._a.changing and name not in self._b.changing

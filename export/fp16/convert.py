@@ -114,13 +114,14 @@ def compare_with_fp32(
     *,
     limits: Limits,
     say: Say,
+    scored: bool = True,
 ) -> Parity:
     """Compare a candidate with an FP32 file on frames; ``say`` takes the figures line by line."""
     with (
         closing(open_engine(reference, engine="onnxruntime", precision="f32")) as fp32,
         closing(open_candidate()) as candidate,
     ):
-        parity = compare(fp32, candidate, frames, limits=limits)
+        parity = compare(fp32, candidate, frames, limits=limits, scored=scored)
     for line in parity.lines(limits):
         say(line)
     return parity

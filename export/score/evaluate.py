@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from edge.progress import counted
+from edge.proven.engine import proven_engine
 from engines import open_engine
 from engines.base import Precision
 from engines.model_file import ModelFile, any_sha256
@@ -48,7 +49,10 @@ def evaluate_model(
         SettingsError: the engine or a name in ``renames`` is unknown.
     """
     frames = None if data.frames is None else str(data.frames)
-    opened = open_engine(adopt(path, frames) if adopt else path, engine=engine, precision=precision)
+    file = adopt(path, frames) if adopt else ModelFile(path)
+    if adopt is not None:
+        engine = proven_engine(file, engine, frames, foreign=file.path != path)
+    opened = open_engine(file, engine=engine, precision=precision)
     try:
         classes = class_map(opened.spec, data, renames or {}, origin=str(path))
         predictor, scorer = Predictor(opened), FrameScorer(data, classes)

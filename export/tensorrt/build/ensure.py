@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge.run.adopt_cache import runnable
+from edge.proven.adopt_cache import runnable
 from edge.settings.settings import ModelSettings, Settings
 from edge.sources import source_files
 from engines.cuda.context import Device, device_names

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edge.run.adopt_cache import runnable
+from edge.proven.adopt_cache import runnable
 from edge.settings.settings import SHIPPED_MODEL
 from edge.vision.perception import Perception
 from engines.errors import ExportError, ModelError, SettingsError

@@ -16,8 +16,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edge.run import adopt_cache
-from edge.run.adopt_cache import adopted, cache_folder
+from edge.proven import adopt_cache
+from edge.proven.adopt_cache import adopted, cache_folder
+from edge.proven.child import Done
 from engines.errors import ModelError
 from engines.model_file import ModelFile, read_spec
 from tests.edge.door import EDGE
@@ -124,11 +125,11 @@ def test_a_damaged_file_in_the_cache_is_thrown_away_and_made_anew(
     made = adopted(model, environ=environ)
     whole = made.read_bytes()
 
-    def adopt_again(words: list[str], *_: object) -> tuple[None, str, int]:
+    def adopt_again(words: list[str], *_: object, **__: object) -> Done:
         Path(words[words.index("-o") + 1]).write_bytes(whole)  # what the other process does
-        return None, "", 0
+        return Done(0, "", "")
 
-    monkeypatch.setattr(adopt_cache, "_export", adopt_again)
+    monkeypatch.setattr(adopt_cache, "proof", adopt_again)
     for damage in (
         _flip, _truncate, _make_a_folder, _spoil_the_record, _make_the_record_a_folder,
         _lead_nowhere,
@@ -247,7 +248,7 @@ def test_a_stop_ends_the_process_that_adopts_and_leaves_nothing(
 TWO = """
 import os, sys
 from pathlib import Path
-from edge.run.adopt_cache import adopted
+from edge.proven.adopt_cache import adopted
 print(adopted(Path(sys.argv[1]), environ={"XDG_CACHE_HOME": sys.argv[2]}))
 """
 

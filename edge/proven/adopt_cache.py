@@ -7,41 +7,20 @@ taken only as the bytes that were proven: what is damaged is made anew.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import shlex
-import subprocess
-import sys
 import threading
 from collections.abc import Mapping
-from importlib.util import find_spec as find_module
 from pathlib import Path
 
-import engines.spec
-from edge.progress import LINES, Line, told
-from engines.errors import ModelError, SourceError
+from edge.proven.child import export_folder, key_of, proof
+from engines.errors import ModelError
 from engines.files import remove, scratch, user_folder, write_whole
 from engines.model_file import ModelFile, sha256_of
-from engines.redact import redact
 
 log = logging.getLogger(__name__)
-
-# The child dies with the app, however that ends (PR_SET_PDEATHSIG, prctl(2); 9 is SIGKILL). Its own
-# folder stands first on its path, so that no "export" of the user's folder is taken for ours.
-CHILD = """
-import ctypes, os, sys
-ctypes.CDLL(None).prctl(1, 9)
-if os.getppid() != int(sys.argv.pop(1)):
-    sys.exit(1)
-from export.start import main
-main()
-"""
-DOUBT = "warning "
-"""How the command's line begins that says what its proof could not show."""
-STOP_POLL_S = 0.05
-"""How late a stop is seen while the other process works."""
 
 
 def runnable(path: Path, frames: str | None, *, stop: threading.Event | None = None) -> ModelFile:
@@ -79,20 +58,14 @@ def adopted(
     file = ModelFile.of(model)
     path = file.path
     by_hand = shlex.join(["edge-export", "adopt", str(path), "-o", f"{path.stem}.outrider.onnx"])
-    export = find_module("export")
-    if export is None or export.origin is None:
+    if export_folder() is None:
         raise ModelError(
             f"{path}: has no Outrider spec, and the package that adopts models is not installed "
             f"here. Where it is: {by_hand}"
         )
-    export_folder = Path(export.origin).parent
     folder = cache_folder(environ)
     try:
-        # No stale result: other bytes or another version of the code give another name.
-        key = hashlib.sha256(file.sha256.encode())
-        for code in [Path(engines.spec.__file__), *sorted(export_folder.rglob("*.py"))]:
-            key.update(code.read_bytes())
-        found = folder / f"{path.stem}-{key.hexdigest()[:20]}.onnx"
+        found = folder / f"{path.stem}-{key_of(file)}.onnx"
         if os.path.lexists(found):
             if (doubt := _kept_doubt(found)) is not None:
                 log.info("%s: adopted before, using %s", path, found)
@@ -106,9 +79,7 @@ def adopted(
             made = making / f"{path.stem}.onnx"
             log.info("%s: has no Outrider spec; adopting it once (edge-export adopt)", path)
             # Not resolved: weights may lie beside a link and not beside what it leads to.
-            reason, doubt = _adopt(
-                path.absolute(), made, frames, root=export_folder.parent, stop=stop
-            )
+            reason, doubt = _adopt(path.absolute(), made, frames, stop)
             if reason is None and made.is_file():
                 for taken in (found, _record_of(found)):
                     if taken.is_dir():
@@ -117,6 +88,8 @@ def adopted(
                 write_whole(_record_of(found), json.dumps(record).encode(errors="replace"))
                 os.replace(made, found)  # atomic: two at once both end with a whole file
                 log.info("%s: adopted as %s", path, found)
+                if doubt:
+                    log.warning("%s: %s", path, doubt)
                 return found
     except OSError as exc:
         reason = f"{exc.filename or folder}: {exc.strerror}"
@@ -141,73 +114,11 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 
 
 def _adopt(
-    path: Path, made: Path, frames: str | None, *, root: Path, stop: threading.Event | None
+    path: Path, made: Path, frames: str | None, stop: threading.Event | None
 ) -> tuple[str | None, str]:
-    """Run the command: its last word where it did not succeed, and what the proof could not show.
-
-    Of a source that gives not one frame the run itself will tell; the proof then is on others.
-    """
-    adopt = ["adopt", str(path), "-o", str(made)]
-    of_source = frames is not None and not frames.startswith("/dev/")
-    if frames is not None and of_source and (os.path.isfile(frames) or os.path.isdir(frames)):
-        of_them = [*adopt, "--frames", os.path.realpath(frames)]
-        reason, doubt, code = _export(of_them, root, stop)
-        if code != SourceError.exit_code:
-            return reason, doubt
-        log.info("%s: is not to be read; proving on the synthetic street", redact(frames))
-    reason, doubt, _ = _export(adopt, root, stop)
-    return reason, doubt
-
-
-def _export(
-    words: list[str], root: Path, stop: threading.Event | None
-) -> tuple[str | None, str, int]:
-    """Run ``edge-export``: its last word where it did not succeed, its warning, its exit code."""
-    command = [sys.executable, "-c", CHILD, str(os.getpid()), *words]
-    last, doubt, stop = "", "", stop or threading.Event()
-    # A session of its own: Ctrl-C in the terminal is the app's to handle.
-    with subprocess.Popen(
-        command, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
-        env=os.environ | {LINES: "1"},
-    ) as child:  # fmt: skip
-        assert child.stdout is not None
-        threading.Thread(
-            target=_kill_at_stop, args=(child, stop), name="adopt", daemon=True
-        ).start()
-        progress = Line()
-        try:
-            for line in child.stdout:
-                if (at := told(line)) is not None:
-                    if log.isEnabledFor(logging.INFO):  # not where --quiet was said
-                        words_, done, total = at
-                        progress.show(f"adopting, {words_}", done=done, total=total)
-                    continue
-                progress.close()
-                last = redact(line.strip()) or last
-                if line.startswith(DOUBT):
-                    doubt = line.removeprefix(DOUBT).strip()
-                    log.warning("%s", doubt)
-                elif not line.startswith("written "):  # where it is for a moment only
-                    log.info("%s", line.strip())
-        except BaseException:
-            child.kill()
-            raise
-        finally:
-            progress.close()
-    code = child.returncode
-    if code == 0:
-        return None, doubt, code
-    if stop.is_set():
-        return "the run was stopped", "", code
-    return last.removeprefix("edge-export: ") or f"the command ended with {code}", "", code
-
-
-def _kill_at_stop(child: subprocess.Popen[str], stop: threading.Event) -> None:
-    while child.poll() is None:
-        if stop.wait(STOP_POLL_S):
-            child.kill()
-            return
+    """Its last word where it did not succeed, and what the proof could not show."""
+    done = proof(["adopt", str(path), "-o", str(made)], frames, doing="adopting", stop=stop)
+    return None if done.code == 0 else done.last, done.doubt
 
 
 def _record_of(adopted: Path) -> Path:

@@ -1,0 +1,1 @@
+"""Proofs that a run asks for before it trusts a model, made in a process of their own and kept."""

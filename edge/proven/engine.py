@@ -1,0 +1,99 @@
+"""Whether the engine that will run a model says what it was proven to say; it opens none.
+
+A model is adopted and proven in ONNX Runtime at f32. OpenVINO takes integer graphs apart in its own
+way: scores of an int8 net were off by up to 0.5. So what was adopted or quantised is compared in
+both once, and the verdict kept by file, versions and processor. How far the device's own precision
+(bf16) moves scores is the user's choice and not asked here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import threading
+from collections.abc import Mapping
+from importlib.metadata import version
+from importlib.util import find_spec as find_module
+from pathlib import Path
+
+from edge.proven.child import export_folder, key_of, proof
+from engines import takes_openvino
+from engines.files import remove, text_of, user_folder, write_whole
+from engines.model_file import ModelFile, is_quantized
+
+log = logging.getLogger(__name__)
+
+OFF = "it does not say what it says in onnxruntime"
+"""In the last line of the command where that is its verdict."""
+
+
+def proven_engine(
+    file: ModelFile,
+    engine: str,
+    frames: str | None,
+    *,
+    foreign: bool,
+    stop: threading.Event | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> str:
+    """The engine to open ``file`` with: ``engine``, or another where 'auto' took one that is off.
+
+    An engine that was named is taken, and what is off is told.
+
+    Args:
+        file: what runs.
+        engine: as the settings have it.
+        frames: the source being run, for the proof.
+        foreign: whether it was adopted from a file without a spec.
+        stop: once set, the proof is given up.
+        environ: XDG_CACHE_HOME and HOME say where the verdict is kept.
+    """
+    if file.path.suffix != ".onnx":
+        return engine
+    asked = engine == "openvino" or (engine == "auto" and takes_openvino(file))
+    both = find_module("openvino") is not None and find_module("onnxruntime") is not None
+    if not asked or not both or export_folder() is None:
+        return engine
+    if not (foreign or is_quantized(file.model)):
+        return engine
+    off = _off(file, frames, stop, environ)
+    if not off:
+        return engine
+    if engine == "auto":
+        log.warning("%s; ONNX Runtime runs it instead", off)
+        return "onnxruntime"
+    log.warning("%s; it runs there, as was asked. ONNX Runtime: --engine onnxruntime", off)
+    return engine
+
+
+def _off(
+    file: ModelFile, frames: str | None, stop: threading.Event | None, environ: Mapping[str, str]
+) -> str:
+    """What OpenVINO says otherwise than ONNX Runtime, empty where nothing is, or none can tell."""
+    on = [f"{name} {version(name)}" for name in ("openvino", "onnxruntime")]
+    found = re.search(r"^model name\s*:(.*)", text_of(Path("/proc/cpuinfo")), re.MULTILINE)
+    place: Path | None = None
+    try:
+        key = key_of(file, *on, found.group(1).strip() if found else "", "openvino")
+        place = user_folder("CACHE", environ) / "proven" / f"{file.path.stem}-{key}.json"
+        return str(json.loads(place.read_bytes())["off"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass  # not proven yet, or damaged
+    try:
+        log.info("%s: comparing OpenVINO with ONNX Runtime once (edge-export verify)", file.path)
+        words = ["verify", str(file.path.absolute()), "--engine", "openvino"]
+        done = proof(words, frames, doing="comparing engines", stop=stop, level=logging.DEBUG)
+        if done.code and OFF not in done.last:
+            log.warning("%s: OpenVINO was not compared: %s", file.path, done.last)
+            return ""
+        off = done.last.rstrip(".") if done.code else ""
+        if place is not None:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.is_dir():
+                remove(place)
+            write_whole(place, json.dumps({"off": off}).encode(errors="replace"))
+    except OSError as exc:
+        log.warning("%s: the comparison is not kept: %s", file.path, exc)
+    return off

@@ -1,0 +1,144 @@
+"""The engine that runs a model is proven once; one that is off is not taken, and that is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from edge.proven import engine as proven
+from edge.proven.adopt_cache import adopted
+from edge.proven.child import Done
+from edge.proven.engine import proven_engine
+from engines.errors import ExportError, SettingsError
+from engines.model_file import ModelFile, read_spec
+from export.commands.verify import verify
+from tests.export.planted import change, coarse, pictures
+from tests.tiny_models import tiny_street, tiny_yolov8
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    return {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+
+@pytest.fixture
+def int8(tmp_path: Path) -> ModelFile:
+    tiny_yolov8(tmp_path / "a.onnx")
+    change(tmp_path / "a.onnx", tmp_path / "int8.onnx",
+           lambda m: coarse(m, before="Reshape", step=0.01))  # fmt: skip
+    return ModelFile(tmp_path / "int8.onnx")
+
+
+class Verdicts:
+    """Stands in for the other process: OpenVINO is right or wrong as its kernels are."""
+
+    def __init__(self, code: int, last: str) -> None:
+        self.done, self.asked = Done(code, last, ""), 0
+
+    def __call__(self, *_: object, **__: object) -> Done:
+        self.asked += 1
+        return self.done
+
+
+OFF = f"m.onnx: in openvino {proven.OFF}: 464 of 467 boxes have no partner."
+
+
+def test_one_that_is_off_is_passed_over_told_and_remembered(
+    int8: ModelFile,
+    environ: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    verdicts = Verdicts(ExportError.exit_code, OFF)
+    monkeypatch.setattr(proven, "proof", verdicts)
+    for asked in (1, 1, 1):
+        caplog.clear()
+        assert proven_engine(int8, "auto", None, foreign=False, environ=environ) == "onnxruntime"
+        (said,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        assert said == OFF.rstrip(".") + "; ONNX Runtime runs it instead"
+        assert verdicts.asked == asked
+    caplog.clear()
+    assert proven_engine(int8, "openvino", None, foreign=False, environ=environ) == "openvino"
+    assert "it runs there, as was asked" in caplog.text
+    assert verdicts.asked == 1
+    # a damaged verdict is asked for anew
+    (kept,) = (Path(environ["XDG_CACHE_HOME"]) / "outrider" / "proven").iterdir()
+    for damage in (b"", b"[1]", b"\xff"):
+        kept.write_bytes(damage)
+        assert proven_engine(int8, "auto", None, foreign=False, environ=environ) == "onnxruntime"
+    kept.unlink()
+    kept.mkdir()
+    assert proven_engine(int8, "auto", None, foreign=False, environ=environ) == "onnxruntime"
+    assert verdicts.asked == 5
+
+
+def test_one_that_cannot_be_compared_is_no_worse_for_it(
+    int8: ModelFile, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(proven, "proof", Verdicts(4, "OpenVINO cannot compile it"))
+    assert proven_engine(int8, "auto", None, foreign=False, environ=environ) == "auto"
+    assert "OpenVINO was not compared: OpenVINO cannot compile it" in caplog.text
+
+
+def test_what_costs_is_asked_only_of_what_may_be_off(
+    int8: ModelFile, tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdicts = Verdicts(0, "")
+    monkeypatch.setattr(proven, "proof", verdicts)
+    plain, dynamic = tmp_path / "a.onnx", tmp_path / "dynamic.onnx"
+    tiny_street(dynamic, quantize=True)  # which 'auto' gives to ONNX Runtime
+    for file, engine, foreign in (
+        (ModelFile(plain), "auto", False),
+        (int8, "onnxruntime", True),
+        (ModelFile(dynamic), "auto", True),
+        (ModelFile(tmp_path / "a.engine"), "auto", False),
+    ):
+        assert proven_engine(file, engine, None, foreign=foreign, environ=environ) == engine
+    assert verdicts.asked == 0
+    assert proven_engine(ModelFile(plain), "auto", None, foreign=True, environ=environ) == "auto"
+    assert verdicts.asked == 1
+
+
+def test_the_command_compares_what_a_file_says_in_another_engine(
+    int8: ModelFile, tmp_path: Path
+) -> None:
+    frames = str(pictures(tmp_path / "frames"))
+    words = [str(int8.path), "--engine", "openvino", "--frames", frames]
+    done = CliRunner().invoke(verify, words)
+    assert done.exit_code == 0, done.exception
+    assert "0 without a partner" in done.output
+    wrong = CliRunner().invoke(verify, [*words, "--count", "3"])
+    assert isinstance(wrong.exception, SettingsError)
+
+
+@pytest.mark.slow
+def test_a_real_net_in_int8_is_off_in_openvino(
+    shared: Path, tmp_path: Path, environ: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its scores there differ by up to a half from those of ONNX Runtime, which quantised it."""
+    from onnxruntime import quantization
+
+    made = adopted(shared / "models" / "yolo-fastest-1.1-xl.onnx", environ=environ)
+    tensor = read_spec(made).input.tensor
+    noise = np.random.default_rng(0).integers(0, 256, tensor.shape, np.uint8)
+
+    class Images(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left = [{tensor.name: noise}]
+
+        def get_next(self) -> object:
+            return self.left.pop() if self.left else None
+
+    target = tmp_path / "int8.onnx"
+    quantization.quantize_static(
+        str(made), str(target), Images(), quant_format=quantization.QuantFormat.QDQ,
+        activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
+    )  # fmt: skip
+    video = str(shared / "data" / "videos" / "highway.mp4")
+    got = proven_engine(ModelFile(target), "auto", video, foreign=False, environ=environ)
+    assert got == "onnxruntime", caplog.text
+    assert "boxes have no partner" in caplog.text
