@@ -191,3 +191,13 @@ def user_folder(kind: Literal["CACHE", "STATE"], environ: Mapping[str, str] = os
     if not base.is_absolute():
         raise FileNotFoundError(f"neither XDG_{kind}_HOME nor HOME is an absolute path")
     return base / "outrider"
+
+
+def cache_in_ours(variable: str, name: str) -> None:
+    """Have a library keep its cache as ``name`` in our folder, unless the user says where.
+
+    ``variable`` is what the library reads when it is first used. Without a folder it does as it
+    likes.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.environ.setdefault(variable, str(user_folder("CACHE") / name))

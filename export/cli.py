@@ -7,6 +7,7 @@ import click
 from edge.cli import LazyGroup, invoke
 from edge.interrupt import Interrupt
 from edge.logs import set_up_logs
+from engines.files import cache_in_ours
 
 EXTRA_OF = {"torch": "train"}
 """Packages that the app does without, and the extra of the distribution that installs them."""
@@ -90,4 +91,6 @@ commands = ExportGroup(
 def main(interrupt: Interrupt | None = None) -> None:
     """The command, after ``export.start`` has begun to listen to signals."""
     set_up_logs(verbose=False, quiet=True)  # else Python prints warnings as they are
+    cache_in_ours("MPLCONFIGDIR", "matplotlib")
+    cache_in_ours("TORCHINDUCTOR_CACHE_DIR", "torch")
     invoke(commands, "edge-export", interrupt or Interrupt("edge-export"))

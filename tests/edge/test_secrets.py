@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import urllib.request
 from pathlib import Path
@@ -23,15 +25,12 @@ PATHS = (
     *("/", "/api/status", "/api/history", "/api/settings", "/api/events", "/metrics", "/healthz"),
     "/api/snapshot.jpg",
 )
-FORMS = (
-    "rtsp://u:{}@127.0.0.1:1/x",
-    "u:{}@127.0.0.1:1/x",
-    "rtsp;//u:{}@127.0.0.1/x",
-    "http:/u:{}@127.0.0.1/x",
-    "http://127.0.0.1:1/x?p={}",
-    "https://{}@127.0.0.1:1/x.mp4",
-    "whip:https://u:{}@127.0.0.1:1/x?anything={}",
-    "gst:rtspsrc location=rtsp://127.0.0.1:1/x user-id=u user-pw={} ! decodebin",
+FORMS = ("u:{}@127.0.0.1:1/x", "http:/u:{}@127.0.0.1/x", "http://127.0.0.1:1/x?p={}")
+"""More of them: tests/engines/test_redact.py."""
+FILES = (
+    *('[source]\nuri = "{}"', '[output]\nsinks = ["{}"]', '[output]\nsinks = "{}"'),
+    *("[source]\nuri = {}", '[source]\n"{}" = 1', '[model]\nfiles = ["{}"]', '["{}"]\na = 1'),
+    '[detect]\nclasses = ["{}"]',
 )
 COMMANDS = (
     "run --verbose --source",
@@ -115,29 +114,37 @@ def test_a_run_that_knows_passwords_tells_nobody(tmp_path: Path) -> None:
     assert names >= {"a.mp4", "a.jsonl", "report.html", "trace.json", "metrics.json"}
 
 
+ALL_COMMANDS = """
+import json, sys
+import edge.cli, export.cli
+programs = {"edge": edge.cli.commands, "edge-export": export.cli.commands}
+for program, *words in json.load(sys.stdin):
+    sys.argv = [program, *words]
+    try:
+        edge.cli.invoke(programs[program], program)
+    except SystemExit as exc:
+        print("ENDED", exc.code, program, *words[:2], flush=True)
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_no_mistake_with_a_password_in_it_shows_it(form: str, tmp_path: Path) -> None:
     secret = form.replace("{}", CANARY)
-    export = [EDGE[0], "-c", "from export.cli import main; main()"]
-    commands = [[*EDGE, *words.split(), secret] for words in COMMANDS]
-    commands += [[*export, *words.split(), secret] for words in EXPORTS]
-    commands.append([*EDGE, "run", f"--sourc={secret}"])
-    files = [
-        *('[source]\nuri = "{}"', '[output]\nsinks = ["{}"]', '[output]\nsinks = "{}"'),
-        *("[source]\nuri = {}", '[source]\n"{}" = 1', '[model]\nfiles = ["{}"]', '["{}"]\na = 1'),
-        '[detect]\nclasses = ["{}"]',
-    ]
-    for number, text in enumerate(files):
+    commands = [["edge", *words.split(), secret] for words in COMMANDS]
+    commands += [["edge-export", *words.split(), secret] for words in EXPORTS]
+    commands.append(["edge", "run", f"--sourc={secret}"])
+    for number, text in enumerate(FILES):
         settings = tmp_path / f"{number}.toml"
         settings.write_text(text.replace("{}", secret))
-        commands.append([*EDGE, "check", settings.name])
-    for command in commands:
-        done = subprocess.run(
-            command, cwd=tmp_path, env=os.environ | {"DISPLAY": ""}, capture_output=True,
-            check=False, timeout=DEADLINE_S,
-        )  # fmt: skip
-        assert done.returncode not in (0, 5), (command, done.stdout)
-        assert CANARY.encode() not in done.stdout + done.stderr, command
-        # What the "-o" of a command names, it makes.
-        assert [p for p in with_canary(tmp_path) if not p.endswith(".toml")] == []
+        commands.append(["edge", "check", settings.name])
+    done = subprocess.run(
+        [sys.executable, "-c", ALL_COMMANDS], input=json.dumps(commands), cwd=tmp_path,
+        env=os.environ | {"DISPLAY": ""}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, check=False, timeout=DEADLINE_S,
+    )  # fmt: skip
+    assert [line for line in done.stdout.splitlines() if CANARY in line] == []
+    assert done.stdout.count("ENDED ") == len(commands), done.stdout
+    assert "ENDED 0" not in done.stdout
+    # What the "-o" of a command names, it may make.
+    assert [p for p in with_canary(tmp_path) if not p.endswith(".toml")] == []

@@ -10,12 +10,15 @@ import ctypes
 import importlib
 import importlib.machinery
 import importlib.util
+import os
+import platform
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 from engines.errors import SourceError
+from engines.files import cache_in_ours
 
 APT_PACKAGES = (
     "python3-gi",
@@ -55,6 +58,8 @@ def import_gst(system: Path = SYSTEM_PACKAGES) -> Any:
             f"GStreamer cannot be used by this Python ({exc}), wanted PyGObject and GStreamer's "
             f"bindings; {_next_step(system)}"
         ) from exc
+    if "GST_REGISTRY" not in os.environ:
+        cache_in_ours("GST_REGISTRY_1_0", f"gstreamer-{platform.machine()}.bin")
     repository.Gst.init(None)
     return repository
 
