@@ -123,7 +123,7 @@ for program, *words in json.load(sys.stdin):
     try:
         edge.cli.invoke(programs[program], program)
     except SystemExit as exc:
-        print("ENDED", exc.code, program, *words[:2], flush=True)
+        print("ENDED", exc.code, flush=True)
 """
 
 

@@ -328,7 +328,7 @@ class Clips:
         with contextlib.suppress(FileNotFoundError), os.scandir(self._folder) as entries:
             for entry in entries:
                 number = clip_number_of(entry.name)
-                if number is not None:
+                if number is not None and entry.is_file(follow_symlinks=False):
                     with contextlib.suppress(FileNotFoundError):
                         size += entry.stat(follow_symlinks=False).st_size
                         films = clips.setdefault(number, [])

@@ -221,14 +221,16 @@ def mend(path: Path) -> None:
     """Cut a film and its lines, which a crash left, back to what is whole; away where nothing is.
 
     Raises:
-        OSError: they cannot be read or changed.
+        OSError: they cannot be read or changed, or are links, which lead to what is not ours.
     """
     jsonl = path.with_suffix(".jsonl")
-    with path.open("rb+") as film:
+    with open(path, "rb+", opener=_no_link) as film:
         whole = whole_end(film.fileno())
         if whole < os.fstat(film.fileno()).st_size:
             film.truncate(whole)
-    with contextlib.suppress(FileNotFoundError), jsonl.open("rb+") as lines:
+    if jsonl.is_symlink():
+        jsonl.unlink()
+    with contextlib.suppress(FileNotFoundError), open(jsonl, "rb+", opener=_no_link) as lines:
         text = lines.read()
         kept = text.partition(b"\0")[0].rfind(b"\n") + 1  # a power cut may leave zeros
         if kept < len(text):
@@ -236,6 +238,10 @@ def mend(path: Path) -> None:
     if not whole:
         jsonl.unlink(missing_ok=True)
         path.unlink()
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def _sync_folder(folder: Path) -> None:

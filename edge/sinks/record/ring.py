@@ -171,7 +171,7 @@ class Ring:
         with os.scandir(self.folder) as entries:
             for entry in entries:
                 number = number_of(entry.name)
-                if number is None:
+                if number is None or not entry.is_file(follow_symlinks=False):
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     size = entry.stat(follow_symlinks=False).st_size

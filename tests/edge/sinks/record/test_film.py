@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from edge.sinks.record.clips import Clips
 from edge.sinks.record.film import Film, mend
+from edge.sinks.record.options import RecordOptions
+from edge.sinks.record.ring import Ring
 from edge.sources.video.media import av
 from tests.edge.sinks.record.coded import UTC_NS, coded, lines, played
 
@@ -169,3 +172,22 @@ def test_a_film_that_cannot_be_begun_leaves_nothing_and_takes_no_others_place(
     with _limit(1000), pytest.raises(OSError, match="File too large"):
         film.close()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["film-00000007-20260101T000000Z", "clips/clip-00000007-{}-car"])
+@pytest.mark.parametrize("suffix", [".mp4", ".jsonl"])
+def test_a_planted_link_leads_a_recorder_to_no_other_file(
+    name: str, suffix: str, tmp_path: Path
+) -> None:
+    victim, folder = tmp_path / "victim", tmp_path / "films"
+    victim.write_bytes(b"not a film, and without an end of line")
+    planted = folder / (name.format("20260101T000000Z") + suffix)
+    planted.parent.mkdir(parents=True)
+    planted.symlink_to(victim)
+    if suffix == ".jsonl":
+        planted.with_suffix(".mp4").write_bytes(b"cut off")
+    ring = Ring(folder, keep_bytes=10**6, free_bytes=0)
+    ring.open()
+    Clips(ring, RecordOptions())
+    ring.close()
+    assert victim.read_bytes() == b"not a film, and without an end of line"
