@@ -49,19 +49,13 @@ def hls(*, segments: int) -> Handler:
     began: list[float] = []
 
     def handle(connection: socket.socket, over: threading.Event) -> None:
-        with connection.makefile("rb") as requests:
-            while line := requests.readline():
-                name = line.split()[1].decode().strip("/")
-                while requests.readline().strip():
-                    pass
-                if not began:
-                    began.append(time.monotonic())
-                there = 1 + int(time.monotonic() - began[0])
-                body = (
-                    media[int(name[1:-3])] if name.endswith(".ts") else _playlist(there, segments)
-                )
-                head = f"Content-Length: {len(body)}\r\nContent-Type: application/octet-stream\r\n"
-                connection.sendall(OK + head.encode() + b"\r\n" + body)
+        name = connection.recv(65536).split()[1].decode().strip("/")
+        if not began:
+            began.append(time.monotonic())
+        there = 1 + int(time.monotonic() - began[0])
+        body = media[int(name[1:-3])] if name.endswith(".ts") else _playlist(there, segments)
+        head = f"Content-Length: {len(body)}\r\nContent-Type: application/octet-stream\r\n"
+        connection.sendall(OK + head.encode() + b"Connection: close\r\n\r\n" + body)
 
     return handle
 

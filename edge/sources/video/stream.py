@@ -71,6 +71,7 @@ def open_stream(
             redact(f"{name}: cannot be opened: {reason(exc)}; {_url_advice(exc, text)}")
         ) from exc
     pacer = Pacer(stop) if policy == "drop" and not connection.live else None
+    playlist = connection.container.format.name == "hls" and not options.reconnect
     return VideoSource(
         connection.container,
         name=name,
@@ -79,6 +80,7 @@ def open_stream(
         stop=stop,
         options=options,
         feed=connection.feed,
+        is_over=lambda: playlist and _is_over(text, options),
     )
 
 
@@ -202,8 +204,27 @@ def _probe_us(options: SourceOptions) -> str:
 
 
 def _silence_s(url: str, options: SourceOptions) -> float:
-    """How long FFmpeg may wait for a packet: of HLS and DASH the next segment is seconds away."""
-    return options.read_timeout_s + (options.max_delay_s if _segments(url) else 0.0)
+    """How long FFmpeg may wait for a packet: of HLS and DASH the next segment is seconds away.
+
+    It must be back before the whole source counts as hung.
+    """
+    silence_s, latest_s = options.read_timeout_s, options.hang_s - options.read_timeout_s
+    return max(silence_s, min(silence_s + options.max_delay_s, latest_s) if _segments(url) else 0)
+
+
+def _is_over(url: str, options: SourceOptions) -> bool:
+    """Whether a playlist of HLS says that it is whole: it has a length then.
+
+    Where its server is gone FFmpeg tells the same end.
+    """
+    from edge.sources.video.media import av
+
+    try:
+        timeout = (options.open_timeout_s, options.read_timeout_s)
+        with av.open(url, timeout=timeout, metadata_errors="replace") as container:
+            return container.duration is not None
+    except (av.error.FFmpegError, ValueError):
+        return False
 
 
 def _segments(url: str) -> str:

@@ -68,9 +68,13 @@ class VideoSource(SourceBase):
         stop: threading.Event,
         options: SourceOptions,
         feed: Feed | None = None,
+        is_over: Callable[[], bool] = lambda: False,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """``feed`` gives the container's packets, where some were read before, and closes it."""
+        """``feed`` gives the container's packets, where some were read before, and closes it.
+
+        ``is_over`` is asked where a live source has ended: whether its sender says that it has.
+        """
         feed = feed or container
         super().__init__(name, live=live, stop=stop, release=self._close, clock_ns=clock_ns)
         try:
@@ -90,6 +94,7 @@ class VideoSource(SourceBase):
         self._open_timeout_s = options.open_timeout_s
         self._joining = live  # until the first picture
         self._timed = keeps_times(container)
+        self._is_over = is_over
         longest_ns, known = round(options.max_delay_s * SECOND_NS), container.format.name in _BURSTS
         schedule = Bursts(longest_ns=longest_ns, known=known)
         self._packets = Packets(
@@ -240,6 +245,8 @@ class VideoSource(SourceBase):
         self._ended = True
         count = self._next_id + len(self._ready)
         broken = self._end_check.cut_short()
+        if self.live and count and self._is_over():
+            return
         if self.live:
             self._failure = self._broken("its sender closed it")
         elif count == 0:

@@ -21,8 +21,15 @@ from tests.edge.scripted import Script, ScriptedPerception, ScriptedSink, Script
 PATIENT = SourceOptions(open_timeout_s=20, read_timeout_s=20)
 
 
-def watched(handler: Handler, path: str, options: SourceOptions, *, at_most: int) -> list[Frame]:
-    """The frames of a stream until it ends."""
+def watched(
+    handler: Handler,
+    path: str,
+    options: SourceOptions,
+    *,
+    at_most: int,
+    threads: set[str] | None = None,
+) -> list[Frame]:
+    """The frames of a stream until it ends, and the names of what ran then."""
     stop, frames = threading.Event(), list[Frame]()
     with served(handler) as port:
         url = f"http://127.0.0.1:{port}/{path}"
@@ -33,6 +40,8 @@ def watched(handler: Handler, path: str, options: SourceOptions, *, at_most: int
         except SourceError:
             pass  # its sender ended it
         finally:
+            if threads is not None:
+                threads |= {thread.name for thread in threading.enumerate()}
             source.close()
     return frames
 
@@ -47,7 +56,12 @@ def numbers(frames: list[Frame]) -> list[int]:
 
 @pytest.mark.timing
 def test_a_live_hls_stream_is_given_at_its_pace_behind_a_constant_delay() -> None:
-    frames = watched(hls(segments=5), "live.m3u8", PATIENT, at_most=200)
+    frames = list[Frame]()
+    with served(hls(segments=5)) as port:
+        url = f"http://127.0.0.1:{port}/live.m3u8"
+        source = open_source(url, policy="auto", stop=threading.Event(), options=PATIENT)
+        frames.extend(iter(source.read, None))  # to its end, which the playlist tells
+        source.close()
     assert numbers(frames) == [n % 25 for n in range(5 * FPS)]
     # A late playlist may stop the picture once; else 40 ms pass from frame to frame, to the end.
     assert sum(step > 80 for step in steps_ms(frames)) <= 2
@@ -72,7 +86,9 @@ def test_a_relay_that_sends_a_second_at_a_time_is_given_at_its_pace() -> None:
 @pytest.mark.slow
 @pytest.mark.timing
 def test_a_smooth_stream_is_given_as_it_comes_by_no_thread_of_its_own() -> None:
-    frames = watched(relay(frames=100, burst=1), "live.ts", PATIENT, at_most=98)
+    threads = set[str]()
+    frames = watched(relay(frames=100, burst=1), "live.ts", PATIENT, at_most=98, threads=threads)
+    assert "packets" not in threads
     assert {frame.delay_ns for frame in frames} == {0}
     assert numbers(frames) == [n % 25 for n in range(98)]
 
@@ -137,3 +153,13 @@ def test_of_a_source_in_bursts_a_slow_engine_alone_drops_frames() -> None:
     assert counts.dropped_overwritten >= 30
     delay_ms = pipeline.report(model="m")["source_delay_ms"]["p50_ms"]
     assert all(0 <= age - delay_ms < 400 for age in sink.ages_ms[later])
+
+
+def test_a_playlist_whose_server_is_gone_has_not_ended_in_order() -> None:
+    with served(hls(segments=9)) as port:
+        url = f"http://127.0.0.1:{port}/live.m3u8"
+        source = open_source(url, policy="auto", stop=threading.Event(), options=PATIENT)
+        assert source.read() is not None
+    with pytest.raises(SourceError, match="live stream ended after frame 25"):
+        list(iter(source.read, None))
+    source.close()
