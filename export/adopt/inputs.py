@@ -47,7 +47,9 @@ def image_and_sizes(
     (image,) = images
     shape = image.type.tensor_type.shape.dim
     if kind_of(image) != "float32" or len(shape) != 4:
-        raise ExportError(f"{path}: its input is {listed}, wanted float32 [1, 3, H, W].")
+        half = kind_of(image) == "float16"
+        way = " Export it without half; fp16 is a later step." if half else ""
+        raise ExportError(f"{path}: its input is {listed}, wanted float32 [1, 3, H, W].{way}")
     if shape[0].dim_value not in (-1, 0, 1) or shape[1].dim_value not in (-1, 0, 3):
         raise ExportError(
             f"{path}: its input is {listed}, wanted float32 [1, 3, H, W]: one image a run, "

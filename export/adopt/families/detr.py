@@ -46,6 +46,12 @@ def _recognise(net: ForeignNet, hints: Hints) -> Plan | None:
         if rows.form == "logits"
         else classes_in_graph(net, rows.labels or rows.boxes)
     )
+    if rows.form == "logits" and hints.names is not None and len(hints.names) + 1 == channels:
+        raise ExportError(
+            f"{net.path}: --names has {len(hints.names)} class names for {channels} columns of "
+            "logits. An RF-DETR has one column more than classes, for background: give it a name "
+            "as well, the last line of the file."
+        )
     names, origin = class_names(net, hints, channels)
     default = Preprocess("RGB", resize="stretch")
     if set(shapes) == RF_DETR:

@@ -270,3 +270,10 @@ def test_with_four_classes_the_names_of_the_outputs_tell(tmp_path: Path) -> None
             value.name = other if value.name == output else value.name
     message = refusal(adopt_net(model, tmp_path, "--names", names, "-o", tmp_path / "z.onnx"))
     assert "belongs to no family known here" in message
+
+
+def test_the_column_for_background_is_asked_for_by_name(tmp_path: Path) -> None:
+    names = tmp_path / "two.txt"
+    names.write_text("red\nblue\n")
+    said = refusal(adopt_net(rfdetr(), tmp_path, "--names", names))
+    assert "one column more than classes, for background" in said
