@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shlex
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 from edge.proven.child import export_folder, key_of, proof
-from engines.errors import ModelError
+from engines.errors import ExportError, ModelError, SettingsError
 from engines.files import remove, scratch, user_folder, write_whole
 from engines.model_file import ModelFile, sha256_of
 
@@ -57,11 +58,11 @@ def adopted(
     """
     file = ModelFile.of(model)
     path = file.path
-    by_hand = shlex.join(["edge-export", "adopt", str(path), "-o", f"{path.stem}.outrider.onnx"])
+    advice = f" By hand: {_by_hand(path)}"
     if export_folder() is None:
         raise ModelError(
             f"{path}: has no Outrider spec, and the package that adopts models is not installed "
-            f"here. Where it is: {by_hand}"
+            f"here. Where it is: {_by_hand(path)}"
         )
     folder = cache_folder(environ)
     try:
@@ -79,8 +80,14 @@ def adopted(
             made = making / f"{path.stem}.onnx"
             log.info("%s: has no Outrider spec; adopting it once (edge-export adopt)", path)
             # Not resolved: weights may lie beside a link and not beside what it leads to.
-            reason, doubt = _adopt(path.absolute(), made, frames, stop)
-            if reason is None and made.is_file():
+            command = ["adopt", str(path.absolute()), "-o", str(made)]
+            done = proof(command, frames, doing="adopting", stop=stop)
+            reason, doubt = done.last, done.doubt
+            if done.code == SettingsError.exit_code:
+                advice = _with_options(path, reason)
+            elif done.code == ExportError.exit_code:
+                advice = ""  # typed, it would be refused again
+            if done.code == 0 and made.is_file():
                 for taken in (found, _record_of(found)):
                     if taken.is_dir():
                         remove(taken)  # which a file cannot replace
@@ -94,9 +101,23 @@ def adopted(
     except OSError as exc:
         reason = f"{exc.filename or folder}: {exc.strerror}"
     raise ModelError(
-        f"{path}: has no Outrider spec and could not be adopted: "
-        f"{reason or 'nothing was written'}. By hand: {by_hand}"
+        f"{path}: has no Outrider spec and could not be adopted: {reason.rstrip('.')}.{advice}"
     )
+
+
+def _by_hand(path: Path, options: str = "") -> str:
+    """The command that adopts a file, and the one that then runs it."""
+    source, made = shlex.quote(str(path)), shlex.quote(f"{path.stem}.outrider.onnx")
+    return f"edge-export adopt {source}{options} -o {made} && edge run --model {made}"
+
+
+def _with_options(path: Path, asked: str) -> str:
+    """The command with all options that it asked for; an example stands before a placeholder."""
+    if "edge-export adopt" in asked:  # it says commands itself
+        return ""
+    found = re.findall(r"(--[a-z-]+) ('[^']*'|[^\s;]+[^\s;,.])", asked)
+    wanted = "".join(f" {option} {value}" for option, value in dict(found).items())
+    return f" Then: {_by_hand(path, wanted)}"
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
@@ -111,14 +132,6 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
         raise ModelError(
             f"no folder for adopted models: {exc}. Say one: export XDG_CACHE_HOME=/var/cache"
         ) from exc
-
-
-def _adopt(
-    path: Path, made: Path, frames: str | None, stop: threading.Event | None
-) -> tuple[str | None, str]:
-    """Its last word where it did not succeed, and what the proof could not show."""
-    done = proof(["adopt", str(path), "-o", str(made)], frames, doing="adopting", stop=stop)
-    return None if done.code == 0 else done.last, done.doubt
 
 
 def _record_of(adopted: Path) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from engines.errors import ExportError
+from engines.errors import ExportError, OutriderError, SettingsError
 from engines.model_file import write_spec
 from export.adopt.bake import bake
 from export.adopt.families import FAMILIES, recognise
@@ -21,6 +21,8 @@ from export.onnx.graph import opset_of
 from export.outputs import check_model_target, published_after
 
 Say = Callable[[str], None]
+TRIAL = (640, 640)
+"""A size that nets of open size run at, to see what else they want."""
 
 
 def adopt_model(
@@ -42,7 +44,7 @@ def adopt_model(
         SettingsError: an option must say something, or contradicts the file.
         SourceError: the frames cannot be read.
     """
-    net = open_foreign(path, size=size)
+    net = _opened(path, size, hints)
     target = target or path.with_name(f"{path.stem}.outrider.onnx")
     check_model_target(target, path, frames=frames)
     opset = opset_of(net.model)
@@ -59,6 +61,20 @@ def adopt_model(
     with published_after(model, target) as unproven:
         _prove(net, plan, unproven, read, say)
     say(f"written      {target}")
+
+
+def _opened(path: Path, size: Size | None, hints: Hints) -> ForeignNet:
+    """The net; where its size must be said, what else must be is told with it."""
+    try:
+        return open_foreign(path, size=size)
+    except SettingsError as exc:
+        try:
+            recognise(open_foreign(path, size=TRIAL), hints)
+        except SettingsError as more:
+            raise SettingsError(f"{exc} And {str(more).removeprefix(f'{path}: ')}") from exc
+        except OutriderError:
+            pass  # of that size alone, perhaps
+        raise
 
 
 def _prove(net: ForeignNet, plan: Plan, unproven: Path, frames: Frames, say: Say) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pwd
+import shlex
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from onnx import TensorProto, helper
 
 from edge.proven import adopt_cache
@@ -21,10 +23,11 @@ from edge.proven.adopt_cache import adopted, cache_folder
 from edge.proven.child import Done
 from engines.errors import ModelError
 from engines.model_file import ModelFile, read_spec
+from export.commands.adopt import adopt as adopt_command
 from tests.edge.door import EDGE
 from tests.edge.pty_door import on_terminal
 from tests.export.adopting import write_frames
-from tests.foreign_models import CLASSES, foreign_yolov8, ultralytics
+from tests.foreign_models import CLASSES, foreign_yolov8, ultralytics, yolox
 
 
 @pytest.fixture
@@ -180,7 +183,7 @@ def test_other_weights_beside_the_same_file_are_another_model(
     assert second.read_bytes() != first.read_bytes()
 
 
-def test_a_refusal_says_why_and_what_to_run_by_hand(
+def test_a_refusal_says_why_and_no_command_that_would_be_refused_again(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
     model = tmp_path / "my net.onnx"
@@ -189,9 +192,36 @@ def test_a_refusal_says_why_and_what_to_run_by_hand(
         adopted(model, environ=environ)
     message = str(caught.value)
     assert message.startswith(f"{model}: has no Outrider spec and could not be adopted: ")
-    assert f"edge-export adopt '{model}' -o 'my net.outrider.onnx'" in message
+    assert message.endswith(".")
+    assert not message.endswith("..")
+    assert "By hand" not in message
     assert "Traceback" not in message
     assert list(cache_folder(environ).iterdir()) == []
+
+
+def test_all_that_is_missing_is_told_at_once_with_a_command_that_works(
+    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """YOLOX names no classes, and this one leaves its size open."""
+    monkeypatch.chdir(tmp_path)
+    model = yolox(384, 640)
+    for side, name in zip(model.graph.input[0].type.tensor_type.shape.dim[2:], "hw", strict=True):
+        side.dim_param = name
+    onnx.save(model, "my net.onnx")
+    Path("FILE").write_text("red\nblue\n")
+    with pytest.raises(ModelError) as caught:
+        adopted(Path("my net.onnx"), environ=environ)
+    reason, _, command = str(caught.value).partition(" Then: ")
+    assert "--size HxW" in reason
+    assert "--names FILE" in reason
+    assert ".." not in reason
+    adopt, _, run = command.partition(" && ")
+    assert run == "edge run --model 'my net.outrider.onnx'"
+    words = shlex.split(adopt)
+    assert words[:3] == ["edge-export", "adopt", "my net.onnx"]
+    done = CliRunner().invoke(adopt_command, words[2:])
+    assert done.exit_code == 0, done.exception
+    assert read_spec(Path("my net.outrider.onnx")).input.height == 384
 
 
 def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
