@@ -15,10 +15,9 @@ class ReadGate:
     """
 
     def __init__(self, release: Callable[[], None]) -> None:
-        self._release = release
+        self._release: Callable[[], None] | None = release
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._released = False
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[bool]:
@@ -36,8 +35,9 @@ class ReadGate:
         if not self._lock.acquire(blocking=False):
             return  # the reader sees the event after it let go of the lock
         try:
-            if not self._released:
-                self._released = True
-                self._release()
+            # Forgotten before it is called: it may refer to what holds this gate.
+            release, self._release = self._release, None
+            if release is not None:
+                release()
         finally:
             self._lock.release()

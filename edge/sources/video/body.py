@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 from edge.sources.video.jpegs import JpegSplitter
@@ -52,6 +52,7 @@ class Body:
 
     def close(self) -> None:
         """End the connection."""
+        self._pieces.close()  # it refers to this object, as this does to it
         self._container.close()
 
     def is_motion_jpeg(self, *, within_s: float) -> bool:
@@ -86,7 +87,7 @@ class Body:
             yield self._head.pop(0)
         yield from self._pieces
 
-    def _fetched(self) -> Iterator[bytes]:
+    def _fetched(self) -> Generator[bytes, None, None]:
         """Its pieces; a failure is kept, so that a demuxer gives all that it has first."""
         try:
             for packet in self._container.demux():
