@@ -41,7 +41,7 @@ class Body:
 
     def __init__(self, url: str, *, timeouts_s: tuple[float, float]) -> None:
         self._container: InputContainer = av.open(
-            url, format="data", options={"raw_packet_size": "65536"}, timeout=timeouts_s
+            url, format="data", options={"raw_packet_size": "16384"}, timeout=timeouts_s
         )
         self.size = self._container.size
         """Its length in bytes, as the server states it; negative where it does not."""
