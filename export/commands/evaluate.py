@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from edge.proven.adopt_cache import runnable
+from edge.say import say
 from engines.base import Precision
 from export.commands.data_options import DataOptions, data_options
-from export.commands.options import PATH, say
+from export.commands.options import PATH
 from export.outputs import write_output
 from export.score.evaluate import evaluate_model
 from export.score.gallery import Gallery

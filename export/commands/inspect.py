@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from edge.say import answer
+from engines.plain import plain
 from engines.tensorrt.identity import sidecar_path
 from export.commands import options
 from export.outputs import check_report, write_output
@@ -37,7 +38,7 @@ def inspect(engine: Path, json_path: Path | None) -> None:
     if str(json_path) != "-":
         shown = [f"layers       not shown: {why}"] if layers is None else layer_lines(layers)
         for line in (*sidecar_lines(engine, sidecar), *network_lines(sidecar), *shown):
-            answer(line)
+            answer(plain(line))
     if json_path is not None:
         found = None if layers is None else [asdict(layer) for layer in layers]
         held = {"engine": str(engine), **asdict(sidecar), "layers": found, "layers_not_shown": why}

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
-from edge.say import say as say
+from edge import say as to_terminal
 from engines.errors import SettingsError
+from engines.plain import plain
 
 PATH = click.Path(path_type=Path)
 PATH_OR_DASH = click.Path(path_type=Path, allow_dash=True)
@@ -28,6 +29,11 @@ class Finite(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
+
+
+def say(line: str) -> None:
+    """Print one line of a report on stderr, even where a name in it has the end of a line."""
+    to_terminal.say(plain(line))
 
 
 def parse_size(text: str, *, example: str) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from edge.say import say as show
 from engines import open_engine
 from engines.errors import ExportError, SettingsError
 from engines.model_file import ModelFile
@@ -134,7 +135,7 @@ def verify(
         a, b, frames=frames, count=count, labelled=chosen.open() if labelled else None,
         renames=chosen.renames, limits=limits, log=chosen.log,
     )  # fmt: skip
-    say(table(report, parity, limits))
+    show(table(report, parity, limits))
     if json_path is not None:
         write_output(json_path, json.dumps(report, indent=2) + "\n", "--json")
     if parity.failures:

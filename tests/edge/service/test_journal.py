@@ -125,11 +125,11 @@ def test_a_traceback_comes_when_it_is_wanted_without_credentials(journal: Journa
 
 
 def test_what_fits_no_datagram_is_cut_with_a_note(journal: Journal) -> None:
-    extra = {"OUTRIDER_SOURCE": "y" * 500_000}
-    Logger(journal.path).log.info("%s", "ü" * 200_000, extra=extra)
+    extra = {"OUTRIDER_SOURCE": "y " * 250_000}
+    Logger(journal.path).log.info("%s", "üü " * 80_000 + "üü", extra=extra)
     (record,) = journal.records()
-    assert record["MESSAGE"].endswith("üü ... (cut, 400000 bytes in all)")
-    assert record["OUTRIDER_SOURCE"].endswith("yy ... (cut, 500000 bytes in all)")
+    assert record["MESSAGE"].endswith(" ... (cut, 400004 bytes in all)")
+    assert record["OUTRIDER_SOURCE"].endswith(" ... (cut, 500000 bytes in all)")
     assert LONGEST - 1 <= len(record["MESSAGE"].encode()) <= LONGEST
 
 
