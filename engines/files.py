@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import pwd
 import secrets
@@ -142,6 +143,27 @@ def write_whole(path: Path, data: bytes) -> None:
     """
     with replacing(path) as made:
         made.write_bytes(data)
+
+
+def keep(path: Path, data: bytes) -> None:
+    """Keep what can be made again, so that ``kept`` knows it; what stands in its place goes.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        remove(path)
+    write_whole(path, hashlib.sha256(data).digest() + data)
+
+
+def kept(path: Path) -> bytes | None:
+    """What ``keep`` wrote there; None where it is missing, damaged or cannot be read."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    return data[32:] if data[:32] == hashlib.sha256(data[32:]).digest() else None
 
 
 def lock(fd: int, *, wait: bool) -> bool | None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.errors import EngineError
-from engines.files import locked, scratch, user_folder, write_whole
+from engines.files import keep, kept, locked, scratch, user_folder, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -137,11 +137,11 @@ def compiled(
     try:
         folder = cache_folder(environ)
         with locked(folder):  # one compiler at a time
-            kept = folder / f"{source.stem}-{code}-{key[:20]}.fatbin"
-            found = _read_kept(kept)
+            place = folder / f"{source.stem}-{code}-{key[:20]}.fatbin"
+            found = kept(place)
             if found is None:
                 found = compile_fatbin(source, toolkit, flags)
-                write_whole(kept, hashlib.sha256(found).digest() + found)
+                keep(place, found)
                 log.info("%s: compiled for %s by nvcc %s", source.name, code, toolkit.version)
             return found
     except OSError as exc:
@@ -234,16 +234,6 @@ def main() -> int:
         print(f"error: {exc}", file=sys.stderr)
         return exc.exit_code
     return 0
-
-
-def _read_kept(path: Path) -> bytes | None:
-    """What was kept, without its leading hash; None where it is missing or damaged."""
-    try:
-        kept = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    code = kept[32:]
-    return code if kept[:32] == hashlib.sha256(code).digest() else None
 
 
 def _answer(command: list[str]) -> str:

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.cuda.context import Device
-from engines.errors import ModelError
-from engines.files import user_folder
-from engines.model_file import write_atomically
+from engines.files import keep, kept, user_folder
 from engines.tensorrt.library import Library
 
 if TYPE_CHECKING:
@@ -62,10 +60,9 @@ class RuntimeCache:
         if self._path is None:
             return f"{told}, not kept: no cache folder here (XDG_CACHE_HOME, HOME)"
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(data, self._path)
-        except (OSError, ModelError) as exc:
-            return f"{told}, not kept: {exc}"
+            keep(self._path, data)
+        except OSError as exc:
+            return f"{told}, not kept: {self._path}: cannot be written ({exc.strerror or exc})."
         where = f"{self._path} ({len(data) / 1e6:.1f} MB)"
         return f"{told}, and more in {where}" if self._kept else f"{told}, kept in {where}"
 
@@ -80,8 +77,8 @@ def _path(plan_sha256: str, device: Device) -> Path | None:
 
 
 def _read(path: Path | None) -> bytes:
-    try:
-        return path.read_bytes() if path is not None and path.is_file() else b""
-    except OSError as exc:
-        _log.warning("%s: cannot be read (%s); all is compiled anew", path, exc.strerror)
+    if path is None or not path.exists():
         return b""
+    if (data := kept(path)) is None:
+        _log.warning("%s: is damaged or cannot be read; all is compiled anew", path)
+    return data or b""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.files import lock, locked, replacing, scratch, user_folder, write_whole
+from engines.files import keep, kept, lock, locked, replacing, scratch, user_folder, write_whole
 
 
 def test_a_file_is_replaced_whole_and_readable_as_the_umask_says(tmp_path: Path) -> None:
@@ -116,3 +116,19 @@ def test_a_folder_for_a_while_is_ones_own_and_gone_after_an_error(tmp_path: Path
         (folder / "deep").mkdir()
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_kept_is_known_again_and_nothing_else_is_taken_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.cache"
+    assert kept(path) is None
+    keep(path, b"kernels")
+    whole = path.read_bytes()
+    assert kept(path) == b"kernels"
+    for damaged in (b"", whole[:-1], whole[:20], whole[:-1] + b"S", b"\0" + whole[1:]):
+        path.write_bytes(damaged)
+        assert kept(path) is None
+    path.unlink()
+    (path / "inside").mkdir(parents=True)
+    assert kept(path) is None
+    keep(path, b"kernels")
+    assert kept(path) == b"kernels"
