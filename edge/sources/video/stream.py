@@ -53,7 +53,6 @@ def open_stream(
     Raises:
         SourceError: refused, no answer in time, or not a video stream.
     """
-    from edge.sources.video.media import reason
     from edge.sources.video.video import VideoSource
 
     name = redact(text)
@@ -68,7 +67,7 @@ def open_stream(
             connection = _open_http(text, options, until)
     except Exception as exc:
         raise SourceError(
-            redact(f"{name}: cannot be opened: {reason(exc)}; {_url_advice(exc, text)}")
+            redact(f"{name}: cannot be opened: {_said(exc)}; {_url_advice(exc, text)}")
         ) from exc
     pacer = Pacer(stop) if policy == "drop" and not connection.live else None
     playlist = connection.container.format.name == "hls" and not options.reconnect
@@ -261,6 +260,12 @@ def _resolve(url: str, name: str, deadline_s: float) -> None:
         )
 
 
+def _said(exc: Exception) -> str:
+    from edge.sources.video.media import av, reason
+
+    return "it fell silent" if isinstance(exc, av.error.ExitError) else reason(exc)
+
+
 def _url_advice(exc: Exception, url: str) -> str:
     from edge.sources.video.media import av
 
@@ -273,6 +278,8 @@ def _url_advice(exc: Exception, url: str) -> str:
         return "wanted an existing path; check the part after the host"
     if getattr(exc, "errno", None) == errno.EAFNOSUPPORT:
         return "wanted a network, which this service has not; edge service install opens it"
+    if isinstance(exc, av.error.ExitError | av.error.TimeoutError):
+        return "wanted data within read_timeout_s; check that the sender sends"
     if getattr(exc, "errno", None) == errno.EPROTONOSUPPORT:
         return 'wanted a server that sends like this; [source] rtsp_transport = "auto" tries all'
     if isinstance(exc, ConnectionRefusedError):

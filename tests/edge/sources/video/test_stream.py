@@ -68,6 +68,15 @@ def test_a_header_without_a_stream_is_given_up_at_the_deadline() -> None:
         assert time.monotonic() - started < DEADLINE_S + SLACK_S
 
 
+def test_a_stream_that_falls_silent_in_its_beginning_is_told_in_words() -> None:
+    options = SourceOptions(open_timeout_s=20, read_timeout_s=0.3)
+    with (
+        served(loopback.then_silent("video/mp2t", b"--frame\r\n")) as port,
+        pytest.raises(SourceError, match="it fell silent; wanted data within read_timeout_s"),
+    ):
+        opened(f"http://127.0.0.1:{port}/live", options)
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [("exec sleep 30", "no answer within 1 s"), ("exit 2", "nobody knows the name camera.test")],
