@@ -81,7 +81,6 @@ class SourceBase(ABC):
         self.fps = fps
         self.frame_count: int | None = None
         self.gaps = 0
-        self.heard_ns = 0
         self.identity: str | None = None
         self._pixel_aspect = SQUARE
         self._stop = stop
@@ -97,6 +96,11 @@ class SourceBase(ABC):
     def close(self) -> None:
         """Release the source, after the read that another thread may be in."""
         self._gate.close()
+
+    @property
+    def heard_ns(self) -> int:
+        """As of ``OpenedSource``."""
+        return 0
 
     @abstractmethod
     def _read(self) -> Frame | None:

@@ -66,7 +66,9 @@ class Packets:
         schedule: judges how they come.
         stop: ends a wait.
         clock_ns: CLOCK_MONOTONIC.
-        heard: is told whenever a packet comes, on the thread that reads.
+
+    Attributes:
+        heard_ns: when the newest one came, 0 before.
     """
 
     def __init__(
@@ -77,14 +79,13 @@ class Packets:
         schedule: Bursts | None,
         stop: threading.Event,
         clock_ns: Callable[[], int],
-        heard: Callable[[int], None],
     ) -> None:
         self._container = container
         self._stream = stream
         self._schedule = schedule
         self._stop = stop
         self._clock_ns = clock_ns
-        self._heard = heard
+        self.heard_ns = 0
         # All streams: the deadline is on the picture, sound alone must not hold it off.
         self._demux = container.demux()
         self._thread: threading.Thread | None = None
@@ -130,8 +131,7 @@ class Packets:
     def _read(self) -> Arrival:
         asked_ns = self._clock_ns()
         packet = next(self._demux)
-        now_ns = self._clock_ns()
-        self._heard(now_ns)
+        now_ns = self.heard_ns = self._clock_ns()
         return Arrival(packet, now_ns, now_ns - asked_ns)
 
     def _read_on(self) -> None:

@@ -76,12 +76,18 @@ class VideoSource(SourceBase):
         ``is_over`` is asked where a live source has ended: whether its sender says that it has.
         """
         feed = feed or container
-        super().__init__(name, live=live, stop=stop, release=self._close, clock_ns=clock_ns)
         try:
             stream = film_of(container, name, joined="://" in name)
         except SourceError:
             feed.close()
             raise
+        timed = keeps_times(container)
+        longest_ns, known = round(options.max_delay_s * SECOND_NS), container.format.name in _BURSTS
+        in_bursts = Bursts(longest_ns=longest_ns, known=known) if live and timed else None
+        schedule = in_bursts if longest_ns else None
+        # It knows nothing of this source: in a circle a decoder would outlive its closing.
+        packets = Packets(feed, stream, schedule=schedule, stop=stop, clock_ns=clock_ns)
+        super().__init__(name, live=live, stop=stop, release=packets.close, clock_ns=clock_ns)
         self._stored_aspect = believed(stream.sample_aspect_ratio)
         codec = stream.codec_context
         size = f"{codec.width}x{codec.height}" if codec.width else "of a size yet to come"
@@ -93,18 +99,7 @@ class VideoSource(SourceBase):
         self._read_timeout_s = options.read_timeout_s
         self._open_timeout_s = options.open_timeout_s
         self._joining = live  # until the first picture
-        self._timed = keeps_times(container)
-        self._is_over = is_over
-        longest_ns, known = round(options.max_delay_s * SECOND_NS), container.format.name in _BURSTS
-        schedule = Bursts(longest_ns=longest_ns, known=known)
-        self._packets = Packets(
-            feed,
-            stream,
-            schedule=schedule if live and self._timed and longest_ns else None,
-            stop=stop,
-            clock_ns=clock_ns,
-            heard=self._heard,
-        )
+        self._packets, self._timed, self._is_over = packets, timed, is_over
         has_rate = self._timed or not live
         self.fps = stated_fps(container, stream, options) if has_rate else None
         self._times = None if live else file_times(container, stream, name, self.fps)
@@ -145,11 +140,10 @@ class VideoSource(SourceBase):
         media_ns = None if self.live else self._media_ns
         return self._frame(image, capture_ns, read_ns, clock, media_ns, delay_ns)
 
-    def _heard(self, now_ns: int) -> None:
-        self.heard_ns = now_ns
-
-    def _close(self) -> None:
-        self._packets.close()
+    @property
+    def heard_ns(self) -> int:
+        """When the newest packet came, 0 before."""
+        return self._packets.heard_ns
 
     def _came_while_opening(self, decoded: VideoFrame) -> bool:
         """Whether a live picture is older than its arrival says, by as much as the opening took.

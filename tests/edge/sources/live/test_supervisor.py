@@ -37,7 +37,12 @@ class Camera(SourceBase):
         self.identity = "Webcam at port 1-1"
         self.closed_on = ""
         self.gaps = 1
+        self.heard_at_ns = 0
         self._steps = iter(steps)
+
+    @property
+    def heard_ns(self) -> int:
+        return self.heard_at_ns
 
     def _read(self) -> Frame | None:
         step = next(self._steps, None)
@@ -188,7 +193,7 @@ def test_data_without_pictures_holds_the_deadline_off() -> None:
 
     def hear() -> None:
         for _ in range(8):  # 0.8 s: longer than the read deadline and its grace
-            world.cameras[0].heard_ns = time.monotonic_ns()
+            world.cameras[0].heard_at_ns = time.monotonic_ns()
             threading.Event().wait(0.1)
 
     world.connections = [[hear, nothing]]

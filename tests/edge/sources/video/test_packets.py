@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from dataclasses import replace
 from itertools import pairwise
 from typing import cast
 
 import pytest
 
-from edge.sources import SourceOptions, open_source
+from edge.sources import SourceOptions, open_source, source_kind
 from edge.vision.types import Frame
 from engines.errors import SourceError
 from tests.edge.live_media import FPS, hls, relay
@@ -163,3 +165,20 @@ def test_a_playlist_whose_server_is_gone_has_not_ended_in_order() -> None:
     with pytest.raises(SourceError, match="live stream ended after frame 25"):
         list(iter(source.read, None))
     source.close()
+
+
+def test_a_closed_source_is_gone_without_a_search_for_circles() -> None:
+    """Else its decoder would live on, with threads and pictures."""
+    gc.disable()
+    try:
+        with served(relay(frames=10, burst=10)) as port:
+            url = f"http://127.0.0.1:{port}/live.ts"
+            stop, options = threading.Event(), replace(PATIENT, reconnect=True)
+            source = source_kind("stream").open(url, policy="auto", stop=stop, options=options)
+            assert source.read() is not None
+            source.close()
+            gone = weakref.ref(source)
+            del source
+            assert gone() is None
+    finally:
+        gc.enable()
