@@ -15,8 +15,8 @@ import pytest
 from edge.sources import SourceOptions, open_source, source_kind
 from edge.vision.types import Frame
 from engines.errors import SourceError
-from tests.edge.live_media import FPS, hls, relay
-from tests.edge.loopback import Handler, answering, served
+from tests.edge.live_media import FPS, hls, pieces, relay
+from tests.edge.loopback import Handler, answering, served, then_closed
 from tests.edge.media_files import number_of
 from tests.edge.scripted import Script, ScriptedPerception, ScriptedSink, ScriptedSource
 
@@ -171,7 +171,7 @@ def test_a_closed_source_is_gone_without_a_search_for_circles() -> None:
     """Else its decoder would live on, with threads and pictures."""
     gc.disable()
     try:
-        with served(relay(frames=10, burst=10)) as port:
+        with served(then_closed("video/mp2t", b"".join(pieces(50)))) as port:
             url = f"http://127.0.0.1:{port}/live.ts"
             stop, options = threading.Event(), replace(PATIENT, reconnect=True)
             source = source_kind("stream").open(url, policy="auto", stop=stop, options=options)
