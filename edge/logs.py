@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 from edge.progress import above
 from edge.service.journal import JournalHandler, stderr_is_journal
 from edge.service.repeats import CountedRepeats
-from engines.plain import plain, plain_lines
-from engines.redact import redact
+from engines.redact import plain, plain_lines, redact
 
 OWN_ROOMS = ("edge", "engines", "export")
 """Loggers whose information is for the user; of other libraries only warnings are shown."""

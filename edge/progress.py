@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from engines.plain import plain
+from engines.redact import plain
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -8,8 +8,7 @@ from __future__ import annotations
 import click
 
 from edge.progress import above
-from engines.plain import plain_lines
-from engines.redact import redact
+from engines.redact import plain_lines, redact
 
 
 def say(text: str) -> None:

@@ -14,8 +14,7 @@ import socket
 import struct
 from collections.abc import Mapping
 
-from engines.plain import plain
-from engines.redact import redact
+from engines.redact import plain, redact
 
 SOCKET = "/run/systemd/journal/socket"
 IDENTIFIER = "outrider"

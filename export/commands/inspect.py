@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from edge.say import answer
-from engines.plain import plain
+from engines.redact import plain
 from engines.tensorrt.identity import sidecar_path
 from export.commands import options
 from export.outputs import check_report, write_output

@@ -11,7 +11,7 @@ import click
 
 from edge import say as to_terminal
 from engines.errors import SettingsError
-from engines.plain import plain
+from engines.redact import plain
 
 PATH = click.Path(path_type=Path)
 PATH_OR_DASH = click.Path(path_type=Path, allow_dash=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from edge.vision.palette import colour_of
 from engines.errors import ExportError
-from engines.plain import plain_lines
+from engines.redact import plain_lines
 from export.score.gallery import FALSE, MISSING, MISTAKEN, PLAIN, RIGHT, UNCOUNTED, Gallery, css
 from export.score.report import EvaluationReport, Table, boxes_left_out
 from export.score.scores import mean

@@ -16,7 +16,7 @@ from edge.cli import LazyGroup, invoke
 from edge.logs import OneLine, Text, set_up_logs
 from edge.progress import LINES, Line
 from edge.say import answer, say
-from engines.plain import plain, plain_lines
+from engines.redact import plain, plain_lines
 
 HOSTILE = "a\x1b[31m\x07\r\u202eb\u200b\x9bc\udcff"
 """ESC, a bell, a return to the line's begin, a turn of direction, no width, CSI, a broken byte."""
