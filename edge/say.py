@@ -14,9 +14,19 @@ from engines.redact import plain_lines, redact
 def say(text: str) -> None:
     """Print one or more lines on stderr: a report, an error."""
     with above():
-        click.echo(plain_lines(redact(text)), err=True)
+        click.echo(shown(text), err=True)
 
 
 def answer(text: str) -> None:
     """Print one or more lines on stdout: what was asked for, for a person to read."""
-    click.echo(plain_lines(redact(text)))
+    click.echo(shown(text))
+
+
+def answer_styled(text: str) -> None:
+    """As ``answer``, for text with click's styles, whose foreign parts went through ``shown``."""
+    click.echo(text)
+
+
+def shown(text: str) -> str:
+    """What a person may see of a text: lines that are plain, without credentials."""
+    return plain_lines(redact(text))

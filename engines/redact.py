@@ -163,7 +163,7 @@ def _without_parameters(rest: str) -> str:
 
 
 def _without_value(match: re.Match[str]) -> str:
-    name, value = unquote(match[1]).lower(), match[2].partition(";")[0]
+    name, value = unquote(match[1]).lower(), match[2].partition(";")[0].rstrip(".:,!?")
     plain = name in _PLAIN_NAMES or _PLAIN_VALUE.fullmatch(value)
     return match[0] if plain and not _is_secret(name) else f"{match[1]}={HIDDEN}"
 

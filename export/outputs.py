@@ -91,7 +91,8 @@ def published_after(model: onnx.ModelProto, target: Path) -> Iterator[Path]:
         with tempfile.TemporaryFile(dir=target.parent):
             pass  # told before the work
         with scratch() as folder:
-            unproven = folder / target.name
+            # Runtimes take no name that is no text.
+            unproven = folder / target.name.encode("utf-8", "replace").decode()
             unproven.write_bytes(model.SerializeToString())
             yield unproven
             write_whole(target, unproven.read_bytes())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge.say import answer
+from edge.say import answer_styled, shown
 
 if TYPE_CHECKING:
     from edge.machine.finding import Finding
@@ -38,7 +38,7 @@ def doctor(as_json: bool, need: tuple[str, ...]) -> None:
 
         print_whole(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
     else:
-        answer(as_text(findings))
+        answer_styled(as_text(findings))
     have = {found.name for found in findings if found.status == "ok"}
     wanting = [name for name in dict.fromkeys(need) if name not in have]
     if wanting:
@@ -76,9 +76,11 @@ def as_text(findings: list[Finding]) -> str:
             section = found.section
             lines += ["", click.style(section, bold=True)]
         mark, colour = MARKS[found.status]
-        lines.append(f"  {click.style(f'{mark:<8}', fg=colour)} {found.name:<14} {found.text}")
+        lines.append(
+            f"  {click.style(f'{mark:<8}', fg=colour)} {shown(found.name):<14} {shown(found.text)}"
+        )
         if found.status == "missing" and found.hint:
-            lines.append(f"{'':<11}{'':<14} to get it: {found.hint}")
+            lines.append(f"{'':<11}{'':<14} to get it: {shown(found.hint)}")
     wanting = sum(found.status == "missing" for found in findings)
     lines += ["", "Nothing is missing." if not wanting else f"{wanting} missing, see above."]
     return "\n".join(lines).lstrip("\n")

@@ -19,7 +19,8 @@ from tests.edge.door import DEADLINE_S, edge
 from tests.tiny_models import tiny_street
 
 FIELDS = [
-    "frame", "t_capture_ns", "clock", "media_ns", "source", "wh", "frame_age_ms", "dropped",
+    "frame", "t_capture_ns", "clock", "media_ns", "source", "wh", "frame_age_ms",
+    "source_delay_ms", "dropped",
     "detections", "masks",
 ]  # fmt: skip
 

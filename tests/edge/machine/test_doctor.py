@@ -155,9 +155,10 @@ def test_the_page_gives_every_hint_and_counts_what_is_missing() -> None:
         [
             Finding("a", "one", "ok", "fine", "not shown"),
             Finding("a", "two", "missing", "absent", "apt install two"),
-            Finding("b", "three", "none", "not needed"),
+            Finding("b", "three", "none", "not needed\x1b[2J"),
         ]
     )
+    assert r"not needed\x1b[2J" in page  # a camera's name comes from the camera
     assert "apt install two" in page
     assert "not shown" not in page
     assert page.endswith("1 missing, see above.")

@@ -114,13 +114,14 @@ def test_a_dash_sends_the_scores_to_standard_output_alone(camvid: Path, tmp_path
     assert {path.name for path in tmp_path.iterdir()} == {"camvid", "tiny.onnx"}
 
 
-def test_a_model_without_a_spec_is_sent_to_adopt(camvid: Path, tmp_path: Path) -> None:
+def test_why_a_model_without_a_spec_cannot_be_adopted_is_told(camvid: Path, tmp_path: Path) -> None:
     model, bare = tmp_path / "tiny.onnx", tmp_path / "bare.onnx"
     tiny_street(model)
     proto = onnx.load(str(model))
     del proto.metadata_props[:]
     onnx.save(proto, str(bare))
-    with pytest.raises(ModelError, match=r"bare\.onnx: .*edge-export adopt"):
+    reason = r"bare\.onnx: has no Outrider spec and could not be adopted: .*: its input"
+    with pytest.raises(ModelError, match=reason):
         CliRunner().invoke(evaluate, [str(bare), "--root", str(camvid)], catch_exceptions=False)
 
 
