@@ -115,7 +115,8 @@ def _with_options(path: Path, asked: str) -> str:
     """The command with all options that it asked for; an example stands before a placeholder."""
     if "edge-export adopt" in asked:  # it says commands itself
         return ""
-    found = re.findall(r"(--[a-z-]+) ('[^']*'|[^\s;]+[^\s;,.])", asked)
+    missing = asked.partition(". If ")[0]  # not what it would be in another case
+    found = re.findall(r"(--[a-z-]+) ('[^']*'|[^\s;]+[^\s;,.])", missing)
     wanted = "".join(f" {option} {value}" for option, value in dict(found).items())
     return f" Then: {_by_hand(path, wanted)}"
 

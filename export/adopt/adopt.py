@@ -90,7 +90,8 @@ def _prove(net: ForeignNet, plan: Plan, unproven: Path, frames: Frames, say: Say
     if proof.doubts:
         say(
             f"warning      not proven: {'; '.join(proof.doubts)}. "
-            "Give frames that show what the net detects: --frames SOURCE"
+            "Prove it on frames that show what the net detects: edge-export adopt MODEL "
+            "--frames SOURCE"
         )
 
 

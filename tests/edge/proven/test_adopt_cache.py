@@ -27,7 +27,7 @@ from export.commands.adopt import adopt as adopt_command
 from tests.edge.door import EDGE
 from tests.edge.pty_door import on_terminal
 from tests.export.adopting import write_frames
-from tests.foreign_models import CLASSES, foreign_yolov8, ultralytics, yolox
+from tests.foreign_models import CLASSES, darknet, foreign_yolov8, ultralytics, yolox
 
 
 @pytest.fixture
@@ -222,6 +222,23 @@ def test_all_that_is_missing_is_told_at_once_with_a_command_that_works(
     done = CliRunner().invoke(adopt_command, words[2:])
     assert done.exit_code == 0, done.exception
     assert read_spec(Path("my net.outrider.onnx")).input.height == 384
+
+
+def test_an_option_for_another_case_is_not_in_the_command(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Of raw grids it is said what to do if they are masks."""
+    model = tmp_path / "net.onnx"
+    net = darknet(64, 96)
+    kept = [entry for entry in net.metadata_props if entry.key != "anchors"]
+    del net.metadata_props[:]
+    net.metadata_props.extend(kept)
+    onnx.save(net, model)
+    with pytest.raises(ModelError, match="If they are masks") as caught:
+        adopted(model, environ=environ)
+    command = str(caught.value).partition(" Then: ")[2]
+    assert "--anchors" in command
+    assert "--family" not in command
 
 
 def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
