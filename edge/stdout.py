@@ -22,6 +22,14 @@ def check_stdout(option: str) -> None:
         raise SettingsError(f"{option} -: standard output is closed; name a file")
 
 
+def is_stdout(path: str | os.PathLike[str]) -> bool:
+    """Whether it is "-", or a name of the file, pipe or terminal that standard output leads to."""
+    try:
+        return str(path) == "-" or os.path.samestat(os.stat(path), os.fstat(sys.stdout.fileno()))
+    except (AttributeError, OSError, ValueError):  # closed before the start, none, or not there
+        return False
+
+
 def outlive_terminal() -> None:
     """From now on what is written to a terminal that is gone goes nowhere, and raises nothing.
 

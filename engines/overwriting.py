@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -42,6 +43,8 @@ def identity(path: str | Path) -> object:
         return os.path.realpath(path)
     except ValueError:  # a NUL in the name, which no file has
         return path
+    if stat.S_ISCHR(info.st_mode):  # /dev/null holds nothing that could be lost
+        return object()
     return info.st_dev, info.st_ino
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.sources import source_files
-from edge.stdout import check_stdout, print_whole
+from edge.stdout import check_stdout, is_stdout, print_whole
 from engines.errors import ExportError, ModelError, SettingsError, SinkError
 from engines.files import scratch, write_whole
 from engines.overwriting import model_files, refuse_overwriting
@@ -26,7 +26,7 @@ def check_output(path: Path, option: str, *, inputs: Iterable[Path] = ()) -> Non
         SettingsError: there is no standard output, or it would be written over an input.
         ExportError: says why, and which option names another.
     """
-    if str(path) == "-":
+    if is_stdout(path):
         check_stdout(option)
         return
     refuse_overwriting([(f"{option} {path}", path)], ((str(file), file) for file in inputs))
@@ -49,7 +49,7 @@ def check_report(path: Path, option: str, *, inputs: Iterable[Path] = ()) -> Non
     """
     check_output(path, option, inputs=inputs)
     try:
-        if str(path) != "-" and path.is_file():
+        if not is_stdout(path) and path.is_file():
             os.unlink(os.path.realpath(path))  # a link stays one
     except OSError as exc:
         raise _cannot(path, option, exc) from exc
@@ -61,7 +61,7 @@ def write_output(path: Path, text: str, option: str) -> None:
     Raises:
         ExportError: says why, and which option names another.
     """
-    if str(path) == "-":
+    if is_stdout(path):
         try:
             print_whole(text)
         except SinkError as exc:

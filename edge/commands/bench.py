@@ -19,7 +19,7 @@ import click
 
 from edge.credential import first_text
 from edge.say import answer
-from edge.stdout import check_stdout, print_whole
+from edge.stdout import check_stdout, is_stdout, print_whole
 from engines.errors import SettingsError, SinkError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def bench(
         source = first_text(source_file, key="--source-file", what="a source")
     # Mistakes show before the minutes of measuring.
     program = None if beside is None else _program(beside)
-    to_stdout = str(json_file) == "-"
+    to_stdout = json_file is not None and is_stdout(json_file)
     if to_stdout:
         check_stdout("--json")
     elif json_file is not None:

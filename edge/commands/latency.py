@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge.say import answer, say
-from edge.stdout import check_stdout, print_whole
+from edge.stdout import check_stdout, is_stdout, print_whole
 from engines.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def latency(
     from edge.settings.load import load_settings
 
     loaded = load_settings(settings, {"source.uri": source, "source.uri_file": source_file})
-    to_stdout = str(json_file) == "-"
+    to_stdout = json_file is not None and is_stdout(json_file)
     if to_stdout:
         check_stdout("--json")
     elif json_file is not None:

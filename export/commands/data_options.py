@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import click
 from click.core import ParameterSource
 
+from edge.sources import source_files
 from edge.sources.picture_kinds import SUFFIXES, is_picture
 from engines.errors import SettingsError
 from engines.overwriting import model_files
@@ -57,17 +58,20 @@ class DataOptions:
         if self.data == "synthetic" and self.root is not None:
             raise SettingsError("--root: the synthetic street has no files. Leave it out.")
 
-    def check_outputs(self, outputs: Mapping[str, Path | None], *, models: Sequence[Path]) -> None:
+    def check_outputs(
+        self, outputs: Mapping[str, Path | None], *, models: Sequence[Path],
+        frames: str | None = None,
+    ) -> None:  # fmt: skip
         """Refuse, before the work, an output that cannot be written or would replace an input.
 
-        ``outputs`` are paths by option.
+        ``outputs`` are paths by option, ``frames`` a source that is read.
 
         Raises:
             SettingsError: names the option.
             ExportError: says why it cannot be written.
         """
         wanted = {option: path for option, path in outputs.items() if path is not None}
-        read = [*model_files(models, wanted.values()), *self._read()]
+        read = [*model_files(models, wanted.values()), *self._read(), *source_files(frames or "")]
         if any(path.is_file() for path in wanted.values()):
             read += self._pictures()
         taken: list[Path] = []

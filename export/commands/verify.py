@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from edge.say import say as show
+from edge.sources import source_files
 from engines import open_engine
 from engines.errors import ExportError, SettingsError
 from engines.model_file import ModelFile
@@ -129,7 +130,7 @@ def verify(
             )
     if labelled:
         chosen.check()
-    chosen.check_outputs({"--json": json_path}, models=[a, b])
+    chosen.check_outputs({"--json": json_path}, models=[a, b], frames=frames)
     limits = Limits(iou, score, unmatched, mask, miou, ap50)
     parity, report = verify_models(
         a, b, frames=frames, count=count, labelled=chosen.open() if labelled else None,
@@ -189,7 +190,10 @@ def _prove(
             )
     against = made_from(engine, reference)
     if json_path is not None:
-        inputs = (engine, sidecar_path(engine), against, *ModelFile(against).weights)
+        inputs = (
+            *(engine, sidecar_path(engine), against, *ModelFile(against).weights),
+            *source_files(frames or ""),
+        )
         check_report(json_path, "--json", inputs=inputs)
     proof = verify_engine(engine, against, frames=frames, say=say)
     if json_path is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from engines.errors import ExportError, SettingsError
 from export.outputs import check_output, write_output
+from tests.conftest import ROOT
 
 
 def test_a_file_is_replaced_whole_and_readable_by_others(tmp_path: Path) -> None:
@@ -74,6 +77,23 @@ def test_a_pipe_is_written_into_and_stays(tmp_path: Path) -> None:
     reader.join(10)
     assert read == ["{}"]
     assert pipe.is_fifo()
+
+
+def test_the_file_that_standard_output_leads_to_is_written_through_it(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from export.outputs import check_report, write_output\n"
+        "print('before')\nfor name in ('/dev/stdout', 'out.json'):\n"
+        "    check_report(Path(name), '--json'); write_output(Path(name), '{}\\n', '--json')"
+    )
+    with (tmp_path / "out.json").open("w") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, cwd=tmp_path, check=True,
+                       env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["before\n{}\n{}\n"]
+
+
+def test_a_device_is_no_file_that_two_outputs_share() -> None:
+    null = Path(os.devnull)
+    check_output(null, "--json", inputs=(null,))
 
 
 def test_a_full_disk_is_told() -> None:

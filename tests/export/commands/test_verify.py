@@ -56,3 +56,15 @@ def test_a_report_that_cannot_be_written_is_told_before_the_models_are_opened(
     missing = str(tmp_path / "none.onnx")  # opened first, it would be what is told
     ran = CliRunner().invoke(verify, [missing, missing, "--json", str(tmp_path / "no" / "r.json")])
     assert "r.json: cannot be written" in str(ran.exception)
+
+
+def test_the_frames_are_not_written_over(tmp_path: Path) -> None:
+    film, report = tmp_path / "a.mp4", tmp_path / "r.json"
+    film.write_bytes(b"film")
+    report.hardlink_to(film)
+    for path in (film, report):
+        ran = CliRunner().invoke(
+            verify, ["a.onnx", "b.onnx", "--frames", str(film), "--json", str(path)]
+        )
+        assert f"--json {path}: would be written over" in str(ran.exception)
+    assert film.read_bytes() == b"film"
