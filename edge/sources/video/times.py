@@ -114,7 +114,7 @@ class ShownTimes:
             self._last_own = own
         self._fell |= step is not None and step < 0
         in_order = not self._stream.codec_context.has_b_frames
-        told = in_order or self._sparse or (self._reordered and not self._by_decoding)
+        told = self._sparse or ((in_order or self._reordered) and not self._by_decoding)
         if told or (decoded is None and self._shift is None):
             return self._next_s if own is None else own * base
         if decoded is None:  # the file has ended, and the decoder gives what it holds

@@ -100,7 +100,10 @@ def test_an_mp4_that_only_keeps_decode_times_is_shown_in_order(tmp_path: Path) -
     assert steps_of(frames) == [PERIOD_NS] * 23
 
 
-@pytest.mark.parametrize(("codec", "options"), [("libx264", H264), ("mpeg4", MPEG), ("mjpeg", {})])
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [("libx264", H264), ("libx264", {"bf": "0"}), ("mpeg4", MPEG), ("mjpeg", {})],
+)
 @pytest.mark.parametrize("name", ["a.avi", "a.mkv"])
 def test_pauses_in_an_avi_are_where_they_are_in_the_mkv(
     name: str, codec: str, options: dict[str, str], tmp_path: Path
