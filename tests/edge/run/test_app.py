@@ -453,7 +453,7 @@ def test_waiting_renders_every_frame_of_a_video_and_counts_them_all(
     assert frames_in(tmp_path / "out.mp4") == 12
     report = balanced(tmp_path / "m.json")
     assert list(report) == [
-        "frames", "fps", "seconds", "stages", "frame_age_ms", "detections_total",
+        "frames", "fps", "seconds", "stages", "frame_age_ms", "source_delay_ms", "detections_total",
         "cpu_ms_per_frame", "peak_rss_mb", "engine", "precision", "opened_s", "model", "source",
         "ended", "verdict",
     ]  # fmt: skip

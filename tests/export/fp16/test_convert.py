@@ -199,7 +199,7 @@ def test_what_cannot_be_converted_is_refused(tmp_path: Path) -> None:
         ("half.onnx", None, ExportError, "float16 tensors already"),
         ("bare.onnx", None, ModelError, "edge-export adopt"),
         ("none.onnx", None, ModelError, "no such model file"),
-        ("mask.onnx", "mask.onnx", SettingsError, "is the file that is read"),
+        ("mask.onnx", "mask.onnx", SettingsError, "would be written over"),
         ("mask.onnx", "mask.engine", SettingsError, "wanted a name that ends in .onnx"),
         ("mask.onnx", "no/folder/here.onnx", ModelError, "cannot be written"),
     ]

@@ -101,7 +101,7 @@ def test_a_file_that_is_not_there_is_not_named_for_it_may_be_the_token(tmp_path:
     assert "token_file: no/file cannot be read: No such file" in refusal(token_file="no/file")
     assert "is not a file" in refusal(token_file="/dev/null")
     assert "cannot be read: Is a directory" in refusal(token_file=str(tmp_path))
-    assert "no file can have" in refusal(token_file="a\0b")
+    assert "wanted a text without" in refusal(token_file="a\0b")
 
 
 def test_a_token_on_the_command_line_without_a_page_says_so(tmp_path: Path) -> None:
