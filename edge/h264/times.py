@@ -24,13 +24,11 @@ class PictureTimes:
     the film ``name``.
     """
 
-    def __init__(self, name: str, fps: float) -> None:
+    def __init__(self, name: str) -> None:
         self.last = -1
         self._name = name
         self._told = False
-        self._fps = fps
-        self._origin_ns = 0
-        self._last_ns: int | None = None
+        self._origin_ns: int | None = None
 
     def pts(self, capture_ns: int, media_ns: int | None) -> int:
         """The next picture's time in TIME_BASE since the first one, always later than the last one.
@@ -38,13 +36,9 @@ class PictureTimes:
         It is the time in the file that is played, or that of the capture where there is no file.
         """
         time_ns = capture_ns if media_ns is None else media_ns
-        if self._last_ns is None:
+        if self._origin_ns is None:
             self._origin_ns = time_ns
-        elif media_ns is not None and time_ns < self._last_ns:
-            # The file's times start anew (files strung together): this frame follows the last one.
-            self._origin_ns += time_ns - self._last_ns - round(1e9 / self._fps)
-        self._last_ns = time_ns
-        pts = self._ticks(time_ns)
+        pts = _ticks(time_ns - self._origin_ns)
         if self.last >= 0 and pts - self.last > _LONGEST:
             if not self._told:
                 self._told = True
@@ -55,9 +49,10 @@ class PictureTimes:
                     LONGEST_S // 3600,
                 )
             self._origin_ns += round((pts - self.last - _LONGEST) * TIME_BASE * _SECOND_NS)
-            pts = self._ticks(time_ns)
+            pts = _ticks(time_ns - self._origin_ns)
         self.last = max(pts, self.last + 1)
         return self.last
 
-    def _ticks(self, time_ns: int) -> int:
-        return round(Fraction(time_ns - self._origin_ns, _SECOND_NS) / TIME_BASE)
+
+def _ticks(duration_ns: int) -> int:
+    return round(Fraction(duration_ns, _SECOND_NS) / TIME_BASE)

@@ -119,7 +119,7 @@ class Mp4Sink:
         self._path = Path(text)
         check_place(self._path)
         self._fps = fps or FALLBACK_FPS
-        self._times = PictureTimes(text, self._fps)
+        self._times = PictureTimes(text)
         self._keep = keep
         self._output: _Output | None = None
         self._container: OutputContainer | None = None

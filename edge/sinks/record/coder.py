@@ -90,7 +90,7 @@ class Coder:
         self._encoder: Encoder | None = None
         self._head: Head | None = None
         self._shape = 0, 0, SQUARE
-        self._times = PictureTimes(name, self._fps)
+        self._times = PictureTimes(name)
         self._cut = 0
         self._coding: dict[int, Picture] = {}
         self._retry_s = 0.0

@@ -18,14 +18,13 @@ _SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
 
 
 class JpegSplitter:
-    """Takes bytes in pieces of any size; ``lost`` counts pictures begun that turned out to be none.
+    """Takes bytes in pieces of any size.
 
     A picture is given as soon as its end is there. One whose end is missing is given where the next
     one begins, if coded data had begun: some cameras leave the end out.
     """
 
     def __init__(self) -> None:
-        self.lost = 0
         self._bytes = bytearray()
         self._at = 0  # where the next marker is looked for; 0: no picture has begun
         self._in_coded = False
@@ -38,12 +37,9 @@ class JpegSplitter:
             if end is None:
                 if len(self._bytes) > MOST_BYTES:
                     self._drop(len(self._bytes))
-                    self.lost += 1
                 return
             if end:
                 yield bytes(self._bytes[:end])
-            else:
-                self.lost += 1
             self._drop(end or 2)
 
     def rest(self) -> bytes:

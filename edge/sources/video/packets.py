@@ -126,7 +126,6 @@ class Packets:
         if self._thread is not None:
             self._thread.join()
         self._container.close()
-        self._heard = lambda _: None  # who hears holds this object
 
     def _read(self) -> Arrival:
         asked_ns = self._clock_ns()

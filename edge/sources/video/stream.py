@@ -25,7 +25,6 @@ from engines.redact import redact
 
 if TYPE_CHECKING:
     from av.container import InputContainer
-    from av.video.stream import VideoStream
 
     from edge.sources.video.ahead import Ahead
 
@@ -170,31 +169,23 @@ def _open_rtsp(url: str, options: SourceOptions, until: float) -> _Connection:
     try:
         connection = opened(_TRANSPORTS[first], _LOOK_SHARE)
         took_s, look_s = time.monotonic() - began, _LOOK_SHARE * (until - began)
-        known = any(_has_size(stream) for stream in connection.container.streams.video)
+        streams = connection.container.streams.video
+        known = any(getattr(stream.codec_context, "width", 0) > 0 for stream in streams)
         if not by_udp_next or known or not options.read_timeout_s <= took_s < look_s:
             return connection
         connection.feed.close()
     except (av.error.ExitError, av.error.TimeoutError):
         return opened(_TRANSPORTS[first])  # it has not answered at all, so it may yet
     except av.error.FFmpegError as exc:
-        if not by_udp_next or isinstance(exc, _final_errors()):
+        # what another transport cannot help
+        logins = av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError
+        if not by_udp_next or isinstance(
+            exc, logins | av.error.HTTPNotFoundError | ConnectionError
+        ):
             raise
         why = reason(exc)
     _log.info("%s: by TCP %s; tries UDP", redact(url), why)
     return opened(_TRANSPORTS["udp"])
-
-
-def _has_size(stream: VideoStream) -> bool:
-    return getattr(stream.codec_context, "width", 0) > 0
-
-
-def _final_errors() -> tuple[type[Exception], ...]:
-    """What another transport cannot help."""
-    from edge.sources.video.media import av
-
-    errors = av.error
-    logins = (errors.HTTPUnauthorizedError, errors.HTTPForbiddenError)
-    return (*logins, errors.HTTPNotFoundError, ConnectionError)
 
 
 def _probe_us(options: SourceOptions) -> str:

@@ -67,7 +67,7 @@ def film_of(container: InputContainer, name: str, *, joined: bool = False) -> Vi
             -s.index,
         ),
     )
-    if not _pixels(film) and not (joined and _has_decoder(film)):
+    if not _pixels(film) and not (joined and film.codec_context is not None):
         raise SourceError(
             f"{name}: its video cannot be decoded (codec or picture size unknown); convert it to "
             "H.264, for example: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4"
@@ -119,10 +119,6 @@ def _pixels(stream: VideoStream) -> int:
         return codec.width * codec.height if codec is not None else 0
     except (AttributeError, ValueError):
         return 0
-
-
-def _has_decoder(stream: VideoStream) -> bool:
-    return getattr(stream, "codec_context", None) is not None
 
 
 def _named(stream: VideoStream) -> str:

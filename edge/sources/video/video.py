@@ -83,8 +83,8 @@ class VideoSource(SourceBase):
             raise
         timed = keeps_times(container)
         longest_ns, known = round(options.max_delay_s * SECOND_NS), container.format.name in _BURSTS
-        in_bursts = Bursts(longest_ns=longest_ns, known=known) if live and timed else None
-        schedule = in_bursts if longest_ns else None
+        may_wait = live and timed and longest_ns > 0
+        schedule = Bursts(longest_ns=longest_ns, known=known) if may_wait else None
         # It knows nothing of this source: in a circle a decoder would outlive its closing.
         packets = Packets(feed, stream, schedule=schedule, stop=stop, clock_ns=clock_ns)
         super().__init__(name, live=live, stop=stop, release=packets.close, clock_ns=clock_ns)
@@ -224,6 +224,9 @@ class VideoSource(SourceBase):
             if self._times is not None:
                 self._times.lost()
         self._end_check.saw(packet, pictures)
+        self._take(pictures)
+
+    def _take(self, pictures: list[VideoFrame]) -> None:
         for picture in pictures:
             if self._times is not None:
                 self._times.date(picture)
@@ -258,14 +261,9 @@ class VideoSource(SourceBase):
             self._failure = self._silent()
         else:
             try:
-                pictures = self._stream.decode(None)
+                self._take(self._stream.decode(None))
             except av.error.FFmpegError:
                 self.gaps += 1
-                pictures = []
-            for picture in pictures:
-                if self._times is not None:
-                    self._times.date(picture)
-                self._ready.append(picture)
             self._failure = self._broken(reason(exc))
         self._failure.__cause__ = exc
 

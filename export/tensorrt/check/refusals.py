@@ -53,7 +53,6 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
      "DequantizeLinear and the weights between them"),
     (r"input has type|[Tt]ype is (?!an )|input types?\b|data ?type",
      "NVIDIA says: {said}", _CAST),
-    (r"was not registered", "reads a tensor that nothing before it makes", _AGAIN),
     (r"null tensor|sort the model", "the graph is broken: {said}", _AGAIN),
     (r"at least one output", "the graph has no output", _AGAIN),
     (r"ONNX dimensions|MAX_DIMS", "has more than the 8 dimensions that TensorRT has",

@@ -77,12 +77,6 @@ def test_times_that_stand_still_or_go_back_still_rise_in_the_file(tmp_path: Path
     assert seconds == sorted(set(seconds))
 
 
-def test_a_file_whose_times_start_anew_goes_on_after_one_period(tmp_path: Path) -> None:
-    times = [(0, 8000 * MS), (0, 8100 * MS), (0, 0), (0, 100 * MS), (0, 300 * MS)]
-    _write(tmp_path / "a.mp4", times, fps=10.0)
-    assert _read(tmp_path / "a.mp4")[0] == pytest.approx([0, 0.1, 0.2, 0.3, 0.5], abs=1e-4)
-
-
 def test_a_gap_longer_than_a_file_can_tell_is_shortened_and_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
