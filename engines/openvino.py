@@ -64,12 +64,9 @@ def open_openvino(file: ModelFile, options: EngineOptions) -> OpenVinoEngine:
     core = ov.Core()
     with foreign_errors(f"{path}: OpenVINO cannot read it", kind=ModelError):
         graph = core.read_model(file.for_runtime())
-    check_tensors(
-        spec,
-        inputs=[_tensor(port) for port in graph.inputs],
-        outputs=[_tensor(port) for port in graph.outputs],
-        origin=str(path),
-    )
+        inputs = [_tensor(port) for port in graph.inputs]
+        outputs = [_tensor(port) for port in graph.outputs]
+    check_tensors(spec, inputs=inputs, outputs=outputs, origin=str(path))
     with foreign_errors(f"{path}: OpenVINO cannot compile it"):
         compiled = compile_apart(core, graph, config)
     return OpenVinoEngine(compiled, spec, slots=options.slots, quantized=is_quantized(file.model))

@@ -28,7 +28,8 @@ class Encoder(Protocol):
     because a muxer writes its own times into what it is given.
 
     Attributes:
-        wh: width and height of the stream in px, both even: an odd last row or column is doubled.
+        wh: width and height of the stream in px, both even: an odd last row or column is doubled;
+            neither above ``MOST_SIDE``.
         extradata: SPS and PPS in Annex B; whole once ``encode`` has given its first packet.
     """
 
@@ -57,9 +58,15 @@ class Encoder(Protocol):
         """Free all that it holds; safe to call twice."""
 
 
+MOST_SIDE = 16_384
+"""Of a picture that libx264 takes; larger ones are made smaller."""
+
+
 def even(wh: tuple[int, int]) -> tuple[int, int]:
     """The size with an odd last column and row twice: 4:2:0 colour has even sides only."""
-    return wh[0] + wh[0] % 2, wh[1] + wh[1] % 2
+    shrink = min(1.0, MOST_SIDE / max(wh))
+    width, height = (max(1, int(side * shrink)) for side in wh)
+    return width + width % 2, height + height % 2
 
 
 class Planes:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 
@@ -242,6 +243,17 @@ def test_a_graph_that_differs_from_its_spec_is_refused_by_tensor(
     true = tiny_yolov8(path)
     tiny_yolov8(path, spec=change(true))
     with pytest.raises(ModelError, match=message):
+        open_engine(path, engine=name)
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_an_input_without_an_element_type_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "model.onnx"
+    tiny_street(path)
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.elem_type = 0
+    onnx.save(model, path)
+    with pytest.raises((ModelError, EngineError)):
         open_engine(path, engine=name)
 
 

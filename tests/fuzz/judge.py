@@ -6,6 +6,7 @@ leftovers, no half-written output, within the limits of time and memory.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Collection
@@ -22,10 +23,13 @@ LONGEST_MESSAGE = 6_000
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 """What a terminal obeys or hides; a line feed and a tab are the layout of our own tables."""
 LIBRARY = re.compile(
-    r"\[|\S+ @ 0x|libpng|Corrupt JPEG|Premature end|TIFF|terminate|.*Warning:"
+    r"\[|\S+ @ 0x|libpng|TIFF|terminate|.*Warning:"
     r"|\d{4}-\d\d-\d\d |.*(openvino|opencv|onnxruntime)\S*:\d+"
 )
-"""How the libraries that we load begin a line that they say past us."""
+"""How the libraries that we load begin a line that they say past us.
+
+Not libjpeg's: nothing but its line tells of a picture that is damaged in its midst, and shown.
+"""
 OURS = re.compile(r"(edge|edge-export|Error): |\d\d:\d\d:\d\d (info|warning|error) ")
 
 
@@ -60,6 +64,8 @@ def faults(ended: Ended, folder: Path, inputs: Collection[str], outputs: Collect
             continue
         if bad := CONTROL.search(shown):
             found.append(f"{name} has the control character {bad[0]!r}")
+    if "-" in ended.argv and ended.out and not ended.timed_out:
+        found += _about_json(ended.out)
     found += _about_message(ended, said)
     found += [f"left {name}" for name in ended.left]
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
@@ -82,6 +88,16 @@ def _about_message(ended: Ended, said: str) -> list[str]:
     if foreign:
         found.append(f"let a library speak: {foreign[0][:200]!r}")
     return found
+
+
+def _about_json(out: bytes) -> list[str]:
+    """Standard output where a program reads it: one document, or one a line, each whole."""
+    for texts in ([out], out.splitlines()):
+        with contextlib.suppress(ValueError):
+            for text in texts:
+                json.loads(text)
+            return []
+    return [f"stdout is no JSON: {out[:100]!r}"]
 
 
 def _about_output(path: Path) -> str | None:

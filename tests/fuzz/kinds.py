@@ -188,10 +188,19 @@ def run_settings(rng: random.Random, name: str, data: bytes) -> Case:
 
 
 def run_model(rng: random.Random, name: str, data: bytes) -> Case:
-    """A damaged network of ours in the app."""
+    """A damaged network of ours in the app, or in another command that takes one."""
     engine = rng.choice(("openvino", "onnxruntime"))
+    files = {"a.onnx": data, "a.png": PICTURE}
+    door = rng.randrange(6)
+    if door == 0:
+        files["a.toml"] = f'[model]\nfiles = ["a.onnx"]\nengine = "{engine}"\n'.encode()
+        files["a.toml"] += b'[source]\nuri = "a.png"\n[output]\nsinks = ["null"]\n'
+        return Case(files, ["edge", "check", "a.toml"], allowed=(0, 4))
+    if door == 1:
+        argv = ["edge-export", "verify", "a.onnx", "b.onnx", "--frames", "a.png", "--json", "-"]
+        return Case({**files, "b.onnx": tiny()}, argv, allowed=(0, 4))
     argv = ["edge", "run", "--model", "a.onnx", "--engine", engine, "--source", "a.png"]
-    return Case({"a.onnx": data, "a.png": PICTURE}, [*argv, "--sink", "a.jsonl", "--quiet"],
+    return Case(files, [*argv, "--sink", "a.jsonl", "--sink", "-", "--quiet"],
                 ("a.jsonl",), (0, 4))  # fmt: skip
 
 

@@ -47,6 +47,7 @@ def test_one_message_with_an_exit_code_of_the_table_is_right(folder: Path) -> No
         (ended(err=b"edge: a\x1b[2J\n"), "stderr has the control character '\\x1b'"),
         (ended(err="edge: \u202egnp\n".encode()), "stderr has the control character '\\u202e'"),
         (ended(err=b"edge: \xff\n"), "stderr is not UTF-8"),
+        (ended(argv=["-"], out=b'{}\n{"a"'), "stdout is no JSON: b'{}\\n{\"a\"'"),
         (ended(out=b"\x00"), "stdout has the control character '\\x00'"),
         (ended(err=b"edge: " + b"x" * 9_000), "said 9006 characters"),
         (ended(err=b"Traceback (most recent call last):\n"), "showed a traceback"),

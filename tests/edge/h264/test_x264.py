@@ -10,7 +10,6 @@ import pytest
 
 from edge.h264 import TIME_BASE, Encoder, open_encoder
 from edge.sources.video.media import av
-from engines.errors import SinkError
 from tests.edge.h264.decoded import decoded
 from tests.edge.sink_values import picture
 
@@ -93,9 +92,13 @@ def test_a_picture_of_another_size_is_fitted() -> None:
     assert image[:, :12].max() < 25
 
 
-def test_a_size_that_the_encoder_refuses_is_told() -> None:
-    with pytest.raises(SinkError, match=r"H\.264 by libx264, 20000x4: "):
-        _encoder((20_000, 4))
+def test_a_picture_larger_than_the_encoder_takes_is_made_smaller() -> None:
+    encoder = _encoder((20_480, 10))
+    assert encoder.wh == (16_384, 8)
+    packets = encoder.encode(picture((20, 200, 40), wh=(20_480, 10)), 0)
+    (image,) = decoded(encoder.extradata + b"".join(map(bytes, packets)))
+    assert image.shape == (8, 16_384, 3)
+    assert np.abs(image.astype(int) - (20, 200, 40)).max() <= 6
 
 
 @pytest.mark.parametrize(("baseline", "profile_idc"), [(True, 66), (False, 100)])
