@@ -85,18 +85,21 @@ def open_engine(
 
 def takes_openvino(file: ModelFile) -> bool:
     """Whether 'auto' opens an ONNX file in OpenVINO here, where that can run it."""
+    from engines.cuda.context import device_names
+
+    return _suits_openvino(file) and not (device_names() and _built(file))
+
+
+def _suits_openvino(file: ModelFile) -> bool:
     # OpenVINO turns the integer convolutions of such files back into floating point: slower.
     dynamic = "DynamicQuantizeLinear" in file.op_types
-    return not dynamic and find_module("openvino") is not None and not _usable(file)
+    return not dynamic and find_module("openvino") is not None
 
 
-def _usable(file: ModelFile) -> dict[Flavour, Path]:
-    """The engines that were built from this file, where a device is there to run them."""
-    from engines.cuda.context import device_names
+def _built(file: ModelFile) -> dict[Flavour, Path]:
+    """The engines of either TensorRT that were built from this file."""
     from engines.tensorrt.identity import find_built
 
-    if not device_names():
-        return {}
     return {name: plan for name in _OF_PLANS if (plan := find_built(file, flavour=name))}
 
 
@@ -108,11 +111,9 @@ def _open_best(file: ModelFile, opened: Callable[[str], Engine], *, below_f32: b
         from engines.tensorrt.identity import flavour_of
 
         return opened(flavour_of(file.path))
-    dynamic = "DynamicQuantizeLinear" in file.op_types
     if below_f32 and (built := _open_built(file, opened)) is not None:
         return built
-    # OpenVINO turns the integer convolutions of such files back into floating point: slower.
-    if dynamic or find_module("openvino") is None:
+    if not _suits_openvino(file):
         return opened("onnxruntime")
     try:
         return opened("openvino")
@@ -131,11 +132,9 @@ def _open_built(file: ModelFile, opened: Callable[[str], Engine]) -> Engine | No
             a CPU may be too slow to stand in for it.
     """
     from engines.cuda.context import device_names
-    from engines.tensorrt.identity import find_built
     from engines.tensorrt.library import build_command, to_build_for
 
-    path, devices = file.path, device_names()
-    built = {name: plan for name in _OF_PLANS if (plan := find_built(file, flavour=name))}
+    path, devices, built = file.path, device_names(), _built(file)
     if not built:
         if devices:
             command = build_command(path, to_build_for())

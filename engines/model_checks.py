@@ -51,11 +51,6 @@ def _problems(model: onnx.ModelProto) -> Iterator[str]:
         if not (node.domain + node.op_type).isprintable():
             yield f"has an operator that is called {node.op_type[:SHOWN]!r}"
     yield from _type_problems(model)
-    for graph in graphs(model):
-        for info in (*graph.input, *graph.output, *graph.value_info):
-            count = len(info.type.tensor_type.shape.dim)
-            if count > MOST_DIMENSIONS:
-                yield f"has the tensor {_shown(info.name)} of {count} dimensions"
     yield from _graph_problems(model.graph, frozenset())
     for function in model.functions:
         yield from _value_problems(function.input, (), function.node, function.output, frozenset())
@@ -76,8 +71,10 @@ def _type_problems(model: onnx.ModelProto) -> Iterator[str]:
         if any(d < 0 or d > MOST_VALUES for d in dims) or math.prod(dims) > MOST_VALUES:
             yield f"its weight {name} is of the shape {list(dims)}"
     for graph in graphs(model):
-        for info in (*graph.input, *graph.output):
-            kind = info.type.tensor_type.elem_type
+        for info in (*graph.input, *graph.output, *graph.value_info):
+            kind, count = info.type.tensor_type.elem_type, len(info.type.tensor_type.shape.dim)
+            if count > MOST_DIMENSIONS:
+                yield f"has the tensor {_shown(info.name)} of {count} dimensions"
             if kind and kind not in known:
                 yield f"its tensor {_shown(info.name)} is of type {kind}, which ONNX does not have"
 

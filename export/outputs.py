@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,19 +40,23 @@ def check_output(path: Path, option: str, *, inputs: Iterable[Path] = ()) -> Non
         raise _cannot(path, option, exc) from exc
 
 
-def check_report(path: Path, option: str, *, inputs: Iterable[Path] = ()) -> None:
-    """``check_output``, and remove an earlier report: what is there afterwards is of this run.
+def check_reports(reports: Mapping[str, Path], inputs: Iterable[Path]) -> None:
+    """``check_output`` for each option's; earlier ones go: what lies there then is of this run.
 
     Raises:
         SettingsError: as ``check_output``.
         ExportError: as ``check_output``.
     """
-    check_output(path, option, inputs=inputs)
-    try:
-        if not is_stdout(path) and path.is_file():
-            os.unlink(os.path.realpath(path))  # a link stays one
-    except OSError as exc:
-        raise _cannot(path, option, exc) from exc
+    taken = list(inputs)
+    for option, path in reports.items():
+        check_output(path, option, inputs=taken)
+        taken.append(path)
+    for option, path in reports.items():
+        try:
+            if not is_stdout(path) and path.is_file():
+                os.unlink(os.path.realpath(path))  # a link stays one
+        except OSError as exc:
+            raise _cannot(path, option, exc) from exc
 
 
 def write_output(path: Path, text: str, option: str) -> None:
@@ -88,8 +92,6 @@ def published_after(model: onnx.ModelProto, target: Path) -> Iterator[Path]:
         ModelError: it cannot be written.
     """
     try:
-        with tempfile.TemporaryFile(dir=target.parent):
-            pass  # told before the work
         with scratch() as folder:
             # Runtimes take no name that is no text.
             unproven = folder / target.name.encode("utf-8", "replace").decode()
@@ -110,11 +112,12 @@ def check_model_target(target: Path, source: Path, *, frames: str | None = None)
 
     Raises:
         SettingsError: names what is wrong with ``-o``.
+        ExportError: it cannot be written there.
     """
     if target.suffix != ".onnx":
         raise SettingsError(f"-o {target}: wanted a name that ends in .onnx.")
     read = [*model_files([source], [target]), *(source_files(frames) if frames else ())]
-    refuse_overwriting([(f"-o {target}", target)], ((str(file), file) for file in read))
+    check_output(target, "-o", inputs=read)
 
 
 def _is_special(path: Path) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import signal
 import statistics
 import threading
@@ -32,13 +31,14 @@ from edge.sinks.overlay.overlay import Overlay
 from edge.sources import kind_of, open_source
 from edge.sources.base import Source
 from edge.sources.options import SourceOptions
+from edge.telemetry.linux import cpu_name
 from edge.vision.letterbox import Letterbox
 from edge.vision.perception import Perception
 from edge.vision.types import Frame, Image, Result
 from engines import open_engine
 from engines.base import Array, Engine
 from engines.errors import ModelError, SourceError
-from engines.files import scratch, text_of
+from engines.files import scratch
 from engines.model_file import ModelFile
 from engines.openvino import compile_apart, import_openvino
 from engines.replay import record
@@ -293,9 +293,7 @@ def _peer(path: Path, threads: int | None) -> Callable[[], object]:
 def machine() -> str:
     """The machine and versions that figures belong to, in one line."""
     openvino = import_openvino()
-    found = re.search(r"^model name\s*:(.*)", text_of(Path("/proc/cpuinfo")), re.MULTILINE)
-    name = found.group(1).strip() if found else "unknown CPU"
-    cores = len(os.sched_getaffinity(0))
+    name, cores = cpu_name() or "unknown CPU", len(os.sched_getaffinity(0))
     return (
         f"{name}, {cores} cores, OpenVINO {openvino.__version__.split('-')[0]}, "
         f"OpenCV {cv2.__version__}, NumPy {np.__version__}"

@@ -7,7 +7,7 @@ taken only as the bytes that were proven: what is damaged is made anew.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import os
 import re
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from edge.proven.child import export_folder, key_of, proof
 from engines.errors import ExportError, ModelError, SettingsError
-from engines.files import remove, scratch, user_folder, write_whole
+from engines.files import keep, kept, remove, scratch, user_folder
 from engines.model_file import ModelFile, sha256_of
 
 log = logging.getLogger(__name__)
@@ -88,11 +88,8 @@ def adopted(
             elif done.code == ExportError.exit_code:
                 advice = ""  # typed, it would be refused again
             if done.code == 0 and made.is_file():
-                for taken in (found, _record_of(found)):
-                    if taken.is_dir():
-                        remove(taken)  # which a file cannot replace
-                record = {"sha256": sha256_of(made), "doubt": doubt}
-                write_whole(_record_of(found), json.dumps(record).encode(errors="replace"))
+                record = f"{sha256_of(made)} {doubt}"
+                keep(_record_of(found), record.encode(errors="replace"))
                 os.replace(made, found)  # atomic: two at once both end with a whole file
                 log.info("%s: adopted as %s", path, found)
                 if doubt:
@@ -137,15 +134,13 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 
 def _record_of(adopted: Path) -> Path:
     """The hash of an adopted file, and what its proof could not show."""
-    return adopted.with_suffix(".json")
+    return adopted.with_suffix(".proof")
 
 
 def _kept_doubt(adopted: Path) -> str | None:
     """What the proof of a kept file could not show; None where the file is not what was kept."""
-    try:
-        record = json.loads(_record_of(adopted).read_bytes())
-        if record["sha256"] == sha256_of(adopted):
-            return str(record["doubt"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, ModelError):
-        pass
+    sha256, _, doubt = (kept(_record_of(adopted)) or b"").decode().partition(" ")
+    with contextlib.suppress(OSError, ModelError):
+        if sha256 == sha256_of(adopted):
+            return doubt
     return None

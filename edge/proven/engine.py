@@ -8,19 +8,18 @@ both once, and the verdict kept by file, versions and processor. How far the dev
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import os
-import re
 import threading
 from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.util import find_spec as find_module
-from pathlib import Path
 
 from edge.proven.child import export_folder, key_of, proof
+from edge.telemetry.linux import cpu_name
 from engines import takes_openvino
-from engines.files import remove, text_of, user_folder, write_whole
+from engines.files import keep, kept, user_folder
 from engines.model_file import ModelFile, is_quantized
 
 log = logging.getLogger(__name__)
@@ -73,14 +72,12 @@ def _off(
 ) -> str:
     """What OpenVINO says otherwise than ONNX Runtime, empty where nothing is, or none can tell."""
     on = [f"{name} {version(name)}" for name in ("openvino", "onnxruntime")]
-    found = re.search(r"^model name\s*:(.*)", text_of(Path("/proc/cpuinfo")), re.MULTILINE)
-    place: Path | None = None
-    try:
-        key = key_of(file, *on, found.group(1).strip() if found else "", "openvino")
-        place = user_folder("CACHE", environ) / "proven" / f"{file.path.stem}-{key}.json"
-        return str(json.loads(place.read_bytes())["off"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass  # not proven yet, or damaged
+    place = None
+    with contextlib.suppress(FileNotFoundError):  # no folder: it is not kept
+        key = key_of(file, *on, cpu_name(), "openvino")
+        place = user_folder("CACHE", environ) / "proven" / f"{file.path.stem}-{key}"
+        if (known := kept(place)) is not None:
+            return known.decode()
     try:
         log.info("%s: comparing OpenVINO with ONNX Runtime once (edge-export verify)", file.path)
         words = ["verify", str(file.path.absolute()), "--engine", "openvino"]
@@ -90,10 +87,7 @@ def _off(
             return ""
         off = done.last.rstrip(".") if done.code else ""
         if place is not None:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if place.is_dir():
-                remove(place)
-            write_whole(place, json.dumps({"off": off}).encode(errors="replace"))
+            keep(place, off.encode(errors="replace"))
     except OSError as exc:
         log.warning("%s: the comparison is not kept: %s", file.path, exc)
     return off

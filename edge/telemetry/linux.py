@@ -20,6 +20,12 @@ _SLOWS = re.compile(r"-alert$|^Processor$|cpufreq|devfreq")
 """Cooling devices that slow something down; others are fans and modems."""
 
 
+def cpu_name() -> str:
+    """The processor's name; empty where the kernel tells none, as on ARM."""
+    found = re.search(r"^model name\s*:(.*)", text_of(Path("/proc/cpuinfo")), re.MULTILINE)
+    return found.group(1).strip() if found else ""
+
+
 class Linux:
     """Reads below ``root``; what is not there yields nothing."""
 

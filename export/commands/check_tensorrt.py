@@ -11,7 +11,7 @@ import click
 from engines.errors import ExportError
 from engines.model_file import ModelFile, sha256_of
 from export.commands import options
-from export.outputs import check_report, write_output
+from export.outputs import check_reports, write_output
 from export.tensorrt.check.check import check_file, report_lines
 from export.tensorrt.check.judge import best_judge
 from export.tensorrt.check.operators import RELEASES
@@ -49,7 +49,7 @@ def check_tensorrt(
     """
     sizes = parse_profiles(profiles)
     if json_path is not None:
-        check_report(json_path, "--json", inputs=(model, *ModelFile(model).weights))
+        check_reports({"--json": json_path}, (model, *ModelFile(model).weights))
     judge, reasons = best_judge()
     if judge is None and trt is None:
         trt = next(iter(RELEASES))

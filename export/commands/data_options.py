@@ -24,7 +24,7 @@ from export.data.coco import coco_data
 from export.data.folder import LAYOUT, folder_data
 from export.data.labelled import LabelledData
 from export.data.streets import camvid_data, synthetic_data
-from export.outputs import check_output, check_report
+from export.outputs import check_reports
 from export.score.log import ScoringLog
 
 Data = Literal["camvid", "coco-json", "folder", "synthetic"]
@@ -74,14 +74,10 @@ class DataOptions:
         read = [*model_files(models, wanted.values()), *self._read(), *source_files(frames or "")]
         if any(path.is_file() for path in wanted.values()):
             read += self._pictures()
-        taken: list[Path] = []
         for option, path in wanted.items():
             if _is_of_data(path, self.root):
                 raise SettingsError(f"{option} {path}: is a file of the data. Name another file.")
-            check_output(path, option, inputs=[*read, *taken])
-            taken.append(path)
-        for option, path in wanted.items():
-            check_report(path, option)
+        check_reports(wanted, read)
 
     def _read(self) -> Iterator[Path]:
         """The files that are read beside models and pictures; the log of scorings is one, too."""

@@ -12,7 +12,7 @@ from edge.say import answer
 from engines.redact import plain
 from engines.tensorrt.identity import sidecar_path
 from export.commands import options
-from export.outputs import check_report, write_output
+from export.outputs import check_reports, write_output
 from export.tensorrt.inspect_engine import (
     inspect_engine,
     layer_lines,
@@ -33,7 +33,7 @@ def inspect(engine: Path, json_path: Path | None) -> None:
     out, saying why, elsewhere. Exits with 4 where the sidecar or the plan is missing or damaged.
     """
     if json_path is not None:
-        check_report(json_path, "--json", inputs=(engine, sidecar_path(engine)))
+        check_reports({"--json": json_path}, (engine, sidecar_path(engine)))
     sidecar, layers, why = inspect_engine(engine)
     if str(json_path) != "-":
         shown = [f"layers       not shown: {why}"] if layers is None else layer_lines(layers)

@@ -20,7 +20,7 @@ from export.compare.differences import SAME, Limits
 from export.compare.verify import table, verify_models
 from export.data.frames import COUNT, read_frames
 from export.fp16.convert import compare_with_fp32
-from export.outputs import check_report, write_output
+from export.outputs import check_reports, write_output
 from export.tensorrt.build.prove import made_from, verify_engine
 
 SHARE = Finite(0, 1)
@@ -194,7 +194,7 @@ def _prove(
             *(engine, sidecar_path(engine), against, *ModelFile(against).weights),
             *source_files(frames or ""),
         )
-        check_report(json_path, "--json", inputs=inputs)
+        check_reports({"--json": json_path}, inputs)
     proof = verify_engine(engine, against, frames=frames, say=say)
     if json_path is not None:
         write_output(json_path, json.dumps(proof, indent=2) + "\n", "--json")

@@ -81,9 +81,9 @@ def test_a_pipe_is_written_into_and_stays(tmp_path: Path) -> None:
 
 def test_the_file_that_standard_output_leads_to_is_written_through_it(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from export.outputs import check_report, write_output\n"
+        "from pathlib import Path; from export.outputs import check_reports, write_output\n"
         "print('before')\nfor name in ('/dev/stdout', 'out.json'):\n"
-        "    check_report(Path(name), '--json'); write_output(Path(name), '{}\\n', '--json')"
+        "    check_reports({'--json': Path(name)}, ()); write_output(Path(name), '{}\\n', '--json')"
     )
     with (tmp_path / "out.json").open("w") as out:
         subprocess.run([sys.executable, "-c", code], stdout=out, cwd=tmp_path, check=True,

@@ -79,7 +79,7 @@ def box_code(net: ForeignNet, hints: Hints, grids: Grids) -> BoxCode | None:
     return None
 
 
-def ask(net: ForeignNet, hints: Hints, *, code: BoxCode | None) -> None:
+def _ask(net: ForeignNet, hints: Hints, *, code: BoxCode | None) -> None:
     """Raises SettingsError with all that must be said of such heads and is not."""
     missing = []
     if code is None:
@@ -111,7 +111,7 @@ def anchor_head(
     net: ForeignNet,
     hints: Hints,
     grids: Grids,
-    code: BoxCode,
+    code: BoxCode | None,
     *,
     conf: float,
     nms_iou: float,
@@ -120,9 +120,10 @@ def anchor_head(
 
     Raises:
         ExportError: anchors, classes and grids contradict each other.
-        SettingsError: anchors or class names must be said.
+        SettingsError: whose they are, anchors or class names must be said.
     """
-    ask(net, hints, code=code)
+    _ask(net, hints, code=code)
+    assert code is not None, "it was asked for"
     anchors, anchors_from = _anchors_by_stride(net, hints)
     strides = tuple(grids.names)
     if sorted(anchors) != list(strides):

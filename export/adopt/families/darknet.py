@@ -15,7 +15,6 @@ from engines.errors import ExportError
 from export.adopt.families.anchor_grids import (
     anchor_grids,
     anchor_head,
-    ask,
     box_code,
     doubt_logits,
     find_grids,
@@ -37,9 +36,7 @@ def _recognise(net: ForeignNet, hints: Hints) -> Plan | None:
     code = box_code(net, hints, grids)
     if code == "yolov5":
         return None
-    if code is None:
-        ask(net, hints, code=None)
-    head, lines = anchor_head(net, hints, grids, "darknet", conf=CONF, nms_iou=NMS_IOU)
+    head, lines = anchor_head(net, hints, grids, code, conf=CONF, nms_iou=NMS_IOU)
     scale, scale_from = _centre_scale(net, hints, head.strides)
     return Plan(
         "darknet",

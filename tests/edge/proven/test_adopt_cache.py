@@ -60,7 +60,7 @@ def test_a_file_is_adopted_once_and_then_found(
     assert detection.classes == CLASSES
     assert ModelFile(model).spec is None  # the user's file stays as it was
     kept = sorted(p.name for p in made.parent.iterdir())  # nothing temporary is left
-    assert kept == [f"{made.stem}.json", made.name]
+    assert kept == [made.name, f"{made.stem}.proof"]
     monkeypatch.setattr(sys, "executable", "/nonexistent")  # no process can be started now
     assert adopted(model, environ=environ) == made
     with model.open("ab") as file:  # other bytes are another model
@@ -104,12 +104,12 @@ def _make_a_folder(made: Path) -> None:
 
 
 def _spoil_the_record(made: Path) -> None:
-    made.with_suffix(".json").write_bytes(b"\xfc[")
+    made.with_suffix(".proof").write_bytes(b"\xfc[")
 
 
 def _make_the_record_a_folder(made: Path) -> None:
-    made.with_suffix(".json").unlink()
-    made.with_suffix(".json").mkdir()
+    made.with_suffix(".proof").unlink()
+    made.with_suffix(".proof").mkdir()
 
 
 def _lead_nowhere(made: Path) -> None:
@@ -276,7 +276,7 @@ def test_what_a_killed_adoption_left_is_removed_and_what_a_living_one_makes_is_n
         made = adopted(model, environ=environ)
     finally:
         os.close(handle)
-    assert sorted(folder.iterdir()) == sorted([living, made, made.with_suffix(".json")])
+    assert sorted(folder.iterdir()) == sorted([living, made, made.with_suffix(".proof")])
     assert (living / "half.onnx").is_file()
 
 

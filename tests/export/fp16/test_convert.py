@@ -201,7 +201,7 @@ def test_what_cannot_be_converted_is_refused(tmp_path: Path) -> None:
         ("none.onnx", None, ModelError, "no such model file"),
         ("mask.onnx", "mask.onnx", SettingsError, "would be written over"),
         ("mask.onnx", "mask.engine", SettingsError, "wanted a name that ends in .onnx"),
-        ("mask.onnx", "no/folder/here.onnx", ModelError, "cannot be written"),
+        ("mask.onnx", "no/folder/here.onnx", ExportError, "cannot be written"),
     ]
     before = sorted(tmp_path.rglob("*"))
     for name, target, kind, words in cases:

@@ -124,7 +124,7 @@ def test_a_place_that_cannot_be_written_is_named(
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.onnx").mkdir()
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(ModelError, match=rf"{out}: cannot be written"):
+    with pytest.raises(ExportError, match=rf"{out}: cannot be written"):
         export_onnx(checkpoint, tmp_path / out, height=32, width=32)
     assert sorted(tmp_path.rglob("*")) == before
 
