@@ -18,10 +18,12 @@ import cv2
 import onnx
 import torch
 
+from engines.tensorrt.identity import sidecar_text
 from export.train.checkpoint import network_state
 from export.train.model import Shape, StreetNet
 from tests.edge.media_files import write_video
-from tests.export.labelled_files import coco_dict
+from tests.engines.tensorrt.test_identity import PLAN, SIDECAR
+from tests.export.labelled_files import coco_dict, make_folder, make_tiny_camvid
 from tests.foreign_models import FOREIGN, colour_frame, options_for
 from tests.fuzz import mutate
 from tests.tiny_models import tiny_mask, tiny_nanodet, tiny_street, tiny_yolov5, tiny_yolov8
@@ -167,6 +169,48 @@ def videos(folder: Path) -> dict[str, bytes]:
     return made
 
 
+_BESIDE: dict[str, bytes] = {}
+
+
+def beside(folder: Path) -> dict[str, bytes]:
+    """What lies beside models: names of classes, label maps, boxes, a plan's sidecar."""
+    make_folder(folder / "folder")
+    (folder / "folder/boxes.json").write_text(json.dumps(coco_dict([{}])))
+    make_tiny_camvid(folder / "camvid")
+    (folder / "names.txt").write_text("red\nblue\n")
+    (folder / "a.engine.json").write_text(sidecar_text(SIDECAR))
+    (folder / "a.engine").write_bytes(PLAN)
+    _BESIDE.update({str(path.relative_to(folder)): path.read_bytes()
+                    for path in folder.rglob("*") if path.is_file()})  # fmt: skip
+    return {name: data for name, data in _BESIDE.items() if "/images/" not in name}
+
+
+def _beside(rng: random.Random, data: bytes, others: Sequence[bytes]) -> bytes:
+    if data.startswith(b"{"):
+        return _json(rng, data, others)
+    return _bytes(rng, data, others) if data.startswith(b"\x89PNG") else _toml(rng, data, others)
+
+
+def run_beside(rng: random.Random, name: str, data: bytes) -> Case:
+    """The command that reads it."""
+    files = {**_BESIDE, name: data, "tiny.onnx": tiny()}
+    if name == "names.txt":
+        model: bytes = FOREIGN["yolox"](64, 96).SerializeToString()
+        files |= {"a.onnx": model, "a.png": PICTURE}
+        argv = ["edge-export", "adopt", "a.onnx", "-o", "b.onnx", "--frames", "a.png"]
+        return Case(files, [*argv, "--names", name], ("b.onnx",), (0, 2, 4))
+    if name.startswith("a.engine"):
+        if rng.random() < 0.5:
+            return Case(files, ["edge-export", "inspect", "a.engine", "--json", "-"],
+                        allowed=(0, 4))  # fmt: skip
+        return Case(files, ["edge", "run", "--model", "a.engine", "--source", "synthetic"],
+                    allowed=(4,))  # fmt: skip
+    root, split = name.partition("/")[0], ["--split", "val"] if name.startswith("camvid") else []
+    argv = ["edge-export", "evaluate", "tiny.onnx", "--data", root, "--root", root, *split]
+    return Case(files, [*argv, "--engine", "onnxruntime", "--json", "b.json", "--html", "b.html"],
+                ("b.json", "b.html"), (0, 2, 4))  # fmt: skip
+
+
 _TINY: dict[str, bytes] = {}
 
 
@@ -245,7 +289,7 @@ def run_checkpoint(rng: random.Random, name: str, data: bytes) -> Case:
 
 
 def run_source(rng: random.Random, name: str, data: bytes) -> Case:
-    """A damaged picture or video in the app, by itself; pictures also in a folder."""
+    """A damaged picture or video in the app or a proof; pictures also in a folder."""
     picture = Path(name).suffix[1:] not in ("mp4", "mov", "mkv", "avi", "ts", "flv", "h264",
                                             "mjpeg", "webm", "mpg")  # fmt: skip
     files = {"tiny.onnx": tiny(), f"in/{name}": data}
@@ -253,6 +297,9 @@ def run_source(rng: random.Random, name: str, data: bytes) -> Case:
     if picture and rng.random() < 0.5:
         files |= {"in/0.png": PICTURE, "in/z.png": PICTURE}
         source = "in"
+    if rng.random() < 0.2:
+        argv = ["edge-export", "verify", "tiny.onnx", "tiny.onnx", "--frames", source]
+        return Case(files, [*argv, "--json", "-"], allowed=(0, 3, 4))
     argv = ["edge", "run", "--model", "tiny.onnx", "--engine", "onnxruntime", "--source", source]
     sinks = ["--sink", "b.jsonl", "--sink", "b.mp4", "--metrics", "b.json", "--quiet"]
     return Case(files, [*argv, *sinks], ("b.jsonl", "b.mp4", "b.json"), (0, 3))
@@ -265,6 +312,7 @@ KINDS = {
     "tensorrt": Kind(foreign_models, _onnx, run_tensorrt),
     "fp16": Kind(own_models, _onnx, run_fp16),
     "coco": Kind(labels, _json, run_coco),
+    "beside": Kind(beside, _beside, run_beside),
     "checkpoint": Kind(checkpoints, _checkpoint, run_checkpoint),
     "picture": Kind(pictures, _bytes, run_source),
     "video": Kind(videos, _bytes, run_source),
