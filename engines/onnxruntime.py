@@ -72,7 +72,9 @@ def open_session(
     settings.add_session_config_entry("session.intra_op.allow_spinning", "1")
     settings.add_session_config_entry("session.force_spinning_stop", "1")
     source = model if isinstance(model, bytes) else os.fspath(model)
-    return ort.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
+    providers = ["CPUExecutionProvider"]
+    # Its fallback would print on standard output, where lines of JSON may be.
+    return ort.InferenceSession(source, settings, providers=providers, enable_fallback=0)
 
 
 def open_onnxruntime(file: ModelFile, options: EngineOptions) -> OnnxRuntimeEngine:

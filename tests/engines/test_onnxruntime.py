@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from onnx import TensorProto, helper
 
+from engines.onnxruntime import open_session
 from tests.tiny_models import tiny_street
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +50,21 @@ def run(start: list[str], folder: Path, *, seconds: float) -> str:
 def test_a_run_leaves_nothing_in_the_users_folders(tmp_path: Path) -> None:
     run([], tmp_path / "home", seconds=0)
     assert list((tmp_path / "home").rglob("*")) == []
+
+
+def test_nothing_is_printed_over_an_operator_whose_name_is_no_text(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Nameless", ["x"], ["y"])], "g", [x], [y])
+    data = (
+        helper.make_model(graph, ir_version=8)
+        .SerializeToString()
+        .replace(b"Nameless", b"Nameles\xff")
+    )
+    with pytest.raises(ValueError, match="utf-8"):
+        open_session(data)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.slow

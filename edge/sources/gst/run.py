@@ -16,9 +16,9 @@ from engines.errors import SourceError
 _log = logging.getLogger("edge")
 
 _SINK = "outrider_frames"
-_TAIL = (
-    f" ! videoconvert ! appsink name={_SINK} caps=video/x-raw,format=BGR max-buffers=1 sync=false"
-)
+# Of larger pictures its elements crash before one is here to be measured.
+_CAPS = "video/x-raw,format=BGR,width=[1,16384],height=[1,16384]"
+_TAIL = f" ! videoconvert ! appsink name={_SINK} caps={_CAPS} max-buffers=1 sync=false"
 
 
 def start_pipeline(

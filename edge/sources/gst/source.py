@@ -45,7 +45,11 @@ def open_pipeline(
     if text.startswith("csi:") and gst.Gst.ElementFactory.find("nvarguscamerasrc") is None:
         raise without_argus(text)
     run = start_pipeline(meant, gst, stop=stop, deadline_s=options.open_timeout_s)
-    return GstSource(run, policy=policy, stop=stop, read_timeout_s=options.read_timeout_s)
+    try:
+        return GstSource(run, policy=policy, stop=stop, read_timeout_s=options.read_timeout_s)
+    except BaseException:
+        run.release()
+        raise
 
 
 class GstSource(SourceBase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -280,6 +281,18 @@ def test_a_pipeline_that_cannot_run_is_refused_in_words(
 ) -> None:
     with pytest.raises(kind, match=message):
         opened(pipeline)
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [((16_400, 2), "could not link"), ((10_010, 10_000), "megapixels")]
+)
+def test_too_large_pictures_are_refused_and_the_pipeline_is_stopped(
+    size: tuple[int, int], said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(OutriderError, match=said):
+        opened("videotestsrc num-buffers=1 ! video/x-raw,width={},height={}".format(*size))
+    gc.collect()
+    assert "CRITICAL" not in capfd.readouterr().err
 
 
 def test_a_pipeline_of_one_endless_word_is_refused_in_time() -> None:
