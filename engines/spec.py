@@ -32,11 +32,6 @@ _AGAIN = "Make the file again with 'edge-export adopt' or 'edge-export onnx'."
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
-def printable(text: str) -> str:
-    """``text`` with spaces for what is no printable character, as ``ModelSpec.check`` wants it."""
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """One input or output tensor: name, static shape, NumPy dtype name ('uint8', 'float32')."""

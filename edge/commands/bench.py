@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import re
 import shlex
 import shutil
@@ -17,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge.commands.figures import JSON, check_figures, write_figures
 from edge.credential import first_text
 from edge.say import answer
-from edge.stdout import check_stdout, is_stdout, print_whole
-from engines.errors import SettingsError, SinkError
+from engines.errors import SettingsError
 
 if TYPE_CHECKING:
     from edge.machine.bench import Bench
@@ -59,9 +57,7 @@ BESIDE_TIMEOUT_S = 600
     help="Another program to run in turn with the pipeline; it prints 'N ms/frame'.",
 )
 @click.option("--soak", type=click.IntRange(2000), help="Watch memory over so many frames, too.")
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures; - is stdout."
-)
+@JSON
 def bench(
     source: str, source_file: str | None, model: Path | None, engine: str, threads: int | None,
     slots: int, frames: int, peers: tuple[Path, ...], beside: str | None, soak: int | None,
@@ -75,21 +71,15 @@ def bench(
         source = first_text(source_file, key="--source-file", what="a source")
     # Mistakes show before the minutes of measuring.
     program = None if beside is None else _program(beside)
-    to_stdout = json_file is not None and is_stdout(json_file)
-    if to_stdout:
-        check_stdout("--json")
-    elif json_file is not None:
-        _check_place(json_file, source, [model, *peers])
+    to_stdout = check_figures(json_file, source=source, models=[model, *peers])
 
     from edge.machine.bench import Bench
 
     b = Bench(source, model, engine, threads, slots, frames)
     with contextlib.redirect_stdout(sys.stderr) if to_stdout else contextlib.nullcontext():
         figures = _measure(b, peers=peers, program=program, soak_frames=soak)
-    if to_stdout:
-        print_whole(json.dumps(figures, indent=2) + "\n")
-    elif json_file is not None:
-        _write(figures, json_file)
+    if json_file is not None:
+        write_figures(figures, json_file)
 
 
 def _measure(
@@ -149,31 +139,6 @@ def _measure(
         growth_mb = figures["soak"]["growth_mb"]
         answer(f"memory over {soak_frames} frames: {growth_mb:+.2f} MB after 1,000")
     return figures
-
-
-def _check_place(path: Path, source: str, models: list[Path]) -> None:
-    from edge.metrics.metrics import remove_report
-    from edge.settings.outputs import refuse_overwriting
-    from edge.sinks.place import check_place
-
-    try:
-        check_place(path)
-        refuse_overwriting([path], models=models, source=source)
-    except SettingsError as exc:
-        raise SettingsError(f"--json {exc}") from exc
-    remove_report(path, what="--json")
-
-
-def _write(figures: dict[str, Any], path: Path) -> None:
-    from edge.metrics.metrics import write_report
-
-    if not os.path.exists(path) or os.path.isfile(path):
-        write_report(figures, path, what="--json")
-        return
-    try:
-        path.write_text(json.dumps(figures, indent=2) + "\n")  # a pipe, which cannot be replaced
-    except OSError as exc:
-        raise SinkError(f"--json {path}: cannot be written: {exc.strerror}") from exc
 
 
 def _program(command: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import threading
 from collections.abc import Iterator
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge.commands.figures import JSON, check_figures, write_figures
 from edge.say import answer, say
-from edge.stdout import check_stdout, is_stdout, print_whole
 from engines.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -39,9 +38,7 @@ if TYPE_CHECKING:
     metavar="ADDRESS:PORT",
     help="Show the pattern on a page there, for a phone's screen, instead of in a window.",
 )
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures; - is stdout."
-)  # fmt: skip
+@JSON
 def latency(
     settings: Path | None,
     source: str | None,
@@ -59,18 +56,8 @@ def latency(
     from edge.settings.load import load_settings
 
     loaded = load_settings(settings, {"source.uri": source, "source.uri_file": source_file})
-    to_stdout = json_file is not None and is_stdout(json_file)
-    if to_stdout:
-        check_stdout("--json")
-    elif json_file is not None:
-        from edge.metrics.metrics import remove_report
-        from edge.settings.outputs import refuse_overwriting
-        from edge.sinks.place import check_place
-
-        others = [] if settings is None else [("the settings", settings)]
-        check_place(json_file)
-        refuse_overwriting([json_file], models=(), source=loaded.source.uri, others=others)
-        remove_report(json_file, what="--json")
+    others = [] if settings is None else [("the settings", settings)]
+    to_stdout = check_figures(json_file, source=loaded.source.uri, others=others)
     if source is None and source_file is None and settings is None:
         raise SettingsError("latency: which camera? Name one, such as --source camera:0")
 
@@ -83,18 +70,13 @@ def latency(
     with _screen(page) as screen, _source(loaded, stop) as opened:
         say(f"point {opened.name} at the {screen.name}; Ctrl-C ends it")
         found = Measurement(
-            opened, screen, seconds=seconds, tell=say,
-            stop=stop,
+            opened, screen, seconds=seconds, tell=say, stop=stop,
         ).run()  # fmt: skip
     figures = {"source": opened.name, "screen": screen.name} | found.as_json()
-    if to_stdout:
-        print_whole(json.dumps(figures, indent=2) + "\n")
-        return
-    answer(table(found))
+    if not to_stdout:
+        answer(table(found))
     if json_file is not None:
-        from edge.metrics.metrics import write_report
-
-        write_report(figures, json_file, what="--json")
+        write_figures(figures, json_file)
 
 
 def table(found: Latency) -> str:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from engines.base import Array
 from engines.errors import ExportError
 from engines.model_file import ModelFile, load_weights
-from engines.spec import TensorSpec, printable
+from engines.redact import plain
+from engines.spec import TensorSpec
 from export.adopt.inputs import Size, image_and_sizes, kind_of, make_static, pair_shape, static_size
 from export.onnx.session import open_session, run_session
 
@@ -55,7 +56,7 @@ class ForeignNet:
     @property
     def name(self) -> str:
         """The file's name without its suffix; bytes in it that are no text become '?'."""
-        return printable(self.path.stem.encode(errors="replace").decode())
+        return plain(self.path.stem.encode(errors="replace").decode())
 
     def run(self, blob: Float, *, sizes: tuple[int, int] | None = None) -> dict[str, Array]:
         """Run the foreign net in ONNX Runtime at f32; ``blob`` (1, 3, H, W).

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from engines.errors import ExportError, SettingsError
-from engines.spec import DetectionHead, InputSpec, MaskHead, Resize, printable
+from engines.redact import plain
+from engines.spec import DetectionHead, InputSpec, MaskHead, Resize
 from export.adopt.foreign import Float, ForeignNet, Outputs
 
 COCO_NAMES = tuple(Path(__file__).with_name("coco_names.txt").read_text().splitlines())
@@ -188,7 +189,7 @@ def class_names(net: ForeignNet, hints: Hints, channels: int | None) -> tuple[tu
             f"{net.path}: {origin} has {len(names)} class names, but the graph has {channels} "
             "class channels. Give the names that belong to this net: --names FILE."
         )
-    return distinct(tuple(map(printable, names))), origin
+    return distinct(tuple(map(plain, names))), origin
 
 
 def distinct(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ left to ``semantic``, other tasks are refused.
 from __future__ import annotations
 
 from engines.errors import ExportError
-from engines.spec import DetectionHead, printable
+from engines.redact import plain
+from engines.spec import DetectionHead
 from export.adopt.families.base import Family, Hints, Plan, Preprocess, class_names
 from export.adopt.families.boxes import (
     P5,
@@ -121,7 +122,7 @@ def refuse_other_tasks(net: ForeignNet) -> None:
 def notice(net: ForeignNet) -> str:
     """Origin and licence as the metadata has them."""
     parts = (net.metadata.get("description"), net.metadata.get("license"))
-    return printable("; ".join(" ".join(p.split()) for p in parts if p))
+    return plain("; ".join(" ".join(p.split()) for p in parts if p))
 
 
 def _doubt(plan: Plan, outputs: Outputs) -> str | None:

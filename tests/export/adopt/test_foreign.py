@@ -425,4 +425,4 @@ def test_class_names_cannot_command_a_terminal(tmp_path: Path) -> None:
     assert done.code == 0, done.said
     detection = read_spec(done.file).detection
     assert detection is not None
-    assert detection.classes == ("red [31m ", "\u00fcber")
+    assert detection.classes == ("red\\x1b[31m\\n", "\u00fcber")
