@@ -32,7 +32,7 @@ _PARAMETER = re.compile(r"(?<=[?&;#/])([^=?&;#/\s]+)=([^;&#\s]*)((?:;[^&#\s]*)?)
 # "synthetic:96x54@30", "record:/srv/a@b" and our placeholder.
 _BARE_LOGIN = re.compile(
     r"""(?:(?<![^\s"'`(\[{<=,;|])|(?<=[^/:]/)|(?<=[^:]//))"""
-    r"""(?!\*|mailto:|record:|USER:PASSWORD@HOST(?![\w.:-])|(?:synthetic|camera|csi):\S*?\d+x\d+@\d"""
+    r"""(?<!://\[)(?!\*|mailto:|record:|USER:PASSWORD@HOST(?![\w.:-])|(?:synthetic|camera|csi):\S*?\d+x\d+@\d"""
     r"""|(?:[\w-]{1,16}:)?[A-Za-z][A-Za-z0-9+.-]{0,32}://|(?i:rtsps?|https?):/{0,2}\*{3}@)"""
     r"""(?:(?<=["'])[^\s:/@"']{1,64}:[^"'\n]{0,256}|[^\s:/@"'`(\[{<=,;|]{1,64}:\S{0,256})"""
     r"""@(?=[\w\[])"""
@@ -41,11 +41,11 @@ _QUERY = re.compile(r"(?<=[?&])([^=?&;#/\s]+)=([^&#\s\"'`,)\]>}]+)")
 _BARE_QUERY = re.compile(r"(?<=\?)[^=?&;#/\s\"'`,)\]>}]{6,}(?![^&#\s\"'`,)\]>}])")
 _PLAIN_VALUE = re.compile(r"-?\d{1,5}(?:\.\d+)?|\d+x\d+|\*{3}")
 _PLAIN_NAMES = {
-    "audio", "bitrate", "cam", "camera", "channel", "codec", "compression", "end",
+    "action", "audio", "bitrate", "cam", "camera", "channel", "codec", "compression", "end",
     "endtime", "format", "fps", "framerate", "height", "mode", "profile", "proto",
     "quality", "rate", "res", "resolution", "rotation", "size", "start", "starttime",
-    "stream", "streamtype", "subtype", "timeout", "transport", "video", "videocodec",
-    "width",
+    "stream", "streamtype", "subtype", "timeout", "transport", "unicast",
+    "video", "videocodec", "width",
 }  # fmt: skip
 """Whose values are shown; of other parameters only small numbers are, and sizes."""
 
