@@ -16,7 +16,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from edge.proven.child import export_folder, key_of, proof
+from edge.proven.child import export_folder, key_of, on_disk, proof
 from engines.errors import ExportError, ModelError, SettingsError
 from engines.files import keep, kept, remove, scratch, user_folder
 from engines.model_file import ModelFile, sha256_of
@@ -58,11 +58,11 @@ def adopted(
     """
     file = ModelFile.of(model)
     path = file.path
-    advice = f" By hand: {_by_hand(path)}"
+    advice = f" By hand: {_by_hand(path, frames)}"
     if export_folder() is None:
         raise ModelError(
             f"{path}: has no Outrider spec, and the package that adopts models is not installed "
-            f"here. Where it is: {_by_hand(path)}"
+            f"here. Where it is: {_by_hand(path, frames)}"
         )
     folder = cache_folder(environ)
     try:
@@ -84,7 +84,7 @@ def adopted(
             done = proof(command, frames, doing="adopting", stop=stop)
             reason, doubt = done.last, done.doubt
             if done.code == SettingsError.exit_code:
-                advice = _with_options(path, reason)
+                advice = _with_options(path, frames, reason)
             elif done.code == ExportError.exit_code:
                 advice = ""  # typed, it would be refused again
             if done.code == 0 and made.is_file():
@@ -102,20 +102,21 @@ def adopted(
     )
 
 
-def _by_hand(path: Path, options: str = "") -> str:
-    """The command that adopts a file, and the one that then runs it."""
-    source, made = shlex.quote(str(path)), shlex.quote(f"{path.stem}.outrider.onnx")
-    return f"edge-export adopt {source}{options} -o {made} && edge run --model {made}"
+def _by_hand(path: Path, frames: str | None, options: str = "") -> str:
+    """The command that adopts a file on the frames of the run, and the one that then runs it."""
+    model, made = shlex.quote(str(path)), shlex.quote(f"{path.stem}.outrider.onnx")
+    proven = f"--frames {shlex.quote(frames)}" if frames and on_disk(frames) else ""
+    words = " ".join(filter(None, ("edge-export adopt", model, options, proven, "-o", made)))
+    return f"{words} && edge run --model {made}"
 
 
-def _with_options(path: Path, asked: str) -> str:
-    """The command with all options that it asked for; an example stands before a placeholder."""
+def _with_options(path: Path, frames: str | None, asked: str) -> str:
+    """The command with all options that it asked for; what follows an If is for other nets."""
     if "edge-export adopt" in asked:  # it says commands itself
         return ""
-    missing = asked.partition(". If ")[0]  # not what it would be in another case
-    found = re.findall(r"(--[a-z-]+) ('[^']*'|[^\s;]+[^\s;,.])", missing)
-    wanted = "".join(f" {option} {value}" for option, value in dict(found).items())
-    return f" Then: {_by_hand(path, wanted)}"
+    missing = asked.partition(". If ")[0]
+    found = re.findall(r"--[a-z-]+ (?:'[^']*'|[^\s;]+[^\s;,.])", missing)
+    return f" Then: {_by_hand(path, frames, ' '.join(dict.fromkeys(found)))}"
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:

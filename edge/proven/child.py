@@ -61,6 +61,12 @@ def key_of(file: ModelFile, *more: str) -> str:
     return key.hexdigest()[:20]
 
 
+def on_disk(source: str) -> bool:
+    """Whether a source is a file or a folder, which a proof may read as well."""
+    known = os.path.isfile(source) or os.path.isdir(source)
+    return known and not source.startswith("/dev/")
+
+
 def proof(
     words: list[str],
     frames: str | None,
@@ -78,8 +84,7 @@ def proof(
     Raises:
         OSError: it cannot be started.
     """
-    of_disk = frames is not None and not frames.startswith("/dev/")
-    if frames is not None and of_disk and (os.path.isfile(frames) or os.path.isdir(frames)):
+    if frames is not None and on_disk(frames):
         done = _run([*words, "--frames", os.path.realpath(frames)], doing, stop, level)
         if done.code != SourceError.exit_code:
             return done

@@ -92,7 +92,7 @@ def static_size(
     if not height or not width:
         raise SettingsError(
             f"{path}: the input's height and width are open and its metadata has no imgsz. "
-            "Say the size to run at: --size HxW, for example --size 384x640."
+            "Say the size to run at, height first: --size 384x640, for example."
         )
     if max(height, width) > LARGEST_SIDE:
         raise ExportError(

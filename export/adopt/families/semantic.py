@@ -142,13 +142,16 @@ def _heads(
         given = {tensor.name: MaskHint(tensor.name, tensor.name, names)}
     if not given:
         counts = {t.name: _channels(net, t) for t in net.outputs}
-        example = " ".join(
-            f"--mask {n}=CLASS0,CLASS1,…" if c is None else f"--mask {n}=CLASS0,…,CLASS{c - 1}"
-            for n, c in counts.items()
-        )
+        example = " ".join(f"--mask {n}={_examples(c)}" for n, c in counts.items())
+        try:
+            _preprocess(net, hints, known)
+        except SettingsError as exc:
+            more = f". And {str(exc).removeprefix(f'{net.path}: ')}"
+        else:
+            more = "."
         raise SettingsError(
             f"{net.path}: a semantic net with the outputs {net.shapes()}, whose classes the file "
-            f"does not name. Say them in the order of the channels: {example}"
+            f"does not name. Say them in the order of the channels: {example}{more}"
         )
     for head in given.values():
         channels = _channels(net, outputs[head.output])
@@ -162,6 +165,10 @@ def _heads(
         for h in given.values()
     )
     return tuple(given[n] for n in outputs if n in given), said
+
+
+def _examples(channels: int | None) -> str:
+    return "CLASS0,CLASS1,…" if channels is None else ",".join(f"CLASS{i}" for i in range(channels))
 
 
 def _resolved(hint: MaskHint, net: ForeignNet) -> MaskHint:
@@ -196,17 +203,17 @@ def _preprocess(net: ForeignNet, hints: Hints, known: KnownNet | None) -> Prepro
     if is_semantic(net):
         return hints.apply(Preprocess("RGB"))
     wanted = {
-        "--colour RGB|BGR": hints.colour,
-        "--mean R,G,B": hints.mean,
-        "--std R,G,B": hints.std,
+        "--colour RGB": hints.colour,
+        "--mean 0,0,0": hints.mean,
+        "--std 255,255,255": hints.std,
     }
     missing = [option for option, value in wanted.items() if value is None]
     if missing:
         raise SettingsError(
             f"{net.path}: nothing in a semantic graph says how its image was normalised. Give "
-            f"{', '.join(missing)} (blob = (pixel - mean) / std, in grey levels 0 to 255): "
-            "--mean 0,0,0 --std 255,255,255 for a plain / 255, "
-            "--mean 123.675,116.28,103.53 --std 58.395,57.12,57.375 for ImageNet's."
+            f"{', '.join(missing)} for plain RGB / 255 (blob = (pixel - mean) / std, in grey "
+            "levels 0 to 255). If it wants ImageNet's: --mean 123.675,116.28,103.53 "
+            "--std 58.395,57.12,57.375; if OpenCV's order of channels: --colour BGR."
         )
     return hints.apply(Preprocess("RGB", resize="stretch"))
 

@@ -27,7 +27,14 @@ from export.commands.adopt import adopt as adopt_command
 from tests.edge.door import EDGE
 from tests.edge.pty_door import on_terminal
 from tests.export.adopting import write_frames
-from tests.foreign_models import CLASSES, darknet, foreign_yolov8, ultralytics, yolox
+from tests.foreign_models import (
+    CLASSES,
+    foreign_yolov8,
+    semantic,
+    ultralytics,
+    yolov5_raw,
+    yolox,
+)
 
 
 @pytest.fixture
@@ -212,7 +219,7 @@ def test_all_that_is_missing_is_told_at_once_with_a_command_that_works(
     with pytest.raises(ModelError) as caught:
         adopted(Path("my net.onnx"), environ=environ)
     reason, _, command = str(caught.value).partition(" Then: ")
-    assert "--size HxW" in reason
+    assert "--size 384x640" in reason
     assert "--names FILE" in reason
     assert ".." not in reason
     adopt, _, run = command.partition(" && ")
@@ -224,21 +231,26 @@ def test_all_that_is_missing_is_told_at_once_with_a_command_that_works(
     assert read_spec(Path("my net.outrider.onnx")).input.height == 384
 
 
-def test_an_option_for_another_case_is_not_in_the_command(
-    environ: dict[str, str], tmp_path: Path
+def test_the_command_that_is_told_is_for_this_net_and_the_frames_of_the_run(
+    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of raw grids it is said what to do if they are masks."""
-    model = tmp_path / "net.onnx"
-    net = darknet(64, 96)
-    kept = [entry for entry in net.metadata_props if entry.key != "anchors"]
-    del net.metadata_props[:]
-    net.metadata_props.extend(kept)
-    onnx.save(net, model)
-    with pytest.raises(ModelError, match="If they are masks") as caught:
-        adopted(model, environ=environ)
-    command = str(caught.value).partition(" Then: ")[2]
-    assert "--anchors" in command
-    assert "--family" not in command
+    """What a message says of other nets is no part of it: masks, ImageNet's colours."""
+    monkeypatch.chdir(tmp_path)
+    Path("seen").mkdir()
+    noise = np.random.default_rng(3).integers(0, 256, (64, 96, 3), np.uint8)
+    for i in range(2):
+        cv2.imwrite(f"seen/{i}.png", np.roll(noise, i * 40, axis=1))
+    told = {}
+    for name, net in (("masks", semantic()), ("boxes", yolov5_raw())):
+        onnx.save(net, f"{name}.onnx")
+        with pytest.raises(ModelError) as caught:
+            adopted(Path(f"{name}.onnx"), "seen", environ=environ)
+        told[name] = shlex.split(str(caught.value).partition(" Then: ")[2].partition(" && ")[0])
+        assert told[name][-4:] == ["--frames", "seen", "-o", f"{name}.outrider.onnx"]
+    assert "--anchors" in told["boxes"]
+    assert "--family" not in told["boxes"]
+    done = CliRunner().invoke(adopt_command, told["masks"][2:])
+    assert done.exit_code == 0, done.exception
 
 
 def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_an_open_size_is_the_one_in_the_metadata(
 
 def test_an_open_size_that_nothing_says_is_asked_for(tmp_path: Path) -> None:
     message = refusal(adopt_net(with_input(yolox(), 1, 3, "h", "w"), tmp_path, name="yolox"), 2)
-    assert "--size HxW" in message
+    assert "--size 384x640" in message
     model = with_input(yolox(), 1, 3, "h", "w")  # convolutions only: it runs at any size
     done = adopt_net(model, tmp_path, "--size", "96x128", name="yolox")
     assert done.code == 0, done.said

@@ -84,9 +84,9 @@ def test_an_unknown_net_is_normalised_as_said(tmp_path: Path, engine: str) -> No
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ([], "--mask logits=CLASS0,…,CLASS2"),
-        (["--mask", "logits=a,b,c"], "Give --colour RGB|BGR, --mean R,G,B, --std R,G,B"),
-        (["--mask", "logits=a,b,c", "--colour", "BGR"], "Give --mean R,G,B, --std R,G,B"),
+        ([], "--mask logits=CLASS0,CLASS1,CLASS2. And "),
+        (["--mask", "logits=a,b,c"], "Give --colour RGB, --mean 0,0,0, --std 255,255,255 for"),
+        (["--mask", "logits=a,b,c", "--colour", "BGR"], "Give --mean 0,0,0, --std 255,255,255 for"),
         (["--mask", "nothing=a,b,c", *IMAGENET], "--mask names the output 'nothing'"),
         (["--mask", "logits=a,b,c", "--mask", "logits=d,e,f", *IMAGENET], "an output twice"),
         (["--mask", "logits", *IMAGENET], "wanted OUTPUT[:NAME]=CLASS,CLASS"),
