@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 DEEPEST = 100
 """Parts of a key, of which two are known here."""
 
+_QUOTED = re.compile(r""""(?:\\.|[^"\\\n])*"|'[^'\n]*'""")
 _TWINS = {
     "source.uri": "uri_file", "source.uri_file": "uri",
     "output.sinks": "sink_files", "output.sink_files": "sinks",
@@ -176,7 +177,8 @@ def _meant(path: Path) -> str:
 
 def _parse(text: str, path: Path | None) -> dict[str, Any]:
     try:
-        if any(part.count(".") > DEEPEST for part in re.split(r"[=\n]", text)):
+        bare = _QUOTED.sub("", text)  # names of files have dots, too
+        if any(part.count(".") > DEEPEST for part in re.split(r"[=\n,]", bare)):
             raise RecursionError  # for each part of a key the parser goes through all before it
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:

@@ -20,6 +20,8 @@ from export.data.pairs import check_size, read_frame
 
 ROUNDING_PX = 1.0
 """How far a box may leave its image: tools that count the last pixel, or round, go one beyond."""
+MOST_CATEGORIES = 2_000
+"""LVIS has 1,203. What was taken for what is a table with a row and a column for each."""
 MOST_BYTES = 2 << 30
 """Of a file; COCO's own largest has 0.5 GB."""
 
@@ -171,6 +173,8 @@ def _categories(
         or c["name"] not in roots
         or c.get("supercategory") not in (None, "", "none")
     ]
+    if len(given) > MOST_CATEGORIES:
+        raise _Wrong(f"lists {len(given)} categories, wanted {MOST_CATEGORIES} at most")
     names = tuple(_name(category["name"]) for category in given)
     number = {category["id"]: i + 1 for i, category in enumerate(given)}
     if not names or len(set(names)) != len(names) or len(number) != len(names):

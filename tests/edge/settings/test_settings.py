@@ -401,6 +401,8 @@ def test_a_source_is_opened_with_every_setting_of_it_and_the_same_defaults() -> 
         (b"x = " + b"1" * 5_000, "a number of too many digits"),
         (b"detect.conf = " + b"1" * 4_000, r"1: detect\.conf: got 1{57}\.\.\., wanted a number"),
         (b"a." * 50_000 + b"a = 1", "nested too deep"),
+        (b'"a,".' * 50_000 + b"a = 1", "nested too deep"),
+        (b"x = [" + b'"a.onnx", ' * 200 + b"]", "x: unknown"),
         (b'[source]\nuri = "a\\u0000b"', r"2: source\.uri: got a str, wanted a text without"),
         (
             b'[output]\nsinks = ["a", "b\\u0000"]',

@@ -202,6 +202,13 @@ def test_the_root_of_the_categories_is_no_class(
     assert image.boxes[0]["category_id"] == names.index("auto") + 1
 
 
+def test_more_categories_than_a_table_can_hold_are_refused(tmp_path: Path) -> None:
+    coco = coco_dict([{}])
+    coco["categories"] += [{"id": 100 + i, "name": f"class {i}"} for i in range(2_000)]
+    with pytest.raises(ExportError, match="lists 2002 categories, wanted 2000 at most"):
+        read_coco(make_coco(tmp_path, coco))
+
+
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/secret.png", "a/../../secret.png"])
 def test_a_file_name_that_leaves_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     make_coco(tmp_path, {}, images=1)
