@@ -22,15 +22,21 @@ def attributes(model: onnx.ModelProto) -> Iterator[onnx.AttributeProto]:
     while left:
         attribute = left.pop()
         yield attribute
-        for graph in (attribute.g, *attribute.graphs):
+        for graph in _graphs_of(attribute):
             left.extend(a for node in graph.node for a in node.attribute)
+
+
+def _graphs_of(attribute: onnx.AttributeProto) -> tuple[onnx.GraphProto, ...]:
+    """Asked first: protobuf makes an empty graph for each attribute that has none."""
+    own = (attribute.g,) if attribute.HasField("g") else ()
+    return (*own, *attribute.graphs)
 
 
 def graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
     """The graph, and those nested in attributes."""
     yield model.graph
     for attribute in attributes(model):
-        yield from (attribute.g, *attribute.graphs)
+        yield from _graphs_of(attribute)
 
 
 def names(model: onnx.ModelProto) -> Iterator[object]:
@@ -79,8 +85,12 @@ def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
         for sparse in graph.sparse_initializer:
             yield from (sparse.values, sparse.indices)
     for attribute in attributes(model):
-        yield from (attribute.t, *attribute.tensors)
-        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        if attribute.HasField("sparse_tensor"):
+            yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+        for sparse in attribute.sparse_tensors:
             yield from (sparse.values, sparse.indices)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec as find_module
 from pathlib import Path
 
@@ -53,12 +54,17 @@ def export_folder() -> Path | None:
 
 def key_of(file: ModelFile, *more: str) -> str:
     """Names a proof of ``file``: other bytes or another version of the code give another name."""
-    key = hashlib.sha256(" ".join([file.sha256, *more]).encode())
+    return hashlib.sha256(" ".join([file.sha256, *more, _code()]).encode()).hexdigest()[:20]
+
+
+@cache
+def _code() -> str:
+    """The hash of the code that proves."""
+    code = hashlib.sha256()
     folder = export_folder()
-    sources = [] if folder is None else sorted(folder.rglob("*.py"))
-    for code in [Path(engines.spec.__file__), *sources]:
-        key.update(code.read_bytes())
-    return key.hexdigest()[:20]
+    for file in [Path(engines.spec.__file__), *(sorted(folder.rglob("*.py")) if folder else ())]:
+        code.update(file.read_bytes())
+    return code.hexdigest()
 
 
 def on_disk(source: str) -> bool:
