@@ -35,7 +35,8 @@ class EndCheck:
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self._promised_s = _promised_end_s(container, stream)
         self._container = container
-        self._reached_s = 0.0
+        self._base = stream.time_base or 0
+        self._reached = 0  # ticks
         self._damaged = False
 
     def saw(self, packet: Packet[VideoStream], pictures: list[VideoFrame]) -> None:
@@ -45,14 +46,13 @@ class EndCheck:
         if packet.size == 0:
             return  # the empty packet that flushes the decoder
         self._damaged = self._damaged or packet.is_corrupt
-        if packet.pts is not None and packet.time_base is not None:
-            end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-            self._reached_s = max(self._reached_s, end_s)
+        if packet.pts is not None:
+            self._reached = max(self._reached, packet.pts + (packet.duration or 0))
 
     def cut_short(self) -> str:
         """Why the file is not whole, or an empty text."""
         early = self._promised_s is not None and (
-            self._reached_s < self._promised_s - self._SLACK_S
+            float(self._reached * self._base) < self._promised_s - self._SLACK_S
         )
         if early and not _has_all_bytes(self._container):
             return f"its header promises {self._promised_s:.2f} s"

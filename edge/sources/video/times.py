@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("edge")
 
+_NS = Fraction(1, SECOND_NS)
 _GUESSED_FPS = 25.0
 """The rate of what tells none and bears no times, as FFmpeg guesses it."""
 _NO_TIMESTAMPS = 0x80
@@ -70,6 +71,7 @@ class ShownTimes:
         """``fps`` is the source's rate, used where pictures say nothing of their length."""
         self._stream = stream
         self._base = stream.time_base or Fraction(0)  # pictures at the end may come without it
+        self._period_ns = round(SECOND_NS / fps)
         self._fps = fps
         self._by_decoding = container_format in _DECODE_TIMES
         self._reordered = self._sparse = self._fell = False
@@ -78,7 +80,7 @@ class ShownTimes:
         self._shift: int | None = None
         self._last_own: int | None = None
         self._first_is_key = False
-        self._next_s = self._last_s = Fraction(0)
+        self._next_ns = self._last_ns = 0
         ticks = _CLOCK_SET_ANEW.get(container_format)
         wrap_ns = ticks * SECOND_NS // 90_000 if ticks else None
         self._rising = RisingTimes(name, may_leap=ticks is not None, wrap_ns=wrap_ns)
@@ -101,14 +103,16 @@ class ShownTimes:
 
     def date(self, picture: VideoFrame) -> None:
         """Set a picture's ``pts`` to when it is shown, in nanoseconds."""
-        shown_s = self._last_s = self._shown_s(picture)
-        length_s = (picture.duration or 0) * self._base
-        self._next_s = shown_s + (length_s or 1 / Fraction(self._fps).limit_denominator(10**6))
-        picture.pts = self._rising.rising_ns(int(shown_s * SECOND_NS), self._fps)
-        picture.time_base = Fraction(1, SECOND_NS)
+        shown_ns = self._last_ns = self._shown_ns(picture)
+        self._next_ns = shown_ns + (self._in_ns(picture.duration or 0) or self._period_ns)
+        picture.pts = self._rising.rising_ns(shown_ns, self._fps)
+        picture.time_base = _NS
 
-    def _shown_s(self, picture: VideoFrame) -> Fraction:
-        own, decoded, base = picture.pts, picture.dts, self._base
+    def _in_ns(self, ticks: int) -> int:
+        return ticks * self._base.numerator * SECOND_NS // self._base.denominator
+
+    def _shown_ns(self, picture: VideoFrame) -> int:
+        own, decoded = picture.pts, picture.dts
         step = None if own is None or self._last_own is None else own - self._last_own
         if own is not None:
             self._last_own = own
@@ -116,12 +120,13 @@ class ShownTimes:
         in_order = not self._stream.codec_context.has_b_frames
         told = self._sparse or ((in_order or self._reordered) and not self._by_decoding)
         if told or (decoded is None and self._shift is None):
-            return self._next_s if own is None else own * base
+            return self._next_ns if own is None else self._in_ns(own)
         if decoded is None:  # the file has ended, and the decoder gives what it holds
-            return self._next_s if step is None or self._fell else self._last_s + step * base
+            follows = step is None or self._fell
+            return self._next_ns if follows else self._last_ns + self._in_ns(step or 0)
         if self._shift is None:
             self._shift = decoded if self._first is None else decoded - self._first
-        return (decoded - self._shift) * base
+        return self._in_ns(decoded - self._shift)
 
 
 class CountedTimes:
@@ -151,5 +156,5 @@ class CountedTimes:
                 self._fps,
             )
         picture.pts = round(self._count * SECOND_NS / self._fps)
-        picture.time_base = Fraction(1, SECOND_NS)
+        picture.time_base = _NS
         self._count += 1
