@@ -19,7 +19,7 @@ ALONE = ["unshare", "-n"] if os.geteuid() == 0 else ["unshare", "-r", "-n"]
 """A network namespace of its own, in which there is nobody to reach."""
 PROGRAMS = {
     "edge": EDGE,
-    "edge-export": [sys.executable, "-c", "from export.cli import main; main()"],
+    "edge-export": [sys.executable, "-c", "from export.start import main; main()"],
 }
 OURS = (".cache/outrider", ".local/state/outrider")
 SEEN = '"$@" >&2; code=$?; cat /proc/net/snmp /proc/net/snmp6; exit $code'
@@ -47,7 +47,6 @@ CAMERA = "--model tiny.onnx --source synthetic:96x64@30"
             [f"edge profile {CAMERA} -o p --engine onnxruntime --seconds 12"],
             marks=pytest.mark.slow,
         ),
-        pytest.param(["edge bench --model tiny.onnx --frames 20"], marks=pytest.mark.slow),
         pytest.param(
             [
                 "edge check settings.toml",
@@ -67,7 +66,7 @@ CAMERA = "--model tiny.onnx --source synthetic:96x64@30"
         pytest.param(
             [
                 "edge-export adopt foreign.onnx -o adopted.onnx",
-                "edge-export evaluate adopted.onnx --data synthetic --max-images 2",
+                "edge-export evaluate adopted.onnx --data synthetic --limit 2",
                 "edge-export verify adopted.onnx adopted.onnx",
                 "edge-export fp16 adopted.onnx -o half.onnx",
                 "edge-export check-tensorrt adopted.onnx",
