@@ -83,11 +83,12 @@ def open_engine(
     return opened(engine)
 
 
-def takes_openvino(file: ModelFile) -> bool:
+def takes_openvino(file: ModelFile, precision: Precision) -> bool:
     """Whether 'auto' opens an ONNX file in OpenVINO here, where that can run it."""
     from engines.cuda.context import device_names
 
-    return _suits_openvino(file) and not (device_names() and _built(file))
+    on_device = precision != "f32" and device_names() and _built(file)
+    return _suits_openvino(file) and not on_device
 
 
 def _suits_openvino(file: ModelFile) -> bool:

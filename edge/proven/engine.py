@@ -19,6 +19,7 @@ from importlib.util import find_spec as find_module
 from edge.proven.child import export_folder, key_of, proof
 from edge.telemetry.linux import cpu_name
 from engines import takes_openvino
+from engines.base import Precision
 from engines.files import keep, kept, user_folder
 from engines.model_file import ModelFile, is_quantized
 
@@ -34,6 +35,7 @@ def proven_engine(
     frames: str | None,
     *,
     foreign: bool,
+    precision: Precision = "default",
     stop: threading.Event | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> str:
@@ -46,12 +48,13 @@ def proven_engine(
         engine: as the settings have it.
         frames: the source being run, for the proof.
         foreign: whether it was adopted from a file without a spec.
+        precision: as the settings have it; what was built for a GPU is passed over for f32.
         stop: once set, the proof is given up.
         environ: XDG_CACHE_HOME and HOME say where the verdict is kept.
     """
     if file.path.suffix != ".onnx":
         return engine
-    asked = engine == "openvino" or (engine == "auto" and takes_openvino(file))
+    asked = engine == "openvino" or (engine == "auto" and takes_openvino(file, precision))
     both = find_module("openvino") is not None and find_module("onnxruntime") is not None
     if not asked or not both or export_folder() is None:
         return engine

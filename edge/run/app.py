@@ -145,7 +145,12 @@ def open_model(settings: Settings, path: Path, *, stop: threading.Event | None =
     frames = settings.source.uri
     file = runnable(path, frames, stop=stop)
     options["engine"] = proven_engine(
-        file, options["engine"], frames, foreign=file.path != path, stop=stop
+        file,
+        options["engine"],
+        frames,
+        foreign=file.path != path,
+        precision=options["precision"],
+        stop=stop,
     )
     return open_engine(file, **options)
 

@@ -51,7 +51,7 @@ def evaluate_model(
     frames = None if data.frames is None else str(data.frames)
     file = adopt(path, frames) if adopt else ModelFile(path)
     if adopt is not None:
-        engine = proven_engine(file, engine, frames, foreign=file.path != path)
+        engine = proven_engine(file, engine, frames, foreign=file.path != path, precision=precision)
     opened = open_engine(file, engine=engine, precision=precision)
     try:
         classes = class_map(opened.spec, data, renames or {}, origin=str(path))

@@ -12,6 +12,7 @@ from edge.proven import engine as proven
 from edge.proven.adopt_cache import adopted
 from edge.proven.child import Done
 from edge.proven.engine import proven_engine
+from engines.base import Precision
 from engines.errors import ExportError, SettingsError
 from engines.model_file import ModelFile, read_spec
 from export.commands.verify import verify
@@ -101,6 +102,19 @@ def test_what_costs_is_asked_only_of_what_may_be_off(
     assert verdicts.asked == 0
     assert proven_engine(ModelFile(plain), "auto", None, foreign=True, environ=environ) == "auto"
     assert verdicts.asked == 1
+
+
+def test_a_built_engine_is_not_openvino_but_for_f32(
+    int8: ModelFile, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdicts = Verdicts(0, "")
+    monkeypatch.setattr(proven, "proof", verdicts)
+    monkeypatch.setattr("engines.cuda.context.device_names", lambda: ["RTX 4090"])
+    monkeypatch.setattr("engines._built", lambda file: {"tensorrt": file.path})
+    asked_at: list[tuple[Precision, int]] = [("default", 0), ("f32", 1)]
+    for precision, asked in asked_at:
+        proven_engine(int8, "auto", None, foreign=False, precision=precision, environ=environ)
+        assert verdicts.asked == asked
 
 
 def test_the_command_compares_what_a_file_says_in_another_engine(
