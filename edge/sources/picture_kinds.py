@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 SUFFIXES = (
-    ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm",
-    ".png", ".pnm", ".ppm", ".qoi", ".tif", ".tiff", ".webp",
+    ".apng", ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
+    ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tif", ".tiff", ".webp",
 )  # fmt: skip
 """Lower case. A file of such a name was meant as a picture, whatever is in it."""
-_OF_FFMPEG = (".gif", ".mjpeg", ".mjpg")
+_OF_FFMPEG = (".apng", ".gif", ".mjpeg", ".mjpg")
 """Suffixes of films whose first bytes are a picture's."""
 _RAW = (".3fr", ".arw", ".cr2", ".dcr", ".dng", ".erf", ".kdc", ".nef", ".nrw", ".pef", ".srw")
 """What a camera's sensor saw: a TIFF by its first bytes, of which decoders see a thumbnail."""

@@ -289,7 +289,7 @@ def test_a_folder_is_taken_by_content_and_the_rest_is_named(
 @pytest.mark.parametrize(
     ("name", "kind"),
     [("a.jfif", "images"), ("a.dat", "images"), ("a", "images"), ("a.heic", "images"),
-     ("a.mjpeg", "video"), ("a.gif", "video")],
+     ("a.mjpeg", "video"), ("a.gif", "video"), ("a.apng", "video")],
 )  # fmt: skip
 def test_a_single_picture_is_known_by_its_content_too(tmp_path: Path, name: str, kind: str) -> None:
     (tmp_path / name).write_bytes(jpeg(RED_AT_THE_TOP_LEFT))
