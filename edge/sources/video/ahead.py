@@ -75,6 +75,10 @@ class Ahead:
                 self._ended, self._failure = True, exc
         return not self._ended
 
+    def begins(self) -> bool:
+        """Whether there is a first packet."""
+        return bool(self._ahead) or self._fetch()
+
     def is_live(self, *, timed: bool) -> bool:
         """Whether packets come at the pace at which they are shown, found by reading some ahead.
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import errno
 import re
+import tempfile
 import time
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from edge.sources.video.jpegs import JpegSplitter
@@ -97,6 +99,22 @@ class Body:
             # The end of a body without a length is an error to FFmpeg.
             if self.size >= 0 or getattr(exc, "errno", None) != errno.EIO:
                 self.failure = exc
+
+
+@contextmanager
+def stored(body: Body) -> Iterator[str]:
+    """A path to all that the server sends, for a demuxer that goes back in it.
+
+    It is of this process alone, and nothing is left of the file when who opened it has closed it.
+
+    Raises:
+        OSError: there is no room for it.
+    """
+    with tempfile.TemporaryFile() as file:
+        for piece in body.pieces():
+            file.write(piece)
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"
 
 
 class BodyFile:

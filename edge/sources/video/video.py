@@ -293,12 +293,6 @@ class VideoSource(SourceBase):
                 f"{self.name}: the live stream ended after frame {count} ({why}), wanted no "
                 "end; check the sender and the network"
             )
-        if count == 0 and "://" in self.name:
-            return SourceError(
-                f"{self.name}: no frame could be read ({why}), wanted a server that knows byte "
-                "ranges: an mp4 whose index is at its end needs them. Copy the file here, or move "
-                "its index: ffmpeg -i INPUT -c copy -movflags faststart OUTPUT"
-            )
         last = self._ready[-1] if self._ready else None
         end_ns = self._media_time_ns(last) if last is not None else self._media_ns
         end_s = (end_ns - self._start_ns) / SECOND_NS
