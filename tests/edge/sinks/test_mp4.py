@@ -219,7 +219,10 @@ def test_a_device_without_space_is_a_sink_error(tmp_path: Path) -> None:
     assert "playable" not in str(raised.value)  # nothing of it is
 
 
-def test_a_size_that_the_encoder_refuses_is_told(tmp_path: Path) -> None:
+def test_a_size_that_the_encoder_refuses_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.h264.encoder.MOST_SIDE", 1 << 20)  # libx264 takes 16,384
     sink = open_sink(str(tmp_path / "a.mp4"), fps=25.0)
     with pytest.raises(SinkError, match=r"a\.mp4: cannot be written"):
         sink.write(result(0, wh=(20_000, 4)), picture((90, 90, 90), wh=(20_000, 4)), frame_age_ms=0)

@@ -169,8 +169,9 @@ def test_what_is_not_encoded_is_told_counted_and_tried_again(
 ) -> None:
     monkeypatch.setattr(coder, "RETRY_S", 0.0)
     sink = _sink(tmp_path)
+    monkeypatch.setattr("edge.h264.encoder.MOST_SIDE", 1 << 20)  # libx264 takes 16,384
     with caplog.at_level(logging.INFO):
-        _record(sink, 2, wh=(20_000, 4))  # libx264 takes 16,384
+        _record(sink, 2, wh=(20_000, 4))
         _until(lambda: sink.state().missed == 2)
         assert str(sink.state().alarm).startswith("H.264 by libx264, 20000x4: ")
         _record(sink, 3, first=2)
