@@ -161,7 +161,9 @@ def _open_rtsp(url: str, options: SourceOptions, until: float) -> _Connection:
             # By three pictures FFmpeg tells the rate as well as by its usual twenty and opens
             # sooner: in 0.5 s instead of 1.1 at 25 fps, in 1.1 s instead of 2.6 at 10.
             "fpsprobesize": "3",
-            "timeout": str(round(options.read_timeout_s * 1e6)),
+            # Of its sockets, a bit later than ours: at its own FFmpeg gives what it had kept
+            # back, and that would be taken for a picture that has just come.
+            "timeout": str(round((options.read_timeout_s + 0.25) * 1e6)),
         }
         within_s = max(0.01, share * (until - time.monotonic()))
         timeouts_s = within_s, options.read_timeout_s
