@@ -10,12 +10,19 @@ falls slowly, so it follows a sender's clock that drifts, too. All times are in 
 
 from __future__ import annotations
 
+from collections import deque
+
 from edge.sources.timing.pacing import SECOND_NS, Recent
 
-BURST_NS = SECOND_NS // 5
+BURST_NS = 2 * SECOND_NS // 5
 """Shorter bursts are jitter: nobody sees them, and a camera's frames must not wait for anything."""
 _BURST_STEPS = 4
 """Nor are fewer frames a burst: two or three come together on many a network."""
+_BURSTS = 4
+"""So many one after the other, of one size, make a source in bursts: a segment is as long as the
+next, while what a lost packet, a stalled link or a busy processor holds up is of any size."""
+_ALIKE = 1.25
+"""The largest of them by the smallest."""
 _LEAP_NS = SECOND_NS
 """By so much more than the wall does timestamps never go on: the sender began another count."""
 _HALF_WINDOW_NS = 10 * SECOND_NS
@@ -27,8 +34,8 @@ _FALL = 3
 class Bursts:
     """The schedule of one connection.
 
-    Frames come in bursts where one burst followed on the heels of another: after a stall of a
-    network a camera goes on smoothly. Until then, and for a source that never does, ``paced`` is
+    Frames come in bursts where bursts of one size follow each other: after a stall of a network a
+    camera goes on smoothly. Until then, and for a source that never does, ``paced`` is
     False and nothing is delayed.
 
     Args:
@@ -47,7 +54,7 @@ class Bursts:
         self._last: tuple[int, int] | None = None  # (media time, arrival)
         self._due_media = 0
         self._run = self._smooth = 0
-        self._after_burst = False
+        self._bursts: deque[int] = deque(maxlen=_BURSTS)
 
     def arrived(self, media_ns: int, arrival_ns: int) -> int:
         """Take a packet in the order of decoding; returns its media time on one line without leaps.
@@ -73,15 +80,18 @@ class Bursts:
         """Whether this packet came right behind the last one, and what that makes of the source."""
         if gap < step / 2:
             self._run += step
-            self.paced = self.paced or (self._after_burst and self._is_burst)
             return
         if self._opening:  # what had come until then says nothing of how the others come
             self._opening, self._recent = False, Recent(_HALF_WINDOW_NS)
         if self._is_burst:
-            self._after_burst, self._smooth = True, 0
+            self._bursts.append(self._run)
+            self._smooth = 0
+            alike = max(self._bursts) <= _ALIKE * min(self._bursts)
+            self.paced = self.paced or (len(self._bursts) == _BURSTS and alike)
         else:
             self._smooth += self._run + step
-            self._after_burst = self._after_burst and self._smooth < BURST_NS
+            if self._smooth >= BURST_NS:
+                self._bursts.clear()
         self._run = 0
 
     @property

@@ -77,9 +77,9 @@ def test_a_live_hls_stream_is_given_at_its_pace_behind_a_constant_delay() -> Non
 @pytest.mark.slow
 @pytest.mark.timing
 def test_a_relay_that_sends_a_second_at_a_time_is_given_at_its_pace() -> None:
-    frames = watched(relay(frames=200, burst=25), "live.ts", PATIENT, at_most=198)
-    assert numbers(frames) == [n % 25 for n in range(198)]
-    later = frames[3 * FPS :]  # what came with the opening is there at once
+    frames = watched(relay(frames=225, burst=25), "live.ts", PATIENT, at_most=223)
+    assert numbers(frames) == [n % 25 for n in range(223)]
+    later = frames[6 * FPS :]  # it takes four bursts to tell
     assert sum(not 20 < step < 80 for step in steps_ms(later)) <= 3
     assert all(0.9 < frame.delay_ns / 1e9 < 2.2 for frame in later)
 
@@ -113,14 +113,14 @@ def test_without_a_delay_bursts_are_given_as_they_come() -> None:
 def test_a_sender_that_falls_silent_is_told_after_what_was_held_back() -> None:
     options = replace(PATIENT, read_timeout_s=1.0)
     frames, began = list[Frame](), time.monotonic()
-    with served(relay(frames=100, burst=25)) as port:
+    with served(relay(frames=175, burst=25)) as port:
         url = f"http://127.0.0.1:{port}/live.ts"
         source = open_source(url, policy="auto", stop=threading.Event(), options=options)
         with pytest.raises(SourceError, match="nothing came for 1 s"):
             frames.extend(iter(source.read, None))
         source.close()
-    assert numbers(frames) == [n % 25 for n in range(100)]
-    assert 5 < time.monotonic() - began < 9  # 4 s of frames, the last of them 1 s late, and 1 s
+    assert numbers(frames) == [n % 25 for n in range(175)]
+    assert 8 < time.monotonic() - began < 12  # 7 s of frames, the last of them 1 s late, and 1 s
 
 
 def test_a_stop_ends_a_stream_that_is_held_back() -> None:
