@@ -18,6 +18,7 @@ HIDDEN = "***"
 _SCHEME = re.compile(r"((?<![A-Za-z])[A-Za-z][A-Za-z0-9+.-]*://)")
 # "rtsp:/user:pw@host": no URL, but meant as one.
 _MISTYPED = re.compile(r"(?i)((?<![A-Za-z])(?:rtsps?|https?):/?)(?!/)(?!\*{3}@[^@\s]*(?:\s|$)).*@")
+_OF_URLS = re.compile(r"(?i)(?:whip:)?(?:https?|rtsps?|rtmps?|wss?|ftps?|file|udp|tcp|rtp|srt)://")
 _AUTHORITY = re.compile(r"[^/?#]*")
 # A host name or a bracketed IPv6 address, a port, and the punctuation of a sentence around it.
 _PLAIN_HOST = re.compile(r"""(\[[^\]@]*\]|[^:@\[\]]*)(:\d+)?['"`,.;)\]>}]*""")
@@ -83,7 +84,7 @@ def redact(text: str) -> str:
         scheme, rest, *parts = parts
         while parts and _login_goes_on(rest):  # "user:pa://ss@host": no scheme, but a password
             rest, parts = rest + parts[0] + parts[1], parts[2:]
-        done += [scheme, _without_parameters(_without_login(rest))]
+        done += [scheme, _without_parameters(_without_login(rest, scheme))]
     shown = _QUERY.sub(_without_value, _BARE_LOGIN.sub(f"{HIDDEN}@", "".join(done)))
     pipeline = _PIPELINE.search(shown)
     if pipeline is None:
@@ -132,7 +133,7 @@ def _login_goes_on(rest: str) -> bool:
     return "@" not in rest or authority.endswith("@") or not _END_OF_URL.search(rest)
 
 
-def _without_login(rest: str) -> str:
+def _without_login(rest: str, scheme: str) -> str:
     """``rest`` is what follows ``scheme://`` up to the next scheme or the end of the text."""
     url = re.split(r"\s", rest, maxsplit=1)[0]
     if url.startswith(f"{HIDDEN}@") and url.count("@") == 1:
@@ -145,6 +146,8 @@ def _without_login(rest: str) -> str:
         # "user:pa/ss@host": the slash ended the authority early; a space may have as well, even
         # behind an "@" ("user:p@ ss@host"). An "@" further on in a sentence takes the host along.
         url = rest
+    elif not _OF_URLS.fullmatch(scheme):
+        pass  # "user://pw?w@host": a password that begins with slashes
     elif (authority and not plain.group(2)) or authority.startswith("["):
         url = ""  # "user:12/34@host" looks like host, port and path; without a port it is none
     cut = url.rfind("@")
