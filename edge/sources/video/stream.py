@@ -92,7 +92,7 @@ class _Connection:
 def _open_http(url: str, options: SourceOptions, until: float) -> _Connection:
     """Open what an HTTP server sends, looked at first: Motion JPEG goes a way of its own."""
     from edge.sources.video.ahead import Ahead
-    from edge.sources.video.body import Body, BodyFile, clean_parts, stored
+    from edge.sources.video.body import Body, BodyFile, clean_parts
     from edge.sources.video.media import av
 
     def timeouts_s() -> tuple[float, float]:
@@ -123,14 +123,27 @@ def _open_http(url: str, options: SourceOptions, until: float) -> _Connection:
     if container.duration is not None and not jpeg and not endless and not feed.begins():
         # An mp4 with its index at the end, of a server that knows no byte ranges.
         feed.close()
-        body = Body(url, timeouts_s=timeouts_s())
-        with stored(body) as path:
-            container = av.open(path, "r", metadata_errors="replace")
-        feed = Ahead(container, body=body)
+        container = _fetched(url, timeouts_s())
+        feed = Ahead(container)
     live = _is_live(container, feed, endless=endless, reconnect=options.reconnect)
     if jpeg and live:
         feed.keep_newest()
     return _Connection(container, feed, live)
+
+
+def _fetched(url: str, timeouts_s: tuple[float, float]) -> InputContainer:
+    """What an HTTP server sends, opened when all of it is here."""
+    from edge.sources.video.body import Body, stored
+    from edge.sources.video.media import av
+
+    body = Body(url, timeouts_s=timeouts_s)
+    try:
+        with stored(body) as path:
+            if body.failure is not None:
+                raise body.failure
+            return av.open(path, "r", metadata_errors="replace")
+    finally:
+        body.close()
 
 
 def _is_live(container: InputContainer, feed: Ahead, *, endless: bool, reconnect: bool) -> bool:
