@@ -123,8 +123,7 @@ def _run(words: list[str], doing: str, stop: threading.Event | None, level: int)
                 progress.close()
                 last = redact(line.strip()) or last
                 if line.startswith(DOUBT):
-                    doubt = line.removeprefix(DOUBT).strip()
-                    log.log(level, "%s", doubt)
+                    doubt = line.removeprefix(DOUBT).strip()  # which the caller tells
                 elif not line.startswith("written "):  # where it is for a moment only
                     log.log(level, "%s", line.strip())
         except BaseException:

@@ -21,10 +21,11 @@ CODES: dict[BoxCode, str] = {
     "yolov5": "anchor * (2 sigmoid(t))^2, as YOLOv5 and YOLOv7 have it",
 }
 """The families with such heads, in words: how each makes a side of a box."""
-DEFAULT_ANCHORS = (
-    '{"8": [[10,13],[16,30],[33,23]], "16": [[30,61],[62,45],[59,119]], '
-    '"32": [[116,90],[156,198],[373,326]]}'
-)
+DEFAULT_ANCHORS = {
+    8: "[[10,13],[16,30],[33,23]]",
+    16: "[[30,61],[62,45],[59,119]]",
+    32: "[[116,90],[156,198],[373,326]]",
+}
 """YOLOv3's (cfg/yolov3.cfg of darknet), which YOLOv5 took over (models/yolov5s.yaml)."""
 
 
@@ -79,7 +80,7 @@ def box_code(net: ForeignNet, hints: Hints, grids: Grids) -> BoxCode | None:
     return None
 
 
-def _ask(net: ForeignNet, hints: Hints, *, code: BoxCode | None) -> None:
+def _ask(net: ForeignNet, hints: Hints, grids: Grids, *, code: BoxCode | None) -> None:
     """Raises SettingsError with all that must be said of such heads and is not."""
     missing = []
     if code is None:
@@ -93,9 +94,10 @@ def _ask(net: ForeignNet, hints: Hints, *, code: BoxCode | None) -> None:
     anchors = hints.anchors or net.literal("anchors")
     if not anchors or not (hints.anchors or net.literal("strides")):
         what = "anchors" if not anchors else "strides"
+        example = ", ".join(f'"{s}": {DEFAULT_ANCHORS.get(s, "[[W,H]]")}' for s in grids.names)
         missing.append(
             f"the anchors in input pixels by stride (the metadata has no {what}): "
-            f"--anchors '{DEFAULT_ANCHORS}', where the net was trained with YOLOv3's and YOLOv5's"
+            f"--anchors '{{{example}}}', where the net was trained with YOLOv3's and YOLOv5's"
         )
     if hints.names is None and "names" not in net.metadata and missing:
         missing.append("the names of its classes, where they are not COCO's 80: --names FILE")
@@ -122,7 +124,7 @@ def anchor_head(
         ExportError: anchors, classes and grids contradict each other.
         SettingsError: whose they are, anchors or class names must be said.
     """
-    _ask(net, hints, code=code)
+    _ask(net, hints, grids, code=code)
     assert code is not None, "it was asked for"
     anchors, anchors_from = _anchors_by_stride(net, hints)
     strides = tuple(grids.names)
