@@ -111,16 +111,17 @@ def test_without_a_delay_bursts_are_given_as_they_come() -> None:
 
 @pytest.mark.slow
 def test_a_sender_that_falls_silent_is_told_after_what_was_held_back() -> None:
-    options = replace(PATIENT, read_timeout_s=1.0)
+    # Far more than the second from burst to burst, which a busy machine stretches.
+    options = replace(PATIENT, read_timeout_s=4.0)
     frames, began = list[Frame](), time.monotonic()
     with served(relay(frames=175, burst=25)) as port:
         url = f"http://127.0.0.1:{port}/live.ts"
         source = open_source(url, policy="auto", stop=threading.Event(), options=options)
-        with pytest.raises(SourceError, match="nothing came for 1 s"):
+        with pytest.raises(SourceError, match="nothing came for 4 s"):
             frames.extend(iter(source.read, None))
         source.close()
     assert numbers(frames) == [n % 25 for n in range(175)]
-    assert 8 < time.monotonic() - began < 12  # 7 s of frames, the last of them 1 s late, and 1 s
+    assert 10 < time.monotonic() - began < 17  # 7 s of frames, the last 1 s late, and 4 s
 
 
 def test_a_stop_ends_a_stream_that_is_held_back() -> None:
