@@ -7,7 +7,6 @@ classes in video", 2009, in the split of SegNet (arXiv 1511.00561).
 
 from __future__ import annotations
 
-import os
 import shlex
 from dataclasses import dataclass
 from os.path import isdir, isfile
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from edge.vision.types import Image
 from engines.errors import ExportError
 from export.data.coco import match_images, read_coco
-from export.data.pairs import check_size, find_pairs, read_frame, read_label_map
+from export.data.pairs import check_size, find_pairs, read_frame, read_label_map, usual_root
 
 Split = Literal["train", "val", "test"]
 
@@ -71,11 +70,8 @@ class Item:
 
 
 def default_root() -> Path:
-    """Where CamVid is looked for: OUTRIDER_CAMVID, OUTRIDER_SHARED, then beside the project."""
-    if "OUTRIDER_CAMVID" in os.environ:
-        return Path(os.environ["OUTRIDER_CAMVID"])
-    beside = Path(__file__).resolve().parents[3] / "shared"
-    return Path(os.environ.get("OUTRIDER_SHARED", beside)) / "data" / "camvid"
+    """CamVid's folder where none is named: see ``usual_root``."""
+    return usual_root("camvid")
 
 
 def camvid_pairs(root: Path, split: Split) -> list[tuple[Path, Path]]:

@@ -106,16 +106,7 @@ def read_coco(
     Raises:
         ExportError: the file cannot be read, or is wrong at a place that is named.
     """
-    try:
-        coco = json.loads(read_text(file, most_bytes=MOST_BYTES))
-    except NotTextError as exc:
-        raise ExportError(f"{file}: {exc}, wanted a COCO file of boxes.") from exc
-    except OSError as exc:
-        raise ExportError(
-            f"{file}: cannot be read ({exc.strerror or exc}). Check the path and its permissions."
-        ) from exc
-    except (ValueError, RecursionError) as exc:
-        raise ExportError(f"{file}: not JSON ({exc}). Wanted a COCO file of boxes.") from exc
+    coco = read_json(file, wanted="a COCO file of boxes")
     try:
         names, number = _categories(coco["categories"], used=_used(coco["annotations"]))
         of_id = {entry["id"]: _image(entry) for entry in coco["images"]}
@@ -145,6 +136,24 @@ def read_coco(
     if not of_id:
         raise ExportError(f"{file}: lists no images.")
     return names, list(of_id.values())
+
+
+def read_json(file: Path, *, wanted: str) -> Any:
+    """The values of a JSON file, which messages call ``wanted``.
+
+    Raises:
+        ExportError: it cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(read_text(file, most_bytes=MOST_BYTES))
+    except NotTextError as exc:
+        raise ExportError(f"{file}: {exc}, wanted {wanted}.") from exc
+    except OSError as exc:
+        raise ExportError(
+            f"{file}: cannot be read ({exc.strerror or exc}). Check the path and its permissions."
+        ) from exc
+    except (ValueError, RecursionError) as exc:
+        raise ExportError(f"{file}: not JSON ({exc}). Wanted {wanted}.") from exc
 
 
 class _Wrong(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,15 @@ from engines.errors import ExportError, SourceError
 BITS, COLOUR_TYPE = 24, 25
 """Where a PNG's header has the bits of a channel and the kind of colour (ISO/IEC 15948)."""
 PALETTE = 3
+
+
+def usual_root(name: str) -> Path:
+    """Where a data set is looked for: OUTRIDER_<NAME>, OUTRIDER_SHARED, then beside the project."""
+    own = os.environ.get(f"OUTRIDER_{name.upper()}")
+    if own is not None:
+        return Path(own)
+    beside = Path(__file__).resolve().parents[3] / "shared"
+    return Path(os.environ.get("OUTRIDER_SHARED", beside)) / "data" / name
 
 
 def find_pairs(images: Path, labels: Path, *, layout: str) -> list[tuple[Path, Path]]:
