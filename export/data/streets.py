@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from export.data import cityscapes
 from export.data.camvid import BOX_CLASSES, CLASSES, IGNORE, Item, Split, load_index
@@ -64,12 +65,11 @@ def cityscapes_data(root: Path, split: Split) -> LabelledData:
     def load(i: int) -> LabelledFrame:
         item = items[i]
         size = (stretch * cityscapes.SIDE, cityscapes.SIDE)
-        image = cv2.resize(item.image(), size, interpolation=cv2.INTER_LINEAR)
-        wide = replace(item, boxes=item.boxes * [stretch, 1, stretch, 1])
-        boxes = annotations_of(wide, classes.boxes)
-        return LabelledFrame(
-            item.image_path.name, image, item.labels().repeat(stretch, axis=1), boxes
-        )
+        image = np.asarray(cv2.resize(item.image(), size), np.uint8)
+        wide = np.array([stretch, 1, stretch, 1], np.float32)
+        boxes = annotations_of(replace(item, boxes=item.boxes * wide), classes.boxes)
+        labels = np.repeat(item.labels(), stretch, axis=1)
+        return LabelledFrame(item.image_path.name, image, labels, boxes)
 
     return LabelledData(
         "cityscapes", len(items), load, CLASSES, IGNORE, BOX_CLASSES, split,

@@ -54,10 +54,10 @@ def painted(**boxes: tuple[int, int, int, int]) -> Image:
 
 
 def make_cityscapes(root: Path, labels: Image, *persons: list[float]) -> Path:
-    """Split 'val' of one black frame, 0001, with these labels and boxes of persons."""
+    """Split 'val' of one grey frame, 0001, with these labels and boxes of persons."""
     for kind in ("images", "labels"):
         (root / kind / "val").mkdir(parents=True)
-    cv2.imwrite(str(root / "images" / "val" / "0001.jpg"), np.zeros((256, 256, 3), np.uint8))
+    cv2.imwrite(str(root / "images" / "val" / "0001.jpg"), np.full((256, 256, 3), 75, np.uint8))
     cv2.imwrite(str(root / "labels" / "val" / "0001.png"), labels)
     (root / "persons_val.json").write_text(json.dumps({"0001": persons}))
     return root
