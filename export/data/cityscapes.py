@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from edge.vision.types import Image
 from engines.errors import ExportError
 from export.data.camvid import BOX_CLASSES, CLASSES, IGNORE, Item, Split, read_camvid_labels
-from export.data.clusters import objects_in, regions_of
+from export.data.clusters import looks_like_one, objects_in, regions_of
 from export.data.coco import read_json
 from export.data.pairs import check_size, find_pairs, usual_root
 
@@ -124,7 +125,10 @@ def objects_of(
         for name in ("pedestrian", "bicyclist")
     )
     rides = riding > walking
-    cars, several = objects_in(of_class["car"], seen, unlabelled=labels == IGNORE, stretch=STRETCH)
+    cars, several = objects_in(
+        of_class["car"], seen, unlabelled=labels == IGNORE,
+        is_one=partial(looks_like_one, stretch=STRETCH),
+    )  # fmt: skip
     for box, cluster in zip(cars, several, strict=True):
         add("car", box, counts=not cluster)
     for region in regions_of(of_class["sign"]):
