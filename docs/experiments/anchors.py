@@ -1,4 +1,4 @@
-"""Anchor shapes by k-means over the boxes of a training set: the table in export.train.model.
+"""Anchor shapes by k-means over the boxes of a training set: the table in export.train.net.street.
 
 Run it from the project's folder: ``.venv/bin/python docs/experiments/anchors.py``.
 """

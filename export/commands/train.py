@@ -18,10 +18,29 @@ from export.train.train import run_training
 
 SPLITS: tuple[Split, ...] = ("train", "val")
 """What may be trained on."""
+DATA = ("camvid", "cityscapes")
+MOST_TIMES = 100
 MIN_SIDE = 64
 """Smallest side of a view: two cells of the coarsest grid."""
 
 _SPECIAL = {
+    "backbone_sha256": click.option(
+        "--backbone-weights",
+        type=options.PATH,
+        help="ImageNet weights of that backbone: efficientnet-lite0-57934424.pth.",
+    ),
+    "teacher_sha256": click.option(
+        "--teacher",
+        type=options.PATH,
+        help="Folder of a teacher's boxes (camvid_train.json, …) that part clusters of cars.",
+    ),
+    "data": click.option(
+        "--data",
+        default="camvid",
+        show_default=True,
+        help="Comma-separated: camvid, cityscapes (its train split); camvid*4 shows it four times "
+        "in an epoch.",
+    ),
     "splits": click.option(
         "--splits",
         default="train",
@@ -81,6 +100,7 @@ def _option(name: str, default: Any, asked: Option) -> Any:
     help="Folder of checkpoint, log and plot; an unfinished training in it is resumed.",
 )
 @click.option("--root", type=options.PATH, help="CamVid's folder.")
+@click.option("--net", type=click.Choice(["street"]), default="street", expose_value=False)
 @_of_recipe
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
@@ -93,9 +113,10 @@ def _option(name: str, default: Any, asked: Option) -> Any:
     help="Score val every so many epochs; 0 never.",
 )
 def train(
-    *, out: Path, root: Path | None, init: Path | None, device: str, eval_every: int, **recipe: Any
-) -> None:
-    """Train the street network on CamVid and the synthetic street.
+    *, out: Path, root: Path | None, init: Path | None, backbone_weights: Path | None,
+    teacher: Path | None, device: str, eval_every: int, **recipe: Any,
+) -> None:  # fmt: skip
+    """Train the street network on CamVid, Cityscapes and the synthetic street.
 
     Writes OUT/last.pt (resumed when the same command is started again), OUT/log.csv and
     OUT/plot.png. With --init it begins with weights learnt before, if need be for other classes;
@@ -103,11 +124,11 @@ def train(
     """
     run_training(
         recipe_of(**recipe), out=out, root=root or default_root(), device=choose_device(device),
-        eval_every=eval_every, init=init,
+        eval_every=eval_every, init=init, backbone_weights=backbone_weights, teacher=teacher,
     )  # fmt: skip
 
 
-def recipe_of(*, splits: str, size: str, **given: Any) -> Recipe:
+def recipe_of(*, splits: str, size: str, data: str, **given: Any) -> Recipe:
     """The recipe that the options of the command describe.
 
     Raises:
@@ -127,7 +148,26 @@ def recipe_of(*, splits: str, size: str, **given: Any) -> Recipe:
     given = {name: value for name, value in given.items() if value is not None}
     classes = Classes.parse(given.get("box_classes", ""), given.get("mask_classes", ""))
     given |= {"box_classes": classes.boxes.text, "mask_classes": classes.mask.text}
-    return Recipe(splits=chosen, height=height, width=width, **given)
+    return Recipe(splits=chosen, data=data_of(data), height=height, width=width, **given)
+
+
+def data_of(text: str) -> tuple[tuple[str, int], ...]:
+    """What ``--data`` names: data sets, and how often an epoch shows each.
+
+    Raises:
+        SettingsError: it names another set, or one twice, or no number of times.
+    """
+    made = {}
+    for entry in text.replace(" ", "").split(","):
+        name, sign, times = entry.partition("*")
+        number = int(times) if times.isascii() and times.isdigit() else 0 if sign else 1
+        if name not in DATA or name in made or not 1 <= number <= MOST_TIMES:
+            raise SettingsError(
+                f"--data {text}: {entry!r}, wanted {' or '.join(DATA)}, each once, with *N for N "
+                f"times an epoch (1 to {MOST_TIMES})."
+            )
+        made[name] = number
+    return tuple(made.items())
 
 
 def choose_device(name: str) -> torch.device:

@@ -36,9 +36,7 @@ VERDICTS = {
     "of another class": css(MISTAKEN),
     "not counted": css(UNCOUNTED),
 }
-DATA = {
-    "camvid": "CamVid", "cityscapes": "Cityscapes at 512x256", "synthetic": "the synthetic street"
-}  # fmt: skip
+DATA = {"camvid": "CamVid", "synthetic": "the synthetic street"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +164,7 @@ def _box_rows(report: EvaluationReport, colours: Mapping[str, str]) -> list[dict
             "colour": colours.get(name),
             "ap50": value,
             "ap": (report.ap_of_class or {}).get(name),
-            "ap75": (report.ap75 or {}).get(name),
             "ap50_400px": (report.ap50_400px or {}).get(name),
-            "ap75_400px": (report.ap75_400px or {}).get(name),
             "recall": (report.recall50 or {}).get(name),
             "precision": (report.precision50 or {}).get(name),
             "truth": truth.get(name, 0),

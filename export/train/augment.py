@@ -25,7 +25,8 @@ class Augment:
     """How far a view may stray; ``scale`` is relative to the size that the app gives the image."""
 
     size_hw: tuple[int, int] = (320, 448)
-    base_scale: float = 384 / 360
+    base_scale: tuple[float, float] = (384 / 360, 384 / 360)
+    """Across and down, by which the app would enlarge the image."""
     scale: tuple[float, float] = (0.65, 1.7)
     stretch: float = 0.15
     brightness: float = 0.35
@@ -46,11 +47,9 @@ class Augment:
             drawn = torch.rand((b, *shape), generator=generator, device=generator.device)
             return (low + (high - low) * drawn).to(device)
 
-        scale = (
-            uniform(math.log(self.scale[0]), math.log(self.scale[1])).exp() * self.base_scale
-        )  # (B,)
+        scale = uniform(math.log(self.scale[0]), math.log(self.scale[1])).exp()  # (B,)
         stretch = uniform(-self.stretch, self.stretch).exp().sqrt()
-        sx, sy = scale * stretch, scale / stretch
+        sx, sy = scale * stretch * self.base_scale[0], scale / stretch * self.base_scale[1]
         mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
         # where the view's corner falls on the scaled image; a smaller image floats in grey padding
         left = uniform(0, 1) * (w * sx - out_w)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 MIN_VISIBLE = 0.35
@@ -26,6 +28,26 @@ class Batch:
     boxes: Tensor
     class_ids: Tensor
     crowd: Tensor
+
+
+def joined(parts: Sequence[Batch], order: Tensor) -> Batch:
+    """Batches of one size as one, in the ``order`` (B,) given; with room for all objects."""
+    most = max(part.class_ids.shape[1] for part in parts)
+
+    def padded(values: Sequence[Tensor], fill: float) -> Tensor:
+        # the objects are the second axis of all three
+        wide = [
+            F.pad(v, (0, 0) * (v.ndim - 2) + (0, most - v.shape[1]), value=fill) for v in values
+        ]
+        return torch.cat(wide)[order]
+
+    return Batch(
+        torch.cat([part.images for part in parts])[order],
+        torch.cat([part.labels for part in parts])[order],
+        padded([part.boxes for part in parts], 0),
+        padded([part.class_ids for part in parts], -1),
+        padded([part.crowd for part in parts], 0),
+    )
 
 
 def box_sides(boxes: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ import torch
 
 from engines.errors import ExportError
 from engines.files import replacing
-from export.train.model import Shape, StreetNet
+from export.train.net import lite0
+from export.train.net.street import SHAPES, Shape, StreetNet
 
 WIDEST = 4096
 """Channels, or blocks, of any network of ours at most."""
@@ -44,17 +45,33 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read what ``save_checkpoint`` wrote.
 
     Raises:
+        ExportError: see ``load_tensors``, or there are no weights of ours inside.
+    """
+    make = "edge-export train"
+    state = load_tensors(
+        path, what="checkpoint", wanted=f"a .pt file written by '{make}'", make=f"'{make}'"
+    )
+    if "ema" not in state or "shape" not in state:
+        raise ExportError(f"{path}: not a checkpoint of '{make}': no weights inside.")
+    return state
+
+
+def load_tensors(path: Path, *, what: str, wanted: str, make: str) -> dict[str, Any]:
+    """A dictionary of tensors and plain values, read without executing pickled code.
+
+    The messages call it ``what``, say what was ``wanted`` and where a missing one comes from:
+    ``make``.
+
+    Raises:
         ExportError: missing, truncated, or holding anything but tensors and plain values.
     """
     try:
         if exists(path) and not (isfile(path) or isdir(path)):  # a pipe would be waited for
-            raise ExportError(f"{path}: not a regular file, wanted a checkpoint. Check the path.")
+            raise ExportError(f"{path}: not a regular file, wanted a {what}. Check the path.")
         with path.open("rb") as file:
             file.read(1)
     except FileNotFoundError as exc:
-        raise ExportError(
-            f"{path}: no such checkpoint. Make one with 'edge-export train'."
-        ) from exc
+        raise ExportError(f"{path}: no such {what}. Make one with {make}.") from exc
     except OSError as exc:
         raise ExportError(
             f"{path}: cannot be read ({exc.strerror or exc}). Check the path and its permissions."
@@ -65,11 +82,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as exc:  # torch raises a dozen kinds for a damaged file, OSError among them
         raise ExportError(
-            f"{path}: not a checkpoint that can be read safely ({type(exc).__name__}). "
-            "Wanted a .pt file written by 'edge-export train'."
+            f"{path}: not a {what} that can be read safely ({type(exc).__name__}). Wanted {wanted}."
         ) from exc
-    if not isinstance(state, dict) or "ema" not in state or "shape" not in state:
-        raise ExportError(f"{path}: not a checkpoint of 'edge-export train': no weights inside.")
+    if not isinstance(state, dict):
+        raise ExportError(f"{path}: not a {what}: no weights inside. Wanted {wanted}.")
     return state
 
 
@@ -131,7 +147,16 @@ def _problems(
     anchors: tuple[tuple[tuple[Any, Any], ...], ...],
 ) -> Iterator[str]:
     """What no network of ours has: a file made of it would be refused by the app."""
+    if shape.get("backbone", "plain") not in SHAPES:
+        yield f"backbone {shape['backbone']!a:.60}, wanted {' or '.join(SHAPES)}"
+    elif shape.get("backbone") == "lite0" and shape.get("widths") != lite0.WIDTHS:
+        yield f"widths {shape.get('widths')!a:.60}, wanted {lite0.WIDTHS} for lite0"
+    bottom_up = shape.get("bottom_up", 0)
+    if type(bottom_up) is not int or bottom_up not in (0, 1):
+        yield f"bottom_up {bottom_up!a:.60}, wanted 0 or 1"
     for key, value in shape.items():
+        if key in ("backbone", "bottom_up"):
+            continue
         for number in value if isinstance(value, tuple) else (value,):
             if type(number) is not int or not 1 <= number <= WIDEST:
                 yield f"{key} {value!a:.60}, wanted whole numbers of 1 to {WIDEST}"

@@ -1,12 +1,13 @@
-"""The training set as tensors in memory, on the device that trains.
+"""The training sets as tensors in memory, on the device that trains.
 
-CamVid frames and frames of the synthetic street lie side by side at one size, so a batch is one
-index.
+The images of a set have one size, so a part of a batch is one index; CamVid's frames and those of
+the synthetic street lie in one. Sets of other sizes meet in the views that are made of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,16 @@ from torch import Tensor
 
 from edge.vision.types import Image
 from engines.errors import ExportError
+from export.data import cityscapes
 from export.data.camvid import BOX_CLASSES, Item, load_index
+from export.data.seen import read_seen, with_seen
 from export.train.batch import MIN_VISIBLE, Batch
 from export.train.recipe import Recipe
 
 SIZE_WH = (480, 360)
-"""Width and height of CamVid's frames here; every image of the set has it."""
+"""Width and height of CamVid's frames here, and of those of the synthetic street."""
+APP_WH = (640, 384)
+"""What the network is shown in the app: an image is fitted into it."""
 STREET_WH = (640, 360)
 """The synthetic street is drawn as wide as a camera sees it; a window of SIZE_WH is kept."""
 
@@ -33,9 +38,15 @@ Objects = tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.bool_]]
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet(Batch):
-    """All labelled images; images and labels are uint8 here. The first ``real`` are photographs."""
+    """Labelled images of one size, uint8 here as the labels. The first ``real`` are photographs.
+
+    An epoch shows each photograph ``times``. ``scale_xy`` is the scale in width and height at which
+    the app would show such an image.
+    """
 
     real: int
+    times: int = 1
+    scale_xy: tuple[float, float] = (384 / 360, 384 / 360)
 
     def __len__(self) -> int:
         return int(self.images.shape[0])
@@ -47,31 +58,97 @@ class TrainingSet(Batch):
             self.class_ids[index], self.crowd[index],
         )  # fmt: skip
 
-    def class_weights(self, classes: int) -> Tensor:
-        """Weights (classes,) ∝ 1/√frequency over the photographs, mean 1.
 
-        Rare classes count more, without drowning the common ones. Without photographs the
-        synthetic frames are counted.
-        """
-        labels = self.labels[: self.real or None]
-        counts = torch.bincount(labels.flatten().int(), minlength=classes)
-        frequency = counts[:classes].float() / counts[:classes].sum().clamp(min=1)
-        weights = frequency.clamp(min=1e-4).rsqrt()
-        return weights / weights.mean()
+def class_weights(sets: Sequence[TrainingSet], classes: int) -> Tensor:
+    """Weights (classes,) ∝ 1/√frequency over the photographs of an epoch, mean 1.
+
+    Rare classes count more, without drowning the common ones. Without photographs the synthetic
+    frames are counted.
+    """
+    drawn = not any(data.real for data in sets)
+    counts = sum(
+        torch.bincount(
+            data.labels[: None if drawn else data.real].flatten().int(), minlength=256
+        ).cpu()
+        * data.times
+        for data in sets
+    )
+    assert isinstance(counts, Tensor)
+    frequency = counts[:classes].float() / counts[:classes].sum().clamp(min=1)
+    weights = frequency.clamp(min=1e-4).rsqrt()
+    return weights / weights.mean()
 
 
-def load_training_set(root: Path, recipe: Recipe, *, device: torch.device) -> TrainingSet:
+def load_training_sets(
+    roots: Mapping[str, Path],
+    recipe: Recipe,
+    *,
+    device: torch.device,
+    teacher: Path | None = None,
+) -> list[TrainingSet]:
+    """The sets that ``recipe.data`` names, read from their folders, and the synthetic frames.
+
+    ``teacher`` is a folder of its boxes, by data set and split (see export.data.seen).
+
+    Raises:
+        ExportError: data are missing or wrong, or there is none.
+    """
+    times = dict(recipe.data)
+    sets = []
+    if "camvid" in times or recipe.synthetic:
+        splits = recipe.splits if "camvid" in times else ()
+        streets = load_training_set(
+            roots["camvid"], replace(recipe, splits=splits), device=device, teacher=teacher
+        )
+        sets.append(replace(streets, times=times.get("camvid", 1)))
+    if "cityscapes" in times:
+        items = _chosen(cityscapes.load_index(roots["cityscapes"], "train"), recipe)
+        if teacher is not None:
+            seen = read_seen(teacher / "cityscapes_train.json")
+            items = [with_seen(item, seen, stretch=cityscapes.STRETCH) for item in items]
+        made = [(item.image(), item.labels(), _objects(item)) for item in items]
+        fit = APP_WH[0] / (cityscapes.STRETCH * cityscapes.SIDE)
+        sets.append(
+            replace(
+                _in_memory(made, recipe, device=device, real=len(made)),
+                times=times["cityscapes"], scale_xy=(cityscapes.STRETCH * fit, fit),
+            )
+        )  # fmt: skip
+    return sets
+
+
+def load_training_set(
+    root: Path, recipe: Recipe, *, device: torch.device, teacher: Path | None = None
+) -> TrainingSet:
     """Read the photographs and render frames of the street, each of a scene of its own.
 
     Raises:
         ExportError: data are missing or wrong (see export.data.camvid), or there is none.
     """
-    made = [_photograph(item) for item in _chosen(root, recipe)]
+    found: list[Item] = []
+    for split in recipe.splits:
+        items: Sequence[Item] = load_index(root, split)
+        if teacher is not None:
+            seen = read_seen(teacher / f"camvid_{split}.json")
+            items = [with_seen(item, seen) for item in items]
+        found += items
+    made = [_photograph(item) for item in _chosen(found, recipe)]
     real = len(made)
     rng = np.random.default_rng(recipe.seed)
     made += [_street(recipe.seed * 100_003 + i, rng) for i in range(recipe.synthetic)]
     if not made:
         raise ExportError("a training without images. Name --splits or ask for --synthetic frames.")
+    return _in_memory(made, recipe, device=device, real=real)
+
+
+def _in_memory(
+    made: Sequence[tuple[Image, Image, Objects]],
+    recipe: Recipe,
+    *,
+    device: torch.device,
+    real: int,
+) -> TrainingSet:
+    """Images (H, W, 3) BGR, label maps and objects as tensors, in the classes of the recipe."""
     label_table = recipe.classes.label_table()
     box_table = recipe.classes.boxes.table(BOX_CLASSES, missing=-1)
     images, labels, objects = zip(*made, strict=True)
@@ -102,7 +179,11 @@ def _photograph(item: Item) -> tuple[Image, Image, Objects]:
             f"{item.image_path}: got {item.wh[0]}x{item.wh[1]}, wanted "
             f"{SIZE_WH[0]}x{SIZE_WH[1]}. Training takes images of that size alone."
         )
-    return image, labels, (item.boxes, item.class_ids, item.crowd)
+    return image, labels, _objects(item)
+
+
+def _objects(item: Item) -> Objects:
+    return item.boxes, item.class_ids, item.crowd
 
 
 def _street(seed: int, rng: np.random.Generator) -> tuple[Image, Image, Objects]:
@@ -127,12 +208,11 @@ def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray((boxes[:, 2:] - boxes[:, :2]).prod(1), np.float32)
 
 
-def _chosen(root: Path, recipe: Recipe) -> list[Item]:
-    """The photographs, or as many of them as are asked for, drawn by the seed.
+def _chosen(items: Sequence[Item], recipe: Recipe) -> Sequence[Item]:
+    """The photographs of a data set, or as many of them as are asked for, drawn by the seed.
 
     A larger draw of the same seed holds the smaller one.
     """
-    items = [item for split in recipe.splits for item in load_index(root, split)]
     if recipe.images > len(items):
         raise ExportError(
             f"--images {recipe.images}: the splits {', '.join(recipe.splits) or 'none'} hold "

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from export.data.camvid import IGNORE
 from export.train.batch import Batch, box_sides
-from export.train.model import STRIDES, Outputs, upsample
+from export.train.net.layers import upsample
+from export.train.net.street import STRIDES, Outputs
 
 MAX_SHAPE_RATIO = 4.0
 """An anchor serves objects up to this many times wider, narrower, taller or shorter than itself."""
@@ -38,7 +39,7 @@ class Gains:
     lovasz: float = 0.0
     """Of the Lovász-softmax term, beside the cross-entropy of the mask."""
     aux: float = 0.0
-    """Of the cross-entropy of a mask read at stride 16 (see export.train.model.AuxMask)."""
+    """Of the cross-entropy of a mask read at stride 16 (see export.train.net.street.AuxMask)."""
 
 
 def ciou(a: Tensor, b: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from export.data.camvid import Split
@@ -38,7 +38,17 @@ def option(default: Any, help: str | None = None, **taken: Any) -> Any:
 class Recipe:
     """All that decides the outcome of a training; kept in the checkpoint and in the model card."""
 
+    backbone: str = option(
+        "plain", "What the network looks with: plain learns from nothing, lite0 is "
+        "EfficientNet-Lite0, which --backbone-weights can begin with.", words=("plain", "lite0"),
+    )  # fmt: skip
+    backbone_sha256: str = ""
+    """File of weights that the backbone starts from; empty: from scratch, or --init has it."""
+    data: tuple[tuple[str, int], ...] = (("camvid", 1),)
+    """The data sets, and how often an epoch shows the images of each."""
     splits: tuple[Split, ...] = ("train",)
+    teacher_sha256: str = ""
+    """Files of a teacher's boxes, which part clusters of cars; empty: those are crowds."""
     images: int = option(
         0, "Photographs to draw from the splits by the seed; 0 takes all.", least=0
     )
@@ -53,13 +63,18 @@ class Recipe:
     epochs: int = option(100, least=1)
     batch: int = option(4, least=2)
     lr: float = option(1.5e-3, least=0, most=1, above=True)
+    lr_backbone: float = option(
+        0.0, "Learning rate of the backbone; default: --lr.", least=0, most=1, above=True,
+        shown=False,
+    )  # fmt: skip
     lr_head: float = option(
         0.0, "Learning rate of the heads and of what --init did not give; default: --lr.",
         least=0, most=1, above=True, shown=False,
     )  # fmt: skip
     freeze: str = option(
-        "", "Keep weights and batch-norm statistics as --init gave them: of the backbone, or of "
-        "all that the heads read from.", words=("backbone", "features"), shown=False,
+        "", "Keep weights and batch-norm statistics as they came: of the backbone's first blocks "
+        "(up to stride 4), of the whole backbone, or of all that the heads read from.",
+        words=("early", "backbone", "features"), shown=False,
     )  # fmt: skip
     lovasz: float = option(0.0, "Weight of a Lovász-softmax term on the mask.", least=0)
     aux: float = option(
@@ -109,6 +124,12 @@ class Recipe:
 OPTIONS: dict[str, Option] = {
     f.name: f.metadata["option"] for f in fields(Recipe) if "option" in f.metadata
 }
+
+
+def plain(recipe: Recipe) -> dict[str, Any]:
+    """The recipe in the kinds of values that a checkpoint holds."""
+    values = asdict(recipe)
+    return {**values, "splits": list(recipe.splits), "data": [list(d) for d in recipe.data]}
 
 
 def learning_rate(recipe: Recipe, progress: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -12,15 +13,17 @@ from edge.say import say
 from engines.errors import ExportError, SettingsError
 from engines.files import locked
 from engines.model_file import sha256_of
+from export.data import cityscapes
 from export.data.camvid import Split, load_index
 from export.data.class_set import Classes
 from export.data.streets import camvid_data
 from export.score.evaluate import evaluate_model
 from export.score.scores import mean
 from export.train.checkpoint import load_checkpoint, save_checkpoint
-from export.train.dataset import load_training_set
+from export.train.dataset import load_training_sets
 from export.train.log import TrainingLog
 from export.train.onnx_file import export_onnx
+from export.train.pretrained import imagenet_weights
 from export.train.recipe import Recipe
 from export.train.trainer import Trainer
 
@@ -33,6 +36,8 @@ def run_training(
     device: torch.device,
     eval_every: int,
     init: Path | None = None,
+    backbone_weights: Path | None = None,
+    teacher: Path | None = None,
 ) -> Path:
     """Train until ``recipe.epochs``, resuming what lies in ``out``; returns the checkpoint.
 
@@ -41,7 +46,9 @@ def run_training(
             writes to ``out``.
         ExportError: data, checkpoint or loss are wrong; the last good checkpoint is kept.
     """
-    if recipe.freeze and init is None:
+    if recipe.freeze in ("backbone", "early") and backbone_weights is not None:
+        pass  # that is what it was given for
+    elif recipe.freeze and init is None:
         raise SettingsError(
             f"--freeze {recipe.freeze}: without --init it would stay random. Name a checkpoint "
             "with --init."
@@ -57,7 +64,10 @@ def run_training(
             raise SettingsError(
                 f"--out {out}: another training writes to it. Wait for it, or name another folder."
             )
-        return _train_in(recipe, out, root, device=device, eval_every=eval_every, init=init)
+        return _train_in(
+            recipe, out, root, device=device, eval_every=eval_every, init=init,
+            backbone_weights=backbone_weights, teacher=teacher,
+        )  # fmt: skip
 
 
 def _train_in(
@@ -68,6 +78,8 @@ def _train_in(
     device: torch.device,
     eval_every: int,
     init: Path | None,
+    backbone_weights: Path | None,
+    teacher: Path | None,
 ) -> Path:
     """Train in a folder that no other training writes to."""
     last = out / "last.pt"
@@ -75,12 +87,24 @@ def _train_in(
     weights = None if init is None else load_checkpoint(init)
     if init is not None:
         recipe = replace(recipe, init_sha256=sha256_of(init))
+    trunk = None
+    if backbone_weights is not None:
+        trunk = imagenet_weights(backbone_weights)
+        recipe = replace(recipe, backbone_sha256=sha256_of(backbone_weights))
+    if teacher is not None:
+        hashes = [sha256_of(file) for file in sorted(teacher.glob("*.json"))]
+        recipe = replace(recipe, teacher_sha256=sha256("".join(hashes).encode()).hexdigest())
     scored: tuple[Split, ...] = ("val",) if eval_every else ()
-    for split in (*recipe.splits, *scored):
+    learnt = recipe.splits if "camvid" in dict(recipe.data) else ()
+    for split in (*learnt, *scored):
         load_index(root, split)  # say now what is missing, not after the first epochs
     classes = recipe.classes
-    data = load_training_set(root, recipe, device=device)
-    trainer = Trainer(recipe, data, device=device)
+    roots = {"camvid": root, "cityscapes": cityscapes.default_root()}
+    sets = load_training_sets(roots, recipe, device=device, teacher=teacher)
+    trainer = Trainer(recipe, sets, device=device)
+    if trunk is not None:
+        trainer.begin_with_backbone(trunk)
+        say(f"edge-export: the backbone begins with the weights of {backbone_weights}")
     if init is not None and weights is not None:
         share, new = trainer.start_from(weights, origin=init)
         anew = f"; begun anew: {', '.join(new)}" if new else ""

@@ -8,8 +8,8 @@ what an unbroken one gives.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,20 +19,28 @@ from torch import Tensor
 from edge.progress import counted
 from engines.errors import ExportError
 from export.train.augment import Augment
+from export.train.batch import Batch, joined
 from export.train.checkpoint import difference, network_from, network_state
-from export.train.dataset import TrainingSet
+from export.train.dataset import TrainingSet, class_weights
 from export.train.loss import Gains, StreetLoss
-from export.train.model import ANCHORS, AuxMask, StreetNet
 from export.train.mosaic import QUARTERS, Mosaic
+from export.train.net.street import ANCHORS, SHAPES, AuxMask, StreetNet
 from export.train.paste import Paste
-from export.train.recipe import Recipe, learning_rate
+from export.train.recipe import Recipe, learning_rate, plain
 
 HEADS = ("heads.", "mask_conv.", "mask_out.")
 """What reads boxes and mask from the features: learns at ``lr_head``."""
+EARLY = {
+    "plain": ("backbone.stem", "backbone.stages.0"),
+    "lite0": ("backbone.stem", *(f"backbone.blocks.{i}" for i in range(3))),
+}
+"""The blocks of each backbone up to stride 4."""
 
 
 def frozen_parts(net: StreetNet, freeze: str) -> tuple[str, ...]:
     """The parts of the network that ``Recipe.freeze`` keeps as they came."""
+    if freeze == "early":
+        return EARLY[net.shape.backbone]
     if freeze != "features":
         return (freeze,) if freeze else ()
     return tuple(name for name, _ in net.named_children() if f"{name}." not in HEADS)
@@ -52,9 +60,11 @@ class Trainer:
         ExportError: the images of an epoch do not fill a batch, or a batch no mosaic.
     """
 
-    def __init__(self, recipe: Recipe, data: TrainingSet, *, device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, sets: Sequence[TrainingSet], *, device: torch.device
+    ) -> None:
         torch.manual_seed(recipe.seed)
-        self.recipe, self.data, self.device = recipe, data, device
+        self.recipe, self.sets, self.device = recipe, sets, device
         images = len(self.order(torch.Generator()))
         if images < recipe.batch:
             raise ExportError(
@@ -67,23 +77,28 @@ class Trainer:
                 "larger --batch, or leave --mosaic out."
             )
         classes = recipe.classes
-        net = StreetNet(box_classes=classes.boxes.names, mask_classes=classes.mask.names)
+        net = StreetNet(
+            SHAPES[recipe.backbone],
+            box_classes=classes.boxes.names,
+            mask_classes=classes.mask.names,
+        )
         self.net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = deepcopy(self.net).eval()
         self.aux = AuxMask(net.shape, len(net.mask_classes)).to(device) if recipe.aux else None
         self.frozen = frozen_parts(self.net, recipe.freeze)
         for part in self.frozen:
             self.net.get_submodule(part).requires_grad_(False)
-        weights = data.class_weights(len(net.mask_classes)).to(device)
+        weights = class_weights(sets, len(net.mask_classes)).to(device)
         gains = Gains(mask=recipe.mask_gain, lovasz=recipe.lovasz, aux=recipe.aux)
         self.loss = StreetLoss(ANCHORS, weights, gains, min_cells=recipe.min_cells)
-        self.views: list[Paste | Augment | Mosaic] = [
-            Augment(size_hw=(recipe.height, recipe.width), gamma=recipe.gamma)
+        size = (recipe.height, recipe.width)
+        self.views: list[list[Paste | Augment]] = [
+            [Augment(size_hw=size, base_scale=data.scale_xy, gamma=recipe.gamma)] for data in sets
         ]
         if recipe.paste:
-            self.views.insert(0, Paste(data, classes, chance=recipe.paste))
-        if recipe.mosaic:
-            self.views.append(Mosaic(recipe.mosaic))
+            for views, data in zip(self.views, sets, strict=True):
+                views.insert(0, Paste(data, classes, chance=recipe.paste))
+        self.mosaic = Mosaic(recipe.mosaic) if recipe.mosaic else None
         if device.type == "cuda":
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.benchmark = True  # the views are all of one size
@@ -92,16 +107,25 @@ class Trainer:
         self.steps = 0
 
     def _build_optimiser(self, new: frozenset[str]) -> None:
-        """AdamW; heads and ``new`` tensors learn at ``lr_head``; norms and biases do not decay."""
+        """AdamW; norms and biases do not decay.
+
+        Heads and ``new`` tensors learn at ``lr_head``, the rest of the backbone at ``lr_backbone``.
+        """
         recipe = self.recipe
         ratio = recipe.lr_head / recipe.lr if recipe.lr_head else 1.0
-        named = [(n, p, ratio if n in new or n.startswith(HEADS) else 1.0)
-                 for n, p in self.net.named_parameters() if p.requires_grad]  # fmt: skip
+        trunk = recipe.lr_backbone / recipe.lr if recipe.lr_backbone else 1.0
+
+        def factor_of(name: str) -> float:
+            if name in new or name.startswith(HEADS):
+                return ratio
+            return trunk if name.startswith("backbone.") else 1.0
+
+        named = [(n, p, factor_of(n)) for n, p in self.net.named_parameters() if p.requires_grad]
         if self.aux is not None:
             named += [(f"aux.{n}", p, ratio) for n, p in self.aux.named_parameters()]
         self.parameters = [p for _, p, _ in named]
         groups, self.rates = [], []
-        for factor in dict.fromkeys([1.0, ratio]):
+        for factor in dict.fromkeys([1.0, ratio, trunk]):
             for decay, flat in ((recipe.weight_decay, False), (0.0, True)):
                 chosen = [p for _, p, f in named if f == factor and (p.ndim <= 1) == flat]
                 if chosen:
@@ -138,7 +162,8 @@ class Trainer:
         learnt = {name: p.numel() for name, p in self.net.named_parameters()}
         new = tuple(name for name in learnt if name not in fits)
         share = sum(n for name, n in learnt.items() if name in fits) / sum(learnt.values())
-        missing = [n for n in mine if n.partition(".")[0] in self.frozen and n not in fits]
+        kept = tuple(f"{part}." for part in self.frozen)
+        missing = [n for n in mine if n.startswith(kept) and n not in fits] if kept else []
         if share == 0 or missing:
             lacking = f"of its {self.recipe.freeze} {missing[0]}" if share else "no tensor of it"
             raise ExportError(
@@ -150,17 +175,27 @@ class Trainer:
         self._build_optimiser(frozenset(new))
         return Kept(share, new)
 
-    def order(self, generator: torch.Generator) -> Tensor:
-        """Indices of one epoch: every photograph once and a share of synthetic frames.
+    def begin_with_backbone(self, weights: dict[str, Tensor]) -> None:
+        """Give the backbone its first weights, which another network has learnt with."""
+        self.net.backbone.load_state_dict(weights)
+        self.average.backbone.load_state_dict(weights)
 
-        Without photographs, every synthetic frame.
+    def order(self, generator: torch.Generator) -> Tensor:
+        """Indices of one epoch, counted over all sets, on the host.
+
+        Every photograph as often as its set is shown, and a share of synthetic frames; without
+        photographs, every synthetic frame.
         """
-        real, total = self.data.real or len(self.data), len(self.data)
-        index = torch.arange(real)
-        share = min(int(real * self.recipe.synthetic_share), total - real)
-        if share > 0:
-            drawn = real + torch.randperm(total - real, generator=generator)[:share]
-            index = torch.cat([index, drawn])
+        chosen, first, photographs = [], 0, sum(data.real * data.times for data in self.sets)
+        for data in self.sets:
+            drawn = len(data) - data.real
+            if photographs:
+                chosen.append((first + torch.arange(data.real)).repeat(data.times))
+                drawn = min(int(photographs * self.recipe.synthetic_share), drawn)
+            made = torch.randperm(len(data) - data.real, generator=generator)[:drawn]
+            chosen.append(first + data.real + made)
+            first += len(data)
+        index = torch.cat(chosen)
         return index[torch.randperm(len(index), generator=generator)]
 
     def run_epoch(self) -> dict[str, float]:
@@ -171,7 +206,7 @@ class Trainer:
         """
         seed = self.recipe.seed * 1_000_003 + self.epoch
         generator = torch.Generator().manual_seed(seed)
-        index = self.order(generator).to(self.device)
+        index = self.order(generator)
         if self.device.type != "cpu":  # random numbers are drawn where they are used
             generator = torch.Generator(self.device).manual_seed(seed)
         size = self.recipe.batch
@@ -194,9 +229,7 @@ class Trainer:
 
     def _step(self, chosen: Tensor, generator: torch.Generator, *, step: int) -> dict[str, Tensor]:
         """Learn from one batch. The host waits for the device once, to see that all is finite."""
-        batch = self.data.batch(chosen)
-        for view in self.views:
-            batch = view(batch, generator=generator)
+        batch = self.views_of(chosen, generator)
         images = batch.images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16):
             outputs, features = self.net.with_features(images)
@@ -217,6 +250,21 @@ class Trainer:
         self._follow()
         return parts
 
+    def views_of(self, chosen: Tensor, generator: torch.Generator) -> Batch:
+        """Views of the images ``chosen`` (B,), in that order, whatever set each is of."""
+        parts, places, first = [], [], 0
+        for data, views in zip(self.sets, self.views, strict=True):
+            mine = ((chosen >= first) & (chosen < first + len(data))).nonzero()[:, 0]
+            if len(mine):
+                batch = data.batch((chosen[mine] - first).to(self.device))
+                for view in views:
+                    batch = view(batch, generator=generator)
+                parts.append(batch)
+                places.append(mine)
+            first += len(data)
+        batch = joined(parts, torch.cat(places).argsort().to(self.device))
+        return self.mosaic(batch, generator=generator) if self.mosaic else batch
+
     @torch.no_grad()
     def _follow(self) -> None:
         """Move the averaged weights a little; early on faster, as the first are worthless."""
@@ -236,7 +284,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "epoch": self.epoch,
             "steps": self.steps,
-            "recipe": {**asdict(self.recipe), "splits": list(self.recipe.splits)},
+            "recipe": plain(self.recipe),
             "mask_weights": self.loss.class_weights.tolist(),
             **({"aux": self.aux.state_dict()} if self.aux is not None else {}),
         }
@@ -253,7 +301,7 @@ class Trainer:
                 f"{origin}: holds weights but no training that could be resumed. Start from it "
                 "with --init and another --out folder."
             )
-        before = asdict(Recipe())  # a training that is older than an option went without it
+        before = plain(Recipe())  # a training that is older than an option went without it
         differing = [k for k in mine if mine[k] != theirs.get(k, before[k])]
         if differing:
             raise ExportError(

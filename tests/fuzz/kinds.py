@@ -20,7 +20,7 @@ import torch
 
 from engines.tensorrt.identity import sidecar_text
 from export.train.checkpoint import network_state
-from export.train.model import Shape, StreetNet
+from export.train.net.street import Shape, StreetNet
 from tests.edge.media_files import write_video
 from tests.engines.tensorrt.test_identity import PLAN, SIDECAR
 from tests.export.labelled_files import coco_dict, make_folder, make_tiny_camvid

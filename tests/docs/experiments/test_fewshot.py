@@ -17,7 +17,7 @@ from docs.experiments.fewshot import Run, main, read_run
 from engines.errors import ExportError
 from export.commands.train import recipe_of, train
 from export.train.checkpoint import network_state, save_checkpoint
-from export.train.model import StreetNet
+from export.train.net.street import StreetNet
 from export.train.recipe import Recipe
 from tests.conftest import ROOT
 

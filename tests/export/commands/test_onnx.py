@@ -11,7 +11,7 @@ from engines.errors import SettingsError
 from engines.model_file import read_spec
 from export.commands.onnx import onnx
 from export.train.checkpoint import network_state, save_checkpoint
-from export.train.model import StreetNet
+from export.train.net.street import StreetNet
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def test_the_test_split_cannot_be_trained_on(splits: str, tmp_path: Path) -> Non
 def options_of(*arguments: str) -> Recipe:
     """The recipe that the command makes of its arguments."""
     context = train.make_context("train", list(arguments))
-    others = {"out", "root", "init", "device", "eval_every"}
+    others = {"out", "root", "init", "backbone_weights", "teacher", "device", "eval_every"}
     return recipe_of(**{k: v for k, v in context.params.items() if k not in others})
 
 
@@ -47,11 +47,14 @@ def test_the_options_of_the_command_are_those_of_the_recipe() -> None:
         "--freeze", "backbone", "--box-classes", "car, person = pedestrian+bicyclist",
         "--mask-classes", "road,other=*", "--lovasz", "0.5", "--aux", "0.4", "--paste", "0.3",
         "--mask-gain", "3", "--mosaic", "0.5", "--gamma", "0.4", "--min-cells", "2",
+        "--net", "street", "--backbone", "lite0", "--data", "camvid*3, cityscapes",
+        "--lr-backbone", "0.001",
     )  # fmt: skip
     assert recipe == Recipe(
         splits=("train", "val"), images=9, height=96, width=160, lr_head=0.01, freeze="backbone",
         box_classes="car,person=pedestrian+bicyclist", mask_classes="road,other=*", lovasz=0.5,
-        aux=0.4, paste=0.3, mask_gain=3, mosaic=0.5, gamma=0.4, min_cells=2,
+        aux=0.4, paste=0.3, mask_gain=3, mosaic=0.5, gamma=0.4, min_cells=2, backbone="lite0",
+        data=(("camvid", 3), ("cityscapes", 1)), lr_backbone=0.001,
     )  # fmt: skip
     assert options_of("--splits", "none").splits == ()
     assert options_of("--synthetic-share", "0.1").synthetic_share == 0.1
@@ -70,3 +73,11 @@ def test_numbers_that_no_training_can_take_are_wrong_usage(wrong: tuple[str, str
 def test_a_size_that_the_network_cannot_take_is_refused(size: str) -> None:
     with pytest.raises(SettingsError, match=rf"--size {size}: wanted"):
         options_of("--size", size)
+
+
+@pytest.mark.parametrize(
+    "data", ["kitti", "camvid,camvid", "camvid*0", "camvid*", "camvid*101", "camvid*-1", ""]
+)
+def test_data_that_are_not_known_are_refused(data: str) -> None:
+    with pytest.raises(SettingsError, match="wanted camvid or cityscapes, each once"):
+        options_of("--data", data)

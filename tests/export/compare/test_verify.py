@@ -26,7 +26,7 @@ from export.fp16.typed import to_float16
 from export.onnx.graph import name_nodes
 from export.onnx.half import open_half
 from export.train.checkpoint import load_checkpoint, network_state, save_checkpoint
-from export.train.model import StreetNet
+from export.train.net.street import StreetNet
 from export.train.onnx_file import export_onnx
 from tests.export.labelled_files import coco_dict, make_folder, score_on
 from tests.export.planted import Step, Steps, change, coarse, gain, pictures, plant

@@ -13,8 +13,8 @@ from export.train.augment import PAD, Augment
 from export.train.batch import MIN_VISIBLE, Batch
 
 PLAIN = Augment(
-    size_hw=(96, 128), base_scale=1.0, scale=(1.0, 1.0), stretch=0.0, brightness=0.0, contrast=0.0,
-    saturation=0.0, tint=0.0,
+    size_hw=(96, 128), base_scale=(1.0, 1.0), scale=(1.0, 1.0), stretch=0.0, brightness=0.0,
+    contrast=0.0, saturation=0.0, tint=0.0,
 )  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def test_without_change_only_the_mirror_remains() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_box_frames_the_block_in_picture_and_labels(seed: int) -> None:
-    augment = Augment(size_hw=(160, 200), base_scale=1.0, scale=(0.6, 1.6), stretch=0.2,
+    augment = Augment(size_hw=(160, 200), base_scale=(1.0, 1.0), scale=(0.6, 1.6), stretch=0.2,
                       brightness=0.0, contrast=0.0, saturation=0.0, tint=0.0)  # fmt: skip
     out = augment(one_car(), generator=torch.Generator().manual_seed(seed))
     checked = 0
@@ -59,7 +59,7 @@ def test_the_box_frames_the_block_in_picture_and_labels(seed: int) -> None:
 
 
 def test_outside_the_image_is_grey_and_not_scored() -> None:
-    small = Augment(size_hw=(96, 128), base_scale=1.0, scale=(0.5, 0.5), stretch=0.0,
+    small = Augment(size_hw=(96, 128), base_scale=(1.0, 1.0), scale=(0.5, 0.5), stretch=0.0,
                     brightness=0.0, contrast=0.0, saturation=0.0, tint=0.0)  # fmt: skip
     out = small(one_car(count=2), generator=torch.Generator().manual_seed(1))
     outside = out.labels == IGNORE
@@ -70,7 +70,7 @@ def test_outside_the_image_is_grey_and_not_scored() -> None:
 
 
 def test_a_box_that_is_mostly_cut_off_is_not_counted_as_an_object() -> None:
-    big = Augment(size_hw=(96, 128), base_scale=1.0, scale=(4.0, 4.0), stretch=0.0)
+    big = Augment(size_hw=(96, 128), base_scale=(1.0, 1.0), scale=(4.0, 4.0), stretch=0.0)
     out = big(one_car(count=64), generator=torch.Generator().manual_seed(0))
     visible = (out.boxes[:, 0, 2] - out.boxes[:, 0, 0]) * (out.boxes[:, 0, 3] - out.boxes[:, 0, 1])
     share = visible / (160 * 120)  # 40x30 px, four times as large

@@ -13,7 +13,7 @@ from engines.errors import ExportError, SettingsError
 from engines.model_file import read_spec, sha256_of
 from export.train.average import average_checkpoints
 from export.train.checkpoint import load_checkpoint, network_from, network_state, save_checkpoint
-from export.train.model import StreetNet
+from export.train.net.street import StreetNet
 from export.train.onnx_file import export_onnx
 
 

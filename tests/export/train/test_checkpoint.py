@@ -12,7 +12,7 @@ import torch
 
 from engines.errors import ExportError
 from export.train.checkpoint import load_checkpoint, network_from, network_state, save_checkpoint
-from export.train.model import StreetNet
+from export.train.net.street import StreetNet
 
 
 def state() -> dict[str, object]:

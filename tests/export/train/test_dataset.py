@@ -10,9 +10,9 @@ import torch
 
 from engines.errors import ExportError
 from export.train.augment import Augment
-from export.train.dataset import SIZE_WH, TrainingSet, load_training_set
+from export.train.dataset import SIZE_WH, TrainingSet, class_weights, load_training_set
 from export.train.loss import StreetLoss
-from export.train.model import ANCHORS, StreetNet
+from export.train.net.street import ANCHORS, StreetNet
 from export.train.recipe import Recipe
 from tests.export.street_data import make_camvid
 
@@ -110,7 +110,7 @@ def test_a_set_without_a_single_box_still_trains(tmp_path: Path) -> None:
     assert data.class_ids.shape == (2, 0)
     view = Augment(size_hw=(64, 96))
     batch = view(data.batch(torch.tensor([0, 1])), generator=torch.Generator().manual_seed(0))
-    total, parts = StreetLoss(ANCHORS, data.class_weights(11))(StreetNet()(batch.images), batch)
+    total, parts = StreetLoss(ANCHORS, class_weights([data], 11))(StreetNet()(batch.images), batch)
     total.backward()  # type: ignore[no-untyped-call]
     assert torch.isfinite(total)
     assert parts["box"].item() == parts["classes"].item() == 0
@@ -120,19 +120,19 @@ def test_class_weights_are_the_inverse_root_of_frequency_with_mean_one() -> None
     labels = torch.full((2, 1, 6), 1, dtype=torch.uint8)
     labels[0, 0] = torch.tensor([0, 0, 0, 0, 1, 11])  # the second is synthetic: not counted
     # frequencies 4/5 and 1/5, unlabelled aside: 1/√0.8 = 1.118, 1/√0.2 = 2.236, mean 1.677
-    weights = of_labels(labels, real=1).class_weights(2)
+    weights = class_weights([of_labels(labels, real=1)], 2)
     assert weights.tolist() == pytest.approx([2 / 3, 4 / 3])
 
 
 def test_a_class_that_never_appears_has_a_finite_weight() -> None:
-    weights = of_labels(torch.zeros(1, 2, 2, dtype=torch.uint8), real=1).class_weights(2)
+    weights = class_weights([of_labels(torch.zeros(1, 2, 2, dtype=torch.uint8), real=1)], 2)
     # frequency 0 counts as 1e-4: 1 to 100
     assert (weights[1] / weights[0]).item() == pytest.approx(100)
 
 
 def test_labels_that_are_all_unlabelled_weigh_every_class_alike() -> None:
     labels = torch.full((1, 2, 2), 11, dtype=torch.uint8)
-    assert of_labels(labels, real=1).class_weights(3).tolist() == pytest.approx([1, 1, 1])
+    assert class_weights([of_labels(labels, real=1)], 3).tolist() == pytest.approx([1, 1, 1])
 
 
 def test_a_few_images_are_drawn_by_the_seed_and_more_hold_the_fewer(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from export.train.loss import (
     crowd_cells,
     lovasz_softmax,
 )
-from export.train.model import ANCHORS, Outputs
+from export.train.net.street import ANCHORS, Outputs
 
 
 def batch_of(boxes: list[list[float]], *, ids: list[int], crowd: list[bool], hw: int = 64) -> Batch:

@@ -13,8 +13,9 @@ from engines import open_engine
 from engines.errors import ExportError, ModelError, SettingsError
 from engines.model_file import read_spec
 from export.train.checkpoint import load_checkpoint, network_from, network_state, save_checkpoint
-from export.train.model import StreetNet, upsample
-from export.train.onnx_file import export_onnx
+from export.train.net.layers import upsample
+from export.train.net.street import StreetNet
+from export.train.onnx_file import export_onnx, label_map
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +59,23 @@ def test_the_file_computes_what_the_network_does(
     assert (got["labels"] == mask.argmax(1).numpy()).mean() > 0.999
 
 
-def test_the_first_node_casts_and_the_last_two_cast_back(checkpoint: Path, tmp_path: Path) -> None:
+def test_the_first_node_casts_and_the_last_casts_back(checkpoint: Path, tmp_path: Path) -> None:
     import onnx
 
     export_onnx(checkpoint, tmp_path / "a.onnx", height=64, width=64)
     nodes = [n.op_type for n in onnx.load(str(tmp_path / "a.onnx")).graph.node]
     # TensorRT converts uint8 only at the network's edge, and only from and to float
     assert nodes[0] == "Cast"
-    assert nodes[-3:] == ["ArgMax", "Cast", "Cast"]
+    assert nodes[-2:] == ["ReduceMax", "Cast"]
+
+
+def test_the_label_is_the_class_of_the_largest_logit() -> None:
+    logits = torch.randn(2, 11, 5, 7, generator=torch.Generator().manual_seed(0))
+    labels = label_map(logits)
+    assert labels.dtype == torch.uint8
+    assert torch.equal(labels.long(), logits.argmax(1))
+    # below zero, too; and of equal ones the last
+    assert label_map(torch.tensor([-3.0, -1, -1, -2]).view(1, 4, 1, 1)).item() == 2
 
 
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from engines.files import locked
 from engines.model_file import read_spec
 from export.train.checkpoint import load_checkpoint, network_state, save_checkpoint
 from export.train.dataset import load_training_set
-from export.train.model import StreetNet
+from export.train.net.street import StreetNet
 from export.train.recipe import Recipe
 from export.train.train import run_training
 from export.train.trainer import Trainer
@@ -41,7 +41,7 @@ def test_a_training_that_was_cut_off_ends_where_an_unbroken_one_does(
     run_training(TINY, out=tmp_path / "whole", root=root, device=CPU, eval_every=0)
     cut = tmp_path / "cut"
     data = load_training_set(root, Recipe(synthetic=2), device=CPU)
-    first = Trainer(TINY, data, device=CPU)
+    first = Trainer(TINY, [data], device=CPU)
     first.run_epoch()
     cut.mkdir()
     save_checkpoint(cut / "last.pt", first.state())
@@ -107,7 +107,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
 ) -> None:
     recipe = replace(TINY, synthetic=0)
     data = load_training_set(root, Recipe(synthetic=0), device=CPU)
-    trainer = Trainer(recipe, data, device=CPU)
+    trainer = Trainer(recipe, [data], device=CPU)
     trainer.epoch = done
     with torch.no_grad():
         trainer.net.mask_out.weight.fill_(float("nan"))
@@ -120,7 +120,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
 
 def test_a_checkpoint_of_another_recipe_is_not_resumed(root: Path, tmp_path: Path) -> None:
     data = load_training_set(root, Recipe(synthetic=0), device=CPU)
-    save_checkpoint(tmp_path / "last.pt", Trainer(TINY, data, device=CPU).state())
+    save_checkpoint(tmp_path / "last.pt", Trainer(TINY, [data], device=CPU).state())
     with pytest.raises(ExportError, match="other lr"):
         run_training(replace(TINY, lr=0.1), out=tmp_path, root=root, device=CPU, eval_every=0)
 
@@ -130,7 +130,7 @@ def test_a_full_disk_keeps_the_checkpoint_of_the_epoch_before(
 ) -> None:
     recipe = replace(TINY, synthetic=0)
     data = load_training_set(root, Recipe(synthetic=0), device=CPU)
-    trainer = Trainer(recipe, data, device=CPU)
+    trainer = Trainer(recipe, [data], device=CPU)
     trainer.epoch = 1
     last = tmp_path / "last.pt"
     save_checkpoint(last, trainer.state())

@@ -17,12 +17,12 @@ from torch._subclasses.fake_tensor import (
 
 from engines.errors import ExportError
 from export.data.class_set import Classes
-from export.train.augment import Augment
 from export.train.checkpoint import network_from, network_state
-from export.train.dataset import load_training_set
+from export.train.dataset import TrainingSet, load_training_set
 from export.train.loss import Gains, StreetLoss
-from export.train.model import ANCHORS, AuxMask, Shape, StreetNet
 from export.train.mosaic import Mosaic
+from export.train.net.lite0 import Lite0
+from export.train.net.street import ANCHORS, AuxMask, Shape, StreetNet
 from export.train.paste import Paste
 from export.train.recipe import Recipe
 from export.train.trainer import Trainer
@@ -41,7 +41,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def trainer(root: Path) -> Trainer:
     data = load_training_set(root, Recipe(synthetic=0), device=CPU)
-    return Trainer(TINY, data, device=CPU)
+    return Trainer(TINY, [data], device=CPU)
 
 
 def other_network(**differing: Any) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def test_a_start_that_nothing_fits_is_refused(trainer: Trainer) -> None:
 def of_recipe(root: Path, **differing: Any) -> Trainer:
     recipe = replace(TINY, **differing)
     data = load_training_set(root, recipe, device=CPU)
-    return Trainer(recipe, data, device=CPU)
+    return Trainer(recipe, [data], device=CPU)
 
 
 def test_a_frozen_backbone_keeps_weights_and_statistics_while_the_rest_learns(root: Path) -> None:
@@ -175,6 +175,72 @@ def test_heads_and_new_tensors_learn_at_a_rate_of_their_own(root: Path) -> None:
     assert trainer.aux is not None
     assert all(rate[id(p)] == pytest.approx(4 * low) for p in trainer.aux.parameters())
     assert len(rate) == len(names) + len(list(trainer.aux.parameters()))
+
+
+def test_the_backbone_learns_at_a_rate_of_its_own(root: Path) -> None:
+    trainer = of_recipe(root, backbone="lite0", lr=1e-3, lr_backbone=1e-4, lr_head=4e-3)
+    rate = {
+        id(p): group["lr"] * factor / 1e-3
+        for group, factor in zip(trainer.optimiser.param_groups, trainer.rates, strict=True)
+        for p in group["params"]
+    }
+    rates = {n: rate[id(p)] for n, p in trainer.net.named_parameters()}
+    assert rates["backbone.blocks.7.expand.0.weight"] == pytest.approx(0.1)
+    assert rates["lateral.0.0.weight"] == rates["bottom_up.0.smooth.0.weight"] == 1
+    assert rates["heads.1.out.bias"] == pytest.approx(4)
+
+
+def test_a_backbone_begins_with_given_weights_and_its_early_blocks_may_stay(root: Path) -> None:
+    trainer = of_recipe(root, backbone="lite0", freeze="early")
+    weights = Lite0().state_dict()
+    trainer.begin_with_backbone(weights)
+    trainer.run_epoch()
+    for net in (trainer.net, trainer.average):
+        after = net.backbone.state_dict()
+        early = ("stem.", "blocks.0.", "blocks.1.", "blocks.2.")
+        for name, value in weights.items():
+            if name.startswith(early):
+                torch.testing.assert_close(after[name], value)
+    changed = trainer.net.backbone.state_dict()["blocks.3.expand.0.weight"]
+    assert not torch.equal(changed, weights["blocks.3.expand.0.weight"])
+
+
+def test_an_epoch_shows_each_set_as_often_as_it_is_asked_to(root: Path) -> None:
+    recipe = replace(TINY, synthetic=8, synthetic_share=0.5)
+    small = load_training_set(root, recipe, device=CPU)  # 4 photographs and 8 drawings
+    wide = replace(load_training_set(root, replace(TINY, synthetic=0), device=CPU), times=3)
+    trainer = Trainer(recipe, [small, wide], device=CPU)
+    index = trainer.order(torch.Generator().manual_seed(0)).tolist()
+    counts = [index.count(i) for i in range(16)]
+    assert counts[:4] == [1] * 4
+    assert counts[12:] == [3] * 4
+    # half of 16 photographs, of which there are eight
+    assert counts[4:12] == [1] * 8
+
+
+def test_views_of_sets_of_two_sizes_make_one_batch_in_the_order_asked_for(root: Path) -> None:
+    data = load_training_set(root, TINY, device=CPU)
+    grey = torch.full((2, 3, 90, 40), 60, dtype=torch.uint8)
+    boxes = torch.tensor([[[10.0, 30, 20, 60], [0, 0, 5, 5], [1, 1, 9, 9]]]).expand(2, -1, -1)
+    ids = torch.tensor([[0, -1, 1], [0, -1, 1]])
+    squeezed = TrainingSet(
+        grey, torch.full((2, 90, 40), 3, dtype=torch.uint8), boxes, ids, ids < 0, 2,
+        scale_xy=(4.0, 1.0),
+    )  # fmt: skip
+    trainer = Trainer(TINY, [data, squeezed], device=CPU)
+    chosen = torch.tensor([len(data), 0, len(data) + 1, 1])
+    batch = trainer.views_of(chosen, torch.Generator().manual_seed(3))
+    assert batch.images.shape == (4, 3, TINY.height, TINY.width)
+    most = max(3, data.boxes.shape[1])
+    assert batch.boxes.shape == (4, most, 4)
+    assert (batch.class_ids[[1, 3], data.boxes.shape[1] :] == -1).all()
+    # the photographs have sky; the other set is road and what lies around it
+    assert [bool((labels == 0).any()) for labels in batch.labels] == [False, True, False, True]
+    for n in (0, 2):
+        x0, y0, x1, y1 = batch.boxes[n, 0].tolist()
+        if batch.class_ids[n, 0] == 0 and not batch.crowd[n, 0] and x0 > 0 and x1 < TINY.width:
+            # 10 x 30 px, shown 40 x 30, give or take the stretch
+            assert (x1 - x0) / (y1 - y0) == pytest.approx(4 / 3, rel=0.2)
 
 
 def test_an_auxiliary_mask_is_trained_and_resumed_but_no_part_of_the_network(root: Path) -> None:
@@ -239,14 +305,14 @@ def test_fewer_images_than_a_batch_are_refused(root: Path) -> None:
 
 
 def test_a_batch_that_is_no_mosaic_is_refused(root: Path) -> None:
-    assert isinstance(of_recipe(root, batch=4, mosaic=0.5).views[-1], Mosaic)
+    assert of_recipe(root, batch=4, mosaic=0.5).mosaic == Mosaic(0.5)
     with pytest.raises(ExportError, match=r"--mosaic needs 4 views a batch, got --batch 3"):
         of_recipe(root, batch=3, mosaic=0.5)
 
 
 def test_without_photographs_an_epoch_is_every_synthetic_frame(root: Path) -> None:
     data = load_training_set(root, Recipe(splits=(), synthetic=4), device=CPU)
-    trainer = Trainer(replace(TINY, splits=(), synthetic=4), data, device=CPU)
+    trainer = Trainer(replace(TINY, splits=(), synthetic=4), [data], device=CPU)
     assert sorted(trainer.order(torch.Generator().manual_seed(0)).tolist()) == [0, 1, 2, 3]
     assert trainer.loss.class_weights.std() > 0  # weighed by the synthetic frames
 
@@ -284,7 +350,7 @@ def test_a_training_that_lacks_something_is_refused(trainer: Trainer, key: str) 
 
 def test_a_gradient_that_is_not_finite_stops_before_it_ruins_the_weights(root: Path) -> None:
     data = load_training_set(root, Recipe(synthetic=0), device=CPU)
-    trainer = Trainer(TINY, data, device=CPU)
+    trainer = Trainer(TINY, [data], device=CPU)
     bias = trainer.net.mask_out.bias
     assert bias is not None
     bias.register_hook(lambda gradient: gradient / 0)

@@ -1,0 +1,83 @@
+"""Boxes that a teacher saw on the frames of a data set, where labels do not part its objects.
+
+A file holds {"NAME.jpg": [[x0, y0, x1, y1, class, score], …]} in px of the frame as it lies on
+disk; docs/experiments/teacher.py writes one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.errors import ExportError
+from export.data.camvid import BOX_CLASSES, CLASSES, IGNORE, Item
+from export.data.clusters import objects_in
+from export.data.coco import read_json
+
+CAR, CAR_LABEL = BOX_CLASSES.index("car"), CLASSES.index("car")
+LEAST_SCORE = 0.35
+"""Of NanoDet-Plus, with the label as second witness: 94 in 100 of its cars lie on the label."""
+
+Seen = Mapping[str, NDArray[np.float32]]
+"""By file name: boxes (N, 5) xyxy px and score, of cars."""
+
+
+def read_seen(file: Path) -> Seen:
+    """The cars that a teacher saw.
+
+    Raises:
+        ExportError: the file cannot be read, or is no such file.
+    """
+    given = read_json(file, wanted="a teacher's boxes by frame")
+    wanted = f'{file}: wanted {{"NAME.jpg": [[x0, y0, x1, y1, class, score], …]}}. Make it anew.'
+    if not isinstance(given, dict):
+        raise ExportError(wanted)
+    seen = {}
+    for name, boxes in given.items():
+        if not isinstance(boxes, list) or not all(map(_is_seen, boxes)):
+            raise ExportError(wanted)
+        cars = [[*b[:4], b[5]] for b in boxes if b[4] == "car" and b[5] >= LEAST_SCORE]
+        seen[name] = np.array(cars, np.float32).reshape(-1, 5)
+    return seen
+
+
+def _is_seen(box: Any) -> bool:
+    if not isinstance(box, list) or len(box) != 6 or not isinstance(box[4], str):
+        return False
+    numbers = [*box[:4], box[5]]
+    return all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
+
+
+def with_seen(item: Item, seen: Seen, *, stretch: int = 1) -> Item:
+    """The frame with its crowds of cars split into those that the teacher saw on their label.
+
+    Raises:
+        ExportError: the teacher did not see the frame, or its labels cannot be read.
+    """
+    boxes = seen.get(item.image_path.name)
+    if boxes is None:
+        raise ExportError(
+            f"{item.image_path}: is not among the frames of the teacher's boxes. Make them anew."
+        )
+    labels = item.labels()
+    cars = item.class_ids == CAR
+    vague = np.zeros(labels.shape, np.bool_)
+    for several in (True, False):  # what is one object stays one
+        for x0, y0, x1, y1 in item.boxes[cars & (item.crowd == several)].astype(int):
+            vague[y0:y1, x0:x1] = several
+    found, crowds = objects_in(
+        vague & (labels == CAR_LABEL), boxes, unlabelled=labels == IGNORE, stretch=stretch
+    )
+    kept = ~(cars & item.crowd)
+    return replace(
+        item,
+        boxes=np.concatenate([item.boxes[kept], found]),
+        class_ids=np.append(item.class_ids[kept], np.full(len(found), CAR, np.int32)),
+        crowd=np.append(item.crowd[kept], crowds),
+    )

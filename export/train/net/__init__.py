@@ -1,0 +1,1 @@
+"""The street network, as it is trained and exported."""
