@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import (
 
 from engines.errors import ExportError
 from export.data.class_set import Classes
+from export.train.augment import Augment
 from export.train.checkpoint import network_from, network_state
 from export.train.dataset import TrainingSet, load_training_set
 from export.train.loss import Gains, StreetLoss
@@ -224,7 +225,7 @@ def test_views_of_sets_of_two_sizes_make_one_batch_in_the_order_asked_for(root: 
     boxes = torch.tensor([[[10.0, 30, 20, 60], [0, 0, 5, 5], [1, 1, 9, 9]]]).expand(2, -1, -1)
     ids = torch.tensor([[0, -1, 1], [0, -1, 1]])
     squeezed = TrainingSet(
-        grey, torch.full((2, 90, 40), 3, dtype=torch.uint8), boxes, ids, ids < 0, 2,
+        grey, torch.full((2, 90, 40), 5, dtype=torch.uint8), boxes, ids, ids < 0, 2,
         scale_xy=(4.0, 1.0),
     )  # fmt: skip
     trainer = Trainer(TINY, [data, squeezed], device=CPU)
@@ -234,8 +235,8 @@ def test_views_of_sets_of_two_sizes_make_one_batch_in_the_order_asked_for(root: 
     most = max(3, data.boxes.shape[1])
     assert batch.boxes.shape == (4, most, 4)
     assert (batch.class_ids[[1, 3], data.boxes.shape[1] :] == -1).all()
-    # the photographs have sky; the other set is road and what lies around it
-    assert [bool((labels == 0).any()) for labels in batch.labels] == [False, True, False, True]
+    # the photographs have road and sky; the other set is all trees
+    assert [bool((labels == 5).any()) for labels in batch.labels] == [True, False, True, False]
     for n in (0, 2):
         x0, y0, x1, y1 = batch.boxes[n, 0].tolist()
         if batch.class_ids[n, 0] == 0 and not batch.crowd[n, 0] and x0 > 0 and x1 < TINY.width:
