@@ -41,8 +41,18 @@ class Teacher:
     """NanoDet-Plus in ONNX Runtime."""
 
     def __init__(self, file: Path, *, least: float, iou: float) -> None:
-        """Open ``file``; keep boxes of score ``least``, of overlaps above ``iou`` the best."""
-        self._session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        """Open ``file``; keep boxes of score ``least``, of overlaps above ``iou`` the best.
+
+        Raises:
+            ExportError: the file is no net that ONNX Runtime opens.
+        """
+        try:
+            self._session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        except Exception as exc:  # its errors have no base of their own
+            raise ExportError(
+                f"{file}: ONNX Runtime does not open it: {exc}. Make it anew by "
+                "docs/experiments/ncnn_onnx.py."
+            ) from exc
         self._least, self._iou = least, iou
 
     def boxes(

@@ -18,16 +18,17 @@ from edge.sources.picture_kinds import SUFFIXES, is_picture
 from engines.errors import SettingsError
 from engines.overwriting import model_files
 from export.commands.options import PATH
+from export.data import cityscapes
 from export.data.camvid import Split, default_root
 from export.data.class_map import parse_renames
 from export.data.coco import coco_data
 from export.data.folder import LAYOUT, folder_data
 from export.data.labelled import LabelledData
-from export.data.streets import camvid_data, synthetic_data
+from export.data.streets import camvid_data, cityscapes_data, synthetic_data
 from export.outputs import check_reports
 from export.score.log import ScoringLog
 
-Data = Literal["camvid", "coco-json", "folder", "synthetic"]
+Data = Literal["camvid", "cityscapes", "coco-json", "folder", "synthetic"]
 """What ``--data`` takes."""
 
 
@@ -51,7 +52,7 @@ class DataOptions:
         Raises:
             SettingsError: names the option.
         """
-        if self.data != "camvid" and "split" in self.said:
+        if self.data not in ("camvid", "cityscapes") and "split" in self.said:
             raise SettingsError(f"--split {self.split}: {self.data} has no splits. Leave it out.")
         if self.data != "coco-json" and self.images is not None:
             raise SettingsError("--images goes with --data coco-json. Leave it out.")
@@ -106,6 +107,9 @@ class DataOptions:
         """
         if self.data == "camvid":
             opened = camvid_data(self.root or default_root(), self.split)
+        elif self.data == "cityscapes":  # which has no test split
+            split = self.split if "split" in self.said else "val"
+            opened = cityscapes_data(self.root or cityscapes.default_root(), split)
         elif self.data == "synthetic":
             opened = synthetic_data()
         elif self.root is None:
@@ -137,7 +141,8 @@ def data_options(
         click.option(
             "--root",
             type=PATH,
-            help=f"CamVid's folder; the annotations' file of coco-json; for folder: {LAYOUT}.",
+            help=f"CamVid's or Cityscapes' folder; the annotations' file of coco-json; for folder: "
+            f"{LAYOUT}.",
         ),
         click.option(
             "--images",
@@ -149,7 +154,7 @@ def data_options(
             type=click.Choice(get_args(Split)),
             default=split,
             show_default=True,
-            help="CamVid's split.",
+            help="CamVid's split; Cityscapes has train and val, and it is val where none is given.",
         ),
         click.option(
             "--limit", type=click.IntRange(min=1), help="Score the first N images or frames."

@@ -96,7 +96,9 @@ def _evaluation(
         ap=boxes.ap if boxes else None,
         ap_of_class=dict(boxes.ap_of_class) if boxes else {},
         ap50=dict(boxes.ap50) if boxes else {},
+        ap75=dict(boxes.ap75) if boxes else {},
         ap50_400px=dict(boxes.ap50_large) if boxes else {},
+        ap75_400px=dict(boxes.ap75_large) if boxes else {},
     )
 
 

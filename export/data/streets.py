@@ -1,11 +1,16 @@
-"""CamVid and the synthetic street, whose classes are the same, as data to score against."""
+"""CamVid, Cityscapes and the synthetic street, in the same classes, as data to score against."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
+from export.data import cityscapes
 from export.data.camvid import BOX_CLASSES, CLASSES, IGNORE, Item, Split, load_index
 from export.data.class_set import Classes, ClassSet
 from export.data.labelled import LabelledData, LabelledFrame, annotation
@@ -44,6 +49,31 @@ def camvid_data(root: Path, split: Split, classes: Classes | None = None) -> Lab
     return LabelledData(
         "camvid", len(items), load, classes.mask.names, IGNORE, classes.boxes.names, split,
         frames=root / "images" / split, video=True, aliases=COCO_ALIASES,
+    )  # fmt: skip
+
+
+def cityscapes_data(root: Path, split: Split) -> LabelledData:
+    """Cityscapes stretched to its true aspect, 512x256, by CamVid's protocol: areas are of that.
+
+    Raises:
+        ExportError: the folder is missing, or its files do not fit together.
+    """
+    items = cityscapes.load_index(root, split)
+    classes = Classes.parse()
+    stretch = cityscapes.STRETCH
+
+    def load(i: int) -> LabelledFrame:
+        item = items[i]
+        size = (stretch * cityscapes.SIDE, cityscapes.SIDE)
+        image = np.asarray(cv2.resize(item.image(), size), np.uint8)
+        wide = np.array([stretch, 1, stretch, 1], np.float32)
+        boxes = annotations_of(replace(item, boxes=item.boxes * wide), classes.boxes)
+        labels = np.repeat(item.labels(), stretch, axis=1)
+        return LabelledFrame(item.image_path.name, image, labels, boxes)
+
+    return LabelledData(
+        "cityscapes", len(items), load, CLASSES, IGNORE, BOX_CLASSES, split,
+        frames=root / "images" / split, aliases=COCO_ALIASES,
     )  # fmt: skip
 
 

@@ -99,7 +99,7 @@ class FrameScorer:
                 confusion.classes, (*confusion.classes, NONE), confusion.matrix
             )
             made["lacking"]["mask classes"] = self._classes.lacking_masks
-        made |= {"ap_of_class": {}, "ap50": {}, "ap50_400px": {}}
+        made |= {"ap_of_class": {}, "ap50": {}, "ap75": {}, "ap50_400px": {}, "ap75_400px": {}}
         scored = self.ap_scores()
         if boxes is None or scored is None:
             return made
@@ -108,7 +108,9 @@ class FrameScorer:
             "ap": scored.ap,
             "ap_of_class": dict(scored.ap_of_class),
             "ap50": dict(scored.ap50),
+            "ap75": dict(scored.ap75),
             "ap50_400px": dict(scored.ap50_large),
+            "ap75_400px": dict(scored.ap75_large),
             "ap_of_area": dict(scored.ap_of_area),
             "curves": dict(scored.curves),
             "recall50": {n: v for n, v in boxes.recall().items() if n in known},

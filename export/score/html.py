@@ -36,7 +36,9 @@ VERDICTS = {
     "of another class": css(MISTAKEN),
     "not counted": css(UNCOUNTED),
 }
-DATA = {"camvid": "CamVid", "synthetic": "the synthetic street"}
+DATA = {
+    "camvid": "CamVid", "cityscapes": "Cityscapes at 512x256", "synthetic": "the synthetic street"
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,9 @@ def _box_rows(report: EvaluationReport, colours: Mapping[str, str]) -> list[dict
             "colour": colours.get(name),
             "ap50": value,
             "ap": (report.ap_of_class or {}).get(name),
+            "ap75": (report.ap75 or {}).get(name),
             "ap50_400px": (report.ap50_400px or {}).get(name),
+            "ap75_400px": (report.ap75_400px or {}).get(name),
             "recall": (report.recall50 or {}).get(name),
             "precision": (report.precision50 or {}).get(name),
             "truth": truth.get(name, 0),

@@ -43,13 +43,13 @@ class EvaluationReport:
 
     ``source`` is the name of the data's file or folder where that is the user's own.
 
-    ``ap50_400px`` counts boxes of 400 px² and more, ``ap_of_area`` COCO's small, medium and large
-    ones. ``recall50``, ``precision50`` and the confusion of boxes are at the model's own score
-    threshold ``conf`` and IoU 0.5. ``latency_ms`` is p50 and p90 of each step. The confusions count
-    pixels and boxes: truth by row. ``worst`` names the frames with the lowest mIoU, and with the
-    most missed and false boxes. ``renamed`` maps names of the model to names of the data;
-    ``lacking`` are classes of the data that the model does not know, ``left_out`` says of each
-    box of the data that could not be used why.
+    ``ap50_400px`` and ``ap75_400px`` count boxes of 400 px² and more, ``ap_of_area`` COCO's small,
+    medium and large ones. ``recall50``, ``precision50`` and the confusion of boxes are at the
+    model's own score threshold ``conf`` and IoU 0.5. ``latency_ms`` is p50 and p90 of each step.
+    The confusions count pixels and boxes: truth by row. ``worst`` names the frames with the lowest
+    mIoU, and with the most missed and false boxes. ``renamed`` maps names of the model to names of
+    the data; ``lacking`` are classes of the data that the model does not know, ``left_out`` says of
+    each box of the data that could not be used why.
     """
 
     model: str
@@ -66,7 +66,9 @@ class EvaluationReport:
     ap: float | None = None
     ap_of_class: dict[str, float | None] | None = None
     ap50: dict[str, float | None] | None = None
+    ap75: dict[str, float | None] | None = None
     ap50_400px: dict[str, float | None] | None = None
+    ap75_400px: dict[str, float | None] | None = None
     recall50: dict[str, float | None] | None = None
     precision50: dict[str, float | None] | None = None
     source: str | None = None
@@ -133,11 +135,15 @@ def table(report: EvaluationReport) -> str:
     lines.append(f"mIoU       {text(report.miou)}")
     lines += [f"  {name:<{wide}}{text(value)}" for name, value in _shown(report.iou)]
     if report.ap50:
-        lines.append(f"AP         {text(report.ap)}   class: AP, AP50, AP50 of 400 px² and more")
+        lines.append(
+            f"AP         {text(report.ap)}   class: AP, AP50, AP75; of 400 px² and more AP50, AP75"
+        )
+        columns = (
+            report.ap_of_class, report.ap50, report.ap75, report.ap50_400px, report.ap75_400px
+        )  # fmt: skip
         lines += [
-            f"  {name:<{wide}}{text((report.ap_of_class or {}).get(name))}  {text(value)}  "
-            f"{text((report.ap50_400px or {}).get(name))}"
-            for name, value in _shown(report.ap50)
+            f"  {name:<{wide}}{'  '.join(text((column or {}).get(name)) for column in columns)}"
+            for name, _ in _shown(report.ap50)
         ]
     if report.recall50:
         at = f" at score {report.conf:g}" if report.conf is not None else ""

@@ -14,6 +14,8 @@ from engines.errors import ExportError
 
 LARGE_PX2 = 400.0
 """Boxes of this area and more are scored a second time: small ones are often fragments."""
+AT_75 = 5
+"""Place of IoU 0.75 among COCO's ten thresholds, 0.50, 0.55 …"""
 COCO_AREAS = {
     "small": (0.0, 32.0**2),
     "medium": (32.0**2, 96.0**2),
@@ -72,15 +74,18 @@ class Confusion:
 class BoxScores:
     """COCO AP; None for classes without truth or that the model does not know.
 
-    ``ap`` is the mean over the scored classes of AP at IoU 0.50 to 0.95; ``ap50_large`` counts only
-    boxes of 400 px² and more; ``ap_of_area`` is ``ap`` for COCO's small, medium and large objects.
+    ``ap`` is the mean over the scored classes of AP at IoU 0.50 to 0.95; ``ap50_large`` and
+    ``ap75_large`` count only boxes of 400 px² and more; ``ap_of_area`` is ``ap`` for COCO's small,
+    medium and large objects.
     ``curves`` are the precisions at IoU 0.5 for recall 0, 0.01 … 1, of classes with truth.
     """
 
     ap: float | None
     ap_of_class: Mapping[str, float | None]
     ap50: Mapping[str, float | None]
+    ap75: Mapping[str, float | None]
     ap50_large: Mapping[str, float | None]
+    ap75_large: Mapping[str, float | None]
     ap_of_area: Mapping[str, float | None] = field(default_factory=dict)
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -170,17 +175,17 @@ def box_scores(
     names = {c["name"]: c["id"] for c in coco["categories"]}
     wanted = [name for name in names if name in scored]
     nothing: dict[str, float | None] = dict.fromkeys(names)
-    ap, ap50, large = dict(nothing), dict(nothing), dict(nothing)
+    ap, ap50, ap75, large, large75 = (dict(nothing) for _ in range(5))
     real = [a for a in coco["annotations"] if not a["iscrowd"]]
     ids = {a["category_id"] for a in real}
     of_large = {a["category_id"] for a in real if a["area"] >= LARGE_PX2}
     if not results:  # the library refuses an empty list in some releases; nothing found is AP 0
         for name in wanted:
             if names[name] in ids:
-                ap[name] = ap50[name] = 0.0
+                ap[name] = ap50[name] = ap75[name] = 0.0
             if names[name] in of_large:
-                large[name] = 0.0
-        return BoxScores(mean(ap.values()), ap, ap50, large)
+                large[name] = large75[name] = 0.0
+        return BoxScores(mean(ap.values()), ap, ap50, ap75, large, large75)
     numbered = [{**a, "id": i} for i, a in enumerate(coco["annotations"], start=1)]
     # An annotation whose id is 0 would never count as found: 0 is how COCO's code says "no match".
     truth = COCO({**coco, "annotations": numbered})
@@ -198,7 +203,9 @@ def box_scores(
         k = params.catIds.index(names[name])
         ap[name] = _average(precision[:, :, k, 0])
         ap50[name] = _average(precision[0, :, k, 0])
+        ap75[name] = _average(precision[AT_75, :, k, 0])
         large[name] = _average(precision[0, :, k, 1])
+        large75[name] = _average(precision[AT_75, :, k, 1])
         if ap50[name] is not None:
             curves[name] = tuple(float(p) for p in precision[0, :, k, 0])
     of_area = {
@@ -206,7 +213,7 @@ def box_scores(
         for a, area in enumerate(areas)
         if area in COCO_AREAS
     }
-    return BoxScores(mean(ap.values()), ap, ap50, large, of_area, curves)
+    return BoxScores(mean(ap.values()), ap, ap50, ap75, large, large75, of_area, curves)
 
 
 def iou_matrix(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:

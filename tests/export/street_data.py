@@ -1,4 +1,4 @@
-"""A CamVid-like data set of a few generated frames, for tests of data, training and export."""
+"""Data sets of a few generated frames in CamVid's classes, for tests of data, training, export."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
+from edge.vision.types import Image
+from export.data.camvid import CLASSES
 
 CATEGORIES = ("car", "pedestrian", "bicyclist", "sign")
 
@@ -39,4 +42,22 @@ def make_camvid(root: Path, *, images: int = 4, wh: tuple[int, int] = (480, 360)
                  "area": 3200}
             )  # fmt: skip
         (root / f"boxes_{split}.json").write_text(json.dumps(coco))
+    return root
+
+
+def painted(**boxes: tuple[int, int, int, int]) -> Image:
+    """Labels of 256x256, all road, with a rectangle xyxy of each class."""
+    labels = np.full((256, 256), CLASSES.index("road"), np.uint8)
+    for name, (x0, y0, x1, y1) in boxes.items():
+        labels[y0:y1, x0:x1] = CLASSES.index(name)
+    return labels
+
+
+def make_cityscapes(root: Path, labels: Image, *persons: list[float]) -> Path:
+    """Split 'val' of one grey frame, 0001, with these labels and boxes of persons."""
+    for kind in ("images", "labels"):
+        (root / kind / "val").mkdir(parents=True)
+    cv2.imwrite(str(root / "images" / "val" / "0001.jpg"), np.full((256, 256, 3), 75, np.uint8))
+    cv2.imwrite(str(root / "labels" / "val" / "0001.png"), labels)
+    (root / "persons_val.json").write_text(json.dumps({"0001": persons}))
     return root

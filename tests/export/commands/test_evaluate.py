@@ -18,6 +18,7 @@ from engines.errors import ExportError, ModelError, SettingsError
 from engines.model_file import sha256_of
 from export.commands.evaluate import evaluate
 from tests.export.labelled_files import make_tiny_camvid
+from tests.export.street_data import make_cityscapes, painted
 from tests.tiny_models import tiny_street
 
 
@@ -104,6 +105,18 @@ def test_the_command_writes_the_scores_as_json_and_prints_a_table(
     assert scores["input_wh"] == [96, 64]
     assert "mIoU       0.492" in ran.output
     assert "car        1.000" in ran.output
+
+
+def test_cityscapes_is_scored_on_val_unless_a_split_is_named(model: Path, tmp_path: Path) -> None:
+    root = make_cityscapes(tmp_path / "towns", painted(car=(10, 10, 30, 30)))
+    more: list[str | Path] = ["--data", "cityscapes", "--root", root]
+    scores = json.loads(run(model, *more, "--json", "-").stdout)
+    assert (scores["data"], scores["split"], scores["images"]) == ("cityscapes", "val", 1)
+    # 256 x 512 pixels, 20 x 40 of them car, all called road
+    assert scores["iou"]["road"] == pytest.approx(1 - 800 / (256 * 512))
+    assert (scores["ap50_400px"]["car"], scores["ap75_400px"]["car"]) == (0.0, 0.0)
+    asked = str(run(model, *more, "--split", "test").exception)
+    assert "no Cityscapes split 'test' here" in asked
 
 
 def test_a_dash_sends_the_scores_to_standard_output_alone(camvid: Path, tmp_path: Path) -> None:

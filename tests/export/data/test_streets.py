@@ -9,9 +9,9 @@ import pytest
 
 from export.data.camvid import BOX_CLASSES, CLASSES, IGNORE, Item
 from export.data.class_set import Classes, ClassSet
-from export.data.streets import annotations_of, camvid_data
+from export.data.streets import annotations_of, camvid_data, cityscapes_data
 from export.score.scores import box_scores
-from tests.export.street_data import make_camvid
+from tests.export.street_data import make_camvid, make_cityscapes, painted
 
 
 def item(*names: str) -> Item:
@@ -62,6 +62,21 @@ def test_a_pedestrian_seen_on_a_bicycle_is_ignored_but_the_bicyclist_stays_misse
     truth["annotations"] = truth["annotations"][:2]
     scores = box_scores(truth, results, scored=BOX_CLASSES)
     assert scores.ap50["pedestrian"] == pytest.approx(1 / 2)
+
+
+def test_a_frame_of_cityscapes_is_scored_at_its_true_aspect(tmp_path: Path) -> None:
+    root = make_cityscapes(tmp_path, painted(car=(10, 20, 30, 40)), [100, 100, 104, 120])
+    data = cityscapes_data(root, "val")
+    frame = data.load(0)
+    assert (data.name, data.split, data.count, frame.image.shape) == (
+        "cityscapes", "val", 1, (256, 512, 3)
+    )  # fmt: skip
+    assert frame.labels is not None
+    assert (frame.labels == CLASSES.index("car")).sum() == 40 * 20
+    assert (frame.labels[20:40, 20:60] == CLASSES.index("car")).all()
+    # The person has no label of its own, so nobody sees it: a crowd, 8 x 20 px.
+    found = [(a["bbox"], a["area"], a["category_id"], a["iscrowd"]) for a in frame.annotations]
+    assert found == [([20, 20, 40, 20], 800, 1, 0), ([200, 100, 8, 20], 160, 2, 1)]
 
 
 def test_frames_come_in_the_merged_classes(tmp_path: Path) -> None:

@@ -19,5 +19,7 @@ BOTH = EvaluationReport(
     ap=0.375,
     ap_of_class={"car": 0.375, "sign": None},
     ap50={"car": 0.625, "sign": None},
+    ap75={"car": 0.3125, "sign": None},
     ap50_400px={"car": 0.875, "sign": None},
+    ap75_400px={"car": 0.4375, "sign": None},
 )

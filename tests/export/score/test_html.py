@@ -101,7 +101,7 @@ def test_every_figure_stands_on_the_page() -> None:
         "0.375 AP boxes, IoU 0.50 to 0.95",
         "8.00 ms inference, p50; p90 is 12.2 ms",
         "road 0.750 car 0.250 fence –",
-        "car 0.625 0.375 0.875 0.812 – 16",
+        "car 0.625 0.312 0.375 0.875 0.438 0.812 – 16",
         "small 0.125, medium –, large 0.438.",
         "letterbox 0.50 0.75 infer 8.00 12.2 decode 1.50 2.00",
         "0016.png mIoU 0.250 over the classes in it",

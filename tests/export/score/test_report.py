@@ -30,9 +30,9 @@ def test_the_table_says_what_was_scored_on_what_and_how() -> None:
         "road 0.750",
         "car 0.250",
         "fence -",
-        "AP 0.375 class: AP, AP50, AP50 of 400 px² and more",
-        "car 0.375 0.625 0.875",
-        "sign - - -",
+        "AP 0.375 class: AP, AP50, AP75; of 400 px² and more AP50, AP75",
+        "car 0.375 0.625 0.312 0.875 0.438",
+        "sign - - - - -",
     ]
 
 
@@ -42,7 +42,10 @@ def test_a_model_without_boxes_has_no_lines_of_ap() -> None:
 
 def test_a_model_without_a_mask_shows_a_dash_for_miou() -> None:
     shown = lines(replace(BOTH, miou=None, iou={}, infer_ms_median=None))
-    assert shown[1:3] == ["mIoU -", "AP 0.375 class: AP, AP50, AP50 of 400 px² and more"]
+    assert shown[1:3] == [
+        "mIoU -",
+        "AP 0.375 class: AP, AP50, AP75; of 400 px² and more AP50, AP75",
+    ]
 
 
 def test_the_synthetic_street_shows_mean_recall_and_recall_by_class() -> None:
@@ -83,7 +86,7 @@ def test_times_threshold_and_unknown_classes_have_lines_of_their_own() -> None:
 def test_of_many_classes_those_without_a_score_are_left_out() -> None:
     many = {f"c{i}": None for i in range(80)} | {"car": 0.5}
     shown = lines(replace(BOTH, ap50=many, ap_of_class={}))
-    assert shown[-1] == "car - 0.500 0.875"
+    assert shown[-1] == "car - 0.500 0.312 0.875 0.438"
     assert not any(line.startswith("c1") for line in shown)
 
 

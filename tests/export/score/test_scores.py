@@ -144,6 +144,9 @@ def test_ap_averages_over_iou_thresholds() -> None:
     scores = box_scores(truth, [found("car", (0, 0, 20, 14.5), 0.9)], scored=NAMES)
     assert scores.ap_of_class["car"] == pytest.approx(5 / 10)
     assert scores.ap50["car"] == pytest.approx(1.0)
+    assert scores.ap75["car"] == scores.ap75_large["car"] == 0.0
+    scores = box_scores(truth, [found("car", (0, 0, 20, 15.5), 0.9)], scored=NAMES)
+    assert scores.ap75["car"] == scores.ap75_large["car"] == pytest.approx(1.0)  # 310 / 400
 
 
 def test_boxes_in_a_crowd_are_neither_right_nor_wrong() -> None:
@@ -173,6 +176,7 @@ def test_nothing_found_is_zero_for_classes_with_truth_and_none_for_the_others() 
         truth = coco(("car", (0, 0, side, side), 0))
         scores = box_scores(truth, [], scored=("car", "sign"))
         assert (scores.ap50["car"], scores.ap50_large["car"]) == (0.0, wanted)
+        assert (scores.ap75["car"], scores.ap75_large["car"]) == (0.0, wanted)
 
 
 def test_a_class_that_the_model_does_not_know_is_not_scored() -> None:
