@@ -9,18 +9,19 @@ Zhang et al., "CityPersons", 2017.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping
+from functools import partial
 from os.path import isdir, isfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.vision.types import Image
 from engines.errors import ExportError
-from export.data.camvid import BOX_CLASSES, CLASSES, Item, Split, read_camvid_labels
+from export.data.camvid import BOX_CLASSES, CLASSES, IGNORE, Item, Split, read_camvid_labels
+from export.data.clusters import looks_like_one, objects_in, regions_of
 from export.data.coco import read_json
 from export.data.pairs import check_size, find_pairs, usual_root
 
@@ -28,22 +29,13 @@ SIDE = 256
 """Width and height of every frame, px."""
 STRETCH = 2
 """Times that a frame is wider in truth."""
-LEAST_PX = {"car": 20, "pedestrian": 20, "bicyclist": 20, "sign": 12}
+LEAST_PX = {"bicyclist": 20, "sign": 12}
 """Smaller regions are specks: not scored. 20 px here are CamVid's 40 in a frame of true aspect."""
-CONVEX, FILLED, ASPECT = 0.87, 0.68, (0.4, 2.5)
-"""What one car alone looks like at true aspect: its share of its convex hull, its share of its box,
-and width over height. Of 126 regions of val that pass, looked at, nine in ten are one car."""
-SEEN = 0.15
+SHOWN = 0.15
 """Least share of a person's box that is labelled a pedestrian. A person seen whole has 0.3 to 0.5:
 CityPersons' boxes are 0.41 times as wide as high whatever hides them. One with less is hidden."""
-
-
-class Region(NamedTuple):
-    """One 8-connected region of a class: (H, W) bool, its box (4,) xyxy in px, and its pixels."""
-
-    inside: NDArray[np.bool_]
-    box: NDArray[np.float32]
-    pixels: int
+NOT_ONE = np.zeros((0, 5), np.float32)
+"""Cars of a teacher where there is none."""
 
 
 def default_root() -> Path:
@@ -51,8 +43,12 @@ def default_root() -> Path:
     return usual_root("cityscapes")
 
 
-def load_index(root: Path, split: Split) -> tuple[Item, ...]:
+def load_index(
+    root: Path, split: Split, *, seen: Mapping[str, NDArray[np.float32]] | None = None
+) -> tuple[Item, ...]:
     """Pair the frames of a split with labels and objects; boxes are in px of the 256x256 frame.
+
+    ``seen`` are a teacher's cars (N, 5) by the name of the frame: see ``objects_of``.
 
     Raises:
         ExportError: something is missing, stands alone, or is wrong.
@@ -76,7 +72,8 @@ def load_index(root: Path, split: Split) -> tuple[Item, ...]:
     for path, label_path in pairs:
         label_map = read_camvid_labels(label_path)
         check_size(label_path, label_map, (SIDE, SIDE), stated_in="Cityscapes at 256x256")
-        found = objects_of(label_map, persons[path.stem])
+        cars = (seen or {}).get(path.stem, NOT_ONE)
+        found = objects_of(label_map, persons[path.stem], cars)
         items.append(Item(path, label_path, (SIDE, SIDE), *found))
     return tuple(items)
 
@@ -105,13 +102,14 @@ def _is_box(given: Any) -> bool:
 
 
 def objects_of(
-    labels: Image, persons: NDArray[np.float32]
+    labels: Image, persons: NDArray[np.float32], seen: NDArray[np.float32] = NOT_ONE
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.bool_]]:
     """Boxes (N, 4), class ids (N,) in BOX_CLASSES and crowd (N,) of one frame.
 
-    A crowd is what no score counts: cars that may be several, bicycles without their one rider,
-    persons mostly hidden or without a box of their own, specks. A person whose box is mostly
-    labelled bicyclist is a rider, and its region is the bicyclist.
+    ``seen`` are a teacher's cars with scores (N, 5), which part clusters of them; truth for a score
+    is made without. A person whose box is mostly labelled bicyclist is a rider, and its region is
+    the bicyclist. A crowd is what no score counts: cars that may be several, bicycles without their
+    one rider, persons mostly hidden or without a box of their own, specks.
     """
     boxes: list[NDArray[np.float32]] = []
     class_ids, crowd = [], []
@@ -121,23 +119,31 @@ def objects_of(
         class_ids.append(BOX_CLASSES.index(name))
         crowd.append(not counts)
 
-    shares = {name: [_share(labels, box, name) for box in persons] for name in BOX_CLASSES}
-    rides = np.array(shares["bicyclist"]) > np.array(shares["pedestrian"])
-    for name in ("car", "sign"):
-        for region in regions_of(labels, name):
-            alone = name == "sign" or _is_one_car(region)
-            add(name, region.box, counts=alone and region.pixels >= LEAST_PX[name])
-    for region in regions_of(labels, "bicyclist"):
+    of_class = {name: labels == CLASSES.index(name) for name in BOX_CLASSES}
+    walking, riding = (
+        np.array([_in_box(of_class[name], box).mean() for box in persons])
+        for name in ("pedestrian", "bicyclist")
+    )
+    rides = riding > walking
+    cars, several = objects_in(
+        of_class["car"], seen, unlabelled=labels == IGNORE,
+        is_one=partial(looks_like_one, stretch=STRETCH),
+    )  # fmt: skip
+    for box, cluster in zip(cars, several, strict=True):
+        add("car", box, counts=not cluster)
+    for region in regions_of(of_class["sign"]):
+        add("sign", region.box, counts=region.pixels >= LEAST_PX["sign"])
+    for region in regions_of(of_class["bicyclist"]):
         inside = [_in_box(region.inside, box).sum() for box in persons[rides]]
         # a rider belongs to the region of which its box has most
-        here = sum(2 * n > _in_box(labels == CLASSES.index("bicyclist"), box).sum()
+        here = sum(2 * n > _in_box(of_class["bicyclist"], box).sum()
                    for n, box in zip(inside, persons[rides], strict=True))  # fmt: skip
         add("bicyclist", region.box, counts=here == 1 and region.pixels >= LEAST_PX["bicyclist"])
     covered = np.zeros(labels.shape, np.bool_)
-    for box, seen in zip(persons[~rides], np.array(shares["pedestrian"])[~rides], strict=True):
-        add("pedestrian", box, counts=bool(seen >= SEEN))
+    for box, shown in zip(persons[~rides], walking[~rides], strict=True):
+        add("pedestrian", box, counts=bool(shown >= SHOWN))
         _in_box(covered, box)[...] = True
-    for region in regions_of(labels, "pedestrian"):
+    for region in regions_of(of_class["pedestrian"]):
         if 2 * covered[region.inside].sum() < region.pixels:
             add("pedestrian", region.box, counts=False)
     return (
@@ -147,34 +153,7 @@ def objects_of(
     )
 
 
-def regions_of(labels: Image, name: str) -> Iterator[Region]:
-    """The 8-connected regions of a class."""
-    inside = (labels == CLASSES.index(name)).astype(np.uint8)
-    count, numbers, stats, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
-    for i in range(1, count):
-        x, y, w, h, pixels = stats[i].tolist()
-        yield Region(numbers == i, np.array([x, y, x + w, y + h], np.float32), pixels)
-
-
 def _in_box(pixels: NDArray[Any], box: NDArray[np.float32]) -> NDArray[Any]:
     """The part of an (H, W) array that a box touches."""
     (x0, y0), (x1, y1) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
     return pixels[y0:y1, x0:x1]
-
-
-def _share(labels: Image, box: NDArray[np.float32], name: str) -> float:
-    return float((_in_box(labels, box) == CLASSES.index(name)).mean())
-
-
-def _is_one_car(region: Region) -> bool:
-    """Whether a region has the outline of one car; a row of them is longer, or has notches."""
-    cut = _in_box(region.inside, region.box).astype(np.uint8).repeat(STRETCH, axis=1)
-    hull = np.zeros_like(cut)
-    cv2.fillConvexPoly(hull, cv2.convexHull(cv2.findNonZero(cut)), 1)
-    height, width = cut.shape
-    filled = int(cut.sum())
-    return (
-        filled >= CONVEX * int(hull.sum())
-        and filled >= FILLED * cut.size
-        and ASPECT[0] <= width / height <= ASPECT[1]
-    )

@@ -7,7 +7,7 @@ disk; docs/experiments/teacher.py writes one.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,14 @@ LEAST_SCORE = 0.35
 """Of NanoDet-Plus, with the label as second witness: 94 in 100 of its cars lie on the label."""
 
 Seen = Mapping[str, NDArray[np.float32]]
-"""By file name: boxes (N, 5) xyxy px and score, of cars."""
+"""By the stem of the frame's name: boxes (N, 5) xyxy px and score, of cars."""
 
 
-def read_seen(file: Path) -> Seen:
-    """The cars that a teacher saw.
+def read_seen(file: Path, frames: Iterable[Path]) -> Seen:
+    """The cars that a teacher saw on ``frames``.
 
     Raises:
-        ExportError: the file cannot be read, or is no such file.
+        ExportError: the file cannot be read, is no such file, or lacks a frame.
     """
     given = read_json(file, wanted="a teacher's boxes by frame")
     wanted = f'{file}: wanted {{"NAME.jpg": [[x0, y0, x1, y1, class, score], …]}}. Make it anew.'
@@ -43,7 +43,10 @@ def read_seen(file: Path) -> Seen:
         if not isinstance(boxes, list) or not all(map(_is_seen, boxes)):
             raise ExportError(wanted)
         cars = [[*b[:4], b[5]] for b in boxes if b[4] == "car" and b[5] >= LEAST_SCORE]
-        seen[name] = np.array(cars, np.float32).reshape(-1, 5)
+        seen[Path(name).stem] = np.array(cars, np.float32).reshape(-1, 5)
+    unseen = [path for path in frames if path.stem not in seen]
+    if unseen:
+        raise ExportError(f"{file}: lacks {unseen[0].name}, which it must have. Make it anew.")
     return seen
 
 
@@ -54,27 +57,22 @@ def _is_seen(box: Any) -> bool:
     return all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
 
 
-def with_seen(item: Item, seen: Seen, *, stretch: int = 1) -> Item:
-    """The frame with its crowds of cars split into those that the teacher saw on their label.
+def with_seen(item: Item, cars: NDArray[np.float32]) -> Item:
+    """The frame with its crowds of cars parted by those that the teacher saw on their label.
 
     Raises:
-        ExportError: the teacher did not see the frame, or its labels cannot be read.
+        ExportError: its labels cannot be read.
     """
-    boxes = seen.get(item.image_path.name)
-    if boxes is None:
-        raise ExportError(
-            f"{item.image_path}: is not among the frames of the teacher's boxes. Make them anew."
-        )
     labels = item.labels()
-    cars = item.class_ids == CAR
+    of_cars = item.class_ids == CAR
     vague = np.zeros(labels.shape, np.bool_)
     for several in (True, False):  # what is one object stays one
-        for x0, y0, x1, y1 in item.boxes[cars & (item.crowd == several)].astype(int):
+        for x0, y0, x1, y1 in item.boxes[of_cars & (item.crowd == several)].astype(int):
             vague[y0:y1, x0:x1] = several
     found, crowds = objects_in(
-        vague & (labels == CAR_LABEL), boxes, unlabelled=labels == IGNORE, stretch=stretch
+        vague & (labels == CAR_LABEL), cars, unlabelled=labels == IGNORE, is_one=lambda _: False
     )
-    kept = ~(cars & item.crowd)
+    kept = ~(of_cars & item.crowd)
     return replace(
         item,
         boxes=np.concatenate([item.boxes[kept], found]),

@@ -102,10 +102,11 @@ def load_training_sets(
         )
         sets.append(replace(streets, times=times.get("camvid", 1)))
     if "cityscapes" in times:
-        items = _chosen(cityscapes.load_index(roots["cityscapes"], "train"), recipe)
+        root, seen = roots["cityscapes"], None
         if teacher is not None:
-            seen = read_seen(teacher / "cityscapes_train.json")
-            items = [with_seen(item, seen, stretch=cityscapes.STRETCH) for item in items]
+            frames = (root / "images" / "train").glob("*")
+            seen = read_seen(teacher / "cityscapes_train.json", frames)
+        items = _chosen(cityscapes.load_index(root, "train", seen=seen), recipe)
         made = [(item.image(), item.labels(), _objects(item)) for item in items]
         fit = APP_WH[0] / (cityscapes.STRETCH * cityscapes.SIDE)
         sets.append(
@@ -129,8 +130,9 @@ def load_training_set(
     for split in recipe.splits:
         items: Sequence[Item] = load_index(root, split)
         if teacher is not None:
-            seen = read_seen(teacher / f"camvid_{split}.json")
-            items = [with_seen(item, seen) for item in items]
+            frames = (item.image_path for item in items)
+            seen = read_seen(teacher / f"camvid_{split}.json", frames)
+            items = [with_seen(item, seen[item.image_path.stem]) for item in items]
         found += items
     made = [_photograph(item) for item in _chosen(found, recipe)]
     real = len(made)

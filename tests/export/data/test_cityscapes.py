@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from edge.vision.types import Image
 from engines.errors import ExportError
-from export.data.camvid import BOX_CLASSES, CLASSES
+from export.data.camvid import BOX_CLASSES
 from export.data.cityscapes import load_index, objects_of, read_persons
+from tests.export.street_data import make_cityscapes, painted
 
 Found = list[tuple[str, list[float], bool]]
-
-
-def painted(**boxes: tuple[int, int, int, int]) -> Image:
-    """All road, with a rectangle of each class."""
-    labels = np.full((256, 256), CLASSES.index("road"), np.uint8)
-    for name, (x0, y0, x1, y1) in boxes.items():
-        labels[y0:y1, x0:x1] = CLASSES.index(name)
-    return labels
 
 
 def found(labels: Image, *persons: tuple[float, float, float, float]) -> Found:
@@ -32,29 +23,22 @@ def found(labels: Image, *persons: tuple[float, float, float, float]) -> Found:
     ]
 
 
-def make_cityscapes(root: Path, labels: Image, *persons: list[float]) -> Path:
-    for kind in ("images", "labels"):
-        (root / kind / "val").mkdir(parents=True)
-    cv2.imwrite(str(root / "images" / "val" / "0001.jpg"), np.zeros((256, 256, 3), np.uint8))
-    cv2.imwrite(str(root / "labels" / "val" / "0001.png"), labels)
-    (root / "persons_val.json").write_text(json.dumps({"0001": persons}))
-    return root
-
-
-def test_a_region_of_a_car_is_one_car_if_its_outline_is_that_of_one() -> None:
+def test_cars_are_parted_at_their_true_aspect_and_by_a_teacher() -> None:
     # 20 x 20 px on disk are 40 x 20: twice as wide as high. 30 x 20 are three times as wide.
     assert found(painted(car=(10, 10, 30, 30))) == [("car", [10, 10, 30, 30], False)]
-    assert found(painted(car=(10, 10, 40, 30))) == [("car", [10, 10, 40, 30], True)]
-    # a notch of a quarter from above: 300 of the 400 px of the hull
-    labels = painted(car=(10, 10, 30, 30))
-    labels[10:20, 15:25] = CLASSES.index("road")
-    assert found(labels) == [("car", [10, 10, 30, 30], True)]
+    two = painted(car=(10, 10, 40, 30))
+    assert found(two) == [("car", [10, 10, 40, 30], True)]
+    seen = np.array([[10, 10, 25, 30, 0.9], [25, 10, 40, 30, 0.8]], np.float32)
+    boxes, _, crowd = objects_of(two, np.zeros((0, 4), np.float32), seen)
+    assert boxes.tolist() == [[10, 10, 25, 30], [25, 10, 40, 30]]
+    assert not crowd.any()
     assert found(painted()) == []
 
 
 def test_specks_are_neither_objects_nor_places_for_false_alarms() -> None:
     assert found(painted(car=(0, 0, 4, 5))) == [("car", [0, 0, 4, 5], False)]  # 20 px
     assert found(painted(car=(0, 0, 19, 1))) == [("car", [0, 0, 19, 1], True)]
+    assert found(painted(car=(0, 0, 11, 1))) == []
     assert found(painted(sign=(252, 0, 256, 3))) == [("sign", [252, 0, 256, 3], False)]  # 12 px
     assert found(painted(sign=(0, 0, 11, 1))) == [("sign", [0, 0, 11, 1], True)]
 

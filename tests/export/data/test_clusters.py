@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.clusters import objects_in
+from export.data.clusters import (
+    CAR_ON_LABEL,
+    PERSON_ON_LABEL,
+    Region,
+    looks_like_one,
+    objects_in,
+)
 
 Box = tuple[float, ...]
 
@@ -21,14 +30,16 @@ def found(
     inside: NDArray[np.bool_],
     *seen: Box,
     unlabelled: NDArray[np.bool_] | None = None,
-    stretch: int = 1,
+    is_one: Callable[[Region], bool] = looks_like_one,
+    on_label: float = CAR_ON_LABEL,
 ) -> tuple[list[list[float]], list[list[float]]]:
     """The objects, and the crowds."""
     boxes, crowd = objects_in(
         inside,
         np.array(seen, np.float32).reshape(-1, 5),
         unlabelled=unlabelled,
-        stretch=stretch,
+        is_one=is_one,
+        on_label=on_label,
     )
     return boxes[~crowd].tolist(), boxes[crowd].tolist()
 
@@ -37,7 +48,10 @@ def test_without_a_teacher_a_region_is_one_object_by_its_outline_or_a_crowd() ->
     assert found(mask()) == ([], [])
     assert found(mask((10, 10, 60, 30))) == ([[10, 10, 60, 30]], [])  # 2.5 times as wide as high
     assert found(mask((10, 10, 62, 30))) == ([], [[10, 10, 62, 30]])
-    assert found(mask((10, 10, 40, 30)), stretch=2) == ([], [[10, 10, 40, 30]])  # 60 px to 20
+    assert found(mask((10, 10, 40, 30)), is_one=partial(looks_like_one, stretch=2)) == (
+        [],
+        [[10, 10, 40, 30]],
+    )  # 60 px to 20
     # two cars, one higher: 600 + 200 px in a hull of 600 + 400 - 100
     assert found(mask((0, 0, 20, 30), (20, 20, 40, 30))) == ([], [[0, 0, 40, 30]])
     assert found(mask((0, 0, 10, 10), (20, 0, 30, 10))) == ([[0, 0, 10, 10], [20, 0, 30, 10]], [])
@@ -60,18 +74,25 @@ def test_regions_too_small_for_an_object_are_crowds_and_specks_nothing() -> None
 
 def test_a_box_counts_if_it_lies_on_the_label_and_ends_where_the_label_does() -> None:
     row = mask((0, 0, 90, 20))
-    # of 28 rows 20 are the label: 0.714; of 29: 0.690
+    # of 28 rows 20 are the label's: 0.714; of 29: 0.690
     assert found(row, (0, 0, 30, 28, 0.5)) == ([[0, 0, 30, 20]], [[30, 0, 90, 20]])
     assert found(row, (0, 0, 30, 29, 0.5)) == ([], [[0, 0, 90, 20]])
+    # a step of 18 x 10 px is missing
+    steps = mask((0, 0, 12, 20), (12, 10, 30, 20), (30, 0, 90, 20))
+    assert found(steps, (0, 0, 30, 20, 0.5))[0] == [[0, 0, 30, 20]]  # 420 of 600
+    steps[0, 0] = False
+    assert found(steps, (0, 0, 30, 20, 0.5))[0] == []
     assert found(row, (-4, -3, 30, 20, 0.5))[0] == [[0, 0, 30, 20]]
     assert found(row, (0, 50, 30, 70, 0.5), (5, 5, 5, 9, 0.9), (200, 0, 220, 9, 0.9))[0] == []
 
 
 def test_unlabelled_pixels_count_neither_way_but_may_not_be_most() -> None:
-    row = mask((0, 0, 90, 20))
-    below = mask((0, 20, 90, 100))
-    assert found(row, (0, 0, 30, 40, 0.5), unlabelled=below)[0] == [[0, 0, 30, 20]]
-    assert found(row, (0, 0, 30, 41, 0.5), unlabelled=below)[0] == []
+    box = (0, 0, 30, 30, 0.5)
+    rails = mask((0, 0, 90, 10), (0, 20, 90, 30))
+    assert found(rails, box)[0] == []  # 20 of 30 rows: 0.667
+    assert found(rails, box, unlabelled=mask((0, 10, 90, 20)))[0] == [[0, 0, 30, 30]]
+    rails = mask((0, 0, 90, 7), (0, 23, 90, 30))  # 16 of 30 rows are between
+    assert found(rails, box, unlabelled=mask((0, 7, 90, 23)))[0] == []
 
 
 def test_of_boxes_within_each_other_the_better_stays() -> None:
@@ -101,3 +122,19 @@ def test_pieces_in_one_box_are_one_object() -> None:
     )  # 38 of 40 columns: 0.95
     # 5 of the 8 columns of the second: 0.625. The box is the first's, which is whole without it.
     assert found(behind_a_pole, (0, 0, 37, 20, 0.5))[0] == [[0, 0, 30, 20], [32, 0, 40, 20]]
+
+
+def test_a_crowd_that_is_known_for_one_is_parted_by_the_teacher_alone() -> None:
+    person = mask((10, 10, 20, 30))
+    assert found(person, is_one=lambda _: False) == ([], [[10, 10, 20, 30]])
+    half = (5, 10, 15, 30, 0.5)  # cut to the label 5 of its 10 columns are left: less than 0.7
+    assert found(person, half, is_one=lambda _: False) == ([], [[10, 10, 20, 30]])
+    half = (10, 10, 15, 30, 0.5)
+    assert found(person, half, is_one=lambda _: False) == ([[10, 10, 15, 30]], [[15, 10, 20, 30]])
+
+
+def test_a_person_fills_less_of_its_box_than_a_car() -> None:
+    legs = mask((0, 0, 10, 4), (0, 4, 2, 20), (8, 4, 10, 20))  # 40 + 2 x 32 of 200 px: 0.52
+    box = (0, 0, 10, 20, 0.5)
+    assert found(legs, box)[0] == []
+    assert found(legs, box, on_label=PERSON_ON_LABEL)[0] == [[0, 0, 10, 20]]
