@@ -18,15 +18,15 @@ from torch import Tensor
 
 from edge.progress import counted
 from engines.errors import ExportError
-from export.train.augment import Augment
 from export.train.batch import Batch, joined
 from export.train.checkpoint import difference, network_from, network_state
 from export.train.dataset import TrainingSet, class_weights
 from export.train.loss import Gains, StreetLoss
-from export.train.mosaic import QUARTERS, Mosaic
 from export.train.net.street import ANCHORS, SHAPES, AuxMask, StreetNet
-from export.train.paste import Paste
 from export.train.recipe import Recipe, learning_rate, plain
+from export.train.views.augment import Augment
+from export.train.views.mosaic import QUARTERS, Mosaic
+from export.train.views.paste import Paste
 
 HEADS = ("heads.", "mask_conv.", "mask_out.")
 """What reads boxes and mask from the features: learns at ``lr_head``."""

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from engines.errors import ExportError
-from export.train.augment import Augment
 from export.train.dataset import SIZE_WH, TrainingSet, class_weights, load_training_set
 from export.train.loss import StreetLoss
 from export.train.net.street import ANCHORS, StreetNet
 from export.train.recipe import Recipe
+from export.train.views.augment import Augment
 from tests.export.street_data import make_camvid
 
 CPU = torch.device("cpu")

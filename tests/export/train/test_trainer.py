@@ -17,16 +17,16 @@ from torch._subclasses.fake_tensor import (
 
 from engines.errors import ExportError
 from export.data.class_set import Classes
-from export.train.augment import Augment
 from export.train.checkpoint import network_from, network_state
 from export.train.dataset import TrainingSet, load_training_set
 from export.train.loss import Gains, StreetLoss
-from export.train.mosaic import Mosaic
 from export.train.net.lite0 import Lite0
 from export.train.net.street import ANCHORS, AuxMask, Shape, StreetNet
-from export.train.paste import Paste
 from export.train.recipe import Recipe
 from export.train.trainer import Trainer
+from export.train.views.augment import Augment
+from export.train.views.mosaic import Mosaic
+from export.train.views.paste import Paste
 from tests.export.street_data import make_camvid
 
 CPU = torch.device("cpu")

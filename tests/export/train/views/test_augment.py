@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from export.data.camvid import IGNORE
-from export.train.augment import PAD, Augment
 from export.train.batch import MIN_VISIBLE, Batch
+from export.train.views.augment import PAD, Augment
 
 PLAIN = Augment(
     size_hw=(96, 128), base_scale=(1.0, 1.0), scale=(1.0, 1.0), stretch=0.0, brightness=0.0,

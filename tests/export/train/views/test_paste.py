@@ -7,8 +7,8 @@ import torch
 from export.data.class_set import Classes
 from export.train.batch import Batch
 from export.train.dataset import TrainingSet
-from export.train.paste import Paste, find_cutouts
 from export.train.recipe import OBJECTS
+from export.train.views.paste import Paste, find_cutouts
 
 PEDESTRIAN, POLE, ROAD, CAR = 9, 2, 3, 8
 CAMVID = Classes.parse()

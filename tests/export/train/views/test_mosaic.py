@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from export.train.batch import Batch
-from export.train.mosaic import LEAST_ROOM, Mosaic
+from export.train.views.mosaic import LEAST_ROOM, Mosaic
 
 H, W = 64, 96
 # lines lie between a quarter and three quarters: these are always whole in their own quarter
