@@ -13,11 +13,13 @@ from typing import Any, Literal, get_args
 import click
 from click.core import ParameterSource
 
+from edge.proven.adopt_cache import runnable
 from edge.sources import source_files
 from edge.sources.picture_kinds import SUFFIXES, is_picture
 from engines.errors import SettingsError
 from engines.overwriting import model_files
-from export.commands.options import PATH
+from export.commands.options import PATH, Finite
+from export.compare.film import film_data
 from export.data import cityscapes
 from export.data.camvid import Split, default_root
 from export.data.class_map import parse_renames
@@ -28,8 +30,14 @@ from export.data.streets import camvid_data, cityscapes_data, synthetic_data
 from export.outputs import check_reports
 from export.score.log import ScoringLog
 
-Data = Literal["camvid", "cityscapes", "coco-json", "folder", "synthetic"]
+Data = Literal["camvid", "cityscapes", "coco-json", "film", "folder", "synthetic"]
 """What ``--data`` takes."""
+LEAST_PX = 24.0
+"""A car 60 m ahead of a camera of 60° and 960 px."""
+
+
+KEPT = ("data", "root", "images", "split", "limit", "judge", "least_px")
+"""Options that are taken as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,8 @@ class DataOptions:
     renames: Mapping[str, str] = field(default_factory=dict)
     """Name of a model's class → name of the data's."""
     log: ScoringLog = field(default_factory=ScoringLog)
+    judge: Path | None = None
+    least_px: float = LEAST_PX
     said: frozenset[str] = frozenset()
 
     def check(self) -> None:
@@ -56,6 +66,13 @@ class DataOptions:
             raise SettingsError(f"--split {self.split}: {self.data} has no splits. Leave it out.")
         if self.data != "coco-json" and self.images is not None:
             raise SettingsError("--images goes with --data coco-json. Leave it out.")
+        if self.data != "film" and self.said & {"judge", "least_px"}:
+            raise SettingsError("--judge and --least-px go with --data film. Leave them out.")
+        if self.data == "film" and (self.root is None or self.judge is None):
+            raise SettingsError(
+                "--data film: wanted --root with a film or a folder of pictures, and --judge "
+                "with a model file whose boxes are taken for the truth."
+            )
         if self.data == "synthetic" and self.root is not None:
             raise SettingsError("--root: the synthetic street has no files. Leave it out.")
 
@@ -72,7 +89,11 @@ class DataOptions:
             ExportError: says why it cannot be written.
         """
         wanted = {option: path for option, path in outputs.items() if path is not None}
-        read = [*model_files(models, wanted.values()), *self._read(), *source_files(frames or "")]
+        read = [
+            *model_files([*models, *filter(None, [self.judge])], wanted.values()),
+            *self._read(),
+            *source_files(frames or ""),
+        ]
         if any(path.is_file() for path in wanted.values()):
             read += self._pictures()
         for option, path in wanted.items():
@@ -110,6 +131,12 @@ class DataOptions:
         elif self.data == "cityscapes":  # which has no test split
             split = self.split if "split" in self.said else "val"
             opened = cityscapes_data(self.root or cityscapes.default_root(), split)
+        elif self.data == "film":
+            assert self.root is not None
+            assert self.judge is not None
+            opened = film_data(
+                self.root, self.judge, least_px=self.least_px, adopt=runnable, limit=self.limit
+            )
         elif self.data == "synthetic":
             opened = synthetic_data()
         elif self.root is None:
@@ -141,8 +168,8 @@ def data_options(
         click.option(
             "--root",
             type=PATH,
-            help=f"CamVid's or Cityscapes' folder; the annotations' file of coco-json; for folder: "
-            f"{LAYOUT}.",
+            help="CamVid's or Cityscapes' folder; the annotations' file of coco-json; the film, or "
+            f"a folder of pictures; for folder: {LAYOUT}.",
         ),
         click.option(
             "--images",
@@ -155,6 +182,19 @@ def data_options(
             default=split,
             show_default=True,
             help="CamVid's split; Cityscapes has train and val, and it is val where none is given.",
+        ),
+        click.option(
+            "--judge",
+            type=PATH,
+            help="For film: a larger net of anybody, whose boxes are the truth: of score 0.4 and "
+            "more those that are to be found, of 0.1 and more those that are no false alarm.",
+        ),
+        click.option(
+            "--least-px",
+            type=Finite(0),
+            default=LEAST_PX,
+            show_default=True,
+            help="For film: the longer side from which a box counts, px of the frame.",
         ),
         click.option(
             "--limit", type=click.IntRange(min=1), help="Score the first N images or frames."
@@ -184,7 +224,7 @@ def data_options(
                 if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
             )
             chosen = DataOptions(
-                **{name: given.pop(name) for name in ("data", "root", "images", "split", "limit")},
+                **{name: given.pop(name) for name in KEPT},
                 renames=parse_renames(given.pop("renames")),
                 log=ScoringLog(given.pop("test_log")),
                 said=said,

@@ -14,7 +14,7 @@ from engines import open_engine
 from engines.errors import ExportError, SettingsError
 from engines.model_file import ModelFile
 from engines.tensorrt.identity import sidecar_path
-from export.commands.data_options import DataOptions, data_options
+from export.commands.data_options import KEPT, DataOptions, data_options
 from export.commands.options import PATH, Finite, say
 from export.compare.differences import SAME, Limits
 from export.compare.verify import table, verify_models
@@ -120,10 +120,10 @@ def verify(
     if reference is not None:
         raise SettingsError(f"--reference {reference}: goes with an engine alone, without B.")
     labelled = chosen.data is not None
-    of_frames, of_data = ("frames", "count"), ("root", "images", "split", "limit", "renames")
+    of_frames, of_data = ("frames", "count"), (*KEPT[1:], "renames")
     for name in of_frames if labelled else of_data:
         if name in chosen.said:
-            option = "map" if name == "renames" else name
+            option = "map" if name == "renames" else name.replace("_", "-")
             raise SettingsError(
                 f"--{option} goes {'without' if labelled else 'with'} --data: --frames and --count "
                 "say on what to compare, or --data and its companions do."

@@ -39,7 +39,9 @@ class LabelledData:
     no score counts. ``source`` names the file or folder of a user's own data. ``frames`` is a
     folder that shows what the images are like, for adoption. ``video`` says that neighbouring
     frames look alike. ``aliases`` are other names of its classes, as models may have them.
-    ``left_out`` says of each box that could not be used why.
+    ``left_out`` says of each box that could not be used why. A found box whose longer side is below
+    ``least_px`` is no false alarm. ``in_time`` says that each frame follows the one before at the
+    pace of a camera, so that a box of a single frame can be told.
     """
 
     name: str
@@ -54,6 +56,8 @@ class LabelledData:
     video: bool = False
     aliases: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    least_px: float = 0.0
+    in_time: bool = False
 
 
 def annotation(xyxy: NDArray[np.float32], class_id: int, *, crowd: bool = False) -> dict[str, Any]:

@@ -12,15 +12,24 @@ from numpy.typing import NDArray
 from edge.vision.types import Detections, Mask
 from export.data.class_map import ClassMap
 from export.data.labelled import LabelledData, LabelledFrame
-from export.score.matching import MISSED, BoxConfusion, Matching, match_boxes
+from export.score.matching import (
+    MATCH_IOU,
+    MISSED,
+    BoxConfusion,
+    Matching,
+    SingleFrames,
+    match_boxes,
+)
 from export.score.predictor import Prediction
 from export.score.report import FrameScore, Table
-from export.score.scores import BoxScores, BoxTally, Confusion, mean
+from export.score.scores import BoxScores, BoxTally, Confusion, iou_matrix, mean
 
 WORST = 6
 """Frames shown of each kind."""
 NEIGHBOURS = 20
 """Of a video, the worst frames lie apart by one part in this many: neighbours show the same."""
+TIGHT_IOU = 0.75
+"""Where COCO's stricter recall begins: a box that lies well."""
 NONE = "none of them"
 MISSED_NAME = "missed"
 NOTHING = "nothing there"
@@ -42,15 +51,21 @@ class FrameScorer:
         self._boxes = BoxConfusion(data.box_classes) if classes.has_boxes else None
         self._tally = BoxTally(data.box_classes) if classes.has_boxes else None
         self._known = set(classes.boxes)
+        self._tight = np.zeros(len(data.box_classes), np.int64)
+        self._alone = SingleFrames(len(data.box_classes)) if data.in_time else None
         self._frames: list[FrameScore] = []
 
     def add(self, index: int, frame: LabelledFrame, predicted: Prediction) -> None:
         """Count one frame."""
         missed = false = 0
         if self._boxes is not None and self._tally is not None:
-            self._tally.add(frame.image, frame.annotations, predicted.all, self._classes.boxes)
-            pairs = pair(frame, predicted.shown, self._classes)
+            everything = counting(predicted.all, frame, self._data)
+            self._tally.add(frame.image, frame.annotations, everything, self._classes.boxes)
+            pairs = pair(frame, counting(predicted.shown, frame, self._data), self._classes)
             self._boxes.add(pairs.truth_ids, pairs.found_ids, pairs.matching)
+            self._tight += pairs.tight(len(self._data.box_classes))
+            if self._alone is not None:
+                self._alone.add(pairs.found, pairs.found_ids)
             missed, false = len(pairs.missed(self._known)), len(pairs.false())
         self._frames.append(
             FrameScore(index, frame.name, self._add_mask(frame, predicted.masks), missed, false)
@@ -115,10 +130,19 @@ class FrameScorer:
             "curves": dict(scored.curves),
             "recall50": {n: v for n, v in boxes.recall().items() if n in known},
             "precision50": {n: v for n, v in boxes.precision().items() if n in known},
+            "recall75": {n: v for n, v in boxes.recall(self._tight).items() if n in known},
+            "false_a_frame": self._a_frame(boxes.false()),
             "confusion_boxes": _table((*names, NOTHING), (*names, MISSED_NAME), boxes.matrix),
         }
+        if self._alone is not None:
+            made["single_a_frame"] = self._a_frame(self._alone.counts)
         made["lacking"]["boxes"] = self._classes.lacking_boxes
         return made
+
+    def _a_frame(self, counts: NDArray[np.int64]) -> dict[str, float | None]:
+        known, frames = self._scored(), max(len(self._frames), 1)
+        named = zip(self._data.box_classes, counts, strict=True)
+        return {name: int(count) / frames for name, count in named if name in known}
 
     @property
     def confusion(self) -> Confusion | None:
@@ -157,6 +181,14 @@ class Pairs:
             and int(self.truth_ids[j]) in known
         ]
 
+    def tight(self, classes: int) -> NDArray[np.int64]:
+        """How many true boxes of each class a box of it covers at IoU 0.75."""
+        found = self.matching.of_truth
+        right = np.flatnonzero(found >= 0)
+        right = right[self.truth_ids[right] == self.found_ids[found[right]]]
+        overlap = iou_matrix(self.truth[right], self.found[found[right]]).diagonal()
+        return np.bincount(self.truth_ids[right][overlap >= TIGHT_IOU], minlength=classes)
+
     def false(self) -> list[int]:
         """Found boxes where nothing is, or something else, unless excused."""
         return [
@@ -167,11 +199,26 @@ class Pairs:
         ]
 
 
+def counting(found: Detections, frame: LabelledFrame, data: LabelledData) -> Detections:
+    """The boxes that may count: below the data's ``least_px`` only those that lie on truth."""
+    xyxy = found.xyxy
+    large = (xyxy[:, 2:] - xyxy[:, :2]).max(axis=1, initial=0) >= data.least_px
+    if large.all():
+        return found
+    kept = large | (iou_matrix(xyxy, _boxes_of(frame)) >= MATCH_IOU).any(axis=1)
+    return Detections(xyxy[kept], found.scores[kept], found.class_ids[kept], found.track_ids[kept])
+
+
+def _boxes_of(frame: LabelledFrame) -> NDArray[np.float32]:
+    """The true boxes (N, 4) xyxy of a frame, crowds too."""
+    xywh = np.array([a["bbox"] for a in frame.annotations], np.float32).reshape(-1, 4)
+    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+
+
 def pair(frame: LabelledFrame, shown: Detections, classes: ClassMap) -> Pairs:
     """Match what the app would show with the truth; boxes of classes the data lacks are left."""
     given = frame.annotations
-    xywh = np.array([a["bbox"] for a in given], np.float32).reshape(len(given), 4)
-    truth = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+    truth = _boxes_of(frame)
     truth_ids = np.array([a["category_id"] - 1 for a in given], np.int64)
     crowd = np.array([bool(a["iscrowd"]) for a in given], np.bool_)
     ids = np.array([-1, *classes.boxes], np.int64)[shown.class_ids + 1]

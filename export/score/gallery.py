@@ -15,7 +15,7 @@ from edge.vision.types import Image
 from engines.errors import ExportError
 from export.data.class_map import ClassMap
 from export.data.labelled import LabelledData, LabelledFrame
-from export.score.frame_scorer import Pairs, pair
+from export.score.frame_scorer import Pairs, counting, pair
 from export.score.matching import MISSED, NOT_COUNTED
 from export.score.predictor import Prediction
 from export.score.report import FrameScore
@@ -80,7 +80,8 @@ class Gallery:
         if kind == "mask":
             entry = _mask_entry(score, frame, classes.labels(predicted.masks), data)
         else:
-            pairs, names = pair(frame, predicted.shown, classes), data.box_classes
+            shown, names = counting(predicted.shown, frame, data), data.box_classes
+            pairs = pair(frame, shown, classes)
             true_marks = _truth_marks(pairs, names, set(classes.boxes))
             truth = _drawn(frame.image, pairs.truth, true_marks)
             found = _drawn(frame.image, pairs.found, _found_marks(pairs, names))

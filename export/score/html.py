@@ -171,6 +171,9 @@ def _box_rows(report: EvaluationReport, colours: Mapping[str, str]) -> list[dict
             "ap75_400px": (report.ap75_400px or {}).get(name),
             "recall": (report.recall50 or {}).get(name),
             "precision": (report.precision50 or {}).get(name),
+            "recall75": (report.recall75 or {}).get(name),
+            "false": (report.false_a_frame or {}).get(name),
+            "single": (report.single_a_frame or {}).get(name),
             "truth": truth.get(name, 0),
         }
         for name, value, _ in _bars(report.ap50 or {})

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from export.score.scores import iou_matrix, share_inside
 
 MATCH_IOU = 0.5
+NEAR_IOU = 0.3
+"""From here on a box may be the one of the frame before, moved on."""
 MISSED = -1
 NOT_COUNTED = -2
 
@@ -93,17 +95,49 @@ class BoxConfusion:
                 self.matrix[nothing, found_id] += 1
         np.add.at(self._excused, found_ids[matching.excused], 1)
 
-    def recall(self) -> dict[str, float | None]:
-        """Share of the true boxes that a box of their class covers; None without truth."""
-        return self._share(self.matrix.sum(axis=1))
+    def recall(self, hits: NDArray[np.int64] | None = None) -> dict[str, float | None]:
+        """Share of the true boxes that a box of their class covers; None without truth.
+
+        ``hits`` (C,) counts them where more is asked of a box.
+        """
+        return self._share(self.matrix.sum(axis=1), hits)
+
+    def false(self) -> NDArray[np.int64]:
+        """Found boxes (C,) of each class where nothing is, or something else, unless excused."""
+        found: NDArray[np.int64] = self.matrix.sum(axis=0) - self._excused
+        return (found - np.diagonal(self.matrix))[:-1]
 
     def precision(self) -> dict[str, float | None]:
         """Share of the found boxes that lie on a true one of their class; None without any."""
         return self._share(self.matrix.sum(axis=0) - self._excused)
 
-    def _share(self, totals: NDArray[np.int64]) -> dict[str, float | None]:
-        hits = np.diagonal(self.matrix)
+    def _share(
+        self, totals: NDArray[np.int64], hits: NDArray[np.int64] | None = None
+    ) -> dict[str, float | None]:
+        hits = np.diagonal(self.matrix)[:-1] if hits is None else hits
         return {
             name: float(hit / total) if total else None
-            for name, hit, total in zip(self.classes, hits[:-1], totals[:-1], strict=True)
+            for name, hit, total in zip(self.classes, hits, totals[:-1], strict=True)
         }
+
+
+class SingleFrames:
+    """Counts boxes of one frame alone: neither the one before nor the one after has one near it.
+
+    ``counts`` (C,) by class. The first frame and the last have one neighbour and are not judged.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.counts = np.zeros(classes, np.int64)
+        self._before: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
+        self._new: NDArray[np.bool_] = np.zeros(0, np.bool_)
+
+    def add(self, found: NDArray[np.float32], ids: NDArray[np.int64]) -> None:
+        """Take in the boxes (M, 4) of the next frame and their classes (M,)."""
+        if self._before is None:
+            self._before, self._new = (found, ids), np.zeros(len(found), np.bool_)
+            return
+        boxes, classes = self._before
+        near = (iou_matrix(boxes, found) >= NEAR_IOU) & (classes[:, None] == ids[None])
+        np.add.at(self.counts, classes[self._new & ~near.any(axis=1)], 1)
+        self._before, self._new = (found, ids), ~near.any(axis=0)

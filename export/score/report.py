@@ -44,12 +44,13 @@ class EvaluationReport:
     ``source`` is the name of the data's file or folder where that is the user's own.
 
     ``ap50_400px`` and ``ap75_400px`` count boxes of 400 px² and more, ``ap_of_area`` COCO's small,
-    medium and large ones. ``recall50``, ``precision50`` and the confusion of boxes are at the
-    model's own score threshold ``conf`` and IoU 0.5. ``latency_ms`` is p50 and p90 of each step.
-    The confusions count pixels and boxes: truth by row. ``worst`` names the frames with the lowest
-    mIoU, and with the most missed and false boxes. ``renamed`` maps names of the model to names of
-    the data; ``lacking`` are classes of the data that the model does not know, ``left_out`` says of
-    each box of the data that could not be used why.
+    medium and large ones. ``recall50``, ``precision50``, ``recall75``, the confusion of boxes, and
+    the false boxes and those of a single frame, by class a frame, are at the model's own score
+    threshold ``conf`` and IoU 0.5, ``recall75`` at 0.75. ``latency_ms`` is p50 and p90 of each
+    step. The confusions count pixels and boxes: truth by row. ``worst`` names the frames with the
+    lowest mIoU, and with the most missed and false boxes. ``renamed`` maps names of the model to
+    names of the data; ``lacking`` are classes of the data that the model does not know,
+    ``left_out`` says of each box of the data that could not be used why.
     """
 
     model: str
@@ -71,6 +72,9 @@ class EvaluationReport:
     ap75_400px: dict[str, float | None] | None = None
     recall50: dict[str, float | None] | None = None
     precision50: dict[str, float | None] | None = None
+    recall75: dict[str, float | None] | None = None
+    false_a_frame: dict[str, float | None] | None = None
+    single_a_frame: dict[str, float | None] | None = None
     source: str | None = None
     ap_of_area: dict[str, float | None] | None = None
     conf: float | None = None
@@ -146,13 +150,19 @@ def table(report: EvaluationReport) -> str:
             for name, _ in _shown(report.ap50)
         ]
     if report.recall50:
-        at = f" at score {report.conf:g}" if report.conf is not None else ""
+        at = f"; at score {report.conf:g}" if report.conf is not None else ""
+        alone = report.single_a_frame is not None
         lines.append(
-            f"recall     {text(mean(report.recall50.values()))}   class: recall, precision{at}"
+            f"recall     {text(mean(report.recall50.values()))}   class: recall, precision, recall "
+            f"at IoU 0.75, false a frame{', of a single frame' * alone}{at}"
         )
+        columns = (
+            report.recall50, report.precision50, report.recall75, report.false_a_frame,
+            *((report.single_a_frame,) if alone else ()),
+        )  # fmt: skip
         lines += [
-            f"  {name:<{wide}}{text(value)}  {text((report.precision50 or {}).get(name))}"
-            for name, value in _shown(report.recall50)
+            f"  {name:<{wide}}{'  '.join(text((column or {}).get(name)) for column in columns)}"
+            for name, _ in _shown(report.recall50)
         ]
     return "\n".join(lines)
 

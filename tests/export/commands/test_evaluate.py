@@ -19,7 +19,7 @@ from engines.model_file import sha256_of
 from export.commands.evaluate import evaluate
 from tests.export.labelled_files import make_tiny_camvid
 from tests.export.street_data import make_cityscapes, painted
-from tests.tiny_models import tiny_street
+from tests.tiny_models import grey, paint, tiny_street
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "tiny.onnx"
 
 
-def run(model: Path, *more: str | Path) -> Result:
+def run(model: Path, *more: str | Path | int) -> Result:
     return CliRunner().invoke(evaluate, [str(model), *map(str, more)])
 
 
@@ -117,6 +117,21 @@ def test_cityscapes_is_scored_on_val_unless_a_split_is_named(model: Path, tmp_pa
     assert (scores["ap50_400px"]["car"], scores["ap75_400px"]["car"]) == (0.0, 0.0)
     asked = str(run(model, *more, "--split", "test").exception)
     assert "no Cityscapes split 'test' here" in asked
+
+
+def test_a_film_is_scored_against_another_net(model: Path, tmp_path: Path) -> None:
+    film = tmp_path / "film"
+    film.mkdir()
+    cv2.imwrite(str(film / "1.png"), paint(grey(75), (40, 16, 48, 24), 0))
+    more: list[str | Path] = ["--data", "film", "--root", film]
+    asked = str(run(model, *more).exception)
+    assert asked.startswith("--data film: wanted --root with a film or a folder of pictures, and ")
+    written = json.loads(run(model, *more, "--judge", model, "--least-px", 8, "--json", "-").stdout)
+    assert written["recall75"] == {"car": 1.0}
+    asked = str(run(model, "--judge", model).exception)
+    assert asked.startswith("--judge and --least-px go with --data film")
+    over = str(run(model, *more, "--judge", model, "--json", model).exception)
+    assert "would be written over" in over
 
 
 def test_a_dash_sends_the_scores_to_standard_output_alone(camvid: Path, tmp_path: Path) -> None:

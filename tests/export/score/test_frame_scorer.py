@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,37 @@ def test_a_rider_boxed_as_a_pedestrian_is_missed_but_no_false_alarm() -> None:
         scorer.add(0, of, Prediction(shown, shown, ()))
         assert [(f.missed, f.false) for f in scorer.worst()["boxes"]] == [(1, 0)] * missed
         assert scorer.scores()["precision50"]["pedestrian"] is None
+
+
+def boxes(*given: tuple[float, float, float, float]) -> Detections:
+    n = len(given)
+    xyxy = np.array(given, np.float32).reshape(n, 4)
+    return Detections(xyxy, np.ones(n, np.float32), np.zeros(n, np.int32), np.full(n, -1, np.int32))
+
+
+def test_recall_at_iou_75_and_false_boxes_a_frame_are_those_counted_by_hand() -> None:
+    of = LabelledFrame("a", grey(75), None, [annotation(CELL, 0)])  # 8 x 8 px
+    for wide, tight in ((6.5, 1.0), (5.5, 0.0)):  # IoU 6.5 / 8 = 0.81 and 0.69
+        shown = boxes((8, 8, 8 + wide, 16), (40, 40, 48, 48))
+        scorer = FrameScorer(data(2, video=False), EVERY)
+        scorer.add(0, of, Prediction(shown, shown, ()))
+        scorer.add(1, of, NOTHING)
+        made = scorer.scores()
+        assert made["recall50"]["car"] == 0.5
+        assert made["recall75"]["car"] == tight / 2
+        assert made["false_a_frame"] == {"car": 0.5, "pedestrian": 0.0}
+        assert "single_a_frame" not in made  # of images that do not follow one another in time
+
+
+def test_small_boxes_are_no_false_alarms_but_may_be_right() -> None:
+    of = LabelledFrame("a", grey(75), None, [annotation(CELL, 0)])
+    shown = boxes((8, 8, 15, 16), (40, 40, 48, 44), (60, 40, 61, 49))
+    scorer = FrameScorer(replace(data(1, video=True), least_px=9, in_time=True), EVERY)
+    scorer.add(0, of, Prediction(shown, shown, ()))
+    made = scorer.scores()
+    # 8 px found on truth counts; 8 px elsewhere does not; the longer side of the last has 9 px.
+    assert (made["recall50"]["car"], made["precision50"]["car"]) == (1.0, 0.5)
+    assert made["single_a_frame"] == {"car": 0.0, "pedestrian": 0.0}
 
 
 def test_frame_miou_is_over_the_classes_that_its_truth_shows(tmp_path: Path) -> None:

@@ -8,7 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from export.score.matching import MISSED, NOT_COUNTED, BoxConfusion, Matching, match_boxes
+from export.score.matching import (
+    MISSED,
+    NOT_COUNTED,
+    BoxConfusion,
+    Matching,
+    SingleFrames,
+    match_boxes,
+)
 
 Box = tuple[float, float, float, float]
 CAR, WALKER, SIGN = 0, 1, 2
@@ -44,6 +51,29 @@ def test_the_matrix_is_that_counted_by_hand() -> None:
     ]
     assert confusion.recall() == {"car": 1.0, "walker": 0.0, "sign": 0.0}
     assert confusion.precision() == {"car": 0.5, "walker": None, "sign": 0.0}
+    assert confusion.false().tolist() == [1, 0, 1]
+    assert confusion.recall(np.array([0, 0, 1])) == {"car": 0.0, "walker": 0.0, "sign": 1.0}
+
+
+def test_a_box_of_one_frame_alone_has_no_neighbour_of_its_class_before_or_after() -> None:
+    moved = (5.0, 0.0, 15.0, 10.0)  # IoU with HERE 50 / 150 = 0.33
+    gone = (6.0, 0.0, 16.0, 10.0)  # 40 / 160 = 0.25
+    for second, third, single in (
+        ([(HERE, CAR)], [], [0, 0]),  # there in the frame before
+        ([(THERE, CAR)], [], [1, 0]),
+        ([(THERE, CAR)], [(THERE, CAR)], [0, 0]),
+        ([(THERE, CAR)], [(THERE, WALKER)], [1, 0]),
+        ([(moved, CAR)], [], [0, 0]),
+        ([(gone, CAR), (FAR, WALKER)], [], [1, 1]),
+    ):
+        counted = SingleFrames(2)
+        for boxes in ([(HERE, CAR)], second, third):
+            counted.add(
+                np.array([b for b, _ in boxes], np.float32).reshape(-1, 4),
+                np.array([c for _, c in boxes], np.int64),
+            )
+        # the first frame's car, gone in the second, has one neighbour: it is not judged
+        assert counted.counts.tolist() == single
 
 
 def test_the_own_class_comes_before_a_better_overlap_of_another() -> None:

@@ -15,6 +15,7 @@ MASK_ALONE = replace(BOTH, ap=None, ap_of_class={}, ap50={}, ap50_400px={})
 SYNTHETIC = replace(
     BOTH, data="synthetic", split=None, ap=None, ap_of_class=None, ap50=None, ap50_400px=None,
     recall50={"car": 0.75, "sign": 0.25}, precision50={"car": 0.5, "sign": None},
+    recall75={"car": 0.625},
 )  # fmt: skip
 
 
@@ -53,10 +54,13 @@ def test_the_synthetic_street_shows_mean_recall_and_recall_by_class() -> None:
     assert "on synthetic, 101" in shown[0]
     # (0.75 + 0.25) / 2
     assert shown[-3:] == [
-        "recall 0.500 class: recall, precision",
-        "car 0.750 0.500",
-        "sign 0.250 -",
+        "recall 0.500 class: recall, precision, recall at IoU 0.75, false a frame",
+        "car 0.750 0.500 0.625 -",
+        "sign 0.250 - - -",
     ]
+    shown = lines(replace(SYNTHETIC, single_a_frame={"car": 0.125}, false_a_frame={"car": 2.0}))
+    assert shown[-3].endswith("recall at IoU 0.75, false a frame, of a single frame")
+    assert shown[-2] == "car 0.750 0.500 0.625 2.000 0.125"
 
 
 def test_json_holds_what_applies_and_null_for_what_has_no_truth() -> None:
@@ -80,7 +84,10 @@ def test_times_threshold_and_unknown_classes_have_lines_of_their_own() -> None:
         "p50 / p90 letterbox 0.25 / 0.50, infer 8.00 / 10.00 ms",
         "unknown to the model among the boxes: sign, pole",
     ]
-    assert "recall 0.500 class: recall, precision at score 0.2" in shown
+    assert (
+        "recall 0.500 class: recall, precision, recall at IoU 0.75, false a frame; at score 0.2"
+        in shown
+    )
 
 
 def test_of_many_classes_those_without_a_score_are_left_out() -> None:
