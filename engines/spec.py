@@ -144,6 +144,9 @@ class ModelSpec:
     """SHA-256 of the file or weights that this model was made from."""
     notice: str = ""
     """Licence and origin of the weights, in one line."""
+    gate: str = ""
+    """What an int8 file lost against the file it was made from and how that was measured, in one
+    line; empty where that was not held against limits."""
     version: Literal[1] = 1
 
     def to_json(self) -> str:
@@ -211,8 +214,9 @@ class ModelSpec:
                 )
 
     def _names(self) -> list[str]:
-        """All that others show of it: names of the model, its tensors and classes, the notice."""
-        names = [self.name, self.notice, self.input.name, *(t.name for t in self.outputs)]
+        """All that others show of it: names of the model, its tensors and classes, its lines."""
+        names = [self.name, self.notice, self.gate, self.input.name]
+        names += [tensor.name for tensor in self.outputs]
         for mask in self.masks:
             names += [mask.name, *mask.classes, *mask.background]
         return names + list(self.detection.classes if self.detection else ())
