@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from os.path import isdir
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,15 @@ import torch
 
 from engines.errors import SettingsError
 from export.commands import options
+from export.data.by_name import NAMED, class_names
 from export.data.camvid import Split, default_root
 from export.data.class_set import Classes
+from export.data.folder import LAYOUT
 from export.train.recipe import Option, Recipe
 from export.train.train import run_training
 
 SPLITS: tuple[Split, ...] = ("train", "val")
 """What may be trained on."""
-DATA = ("camvid", "cityscapes")
 MOST_TIMES = 100
 MIN_SIDE = 64
 """Smallest side of a view: two cells of the coarsest grid."""
@@ -38,8 +40,8 @@ _SPECIAL = {
         "--data",
         default="camvid",
         show_default=True,
-        help="Comma-separated: camvid, cityscapes (its train split); camvid*4 shows it four times "
-        "in an epoch.",
+        help="Comma-separated: camvid, cityscapes (its train split), folders of your own "
+        f"({LAYOUT}); camvid*4 shows it four times in an epoch.",
     ),
     "splits": click.option(
         "--splits",
@@ -110,13 +112,14 @@ def _option(name: str, default: Any, asked: Option) -> Any:
     type=click.IntRange(0),
     default=10,
     show_default=True,
-    help="Score val every so many epochs; 0 never.",
+    help="Score the val split of the first data set (FOLDER/val of a folder) every so many "
+    "epochs; 0 never.",
 )
 def train(
     *, out: Path, root: Path | None, init: Path | None, backbone_weights: Path | None,
     teacher: Path | None, device: str, eval_every: int, **recipe: Any,
 ) -> None:  # fmt: skip
-    """Train the street network on CamVid, Cityscapes and the synthetic street.
+    """Train the street network on CamVid, Cityscapes, your own images and the synthetic street.
 
     Writes OUT/last.pt (resumed when the same command is started again), OUT/log.csv and
     OUT/plot.png. With --init it begins with weights learnt before, if need be for other classes;
@@ -146,25 +149,37 @@ def recipe_of(*, splits: str, size: str, data: str, **given: Any) -> Recipe:
             f"--size {size}: wanted multiples of 32, {MIN_SIDE} or more, such as 320x448."
         )
     given = {name: value for name, value in given.items() if value is not None}
-    classes = Classes.parse(given.get("box_classes", ""), given.get("mask_classes", ""))
+    sets = data_of(data)
+    box_names, mask_names = class_names(name for name, _ in sets)
+    classes = Classes.parse(
+        given.get("box_classes", ""), given.get("mask_classes", ""),
+        box_names=box_names, mask_names=mask_names,
+    )  # fmt: skip
     given |= {"box_classes": classes.boxes.text, "mask_classes": classes.mask.text}
-    return Recipe(splits=chosen, data=data_of(data), height=height, width=width, **given)
+    if not any(name in NAMED for name, _ in sets):
+        given = {"synthetic": 0, **given}
+    return Recipe(
+        splits=chosen, data=sets, box_names=box_names, mask_names=mask_names, height=height,
+        width=width, **given,
+    )  # fmt: skip
 
 
 def data_of(text: str) -> tuple[tuple[str, int], ...]:
     """What ``--data`` names: data sets, and how often an epoch shows each.
 
     Raises:
-        SettingsError: it names another set, or one twice, or no number of times.
+        SettingsError: it names what is neither a set nor a folder, or one twice, or no number of
+            times.
     """
     made = {}
-    for entry in text.replace(" ", "").split(","):
+    for entry in (entry.strip() for entry in text.split(",")):
         name, sign, times = entry.partition("*")
         number = int(times) if times.isascii() and times.isdigit() else 0 if sign else 1
-        if name not in DATA or name in made or not 1 <= number <= MOST_TIMES:
+        known = name in NAMED or (name and isdir(name))  # this never raises
+        if not known or name in made or not 1 <= number <= MOST_TIMES:
             raise SettingsError(
-                f"--data {text}: {entry!r}, wanted {' or '.join(DATA)}, each once, with *N for N "
-                f"times an epoch (1 to {MOST_TIMES})."
+                f"--data {text}: {entry!r}, wanted {', '.join(NAMED)} or a folder with {LAYOUT}, "
+                f"each once, with *N for N times an epoch (1 to {MOST_TIMES})."
             )
         made[name] = number
     return tuple(made.items())

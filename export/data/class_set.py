@@ -1,4 +1,4 @@
-"""Which classes a training learns: a choice and a merging of CamVid's.
+"""Which classes a training learns: a choice and a merging of those that its data have.
 
 Written as ``name`` or ``name=member+member``, by commas: ``road,person=pedestrian+bicyclist``. The
 member ``*`` stands for all that no other class takes.
@@ -6,13 +6,15 @@ member ``*`` stands for all that no other class takes.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import SettingsError
-from export.data.camvid import BOX_CLASSES, CLASSES, IGNORE
+from export.data.camvid import BOX_CLASSES, CLASSES
+from export.data.labelled import UNLABELLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class ClassSet:
     names: tuple[str, ...]
     members: tuple[tuple[str, ...], ...]
     text: str = ""
-    """As it was written; empty for CamVid's own."""
+    """As it was written; empty for all as they are."""
 
     @classmethod
     def parse(cls, text: str, *, of: tuple[str, ...], option: str) -> ClassSet:
@@ -31,16 +33,19 @@ class ClassSet:
         Raises:
             SettingsError: a class is unknown, given twice, or has no name; it names ``option``.
         """
-        text = "".join(text.split())
-        if not text:
+        if not text.strip():
             return cls(of, tuple((name,) for name in of))
         names, members = [], []
         for entry in text.split(","):
-            name, sign, listed = entry.partition("=")
+            name, sign, listed = (part.strip() for part in entry.partition("="))
             if not name:
                 raise SettingsError(f"{option} {text}: a class without a name. Write name=member.")
             names.append(name)
-            members.append(tuple(listed.split("+")) if sign else (name,))
+            members.append(tuple(m.strip() for m in listed.split("+")) if sign else (name,))
+        text = ",".join(
+            name if group == (name,) else f"{name}={'+'.join(group)}"
+            for name, group in zip(names, members, strict=True)
+        )
         taken = [m for group in members for m in group]
         unknown = [m for m in taken if m not in (*of, "*")]
         if unknown:
@@ -68,6 +73,13 @@ class ClassSet:
         found = [self.index_of(member) for member in of]
         return np.array([missing if i is None else i for i in found], np.int64)
 
+    def within(self, names: Collection[str]) -> ClassSet:
+        """Those classes that take in one of ``names``."""
+        kept = [i for i, group in enumerate(self.members) if not {*group}.isdisjoint(names)]
+        return ClassSet(
+            tuple(self.names[i] for i in kept), tuple(self.members[i] for i in kept), self.text
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Classes:
@@ -77,24 +89,47 @@ class Classes:
     mask: ClassSet
 
     @classmethod
-    def parse(cls, boxes: str = "", mask: str = "") -> Classes:
-        """Read both choices; empty ones are CamVid's four kinds of boxes and eleven classes.
+    def parse(
+        cls,
+        boxes: str = "",
+        mask: str = "",
+        *,
+        box_names: tuple[str, ...] = BOX_CLASSES,
+        mask_names: tuple[str, ...] = CLASSES,
+    ) -> Classes:
+        """Read both choices of the names that the data have; empty ones take all as they are.
 
         Raises:
-            SettingsError: see ClassSet.parse; or a mask of a single class, which decides nothing.
+            SettingsError: see ClassSet.parse; or a mask of a single class, which decides nothing;
+                or more classes than a network can have.
         """
         made = cls(
-            ClassSet.parse(boxes, of=BOX_CLASSES, option="--box-classes"),
-            ClassSet.parse(mask, of=CLASSES, option="--mask-classes"),
+            ClassSet.parse(boxes, of=box_names, option="--box-classes"),
+            ClassSet.parse(mask, of=mask_names, option="--mask-classes"),
         )
-        if len(made.mask.names) < 2:
+        if len(mask_names) == 1:
+            raise SettingsError(
+                f"the mask has the class {mask_names[0]!r} alone, wanted two or more. Add a class "
+                "for all the rest to classes.txt and to the label maps."
+            )
+        if len(made.mask.names) == 1:
             raise SettingsError(
                 f"--mask-classes {mask}: a mask of one class, wanted two or more. Add other=*."
             )
+        for option, names in (("boxes", made.boxes.names), ("mask", made.mask.names)):
+            if len(names) > UNLABELLED:
+                raise SettingsError(
+                    f"the data have {len(names)} classes of {option}, wanted {UNLABELLED} at most. "
+                    f"Choose some with --{option.removesuffix('es')}-classes."
+                )
         return made
 
-    def label_table(self) -> NDArray[np.uint8]:
-        """Label (256,) of each of CamVid's; IGNORE for pixels that no class takes."""
-        table = np.full(256, IGNORE, np.uint8)
-        table[: len(CLASSES)] = self.mask.table(CLASSES, missing=IGNORE)
+    def within(self, boxes: Collection[str], mask: Collection[str]) -> Classes:
+        """Those classes that a data set with these names has something of."""
+        return Classes(self.boxes.within(boxes), self.mask.within(mask))
+
+    def label_table(self, of: tuple[str, ...] = CLASSES) -> NDArray[np.uint8]:
+        """Label (256,) of each of the classes ``of``; UNLABELLED for pixels that no class takes."""
+        table = np.full(256, UNLABELLED, np.uint8)
+        table[: len(of)] = self.mask.table(of, missing=UNLABELLED)
         return table

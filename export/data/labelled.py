@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from edge.vision.types import Image
 
+UNLABELLED = 255
+"""Label that no score and no training counts, as in Cityscapes and Pascal VOC."""
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledFrame:
@@ -48,7 +51,7 @@ class LabelledData:
     count: int
     load: Callable[[int], LabelledFrame]
     mask_classes: tuple[str, ...] = ()
-    ignore: int = 255
+    ignore: int = UNLABELLED
     box_classes: tuple[str, ...] = ()
     split: str | None = None
     source: str | None = None

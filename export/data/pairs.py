@@ -29,6 +29,21 @@ def usual_root(name: str) -> Path:
     return Path(os.environ.get("OUTRIDER_SHARED", beside)) / "data" / name
 
 
+def find_images(images: Path, *, layout: str) -> list[Path]:
+    """Every image of a folder, by name; hidden and other files are not.
+
+    Raises:
+        ExportError: the folder cannot be listed or holds no images, which ``layout`` explains.
+    """
+    try:
+        pictures = sorted(p for p in images.iterdir() if _is_shown(p) and is_picture(p))
+    except OSError as exc:
+        raise ExportError(f"{exc.filename}: cannot be listed ({exc.strerror}). {layout}") from exc
+    if not pictures:
+        raise ExportError(f"{images}: holds no images. {layout}")
+    return pictures
+
+
 def find_pairs(images: Path, labels: Path, *, layout: str) -> list[tuple[Path, Path]]:
     """Every image of a folder with NAME.png of ``labels``, by name; hidden and other files are not.
 
@@ -36,13 +51,13 @@ def find_pairs(images: Path, labels: Path, *, layout: str) -> list[tuple[Path, P
         ExportError: a folder cannot be listed or holds no images, which ``layout`` explains; an
             image or a label map stands alone, or two images share one.
     """
+    pictures = find_images(images, layout=layout)
     try:
-        pictures = sorted(filter(is_picture, images.iterdir()))
         maps = {p.stem: p for p in labels.iterdir() if p.suffix == ".png" and _is_shown(p)}
     except OSError as exc:
         raise ExportError(f"{exc.filename}: cannot be listed ({exc.strerror}). {layout}") from exc
     of_stem: dict[str, Path] = {}
-    for path in filter(_is_shown, pictures):
+    for path in pictures:
         if path.stem not in maps:
             raise ExportError(
                 f"{path}: has no label map, wanted {labels / path.stem}.png. Add it or leave the "
@@ -54,8 +69,6 @@ def find_pairs(images: Path, labels: Path, *, layout: str) -> list[tuple[Path, P
                 f"{path}: {twin.name} has the same name, and there is one label map "
                 f"{path.stem}.png for both. Rename one of them."
             )
-    if not of_stem:
-        raise ExportError(f"{images}: holds no images. {layout}")
     alone = maps.keys() - of_stem.keys()
     if alone:
         raise ExportError(

@@ -13,7 +13,7 @@ import numpy as np
 from export.data import cityscapes
 from export.data.camvid import BOX_CLASSES, CLASSES, IGNORE, Item, Split, load_index
 from export.data.class_set import Classes, ClassSet
-from export.data.labelled import LabelledData, LabelledFrame, annotation
+from export.data.labelled import UNLABELLED, LabelledData, LabelledFrame, annotation
 
 SYNTHETIC_WH = (960, 540)
 SYNTHETIC_FRAMES = 200
@@ -47,7 +47,7 @@ def camvid_data(root: Path, split: Split, classes: Classes | None = None) -> Lab
         return LabelledFrame(item.image_path.name, item.image(), labels, boxes)
 
     return LabelledData(
-        "camvid", len(items), load, classes.mask.names, IGNORE, classes.boxes.names, split,
+        "camvid", len(items), load, classes.mask.names, UNLABELLED, classes.boxes.names, split,
         frames=root / "images" / split, video=True, aliases=COCO_ALIASES,
     )  # fmt: skip
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +16,20 @@ MIN_SIDE_PX = 3.0
 """Sides of a box in a view that are shorter make it such a region, too."""
 
 
+class Known(NamedTuple):
+    """Which classes of boxes (B, C) and of the mask (B, K) the data set of each image labels."""
+
+    boxes: Tensor
+    mask: Tensor
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Some labelled images.
 
     Images (B, 3, H, W) RGB 0..1; labels (B, H, W) int64; boxes (B, M, 4) xyxy px; class_ids (B, M),
-    −1 for none; crowd (B, M) bool marks regions that no loss counts.
+    −1 for none; crowd (B, M) bool marks regions that no loss counts. ``known`` is None where every
+    class is labelled in every image.
     """
 
     images: Tensor
@@ -28,6 +37,7 @@ class Batch:
     boxes: Tensor
     class_ids: Tensor
     crowd: Tensor
+    known: Known | None = field(default=None, kw_only=True)
 
 
 def joined(parts: Sequence[Batch], order: Tensor) -> Batch:
@@ -41,12 +51,16 @@ def joined(parts: Sequence[Batch], order: Tensor) -> Batch:
         ]
         return torch.cat(wide)[order]
 
+    known = [part.known for part in parts if part.known is not None]
     return Batch(
         torch.cat([part.images for part in parts])[order],
         torch.cat([part.labels for part in parts])[order],
         padded([part.boxes for part in parts], 0),
         padded([part.class_ids for part in parts], -1),
         padded([part.crowd for part in parts], 0),
+        known=Known(*(torch.cat(rows)[order] for rows in zip(*known, strict=True)))
+        if known
+        else None,
     )
 
 

@@ -165,8 +165,10 @@ def _problems(
     for what, names in (("box_classes", box_classes), ("mask_classes", mask_classes)):
         if not all(isinstance(name, str) and name.isprintable() for name in names):
             yield f"{what} {names!a:.60}, wanted names that can be printed"
-        if not 1 <= len(set(names)) == len(names) <= 256:
-            yield f"{what}: {len(names)} names, wanted 1 to 256, none twice"
+        if not len(set(names)) == len(names) <= 256:
+            yield f"{what}: {len(names)} names, wanted 256 at most, none twice"
+    if not box_classes and not mask_classes:
+        yield "no classes of boxes or mask"
     for side in (side for level in anchors for wh in level for side in wh):
         if not isinstance(side, int | float) or not 0 < side < math.inf:
             yield f"anchors with {side!a:.60}, wanted numbers above 0"

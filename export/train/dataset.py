@@ -9,19 +9,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edge.progress import counted
+from edge.say import say
+from edge.vision.letterbox import Letterbox
 from edge.vision.types import Image
 from engines.errors import ExportError
+from engines.spec import InputSpec
 from export.data import cityscapes
-from export.data.camvid import BOX_CLASSES, Item, load_index
+from export.data.by_name import NAMED
+from export.data.camvid import BOX_CLASSES, CLASSES, Item, load_index
+from export.data.folder import folder_data
+from export.data.labelled import UNLABELLED, LabelledFrame
 from export.data.seen import read_seen, with_seen
-from export.train.batch import MIN_VISIBLE, Batch
+from export.train.batch import MIN_VISIBLE, Batch, Known
 from export.train.recipe import Recipe
 
 SIZE_WH = (480, 360)
@@ -31,17 +39,17 @@ APP_WH = (640, 384)
 STREET_WH = (640, 360)
 """The synthetic street is drawn as wide as a camera sees it; a window of SIZE_WH is kept."""
 
-
+T = TypeVar("T")
 Objects = tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.bool_]]
-"""Boxes (N, 4) xyxy px, their places in BOX_CLASSES (N,), and which are crowds (N,)."""
+"""Boxes (N, 4) xyxy px, their places in the data's classes (N,), and which are crowds (N,)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet(Batch):
     """Labelled images of one size, uint8 here as the labels. The first ``real`` are photographs.
 
-    An epoch shows each photograph ``times``. ``scale_xy`` is the scale in width and height at which
-    the app would show such an image.
+    An epoch shows each photograph ``times``. ``known`` has one row for all. ``scale_xy`` is
+    the scale in width and height at which the app would show such an image.
     """
 
     real: int
@@ -57,6 +65,13 @@ class TrainingSet(Batch):
             self.images[index], self.labels[index], self.boxes[index],
             self.class_ids[index], self.crowd[index],
         )  # fmt: skip
+
+    def known_in(self, batch: Batch) -> Batch:
+        """A batch of this set's images, with what the set labels."""
+        if self.known is None:
+            return batch
+        n = len(batch.images)
+        return replace(batch, known=Known(*(row.expand(n, -1) for row in self.known)))
 
 
 def class_weights(sets: Sequence[TrainingSet], classes: int) -> Tensor:
@@ -115,7 +130,60 @@ def load_training_sets(
                 times=times["cityscapes"], scale_xy=(cityscapes.STRETCH * fit, fit),
             )
         )  # fmt: skip
+    for name in (name for name in times if name not in NAMED):
+        sets.append(replace(load_folder(Path(name), recipe, device=device), times=times[name]))
+    for partial in (data.known for data in sets if data.known is not None):
+        whole = Known(*map(torch.ones_like, partial))
+        return [replace(data, known=data.known or whole) for data in sets]
     return sets
+
+
+def load_folder(root: Path, recipe: Recipe, *, device: torch.device) -> TrainingSet:
+    """Read a folder of images of any sizes (see export.data.folder), each as the app shows it.
+
+    Raises:
+        ExportError: something is missing or wrong, or nothing in it is labelled.
+    """
+    data = folder_data(root)
+    chosen = _chosen(range(data.count), recipe)
+    numbers = counted(chosen, f"reading {root}", total=len(chosen), unit="images")
+    made = [_fitted(data.load(i)) for i in numbers]
+    kept = _in_memory(
+        made, recipe, device=device, real=len(made), box_names=data.box_classes,
+        mask_names=data.mask_classes,
+    )  # fmt: skip
+    objects = int((kept.class_ids >= 0).sum())
+    pixels = float((kept.labels != UNLABELLED).float().mean())
+    if not objects and not pixels:
+        raise ExportError(
+            f"{root}: not a pixel and not a box in {len(made)} images is of a class that is "
+            "learnt. Label some, or choose other classes."
+        )
+    left_out = f"; {len(data.left_out)} boxes left out: {data.left_out[0]}" if data.left_out else ""
+    say(
+        f"edge-export: {root}: {len(made)} images, {objects} boxes, {pixels:.0%} of the pixels "
+        f"labelled{left_out}"
+    )
+    return replace(kept, scale_xy=(1.0, 1.0))
+
+
+def _fitted(frame: LabelledFrame) -> tuple[Image, Image, Objects]:
+    """A frame of any size as the app fits it into the network's input."""
+    height, width = frame.image.shape[:2]
+    place = Letterbox.fit((width, height), InputSpec("image", APP_WH[1], APP_WH[0]))
+    image = np.empty((APP_WH[1], APP_WH[0], 3), np.uint8)
+    place.apply(frame.image, image)
+    labels = np.full(image.shape[:2], UNLABELLED, np.uint8)
+    if frame.labels is not None:
+        wide, high = place.resized_wh
+        labels[place.pad_y : place.pad_y + high, place.pad_x : place.pad_x + wide] = cv2.resize(
+            frame.labels, (wide, high), interpolation=cv2.INTER_NEAREST_EXACT
+        )
+    xywh = np.array([box["bbox"] for box in frame.annotations], np.float32).reshape(-1, 4)
+    corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+    boxes = place.to_input(corners.clip(0, [width, height] * 2).astype(np.float32))
+    ids = np.array([box["category_id"] - 1 for box in frame.annotations], np.int32)
+    return image, labels, (boxes, ids, np.array([b["iscrowd"] for b in frame.annotations], bool))
 
 
 def load_training_set(
@@ -149,10 +217,17 @@ def _in_memory(
     *,
     device: torch.device,
     real: int,
+    box_names: tuple[str, ...] = BOX_CLASSES,
+    mask_names: tuple[str, ...] = CLASSES,
 ) -> TrainingSet:
-    """Images (H, W, 3) BGR, label maps and objects as tensors, in the classes of the recipe."""
-    label_table = recipe.classes.label_table()
-    box_table = recipe.classes.boxes.table(BOX_CLASSES, missing=-1)
+    """Images (H, W, 3) BGR, label maps and objects as tensors, in the classes of the recipe.
+
+    ``box_names`` and ``mask_names`` are those that they are labelled with.
+    """
+    classes = recipe.classes
+    label_table = classes.label_table(mask_names)
+    box_table = classes.boxes.table(box_names, missing=-1)
+    here = classes.within(box_names, mask_names)
     images, labels, objects = zip(*made, strict=True)
     learnt = [box_table[ids] for _, ids, _ in objects]
     most = max(int((ids >= 0).sum()) for ids in learnt)
@@ -168,9 +243,15 @@ def _in_memory(
     def tensor(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(device)
 
+    labelled = (
+        np.isin(classes.boxes.names, here.boxes.names)[None],
+        # without label maps no pixel teaches anything, whatever takes part
+        np.isin(classes.mask.names, here.mask.names or classes.mask.names)[None],
+    )
+    known = None if all(row.all() for row in labelled) else Known(*map(tensor, labelled))
     return TrainingSet(
         tensor(rgb), tensor(label_table[np.stack(labels)]), tensor(boxes), tensor(class_ids),
-        tensor(crowd), real,
+        tensor(crowd), real, known=known,
     )  # fmt: skip
 
 
@@ -210,7 +291,7 @@ def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray((boxes[:, 2:] - boxes[:, :2]).prod(1), np.float32)
 
 
-def _chosen(items: Sequence[Item], recipe: Recipe) -> Sequence[Item]:
+def _chosen(items: Sequence[T], recipe: Recipe) -> Sequence[T]:
     """The photographs of a data set, or as many of them as are asked for, drawn by the seed.
 
     A larger draw of the same seed holds the smaller one.

@@ -3,6 +3,9 @@
 Boxes: every object is given to the anchors whose shape is within a factor of four and to the cell
 it falls in with its two nearest neighbours (the assignment of YOLOv5), located by CIoU
 (arXiv 1911.08287); objectness learns the IoU reached. Regions marked as crowd teach no objectness.
+Where data sets label different classes, an image teaches nothing about those that its set does not
+label: they take no part in its softmax, and objectness counts the less in a cell the surer the
+network is that it shows one of them.
 Every size is known without looking at the data, so a device is never waited for.
 """
 
@@ -16,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from export.data.camvid import IGNORE
+from export.data.labelled import UNLABELLED
 from export.train.batch import Batch, box_sides
 from export.train.net.layers import upsample
 from export.train.net.street import STRIDES, Outputs
@@ -25,6 +28,10 @@ MAX_SHAPE_RATIO = 4.0
 """An anchor serves objects up to this many times wider, narrower, taller or shorter than itself."""
 LEVEL_BALANCE = (4.0, 1.0, 0.4)
 """Weight of objectness at strides 8, 16, 32 (YOLOv5): the fine grid is mostly empty cells."""
+
+
+NO_CHANCE = -1e4
+"""A logit whose softmax is 0. Not -inf: the gradient would not be finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,13 @@ def ciou(a: Tensor, b: Tensor) -> Tensor:
     return quality
 
 
+def among_known(logits: Tensor, batch: Batch) -> Tensor:
+    """Mask logits (B, K, h, w) without a chance for classes that an image's data set lacks."""
+    if batch.known is None:
+        return logits
+    return logits.masked_fill(~batch.known.mask[:, :, None, None], NO_CHANCE)
+
+
 def lovasz_softmax(logits: Tensor, labels: Tensor) -> Tensor:
     """Lovász extension of 1 − IoU, mean over the classes present (arXiv 1705.08790).
 
@@ -76,7 +90,7 @@ def lovasz_softmax(logits: Tensor, labels: Tensor) -> Tensor:
     y = labels.reshape(-1)
     # an unlabelled pixel is a false one of no class, and its error of 0 sorts behind all that count
     truth = (y[:, None] == torch.arange(k, device=y.device)).float()  # (n, K)
-    known = (y != IGNORE)[:, None]
+    known = (y != UNLABELLED)[:, None]
     errors, order = torch.where(known, (truth - p).abs(), 0.0).sort(0, descending=True)
     truth = truth.gather(0, order)
     total = truth.sum(0)  # (K,)
@@ -192,8 +206,8 @@ class StreetLoss:
     ) -> None:  # fmt: skip
         self.anchors = [torch.tensor(a, device=class_weights.device) for a in anchors]
         self.class_weights = class_weights
-        # by label, IGNORE among them
-        self._weight_of_label = F.pad(class_weights, (0, IGNORE + 1 - len(class_weights)))
+        # by label, UNLABELLED among them
+        self._weight_of_label = F.pad(class_weights, (0, UNLABELLED + 1 - len(class_weights)))
         self.gains = gains or Gains()
         self.min_cells = min_cells
 
@@ -205,19 +219,22 @@ class StreetLoss:
         ``aux`` (B, K, H/16, W/16) are the logits of an AuxMask.
         """
         box = objectness = classes = batch.boxes.new_zeros(())
+        levels = outputs.boxes if self.gains.detection else ()
         fitting = anchors_that_fit(batch, self.anchors, self.min_cells)
-        for i, raw in enumerate(outputs.boxes):
+        for i, raw in enumerate(levels):
             parts = self._level(raw.float(), batch, self.anchors[i], fitting[i], STRIDES[i])
             box, classes = box + parts[0], classes + parts[2]
             objectness = objectness + LEVEL_BALANCE[i] * parts[1]
-        logits = outputs.mask.float()
+        logits = among_known(outputs.mask.float(), batch)
         # at half resolution, as the exported mask is made
         mask = self._cross_entropy(upsample(logits), batch.labels[:, ::2, ::2])
         if self.gains.lovasz:
             few = lovasz_softmax(logits[:, :, ::2, ::2], batch.labels[:, 1::8, 1::8])
             mask = mask + self.gains.lovasz * few
         if aux is not None:
-            early = self._cross_entropy(upsample(aux.float()), batch.labels[:, 4::8, 4::8])
+            early = self._cross_entropy(
+                upsample(among_known(aux.float(), batch)), batch.labels[:, 4::8, 4::8]
+            )
             mask = mask + self.gains.aux * early
         g = self.gains
         detection = g.box * box + g.objectness * objectness + g.classes * classes
@@ -228,7 +245,7 @@ class StreetLoss:
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The weighted mean over labelled pixels; 0 where there is none, not 0/0."""
         summed = F.cross_entropy(
-            logits, labels, weight=self.class_weights, ignore_index=IGNORE, reduction="sum"
+            logits, labels, weight=self.class_weights, ignore_index=UNLABELLED, reduction="sum"
         )
         return summed / self._weight_of_label[labels].sum().clamp(min=1e-6)
 
@@ -247,7 +264,10 @@ class StreetLoss:
         box = torch.where(found.valid, 1 - quality, 0.0).sum() / count
         names = torch.arange(picked.shape[1] - 5, device=raw.device)
         target = (found.class_ids[:, None] == names).float()  # (n, C); F.one_hot reads its input
-        each = F.binary_cross_entropy_with_logits(picked[:, 5:], target, reduction="none").mean(1)
+        each = F.binary_cross_entropy_with_logits(picked[:, 5:], target, reduction="none")
+        if batch.known is not None:
+            each = each * batch.known.boxes[found.image]
+        each = each.mean(1)
         classes = torch.where(found.valid, each, 0.0).sum() / count
         # what is not valid goes to a cell behind the last, which is dropped
         cells = b * len(anchors) * h * w
@@ -255,8 +275,11 @@ class StreetLoss:
         flat = torch.where(found.valid, flat, cells)
         wanted = raw.new_zeros(cells + 1)
         wanted[flat] = quality.detach().clamp(0)
-        calm = ~crowd_cells(batch, stride, (h, w))[:, None].expand(b, len(anchors), h, w)
-        weight = torch.cat([calm.reshape(-1).float(), calm.new_zeros(1).float()])
+        calm = (~crowd_cells(batch, stride, (h, w)))[:, None].expand(b, len(anchors), h, w).float()
+        if batch.known is not None:
+            taken = raw[:, :, 5:].detach().softmax(2)  # (B, A, C, h, w)
+            calm = calm * (taken * batch.known.boxes[:, None, :, None, None]).sum(2)
+        weight = torch.cat([calm.reshape(-1), calm.new_zeros(1)])
         weight = weight.index_fill(0, flat, 1.0)
         logits = raw[:, :, 4].reshape(-1)
         each = F.binary_cross_entropy_with_logits(logits, wanted[:-1], reduction="none")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -51,11 +52,17 @@ class Deployed(nn.Module):
         stem.weight = nn.Parameter(stem.weight.detach().flip(1).contiguous())
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """(1, H, W, 3) uint8 BGR → three box tensors float32 and labels (1, H/s, W/s) uint8."""
+        """(1, H, W, 3) uint8 BGR → three box tensors float32 and labels (1, H/s, W/s) uint8.
+
+        Boxes or labels are left out where the network has no classes of them.
+        """
         x = image.float().permute(0, 3, 1, 2) * (1 / 255)  # (1, 3, H, W)
         outputs = self.net(x)
+        boxes = outputs.boxes if self.net.box_classes else ()
+        if not self.net.mask_classes:
+            return boxes
         logits = outputs.mask if self.mask_stride == 4 else upsample(outputs.mask)
-        return (*outputs.boxes, label_map(logits))
+        return (*boxes, label_map(logits))
 
 
 def label_map(logits: Tensor) -> Tensor:
@@ -70,8 +77,9 @@ def label_map(logits: Tensor) -> Tensor:
 
 
 def spec_for(
-    net: StreetNet, *, name: str, height: int, width: int, mask_stride: int, source_sha256: str
-) -> ModelSpec:
+    net: StreetNet, *, name: str, height: int, width: int, mask_stride: int, source_sha256: str,
+    notice: str = NOTICE,
+) -> ModelSpec:  # fmt: skip
     """The spec of the exported file."""
     channels = [len(a) * (5 + len(net.box_classes)) for a in net.anchors]
     boxes = [
@@ -82,16 +90,18 @@ def spec_for(
     return ModelSpec(
         name=name,
         input=InputSpec("image", height, width),
-        outputs=(*boxes, labels),
+        outputs=(*(boxes if net.box_classes else ()), *((labels,) if net.mask_classes else ())),
         detection=DetectionHead(
             family="yolo-anchors", outputs=BOX_OUTPUTS, classes=net.box_classes,
             strides=STRIDES, anchors=net.anchors, box_code="yolov5",
             conf=CONF,
             nms_iou=NMS_IOU,
-        ),
-        masks=(MaskHead("street", "labels", net.mask_classes),),
+        )
+        if net.box_classes
+        else None,
+        masks=(MaskHead("street", "labels", net.mask_classes),) if net.mask_classes else (),
         source_sha256=source_sha256,
-        notice=NOTICE,
+        notice=notice,
     )  # fmt: skip
 
 
@@ -101,14 +111,15 @@ def trained_network(checkpoint: Path) -> StreetNet:
     Raises:
         ExportError: the checkpoint cannot be read, or is not one of this network.
     """
-    state = load_checkpoint(checkpoint)
-    net = network_from(state, origin=checkpoint)
-    if "mask_weights" in state:
+    return _network_of(load_checkpoint(checkpoint), origin=checkpoint)
+
+
+def _network_of(state: dict[str, Any], *, origin: Path) -> StreetNet:
+    net = network_from(state, origin=origin)
+    if "mask_weights" in state and net.mask_classes:
         assert net.mask_out.bias is not None
         with torch.no_grad():
-            net.mask_out.bias -= (
-                UNWEIGH * torch.tensor(class_weights(state, origin=checkpoint)).log()
-            )
+            net.mask_out.bias -= UNWEIGH * torch.tensor(class_weights(state, origin=origin)).log()
     return net
 
 
@@ -133,11 +144,12 @@ def export_onnx(
                 f"--size: {side} {n}, wanted a multiple of {max(STRIDES)} up to {LARGEST_SIDE}."
             )
     check_model_target(out, checkpoint)
-    net = trained_network(checkpoint)
+    state = load_checkpoint(checkpoint)
+    net = _network_of(state, origin=checkpoint)
     stride = mask_stride or net.shape.mask_stride
     spec = spec_for(
         net, name="street", height=height, width=width, mask_stride=stride,
-        source_sha256=sha256_of(checkpoint),
+        source_sha256=sha256_of(checkpoint), notice="" if state.get("own_data") is True else NOTICE,
     )  # fmt: skip
     spec.check(origin=str(checkpoint))  # the app would refuse the file
     buffer = io.BytesIO()
@@ -151,7 +163,7 @@ def export_onnx(
             opset_version=OPSET,
             dynamo=False,
             input_names=["image"],
-            output_names=[*BOX_OUTPUTS, "labels"],
+            output_names=[tensor.name for tensor in spec.outputs],
         )
     model = onnx.load_from_string(buffer.getvalue())
     # the trace names the label map's sizes after operators; the spec knows them

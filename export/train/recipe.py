@@ -6,7 +6,8 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from export.data.camvid import Split
+from export.data.by_name import NAMED
+from export.data.camvid import BOX_CLASSES, CLASSES, Split
 from export.data.class_set import Classes
 
 OBJECTS = 4
@@ -45,7 +46,10 @@ class Recipe:
     backbone_sha256: str = ""
     """File of weights that the backbone starts from; empty: from scratch, or --init has it."""
     data: tuple[tuple[str, int], ...] = (("camvid", 1),)
-    """The data sets, and how often an epoch shows the images of each."""
+    """The data sets, by name or folder, and how often an epoch shows the images of each."""
+    box_names: tuple[str, ...] = BOX_CLASSES
+    mask_names: tuple[str, ...] = CLASSES
+    """All classes that the data sets have, of which those to learn are chosen."""
     splits: tuple[Split, ...] = ("train",)
     teacher_sha256: str = ""
     """Files of a teacher's boxes, which part clusters of cars; empty: those are crowds."""
@@ -53,11 +57,11 @@ class Recipe:
         0, "Photographs to draw from the splits by the seed; 0 takes all.", least=0
     )
     box_classes: str = option(
-        "", "Learn these of CamVid's boxes, some merged: vehicle=car,person=pedestrian+bicyclist.",
+        "", "Learn these of the boxes, some merged: vehicle=car,person=pedestrian+bicyclist.",
         metavar="A,B=C+D", shown=False,
     )  # fmt: skip
     mask_classes: str = option(
-        "", "Learn these of CamVid's mask classes; other=* takes the rest, else it is unlabelled.",
+        "", "Learn these classes of the mask; other=* takes the rest, else it is unlabelled.",
         metavar="A,B=C+D", shown=False,
     )  # fmt: skip
     epochs: int = option(100, least=1)
@@ -104,7 +108,10 @@ class Recipe:
     warmup_epochs: int = option(
         3, "Epochs in which the learning rate climbs to --lr before it falls; 0 for none.", least=0
     )
-    synthetic: int = option(400, "Frames of the synthetic street to render into the set.", least=0)
+    synthetic: int = option(
+        400, "Frames of the synthetic street to render into the set; default: 400, and 0 for "
+        "folders alone.", least=0, shown=False,
+    )  # fmt: skip
     synthetic_share: float = option(
         0.25, "Synthetic frames in an epoch, drawn anew for each, as a share of the photographs.",
         least=0,
@@ -116,9 +123,17 @@ class Recipe:
     ema: float = 0.999
 
     @property
+    def own_data(self) -> bool:
+        """Whether the weights know nothing of data that come with terms of their own."""
+        return not self.init_sha256 and not any(name in NAMED for name, _ in self.data)
+
+    @property
     def classes(self) -> Classes:
         """The classes to learn."""
-        return Classes.parse(self.box_classes, self.mask_classes)
+        return Classes.parse(
+            self.box_classes, self.mask_classes,
+            box_names=self.box_names, mask_names=self.mask_names,
+        )  # fmt: skip
 
 
 OPTIONS: dict[str, Option] = {
@@ -128,8 +143,8 @@ OPTIONS: dict[str, Option] = {
 
 def plain(recipe: Recipe) -> dict[str, Any]:
     """The recipe in the kinds of values that a checkpoint holds."""
-    values = asdict(recipe)
-    return {**values, "splits": list(recipe.splits), "data": [list(d) for d in recipe.data]}
+    values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}
+    return {**values, "data": [list(d) for d in recipe.data]}
 
 
 def learning_rate(recipe: Recipe, progress: float) -> float:

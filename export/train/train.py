@@ -14,9 +14,9 @@ from engines.errors import ExportError, SettingsError
 from engines.files import locked
 from engines.model_file import sha256_of
 from export.data import cityscapes
-from export.data.camvid import Split, load_index
-from export.data.class_set import Classes
-from export.data.streets import camvid_data
+from export.data.by_name import val_data
+from export.data.camvid import load_index
+from export.data.labelled import LabelledData
 from export.score.evaluate import evaluate_model
 from export.score.scores import mean
 from export.train.checkpoint import load_checkpoint, save_checkpoint
@@ -42,10 +42,20 @@ def run_training(
     """Train until ``recipe.epochs``, resuming what lies in ``out``; returns the checkpoint.
 
     Raises:
-        SettingsError: a backbone is to be frozen that nothing was learnt with, or another training
-            writes to ``out``.
+        SettingsError: a backbone is to be frozen that nothing was learnt with, weights are given
+            that it cannot begin with, or another training writes to ``out``.
         ExportError: data, checkpoint or loss are wrong; the last good checkpoint is kept.
     """
+    if backbone_weights is not None and recipe.backbone != "lite0":
+        raise SettingsError(
+            f"--backbone-weights: are of EfficientNet-Lite0, and --backbone is {recipe.backbone}. "
+            "Add --backbone lite0, or leave them out."
+        )
+    if backbone_weights is not None and init is not None:
+        raise SettingsError(
+            f"--backbone-weights: the backbone of --init {init} has learnt more than they know. "
+            "Leave one of the two out."
+        )
     if recipe.freeze in ("backbone", "early") and backbone_weights is not None:
         pass  # that is what it was given for
     elif recipe.freeze and init is None:
@@ -94,12 +104,13 @@ def _train_in(
     if teacher is not None:
         hashes = [sha256_of(file) for file in sorted(teacher.glob("*.json"))]
         recipe = replace(recipe, teacher_sha256=sha256("".join(hashes).encode()).hexdigest())
-    scored: tuple[Split, ...] = ("val",) if eval_every else ()
-    learnt = recipe.splits if "camvid" in dict(recipe.data) else ()
-    for split in (*learnt, *scored):
-        load_index(root, split)  # say now what is missing, not after the first epochs
-    classes = recipe.classes
     roots = {"camvid": root, "cityscapes": cityscapes.default_root()}
+    for split in recipe.splits if "camvid" in dict(recipe.data) else ():
+        load_index(root, split)  # say now what is missing, not after the first epochs
+    first = recipe.data[0][0]
+    val = val_data(first, roots, recipe.classes) if eval_every else None
+    if eval_every and val is None:
+        say(f"edge-export: {Path(first, 'val')}: there is none, so nothing is scored")
     sets = load_training_sets(roots, recipe, device=device, teacher=teacher)
     trainer = Trainer(recipe, sets, device=device)
     if trunk is not None:
@@ -117,8 +128,8 @@ def _train_in(
     def note(seconds: float, parts: dict[str, float]) -> None:
         scores: dict[str, float] = {}
         start = time.perf_counter()
-        if eval_every and (trainer.epoch % eval_every == 0 or trainer.epoch == recipe.epochs):
-            scores = score_on_val(last, out / "candidate.onnx", root, classes)
+        if val is not None and (trainer.epoch % eval_every == 0 or trainer.epoch == recipe.epochs):
+            scores = score_on_val(last, out / "candidate.onnx", val)
         seconds += time.perf_counter() - start
         table.add(trainer.epoch, seconds, {**parts, **scores})
 
@@ -142,18 +153,15 @@ def _train_in(
     return last
 
 
-def score_on_val(
-    checkpoint: Path, candidate: Path, root: Path, classes: Classes
-) -> dict[str, float]:
+def score_on_val(checkpoint: Path, candidate: Path, val: LabelledData) -> dict[str, float]:
     """Score the averaged weights as the app would run them: exported, decoded, at f32.
 
     Val is a fair judge only of a training that left it out.
     """
     export_onnx(checkpoint, candidate)
-    data = camvid_data(root, "val", classes)
-    report = evaluate_model(candidate, data)
-    return {
-        "val_miou": report.miou or 0.0,
-        "val_ap": report.ap or 0.0,
-        "val_ap50": mean((report.ap50 or {}).values()) or 0.0,
-    }
+    report = evaluate_model(candidate, val)
+    scores = {
+        "val_miou": report.miou, "val_ap": report.ap,
+        "val_ap50": mean((report.ap50 or {}).values()),
+    }  # fmt: skip
+    return {name: score for name, score in scores.items() if score is not None}

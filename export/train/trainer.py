@@ -76,6 +76,11 @@ class Trainer:
                 f"--mosaic needs {QUARTERS} views a batch, got --batch {recipe.batch}. Ask for a "
                 "larger --batch, or leave --mosaic out."
             )
+        if recipe.mosaic and any(data.known is not None for data in sets):
+            raise ExportError(
+                "--mosaic: the data sets label different classes, which one view cannot keep "
+                "apart. Leave it out, or choose classes that all have."
+            )
         classes = recipe.classes
         net = StreetNet(
             SHAPES[recipe.backbone],
@@ -84,12 +89,16 @@ class Trainer:
         )
         self.net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = deepcopy(self.net).eval()
-        self.aux = AuxMask(net.shape, len(net.mask_classes)).to(device) if recipe.aux else None
+        labels = net.mask_out.out_channels
+        self.aux = AuxMask(net.shape, labels).to(device) if recipe.aux else None
         self.frozen = frozen_parts(self.net, recipe.freeze)
         for part in self.frozen:
             self.net.get_submodule(part).requires_grad_(False)
-        weights = class_weights(sets, len(net.mask_classes)).to(device)
-        gains = Gains(mask=recipe.mask_gain, lovasz=recipe.lovasz, aux=recipe.aux)
+        weights = class_weights(sets, labels).to(device)
+        gains = Gains(
+            mask=recipe.mask_gain, lovasz=recipe.lovasz, aux=recipe.aux,
+            **({} if net.box_classes else {"detection": 0.0}),
+        )  # fmt: skip
         self.loss = StreetLoss(ANCHORS, weights, gains, min_cells=recipe.min_cells)
         size = (recipe.height, recipe.width)
         self.views: list[list[Paste | Augment]] = [
@@ -259,7 +268,7 @@ class Trainer:
                 batch = data.batch((chosen[mine] - first).to(self.device))
                 for view in views:
                     batch = view(batch, generator=generator)
-                parts.append(batch)
+                parts.append(data.known_in(batch))
                 places.append(mine)
             first += len(data)
         batch = joined(parts, torch.cat(places).argsort().to(self.device))
@@ -285,7 +294,8 @@ class Trainer:
             "epoch": self.epoch,
             "steps": self.steps,
             "recipe": plain(self.recipe),
-            "mask_weights": self.loss.class_weights.tolist(),
+            "own_data": self.recipe.own_data,
+            "mask_weights": self.loss.class_weights.tolist()[: len(self.net.mask_classes)],
             **({"aux": self.aux.state_dict()} if self.aux is not None else {}),
         }
 

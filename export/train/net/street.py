@@ -79,7 +79,7 @@ class BoxHead(nn.Module):
         with torch.no_grad():
             bias = self.out.bias.view(anchors, 5 + classes)
             bias[:, 4] = torch.tensor(8 / (640 / stride) ** 2).log()
-            bias[:, 5:] = torch.tensor(0.6 / (classes - 0.99999)).log()
+            bias[:, 5:] = torch.tensor(0.6 / (max(classes, 1) - 0.99999)).log()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c, h, w) → (N, A·(5+C), h, w) logits."""
@@ -102,7 +102,10 @@ class BottomUp(nn.Module):
 
 
 class StreetNet(nn.Module):
-    """Boxes and mask from one pass over the image."""
+    """Boxes and mask from one pass over the image.
+
+    Without classes of one of them, its layers are there, and what they say means nothing.
+    """
 
     def __init__(
         self,
@@ -132,7 +135,7 @@ class StreetNet(nn.Module):
         self.mask_skip = ConvBN(w[0], shape.mask, act=False)
         m = shape.mask
         self.mask_conv = nn.Sequential(Separable(m, m), Separable(m, m))
-        self.mask_out = nn.Conv2d(shape.mask, len(mask_classes), 1)
+        self.mask_out = nn.Conv2d(shape.mask, max(len(mask_classes), 1), 1)
 
     def forward(self, x: Tensor) -> Outputs:
         """(N, 3, H, W) RGB 0..1 → raw outputs."""

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from export.data.camvid import IGNORE
+from export.data.labelled import UNLABELLED
 from export.train.batch import Batch, shown_in
 
 PAD = 114 / 255
@@ -67,9 +67,9 @@ class Augment:
         # sampling around the padding grey makes grid_sample's zero padding come out as that grey
         view = F.grid_sample(images.float() / 255 - PAD, grid, align_corners=False) + PAD
         labels = F.grid_sample(
-            batch.labels[:, None].float() - IGNORE, grid, mode="nearest", align_corners=False
+            batch.labels[:, None].float() - UNLABELLED, grid, mode="nearest", align_corners=False
         )
-        labels = (labels[:, 0] + IGNORE).round().long()  # (B, out_h, out_w)
+        labels = (labels[:, 0] + UNLABELLED).round().long()  # (B, out_h, out_w)
 
         x = batch.boxes[..., 0::2]  # (B, M, 2)
         x = torch.where(mirror[:, None, None] < 0, w - x.flip(-1), x)

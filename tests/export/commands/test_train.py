@@ -10,8 +10,10 @@ from click.testing import CliRunner
 
 from engines.errors import SettingsError
 from export.commands.train import recipe_of, train
+from export.data.camvid import BOX_CLASSES, CLASSES
 from export.train.checkpoint import load_checkpoint
 from export.train.recipe import Recipe
+from tests.export.labelled_files import make_folder
 from tests.export.street_data import make_camvid
 
 
@@ -76,8 +78,31 @@ def test_a_size_that_the_network_cannot_take_is_refused(size: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", ["kitti", "camvid,camvid", "camvid*0", "camvid*", "camvid*101", "camvid*-1", ""]
+    "data",
+    ["kitti", "camvid,camvid", "camvid*0", "camvid*", "camvid*101", "camvid*-1", "", "x" * 300],
 )
 def test_data_that_are_not_known_are_refused(data: str) -> None:
-    with pytest.raises(SettingsError, match="wanted camvid or cityscapes, each once"):
+    with pytest.raises(
+        SettingsError, match=r"wanted camvid, cityscapes or a folder with .*, each once"
+    ):
         options_of("--data", data)
+
+
+def test_a_folder_of_ones_own_gives_its_classes_and_no_synthetic_frames(tmp_path: Path) -> None:
+    mine = str(make_folder(tmp_path / "mine", classes=("lane line", "road", "car")))
+    alone = options_of("--data", mine)
+    assert (alone.data, alone.synthetic) == (((mine, 1),), 0)
+    assert (alone.box_names, alone.mask_names) == ((), ("lane line", "road", "car"))
+    assert alone.classes.mask.names == ("lane line", "road", "car")
+    chosen = options_of("--data", mine, "--synthetic", "5", "--mask-classes", "lane line, rest = *")
+    assert (chosen.synthetic, chosen.classes.mask.members) == (5, (("lane line",), ("road", "car")))
+    both = options_of("--data", f"camvid*2, {mine}")
+    assert (both.data, both.synthetic) == ((("camvid", 2), (mine, 1)), 400)
+    assert both.box_names == BOX_CLASSES
+    assert both.mask_names == (*CLASSES, "lane line")
+
+
+def test_a_mask_of_one_class_is_refused_with_what_to_add(tmp_path: Path) -> None:
+    mine = make_folder(tmp_path / "mine", classes=("lane",))
+    with pytest.raises(SettingsError, match=r"class 'lane' alone.* all the rest to classes\.txt"):
+        options_of("--data", str(mine))

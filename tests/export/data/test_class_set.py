@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from engines.errors import SettingsError
-from export.data.camvid import BOX_CLASSES, CLASSES, IGNORE
+from export.data.camvid import BOX_CLASSES, CLASSES
 from export.data.class_set import Classes, ClassSet
+from export.data.labelled import UNLABELLED
 
 
 def test_nothing_said_is_camvids_own() -> None:
     classes = Classes.parse()
     assert (classes.boxes.names, classes.mask.names) == (BOX_CLASSES, CLASSES)
-    assert classes.label_table()[:12].tolist() == list(range(12))
+    assert classes.label_table()[:12].tolist() == [*range(11), UNLABELLED]
     assert Classes.parse(",".join(BOX_CLASSES)) == classes
     assert Classes.parse("car") != classes
     # the same names in another order are another set
@@ -26,14 +27,14 @@ def test_classes_are_chosen_merged_and_the_rest_taken_together() -> None:
     assert classes.boxes.names == ("vehicle", "person")
     assert classes.boxes.table(BOX_CLASSES, missing=-1).tolist() == [0, 1, 1, -1]
     # sky building pole road pavement tree sign fence car pedestrian bicyclist unlabelled
-    expected = [2, 2, 2, 0, 2, 2, 2, 2, 2, 1, 1, IGNORE]
+    expected = [2, 2, 2, 0, 2, 2, 2, 2, 2, 1, 1, UNLABELLED]
     assert classes.label_table()[:12].tolist() == expected
 
 
 def test_a_class_that_no_one_takes_is_unlabelled() -> None:
     table = Classes.parse("", "sky,road").label_table()
-    assert table[:5].tolist() == [0, IGNORE, IGNORE, 1, IGNORE]
-    assert (table[11:] == IGNORE).all()
+    assert table[:5].tolist() == [0, UNLABELLED, UNLABELLED, 1, UNLABELLED]
+    assert (table[11:] == UNLABELLED).all()
 
 
 def test_the_text_reads_back_as_the_same_set() -> None:

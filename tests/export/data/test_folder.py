@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,37 @@ def test_without_boxes_there_are_masks_alone(tmp_path: Path) -> None:
     assert data.load(0).annotations == []
 
 
+def strip(root: Path, coco: dict[str, Any] | None = None) -> None:
+    """Take the label maps away, and put boxes there."""
+    shutil.rmtree(root / "labels")
+    (root / "classes.txt").unlink()
+    if coco is not None:
+        (root / "boxes.json").write_text(json.dumps(coco))
+
+
+def test_boxes_alone_make_a_folder_without_masks(tmp_path: Path) -> None:
+    root = make_folder(tmp_path)
+    strip(root, coco_dict([{}, {"bbox": [8, 8, 0, 8]}]))
+    data = folder_data(root)
+    assert (data.count, data.mask_classes, data.box_classes) == (2, (), ("auto", "walker"))
+    assert data.load(0).labels is None
+    assert len(data.load(0).annotations) == 1
+    assert len(data.left_out) == 1
+
+
 MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no folder": (lambda r: (r / "labels").rename(r / "masks"), "wanted a folder with images/NAME"),
-    "no classes": (lambda r: (r / "classes.txt").unlink(), "wanted a folder with images/NAME"),
+    "no folder": (lambda r: r.rename(r.with_name("x")), "drive: wanted a folder with images/NAME"),
+    "no maps": (
+        lambda r: ((r / "labels").rename(r / "x"), (r / "boxes.json").write_text("{}")),
+        r"classes\.txt: there are no label maps for it",
+    ),
+    "no classes": (lambda r: (r / "classes.txt").unlink(), r"classes\.txt: missing, wanted"),
+    "images alone": (strip, r"neither label maps nor boxes, .*docs/TRAIN\.md"),
+    "no box": (lambda r: strip(r, coco_dict()), "no box that can be used, and its images have"),
+    "no area": (
+        lambda r: strip(r, coco_dict([{"bbox": [8, 8, 0, 8]}])),
+        "no box that can be used: annotation 0 has the box",
+    ),
     "empty classes": (
         lambda r: (r / "classes.txt").write_text("\n"),
         "wanted 1 to 255 class names",

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from export.data.camvid import IGNORE
+from export.data.labelled import UNLABELLED
 from export.train.batch import MIN_VISIBLE, Batch
 from export.train.views.augment import PAD, Augment
 
@@ -62,7 +62,7 @@ def test_outside_the_image_is_grey_and_not_scored() -> None:
     small = Augment(size_hw=(96, 128), base_scale=(1.0, 1.0), scale=(0.5, 0.5), stretch=0.0,
                     brightness=0.0, contrast=0.0, saturation=0.0, tint=0.0)  # fmt: skip
     out = small(one_car(count=2), generator=torch.Generator().manual_seed(1))
-    outside = out.labels == IGNORE
+    outside = out.labels == UNLABELLED
     # half the size leaves three quarters of the view outside
     assert outside.float().mean().item() == pytest.approx(0.75, abs=0.02)
     grey = (out.images - PAD).abs().amax(1) < 1e-3

@@ -111,7 +111,7 @@ def test_few_boxes_a_view_leave_room_for_four_views(boxes: int) -> None:
 def test_about_the_chance_are_mosaics_and_the_seed_says_which() -> None:
     batch = four_views()
     many = Batch(*(getattr(batch, name).repeat(50, *[1] * (getattr(batch, name).ndim - 1))
-                   for name in Batch.__slots__))  # fmt: skip
+                   for name in Batch.__slots__[:5]))  # fmt: skip
     one, same, other = (mosaic(many, chance=0.3, seed=s) for s in (1, 1, 2))
     changed = (one.labels != many.labels).flatten(1).any(1).float().mean()
     assert 0.2 < changed < 0.4
