@@ -83,12 +83,19 @@ def open_engine(
     return opened(engine)
 
 
-def takes_openvino(file: ModelFile, precision: Precision) -> bool:
-    """Whether 'auto' opens an ONNX file in OpenVINO here, where that can run it."""
+def cpu_engines(file: ModelFile, precision: Precision) -> tuple[str, ...]:
+    """The backends of the CPU that 'auto' may take for a file here, the usual one first.
+
+    None for what is no ONNX file, and where there are a device and an engine that was built for it.
+    """
     from engines.cuda.context import device_names
 
-    on_device = precision != "f32" and device_names() and _built(file)
-    return _suits_openvino(file) and not on_device
+    if file.path.suffix != ".onnx":
+        return ()
+    if precision != "f32" and _built(file) and device_names():
+        return ()
+    names = ["openvino"] if _suits_openvino(file) else []
+    return (*names, "onnxruntime") if find_module("onnxruntime") is not None else tuple(names)
 
 
 def _suits_openvino(file: ModelFile) -> bool:
@@ -125,13 +132,8 @@ def _open_best(file: ModelFile, opened: Callable[[str], Engine], *, below_f32: b
         return opened("onnxruntime")
 
 
-def _open_built(file: ModelFile, opened: Callable[[str], Engine]) -> Engine | None:
-    """The engine of either TensorRT that was built from this file, None where none can be used.
-
-    Raises:
-        DeviceError: there is one, but the device is lost or out of memory: a restart may help, and
-            a CPU may be too slow to stand in for it.
-    """
+def built_here(file: ModelFile) -> dict[Flavour, Path]:
+    """The built engines of a file that a device may run; says so where it or they are missing."""
     from engines.cuda.context import device_names
     from engines.tensorrt.library import build_command, to_build_for
 
@@ -143,11 +145,22 @@ def _open_built(file: ModelFile, opened: Callable[[str], Engine]) -> Engine | No
                 "%s: there is a CUDA device (%s), but no TensorRT engine of this file; it runs on "
                 "the CPU. Build one: %s", path, ", ".join(devices), command
             )  # fmt: skip
-        return None
+        return {}
     if not devices:  # hidden on purpose, say: CUDA_VISIBLE_DEVICES=
         name = next(iter(built.values())).name
         _log.warning("%s: no CUDA device opens here for %s; running on the CPU", path, name)
-        return None
+        return {}
+    return built
+
+
+def _open_built(file: ModelFile, opened: Callable[[str], Engine]) -> Engine | None:
+    """The engine of either TensorRT that was built from this file, None where none can be used.
+
+    Raises:
+        DeviceError: there is one, but the device is lost or out of memory: a restart may help, and
+            a CPU may be too slow to stand in for it.
+    """
+    built = built_here(file)
     for flavour in built:
         try:
             return opened(flavour)

@@ -90,17 +90,25 @@ def _measure(
 
     from edge.machine.bench import machine, scheduling_bound_ms, soak
     from edge.proven.adopt_cache import runnable
-    from edge.proven.engine import proven_engine
+    from edge.proven.fastest import fastest
     from engines.redact import redact
 
     file = runnable(b.model, b.source)
-    engine = proven_engine(file, b.engine, b.source, foreign=file.path != b.model)
-    b = replace(b, model=file.path, engine=engine)
     cv2.setNumThreads(1)  # as the app does
+    choice = fastest(
+        file, b.engine, b.source, named=b.model, slots=b.slots, threads=b.threads, anew=True
+    )
+    if choice.opened is not None:
+        choice.opened.close()
+    b = replace(b, model=choice.file.path, engine=choice.engine, plain=file.path)
     shown = redact(b.source)
     figures: dict[str, Any] = {"machine": machine(), "model": str(b.model), "source": shown}
     answer(f"{figures['machine']}\nmodel {b.model.name}, source {shown}\n")
 
+    for row in choice.timed:
+        name, taken = f"{row.engine} at {row.precision}, in turn", ", taken" if row.chosen else ""
+        answer(f"{name:<34} {row.ms:8.2f} ms wall, {row.model}{taken}")
+    figures["timed"] = [asdict(row) for row in choice.timed]
     images, reading = b.read_frames()
     _row("source, reading alone", reading)
     bare = b.bare(images, peers)

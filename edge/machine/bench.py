@@ -62,11 +62,14 @@ class Bench:
     threads: int | None = None
     slots: int = 1
     frames: int = 300
+    plain: Path | None = None
+    """The f32 file, where ``model`` is an int8 one that runs instead of it."""
 
     def open(self, *, precision: Literal["default", "f32"] = "default", slots: int = 1) -> Engine:
         """The model in its engine; one slot where it is measured alone."""
+        model = self.model if precision == "default" else self.plain or self.model
         return open_engine(
-            self.model, engine=self.engine, precision=precision, slots=slots, threads=self.threads
+            model, engine=self.engine, precision=precision, slots=slots, threads=self.threads
         )
 
     def perception(self) -> Perception:

@@ -17,8 +17,8 @@ from importlib.metadata import version
 from importlib.util import find_spec as find_module
 
 from edge.proven.child import export_folder, key_of, proof
-from edge.telemetry.linux import cpu_name
-from engines import takes_openvino
+from edge.telemetry.linux import cpu_identity
+from engines import cpu_engines
 from engines.base import Precision
 from engines.files import keep, kept, user_folder
 from engines.model_file import ModelFile, is_quantized
@@ -54,13 +54,15 @@ def proven_engine(
     """
     if file.path.suffix != ".onnx":
         return engine
-    asked = engine == "openvino" or (engine == "auto" and takes_openvino(file, precision))
+    asked = engine == "openvino" or (
+        engine == "auto" and "openvino" in cpu_engines(file, precision)
+    )
     both = find_module("openvino") is not None and find_module("onnxruntime") is not None
     if not asked or not both or export_folder() is None:
         return engine
     if not (foreign or is_quantized(file.model)):
         return engine
-    off = _off(file, frames, stop, environ)
+    off = verdict(file, "openvino", frames, stop=stop, environ=environ)
     if not off:
         return engine
     if engine == "auto":
@@ -70,24 +72,36 @@ def proven_engine(
     return engine
 
 
-def _off(
-    file: ModelFile, frames: str | None, stop: threading.Event | None, environ: Mapping[str, str]
-) -> str:
-    """What OpenVINO says otherwise than ONNX Runtime, empty where nothing is, or none can tell."""
-    on = [f"{name} {version(name)}" for name in ("openvino", "onnxruntime")]
-    place = None
+def verdict(
+    file: ModelFile,
+    engine: str,
+    frames: str | None,
+    *,
+    against: ModelFile | None = None,
+    stop: threading.Event | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> str | None:
+    """What a file says otherwise in ``engine`` than it should, empty where that is nothing.
+
+    None where that could not be found out, which is told. ``against`` is the file that an int8 one
+    was made from; without it what ONNX Runtime says is right.
+    """
+    on = [f"{name} {version(name)}" for name in ("openvino", "onnxruntime") if find_module(name)]
+    place, off = None, None
     with contextlib.suppress(FileNotFoundError):  # no folder: it is not kept
-        key = key_of(file, *on, cpu_name(), "openvino")
+        source = against.sha256 if against else ""
+        key = key_of(file, *on, cpu_identity(), engine, source)
         place = user_folder("CACHE", environ) / "proven" / f"{file.path.stem}-{key}"
         if (known := kept(place)) is not None:
             return known.decode()
     try:
-        log.info("%s: comparing OpenVINO with ONNX Runtime once (edge-export verify)", file.path)
-        words = ["verify", str(file.path.absolute()), "--engine", "openvino"]
+        log.info("%s: proving what it says in %s once (edge-export verify)", file.path, engine)
+        files = [str(each.path.absolute()) for each in (against, file) if each is not None]
+        words = ["verify", *files, "--engine", engine]
         done = proof(words, frames, doing="comparing engines", stop=stop, level=logging.DEBUG)
         if done.code and OFF not in done.last:
-            log.warning("%s: OpenVINO was not compared: %s", file.path, done.last)
-            return ""
+            log.warning("%s: was not proven in %s: %s", file.path, engine, done.last)
+            return None
         off = done.last.rstrip(".") if done.code else ""
         if place is not None:
             keep(place, off.encode(errors="replace"))

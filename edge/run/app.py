@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from edge.run.ranges import named
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge.metrics.observer import Observer
+    from edge.proven.fastest import Timed
     from edge.run.parts import Ending, Parts
     from edge.run.pipeline import Pipeline
     from edge.run.view import RunView
@@ -91,7 +92,8 @@ def run_app(
         check_deadlines(options, notifier.watchdog_s)
     if signals.asked.is_set():
         return 0  # nothing is open yet
-    parts = replace(_parts(settings, options, signals.asked, reload), observers=observers)
+    timed: list[Timed] = []
+    parts = replace(_parts(settings, options, signals.asked, reload, timed), observers=observers)
     parts = named(parts, os.environ)
     pipeline = Pipeline(parts, limits, notifier=notifier)
     signals.attach(pipeline)
@@ -105,7 +107,7 @@ def run_app(
     signals.detach()
     if notifier.active and ending.reason == "end of source" and ending.error is None:
         log.warning("the source has ended, and so does the service: it is not started again")
-    code = _report(settings, pipeline, ending, reload.view())
+    code = _report(settings, pipeline, ending, reload.view(), timed)
     if ending.abandoned:
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):
@@ -116,7 +118,11 @@ def run_app(
 
 
 def _parts(
-    settings: Settings, options: SourceOptions, asked_to_stop: threading.Event, reload: Reload
+    settings: Settings,
+    options: SourceOptions,
+    asked_to_stop: threading.Event,
+    reload: Reload,
+    timed: list[Timed],
 ) -> Parts:
     """How the settings open each part; imports happen on the thread that opens."""
     from edge.run.parts import Parts
@@ -128,40 +134,56 @@ def _parts(
         return open_source(s.uri, policy=s.policy, stop=stop, options=options, tell=tell)
 
     return Parts(
-        open_perception=lambda: _open_perception(settings, asked_to_stop),
+        open_perception=lambda: _open_perception(settings, asked_to_stop, timed),
         open_source=open_source,
         open_sinks=reload.open_sinks,
         open_overlay=reload.open_overlay,
     )
 
 
-def open_model(settings: Settings, path: Path, *, stop: threading.Event | None = None) -> Engine:
-    """Open one of the models that the settings name; a foreign ONNX is adopted first."""
+def open_model(
+    settings: Settings,
+    path: Path,
+    *,
+    timed: list[Timed] | None = None,
+    stop: threading.Event | None = None,
+) -> Engine:
+    """Open one of the models that the settings name; a foreign ONNX is adopted first.
+
+    What 'auto' timed is added to ``timed``.
+    """
     from edge.proven.adopt_cache import runnable
-    from edge.proven.engine import proven_engine
+    from edge.proven.fastest import fastest
     from engines import open_engine
 
-    options = settings.model.model_dump(exclude={"files", "letterbox"})
-    frames = settings.source.uri
-    file = runnable(path, frames, stop=stop)
-    options["engine"] = proven_engine(
-        file,
-        options["engine"],
+    frames, model = settings.source.uri, settings.model
+    choice = fastest(
+        runnable(path, frames, stop=stop),
+        model.engine,
         frames,
-        foreign=file.path != path,
-        precision=options["precision"],
+        named=path,
+        precision=model.precision,
+        slots=model.slots,
+        threads=model.threads,
         stop=stop,
     )
-    return open_engine(file, **options)
+    if timed is not None:
+        timed += choice.timed
+    if choice.opened is not None:
+        return choice.opened
+    options = model.model_dump(exclude={"files", "letterbox", "engine"})
+    return open_engine(choice.file, engine=choice.engine, **options)
 
 
-def _open_perception(settings: Settings, asked_to_stop: threading.Event) -> Perception:
+def _open_perception(
+    settings: Settings, asked_to_stop: threading.Event, timed: list[Timed]
+) -> Perception:
     from edge.vision.perception import Perception
 
     opened: list[Engine] = []
     try:
         for path in settings.model.files:
-            opened.append(open_model(settings, path, stop=asked_to_stop))
+            opened.append(open_model(settings, path, timed=timed, stop=asked_to_stop))
         letterbox, blur = settings.model.letterbox, settings.output.blur
         kept = settings.detect.model_dump()
         return Perception(opened, **kept, letterbox=letterbox, blur=blur)
@@ -171,7 +193,9 @@ def _open_perception(settings: Settings, asked_to_stop: threading.Event) -> Perc
         raise
 
 
-def _report(settings: Settings, pipeline: Pipeline, ending: Ending, view: RunView) -> int:
+def _report(
+    settings: Settings, pipeline: Pipeline, ending: Ending, view: RunView, timed: Sequence[Timed]
+) -> int:
     """Print the table and the error, write the metrics; returns the exit code."""
     from edge.metrics.metrics import write_report
     from edge.metrics.table import frame_time_table
@@ -181,6 +205,8 @@ def _report(settings: Settings, pipeline: Pipeline, ending: Ending, view: RunVie
     errors = [] if ending.error is None else [ending.error]
     report = pipeline.report(model=", ".join(str(path) for path in settings.model.files))
     report["source"] = redact(settings.source.uri)
+    if timed:
+        report["timed"] = [asdict(row) for row in timed]
     report["ended"] = ending.reason
     if ending.error is not None:
         report["error"] = redact(_sentence(ending.error, ending.reason))

@@ -16,6 +16,10 @@ _NO_SENSOR = re.compile(r"PMIC|fan-est")
 _CHIPS = ("coretemp", "k10temp", "zenpower")
 """Drivers of x86 processors' sensors; on AMD's no thermal zone shows them."""
 _WHOLE_CHIP = re.compile(r"Package|Tctl|Tdie")
+_PROCESSOR = re.compile(
+    r"^(?:model name|cpu family|model|stepping|flags|Features|CPU [a-z]+)\s*:.*$", re.MULTILINE
+)
+"""Lines of /proc/cpuinfo that stay as they are from one start to the next."""
 _SLOWS = re.compile(r"-alert$|^Processor$|cpufreq|devfreq")
 """Cooling devices that slow something down; others are fans and modems."""
 
@@ -24,6 +28,14 @@ def cpu_name() -> str:
     """The processor's name; empty where the kernel tells none, as on ARM."""
     found = re.search(r"^model name\s*:(.*)", text_of(Path("/proc/cpuinfo")), re.MULTILINE)
     return found.group(1).strip() if found else ""
+
+
+def cpu_identity() -> str:
+    """What tells this processor from another: name, parts and instruction sets, in many words.
+
+    Virtual machines of one name differ in their instructions, and ARM tells no name.
+    """
+    return " ".join(sorted(set(_PROCESSOR.findall(text_of(Path("/proc/cpuinfo"))))))
 
 
 class Linux:

@@ -18,6 +18,8 @@ from tests.cuda_host.build import HostCuda
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOUBLE = ROOT / "tests" / "cuda_host" / "tensorrt_double"
 DEADLINE_S = 300
+ON_CPU = ("openvino", "onnxruntime")
+"""What auto takes without a device: the faster one."""
 EDGE = ["-c", "from edge.start import main; main()"]
 
 MAKE = """

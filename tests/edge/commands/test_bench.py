@@ -28,6 +28,7 @@ def test_every_figure_is_printed_and_written(model: str, tmp_path: Path) -> None
     done = edge("bench", *SMALL, *arguments, "--soak", "2000", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for said in (
+        "openvino at ", ", in turn", "tiny.onnx, taken",
         "source, reading alone", "engine, bare, default precision", "engine, bare, f32 precision",
         "engine, bare, tiny.onnx", "letterbox, alone", "decode, alone", "overlay, alone",
         "the app's own CPU, overlay drawn", "pipeline, as fast as possible",
@@ -38,9 +39,10 @@ def test_every_figure_is_printed_and_written(model: str, tmp_path: Path) -> None
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert set(figures) == {
         "machine", "model", "source", "letterbox", "decode", "overlay", "bare", "reading",
-        "own_cpu_ms", "pipeline", "beside", "camera", "overload", "soak",
+        "own_cpu_ms", "pipeline", "beside", "camera", "overload", "soak", "timed",
     }  # fmt: skip
     assert set(figures["bare"]) == {"default", "f32", model}
+    assert [row["engine"] for row in figures["timed"]] == ["openvino", "onnxruntime"]
     assert figures["beside"]["theirs_ms"] == 12.5
     assert figures["overload"]["frames"]["rendered"] == 2000
     assert figures["overload"]["frames"]["dropped_overwritten"] > 0

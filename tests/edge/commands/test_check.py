@@ -35,7 +35,7 @@ def test_an_absent_camera_is_told_although_a_run_would_wait_for_it(tmp_path: Pat
 
 def test_what_is_right_is_named_and_nothing_is_written(model: Path, tmp_path: Path) -> None:
     text = (
-        f'{SOURCE}[model]\nfiles = ["tiny.onnx"]\n'
+        f'{SOURCE}[model]\nfiles = ["tiny.onnx"]\nengine = "openvino"\n'
         '[output]\nsinks = ["out.mp4", "out.jsonl", "web:127.0.0.1:0"]\nmetrics = "m.json"\n'
     )
     before = sorted(tmp_path.iterdir())

@@ -82,7 +82,7 @@ def test_one_that_cannot_be_compared_is_no_worse_for_it(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(proven, "proof", Verdicts(4, "OpenVINO cannot compile it"))
     assert proven_engine(int8, "auto", None, foreign=False, environ=environ) == "auto"
-    assert "OpenVINO was not compared: OpenVINO cannot compile it" in caplog.text
+    assert "was not proven in openvino: OpenVINO cannot compile it" in caplog.text
 
 
 def test_what_costs_is_asked_only_of_what_may_be_off(

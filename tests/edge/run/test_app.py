@@ -67,7 +67,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_an_engine_on_the_cpu_holds_no_frame_back_for_a_device(model: str, engine: str) -> None:
     settings = load_settings(None, {"model.files": [model], "model.engine": engine})
-    network = app._open_perception(settings, threading.Event())
+    network = app._open_perception(settings, threading.Event(), [])
     try:
         assert not network.on_gpu
     finally:
@@ -497,6 +497,8 @@ def test_seconds_end_a_run_in_order(model: str, tmp_path: Path) -> None:
     report = balanced(tmp_path / "m.json")
     assert report["ended"] == "seconds"
     assert report["seconds"] <= 0.35
+    assert {row["engine"]: row["chosen"] for row in report["timed"]}[report["engine"]]
+    assert [row["engine"] for row in report["timed"]] == ["openvino", "onnxruntime"]
 
 
 def _folder(tmp_path: Path) -> str:

@@ -1,0 +1,307 @@
+"""Which engine of the CPU runs a model fastest here, timed once and kept; wrong ones never run.
+
+The candidates of ``auto`` are the engines that are installed, for the model itself and for gated
+int8 files beside it. What a GPU runs is preferred and not timed. The choice is kept by all that it
+depends on, so what another machine, another library or another file left is not even found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import statistics
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from importlib.util import find_spec as find_module
+from pathlib import Path
+
+import numpy as np
+
+from edge.proven.child import export_folder
+from edge.proven.engine import proven_engine, verdict
+from edge.proven.int8_beside import beside, gated_beside
+from edge.telemetry.linux import cpu_identity
+from edge.version import VERSION
+from engines import built_here, cpu_engines, open_engine
+from engines.base import Engine, EngineOptions, Precision
+from engines.errors import EngineError, ModelError
+from engines.files import keep, kept, user_folder
+from engines.model_file import ModelFile, any_sha256, is_quantized
+
+log = logging.getLogger(__name__)
+
+TRIAL_S = 0.25
+"""For each candidate, compiling and warming up left out."""
+LEAST_TURNS, MOST_TURNS = 3, 50
+LONGEST_S = 5.0
+"""No turn begins after so long: of a model that takes seconds a frame one turn has to do."""
+CLEARLY = 0.97
+"""Of the time of an earlier candidate a later one may take at most, to be taken for faster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """One candidate: the name of its file, the engine, the precision there, the median a frame."""
+
+    model: str
+    engine: str
+    precision: str
+    ms: float
+    chosen: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.model} in {self.engine} at {self.precision} {self.ms:.1f} ms"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to open: a file in an engine; ``timed`` is empty where there was nothing to choose.
+
+    ``opened`` is the engine, where the trial has it open; whoever asked closes it.
+    """
+
+    file: ModelFile
+    engine: str
+    timed: tuple[Timed, ...] = ()
+    opened: Engine | None = field(default=None, compare=False)
+
+
+@dataclass(slots=True)
+class _Candidate:
+    file: ModelFile
+    engine: Engine
+    turns_ms: list[float] = field(default_factory=list)
+
+    def timed(self) -> Timed:
+        name, engine, ms = self.file.path.name, self.engine, statistics.median(self.turns_ms)
+        return Timed(name, engine.name, engine.precision, round(ms, 4))
+
+    def turn(self) -> float:
+        """One frame in every slot; keeps ms a frame, gives seconds."""
+        start = time.perf_counter()
+        for slot in range(self.engine.slots):
+            self.engine.submit(slot)
+        for slot in range(self.engine.slots):
+            self.engine.wait(slot)
+        seconds = time.perf_counter() - start
+        self.turns_ms.append(seconds * 1e3 / self.engine.slots)
+        return seconds
+
+
+def fastest(
+    file: ModelFile,
+    engine: str,
+    frames: str | None,
+    *,
+    named: Path,
+    precision: Precision = "default",
+    slots: int | None = None,
+    threads: int | None = None,
+    anew: bool = False,
+    stop: threading.Event | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Choice:
+    """What to open for ``file``: an engine that was named, for 'auto' the fastest that is right.
+
+    Args:
+        file: what runs.
+        engine: as the settings have it.
+        frames: the source being run, for proofs.
+        named: the file that the user named, which ``file`` may have been adopted from.
+        precision: as the settings have it; 'f32' leaves int8 files out.
+        slots: as the settings have it.
+        threads: as the settings have it.
+        anew: time them whatever is kept.
+        stop: once set, proof and trial are given up.
+        environ: XDG_CACHE_HOME and HOME say where the choice is kept.
+
+    Raises:
+        ModelError: ``file`` is refused.
+        EngineError: no engine runs it.
+        SettingsError: impossible numbers.
+    """
+    foreign = file.path != named
+    proven = proven_engine(
+        file, engine, frames, foreign=foreign, precision=precision, stop=stop, environ=environ
+    )
+    names = cpu_engines(file, precision) if engine == "auto" else ()
+    if proven != "auto":
+        names = tuple(name for name in names if name == proven)
+    if not names:
+        return Choice(file, proven)
+    provable = export_folder() is not None and find_module("onnxruntime") is not None
+    below = precision != "f32" and provable and not is_quantized(file.model)
+    smaller = beside(named) if below else []
+    if len(names) == 1 and not smaller:
+        return Choice(file, proven)
+    options = EngineOptions(precision, 1 if slots is None else slots, threads)
+    place = None
+    with contextlib.suppress(FileNotFoundError):  # no folder: it is not kept
+        key = _key(file, names, smaller, options)
+        place = user_folder("CACHE", environ) / "fastest" / f"{file.path.stem}-{key}"
+        if not anew and (choice := _kept(place, file, named)) is not None:
+            _tell(choice, "as timed before", file, precision)
+            return choice
+    files = [file, *(gated_beside(file, named) if smaller else ())]
+    tried: list[_Candidate] = []
+    try:
+        _open(tried, files, names, options)
+        timed = len(tried) > 1 and _time(tried, stop)
+        if len(tried) == 1:
+            return Choice(file, tried[0].engine.name, opened=tried[0].engine)
+        if not timed:
+            _close(tried)
+            return Choice(file, proven)
+        choice, proven_all = _choose(tried, frames, stop, environ)
+    except BaseException:
+        _close(tried)
+        raise
+    _tell(choice, "timed once", file, precision)
+    if place is not None and proven_all:
+        try:
+            keep(place, json.dumps([asdict(row) for row in choice.timed]).encode())
+        except OSError as exc:
+            log.warning("%s: the engine's choice is not kept: %s", file.path, exc)
+    return choice
+
+
+def _key(
+    file: ModelFile, names: Sequence[str], smaller: Sequence[Path], options: EngineOptions
+) -> str:
+    """Names a choice by all that it depends on."""
+    of = [file.path.name, file.sha256]
+    with contextlib.suppress(ModelError):  # of one that cannot be read gated_beside tells
+        of += [any_sha256(path) for path in smaller]
+    of += [f"{name} {version(name)}" for name in names]
+    of += [str(options), str(len(os.sched_getaffinity(0))), cpu_identity(), f"outrider {VERSION}"]
+    return hashlib.sha256("\n".join(of).encode()).hexdigest()[:20]
+
+
+def _kept(place: Path, file: ModelFile, named: Path) -> Choice | None:
+    """The choice that is kept there, None where it is none, or not of these files."""
+    with contextlib.suppress(ValueError, TypeError):
+        rows = tuple(Timed(**row) for row in json.loads(kept(place) or b""))
+        chosen = next((row for row in rows if row.chosen), None)
+        for known in (file.path, *beside(named)):
+            if chosen is not None and known.name == chosen.model:
+                found = file if known == file.path else ModelFile(known)
+                return Choice(found, chosen.engine, rows)
+    return None
+
+
+def _open(
+    tried: list[_Candidate],
+    files: Sequence[ModelFile],
+    names: Sequence[str],
+    options: EngineOptions,
+) -> None:
+    """Open every file in every engine that can run it, on an image of noise.
+
+    Raises:
+        ModelError: the model itself is refused.
+        EngineError: nothing runs it.
+    """
+    failed: EngineError | None = None
+    for file in files:
+        for name in names:
+            try:
+                engine = open_engine(
+                    file,
+                    engine=name,
+                    precision=options.precision,
+                    slots=options.slots,
+                    threads=options.threads,
+                )
+            except (EngineError, ModelError) as exc:
+                if isinstance(exc, ModelError) and file is files[0]:
+                    raise
+                failed = exc if isinstance(exc, EngineError) else failed
+                log.warning("%s; it is not timed", exc)
+                continue
+            tried.append(_Candidate(file, engine))
+            rng = np.random.default_rng(0)
+            for slot in range(engine.slots):
+                for array in engine.inputs(slot).values():
+                    array[...] = rng.integers(0, 256, array.shape, np.uint8)
+    if failed is not None and not tried:
+        raise failed
+
+
+def _time(tried: list[_Candidate], stop: threading.Event | None) -> bool:
+    """Run all in turn, for a time; one that fails leaves the list. False where it was stopped."""
+    start, turns = time.perf_counter(), -1  # the first one warms up
+    while True:
+        for candidate in list(tried):
+            if stop is not None and stop.is_set():
+                return False
+            try:
+                candidate.turn()
+            except EngineError as exc:
+                log.warning("%s; it is not timed", exc)
+                tried.remove(candidate)
+                candidate.engine.close()
+        turns += 1
+        lasted = time.perf_counter() - start
+        if lasted > LONGEST_S or turns >= MOST_TURNS:
+            break
+        if turns >= LEAST_TURNS and lasted > TRIAL_S * len(tried):
+            break
+    for candidate in tried:
+        if len(candidate.turns_ms) > 1:
+            del candidate.turns_ms[0]
+    return len(tried) > 1
+
+
+def _choose(
+    tried: list[_Candidate],
+    frames: str | None,
+    stop: threading.Event | None,
+    environ: Mapping[str, str],
+) -> tuple[Choice, bool]:
+    """The fastest that is right, others closed, and whether all that was asked could be told.
+
+    An int8 file has to be known to be right in the engine here.
+    """
+    rows, left, known = [candidate.timed() for candidate in tried], list(range(len(tried))), True
+    own = tried[0].file
+    while True:
+        best = pick([rows[i].ms for i in left])
+        at = left[best]
+        file, engine = tried[at].file, tried[at].engine
+        if file is own or len(left) == 1:
+            break
+        off = verdict(file, engine.name, frames, against=own, stop=stop, environ=environ)
+        if off == "":
+            break
+        known &= off is not None
+        if off:
+            log.warning("%s; it is not taken", off)
+        del left[best]
+    _close([candidate for candidate in tried if candidate.engine is not engine])
+    rows[at] = replace(rows[at], chosen=True)
+    return Choice(file, engine.name, tuple(rows), engine), known
+
+
+def pick(times_ms: Sequence[float]) -> int:
+    """The place of the least time, or of the first that is not clearly beaten by it."""
+    least = min(times_ms)
+    return next(i for i, ms in enumerate(times_ms) if least >= ms * CLEARLY)
+
+
+def _close(tried: Sequence[_Candidate]) -> None:
+    for candidate in tried:
+        candidate.engine.close()
+
+
+def _tell(choice: Choice, when: str, file: ModelFile, precision: Precision) -> None:
+    if precision != "f32":
+        built_here(file)  # says where a device could run it
+    chosen = next(row for row in choice.timed if row.chosen)
+    others = ", ".join(str(row) for row in choice.timed if row is not chosen)
+    log.info("auto: %s a frame; %s (%s)", chosen, others, when)
