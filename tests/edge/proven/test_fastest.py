@@ -17,6 +17,7 @@ from edge.proven import fastest as trial
 from edge.proven.fastest import Choice, fastest, pick
 from engines.base import Precision
 from engines.errors import EngineError, ExportError, ModelError
+from engines.files import keep
 from engines.model_file import ModelFile, write_spec
 from tests.edge.proven.test_engine import OFF, Verdicts
 from tests.export.planted import Step, plant
@@ -137,7 +138,7 @@ def test_a_torn_choice_and_one_of_other_files_are_made_anew(
         assert choose(street, environ).timed != first.timed
         assert place.read_bytes() != damage
     for text in (b"", b"[]", b"{}", b"[1]", b'[{"ms": 1}]', b"not JSON", other):
-        trial.keep(place, text)
+        keep(place, text)
         assert len(choose(street, environ).timed) == 2
     place.unlink()
     place.mkdir()
