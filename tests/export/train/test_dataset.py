@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
 from engines.errors import ExportError
-from export.train.dataset import SIZE_WH, TrainingSet, class_weights, load_training_set
+from export.data.by_name import class_names
+from export.train.dataset import (
+    SIZE_WH,
+    TrainingSet,
+    class_weights,
+    load_folder,
+    load_training_set,
+    load_training_sets,
+)
 from export.train.loss import StreetLoss
 from export.train.net.street import ANCHORS, StreetNet
 from export.train.recipe import Recipe
+from export.train.trainer import Trainer
 from export.train.views.augment import Augment
+from tests.export.labelled_files import coco_dict, make_folder
 from tests.export.street_data import make_camvid
 
 CPU = torch.device("cpu")
@@ -171,3 +184,72 @@ def test_labels_and_boxes_come_in_the_classes_that_are_learnt(root: Path) -> Non
         moved = torch.where(kept == 0, 1, 0)
         assert new[new >= 0].tolist() == moved.tolist()
     assert (data.class_ids == 1).any()
+
+
+def test_a_folder_of_images_of_several_sizes_lies_in_one_canvas(tmp_path: Path) -> None:
+    root = make_folder(tmp_path, classes=("sky", "road"))
+    assert cv2.imwrite(str(root / "images/2.png"), np.full((40, 20, 3), 200, np.uint8))
+    assert cv2.imwrite(str(root / "labels/2.png"), np.zeros((40, 20), np.uint8))
+    boxes = [{"image_id": 2, "bbox": [5, 10, 10, 20]}, {"bbox": [40, 16, 8, 8], "iscrowd": 1}]
+    coco = coco_dict(boxes)
+    coco["images"][1] |= {"width": 20, "height": 40}
+    (root / "boxes.json").write_text(json.dumps(coco))
+    recipe = Recipe(box_names=("walker", "auto"), mask_names=("road", "sky"), synthetic=0)
+    data = load_folder(root, recipe, device=CPU)
+    assert data.images.shape == (2, 3, 384, 640)
+    assert (data.real, data.scale_xy, data.known) == (2, (1.0, 1.0), None)
+    # 96x64 fills the height: 576 wide, 6 times as large, 32 px of grey left and right
+    assert (data.labels[0, :, 32:608] == 0).all()
+    assert (data.labels[0, :, :32] == 255).all()
+    assert (data.images[0, :, :, :32] == 114).all()
+    assert data.boxes[0, 0].tolist() == [272, 96, 320, 144]
+    assert data.crowd[0, 0]
+    # 20x40: 192 wide, 9.6 times as large, 224 px of grey
+    assert (data.labels[1, :, 224:416] == 1).all()
+    assert (data.images[1, :, :, 224:416] == 200).all()
+    assert data.boxes[1, 0].tolist() == pytest.approx([272, 96, 368, 288])
+    assert data.class_ids.tolist() == [[1], [1]]
+
+
+def test_sets_say_which_classes_they_label_where_one_lacks_some(root: Path, tmp_path: Path) -> None:
+    mine = make_folder(tmp_path / "mine", classes=("kerb", "road"))
+    boxes, mask = class_names(["camvid", str(mine)])
+    recipe = Recipe(
+        synthetic=0, data=(("camvid", 1), (str(mine), 3)), box_names=boxes, mask_names=mask
+    )
+    camvid, own = load_training_sets({"camvid": root}, recipe, device=CPU)
+    assert own.times == 3
+    assert camvid.known is not None
+    assert own.known is not None
+    assert [mask[i] for i in camvid.known.mask[0].nonzero()[:, 0]] == list(mask[:11])
+    assert [mask[i] for i in own.known.mask[0].nonzero()[:, 0]] == ["road", "kerb"]
+    assert (camvid.known.boxes.all(), own.known.boxes.any()) == (True, False)
+    trainer = Trainer(replace(recipe, batch=2, height=96, width=128), [camvid, own], device=CPU)
+    batch = trainer.views_of(torch.tensor([5, 0, 4]), torch.Generator().manual_seed(0))
+    assert batch.known is not None
+    assert torch.equal(batch.known.mask[1], camvid.known.mask[0])
+    assert torch.equal(batch.known.boxes[[0, 2]], own.known.boxes.expand(2, -1))
+    mosaic = replace(recipe, batch=4, mosaic=0.5)
+    with pytest.raises(ExportError, match="--mosaic: the data sets label different classes"):
+        Trainer(mosaic, [camvid, own], device=CPU)
+    # of classes that both have, nothing has to be said
+    roads = replace(recipe, mask_classes="road,way=pavement+kerb", box_classes="sign")
+    some = load_training_sets({"camvid": root}, roads, device=CPU)
+    assert some[0].known is not None  # the folder has no signs
+    assert some[1].known is not None
+    assert some[1].known.mask.all()
+
+
+def test_a_folder_of_which_nothing_is_labelled_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blank = np.full((64, 96), 255, np.uint8)
+    root = make_folder(tmp_path, labels=[blank, blank])
+    recipe = Recipe(mask_names=("sky", "road", "car"), box_names=("walker", "auto"))
+    with pytest.raises(ExportError, match=r"not a pixel and not a box in 2 images .* Label some"):
+        load_folder(root, recipe, device=CPU)
+    coco = coco_dict([{}, {"bbox": [8, 8, 0, 8]}])
+    (root / "boxes.json").write_text(json.dumps(coco))
+    assert len(load_folder(root, recipe, device=CPU)) == 2
+    told = capsys.readouterr().err
+    assert "2 images, 1 boxes, 0% of the pixels labelled; 1 boxes left out: annotation 1" in told

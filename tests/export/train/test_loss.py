@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from export.train.batch import Batch
+from export.train.batch import Batch, Known
 from export.train.loss import (
     Assigned,
     Gains,
@@ -283,3 +284,48 @@ def test_the_terms_of_the_mask_count_with_their_weights() -> None:
     # every pixel is class 0 with p = e / (e + 10) = 0.2137: Lovász 1 − p. aux: ln 11 = 2.3979
     assert (masks[1] - masks[0]).item() == pytest.approx(2 * (1 - 0.2137), abs=1e-3)
     assert (masks[2] - masks[0]).item() == pytest.approx(0.5 * 2.3979, abs=1e-3)
+
+
+def test_an_image_teaches_nothing_about_classes_that_its_data_set_lacks() -> None:
+    # one object of class 0 in a set that lacks the box class 3 and the mask class 7
+    boxes, mask = torch.arange(4)[None] != 3, torch.arange(11)[None] != 7
+    plain = batch_of([[16, 16, 32, 32]], ids=[0], crowd=[False])
+    for batch, taught in ((plain, True), (replace(plain, known=Known(boxes, mask)), False)):
+        outputs = silent_outputs()
+        # two cells hold an object for sure: one of the unknown class, one of class 0
+        cells = outputs.boxes[0].view(1, 3, 9, 8, 8)
+        cells[0, 0, [4, 8], 0, 1] = 8.0
+        cells[0, 0, [4, 5], 0, 6] = 8.0
+        leaves = [raw.requires_grad_() for raw in (*outputs.boxes, outputs.mask)]
+        gains = Gains(lovasz=1.0, aux=1.0)
+        aux = torch.zeros(1, 11, 4, 4, requires_grad=True)
+        total, parts = StreetLoss(ANCHORS, torch.ones(11), gains)(outputs, batch, aux=aux)
+        total.backward()  # type: ignore[no-untyped-call]
+        assert all(math.isfinite(part.item()) for part in parts.values())
+        fine = grad_of(leaves[0]).view(1, 3, 9, 8, 8)
+        assert (grad_of(outputs.mask)[:, 7] != 0).any() == taught
+        assert (grad_of(aux)[:, 7] != 0).any() == taught
+        assert (grad_of(outputs.mask)[:, 6] != 0).any()
+        assert (fine[:, :, 8] != 0).any() == taught
+        assert (fine[:, :, 7] != 0).any()
+        surely_unknown, surely_known = fine[0, 0, 4, 0, 1].item(), fine[0, 0, 4, 0, 6].item()
+        # e^8 / (e^8 + 3) of the cell is of the class that is not labelled: 0.1 % is left
+        assert surely_unknown / surely_known == pytest.approx(1 if taught else 0.001, abs=2e-4)
+
+
+def grad_of(leaf: torch.Tensor) -> torch.Tensor:
+    assert leaf.grad is not None
+    return leaf.grad
+
+
+def test_a_mask_of_which_a_data_set_has_no_class_stays_finite() -> None:
+    batch = batch_of([[16, 16, 32, 32]], ids=[0], crowd=[False])
+    batch.labels[:] = 255
+    none = Known(torch.zeros(1, 4, dtype=torch.bool), torch.zeros(1, 11, dtype=torch.bool))
+    outputs = silent_outputs()
+    outputs.mask.requires_grad_()
+    loss = StreetLoss(ANCHORS, torch.ones(11), Gains(lovasz=1.0))
+    total, _ = loss(outputs, replace(batch, known=none))
+    total.backward()  # type: ignore[no-untyped-call]
+    assert math.isfinite(total.item())
+    assert (grad_of(outputs.mask) == 0).all()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,12 +19,16 @@ import torch
 from engines.errors import ExportError, SettingsError
 from engines.files import locked
 from engines.model_file import read_spec
+from export.data.folder import folder_data
+from export.score.evaluate import evaluate_model
 from export.train.checkpoint import load_checkpoint, network_state, save_checkpoint
 from export.train.dataset import load_training_set
 from export.train.net.street import StreetNet
+from export.train.onnx_file import export_onnx
 from export.train.recipe import Recipe
 from export.train.train import run_training
 from export.train.trainer import Trainer
+from tests.export.labelled_files import coco_dict, make_folder
 from tests.export.street_data import make_camvid
 from tests.export.train.test_checkpoint import Hostile
 
@@ -225,3 +231,65 @@ def test_a_training_that_will_be_scored_asks_for_val_before_it_begins(tmp_path: 
     with pytest.raises(ExportError, match=r"boxes_val\.json: missing"):
         run_training(TINY, out=tmp_path / "o", root=root, device=CPU, eval_every=1)
     assert not (tmp_path / "o" / "last.pt").exists()
+
+
+def test_a_folder_of_boxes_alone_becomes_a_file_of_boxes_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = make_boxes_alone(tmp_path / "mine")
+    recipe = replace(
+        TINY, epochs=1, synthetic=0, data=((str(mine), 1),), box_names=("auto", "walker"),
+        mask_names=(), aux=0.4, lovasz=0.5,
+    )  # fmt: skip
+    run_training(recipe, out=tmp_path / "o", root=mine, device=CPU, eval_every=1)
+    assert f"{mine}/val: there is none, so nothing is scored" in capsys.readouterr().err
+    make_boxes_alone(mine / "val")
+    run_training(recipe, out=tmp_path / "p", root=mine, device=CPU, eval_every=1)
+    spec = read_spec(tmp_path / "p" / "candidate.onnx")
+    assert spec.detection is not None
+    assert (spec.detection.classes, spec.masks, spec.notice) == (("auto", "walker"), (), "")
+    with (tmp_path / "p" / "log.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["mask"]) == 0
+    assert (row["val_miou"], 0 <= float(row["val_ap50"]) <= 1) == ("", True)
+
+
+def make_boxes_alone(root: Path) -> Path:
+    make_folder(root)
+    shutil.rmtree(root / "labels")
+    (root / "classes.txt").unlink()
+    (root / "boxes.json").write_text(json.dumps(coco_dict([{}])))
+    return root
+
+
+def test_a_folder_of_masks_alone_becomes_a_file_of_a_mask_alone(tmp_path: Path) -> None:
+    mine = make_folder(tmp_path / "mine")
+    recipe = replace(
+        TINY, epochs=1, synthetic=0, data=((str(mine), 1),), box_names=(),
+        mask_names=("sky", "road", "car"),
+    )  # fmt: skip
+    last = run_training(recipe, out=tmp_path / "o", root=mine, device=CPU, eval_every=0)
+    spec = export_onnx(last, tmp_path / "mine.onnx", height=64, width=96)
+    assert spec.detection is None
+    assert [(mask.name, mask.classes) for mask in spec.masks] == [
+        ("street", ("sky", "road", "car"))
+    ]
+    report = evaluate_model(tmp_path / "mine.onnx", folder_data(mine))
+    assert report.miou is not None
+    assert report.ap is None
+
+
+def test_backbone_weights_that_no_backbone_would_begin_with_are_refused(
+    root: Path, tmp_path: Path
+) -> None:
+    given = tmp_path / "lite0.pth"
+    for backbone, init, says in (
+        ("plain", None, "--backbone is plain. Add --backbone lite0, or"),
+        ("lite0", tmp_path / "init.pt", "has learnt more than they know. Leave one"),
+    ):
+        with pytest.raises(SettingsError, match=says):
+            run_training(
+                replace(TINY, backbone=backbone), out=tmp_path / "o", root=root, device=CPU,
+                eval_every=0, init=init, backbone_weights=given,
+            )  # fmt: skip
+    assert not (tmp_path / "o").exists()
