@@ -38,6 +38,8 @@ DEFINES_WITH_TORCH = (
     "export/commands/onnx.py",
     "export/commands/train.py",
     "export/train/views/augment.py",
+    "export/train/views/cameras.py",
+    "export/train/views/faults.py",
     "export/train/batch.py",
     "export/train/average.py",
     "export/train/checkpoint.py",

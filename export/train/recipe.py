@@ -98,6 +98,10 @@ class Recipe:
         0.0, "Raise the views to a random power of e^-G to e^G (0.7: a half to two); 0 is off.",
         least=0, most=3,
     )  # fmt: skip
+    cameras: float = option(
+        0.0, "Chance of a view to have each fault of other cameras: night, glare, blur, softness, "
+        "noise, JPEG's blocks, an own bonnet, another height.", least=0, most=1,
+    )  # fmt: skip
     min_cells: float = option(
         0.0, "Leave objects whose root of the area is below so many cells of a grid to finer "
         "grids.", least=0,

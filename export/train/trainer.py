@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from export.train.loss import Gains, StreetLoss
 from export.train.net.street import ANCHORS, SHAPES, AuxMask, StreetNet
 from export.train.recipe import Recipe, learning_rate, plain
 from export.train.views.augment import Augment
+from export.train.views.cameras import Cameras
 from export.train.views.mosaic import QUARTERS, Mosaic
 from export.train.views.paste import Paste
 
@@ -100,14 +102,20 @@ class Trainer:
             **({} if net.box_classes else {"detection": 0.0}),
         )  # fmt: skip
         self.loss = StreetLoss(ANCHORS, weights, gains, min_cells=recipe.min_cells)
-        size = (recipe.height, recipe.width)
+        view = Augment(
+            size_hw=(recipe.height, recipe.width), gamma=recipe.gamma, lift=recipe.cameras
+        )
         self.views: list[list[Paste | Augment]] = [
-            [Augment(size_hw=size, base_scale=data.scale_xy, gamma=recipe.gamma)] for data in sets
+            [replace(view, base_scale=data.scale_xy)] for data in sets
         ]
         if recipe.paste:
             for views, data in zip(self.views, sets, strict=True):
                 views.insert(0, Paste(data, classes, chance=recipe.paste))
-        self.mosaic = Mosaic(recipe.mosaic) if recipe.mosaic else None
+        self.together: list[Mosaic | Cameras] = []
+        if recipe.mosaic:
+            self.together.append(Mosaic(recipe.mosaic))
+        if recipe.cameras:
+            self.together.append(Cameras(recipe.cameras, classes))
         if device.type == "cuda":
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.benchmark = True  # the views are all of one size
@@ -272,7 +280,9 @@ class Trainer:
                 places.append(mine)
             first += len(data)
         batch = joined(parts, torch.cat(places).argsort().to(self.device))
-        return self.mosaic(batch, generator=generator) if self.mosaic else batch
+        for change in self.together:
+            batch = change(batch, generator=generator)
+        return batch
 
     @torch.no_grad()
     def _follow(self) -> None:

@@ -19,6 +19,9 @@ from export.train.batch import Batch, shown_in
 PAD = 114 / 255
 """Grey outside the image: the letterbox padding that the network meets in the app."""
 
+LIFT = 0.25
+"""Share of the height by which a lower or tilted camera may move the horizon."""
+
 
 @dataclass(frozen=True, slots=True)
 class Augment:
@@ -35,6 +38,8 @@ class Augment:
     tint: float = 0.08
     gamma: float = 0.0
     """Brightness is raised to a power of e^−gamma to e^gamma: dusk and glare."""
+    lift: float = 0.0
+    """Chance of a view to be moved up or down by up to LIFT, its edge in grey: other mountings."""
 
     def __call__(self, batch: Batch, *, generator: torch.Generator) -> Batch:
         """A random view of every image. ``batch.images`` is uint8 (B, 3, h, w) here."""
@@ -54,6 +59,8 @@ class Augment:
         # where the view's corner falls on the scaled image; a smaller image floats in grey padding
         left = uniform(0, 1) * (w * sx - out_w)
         top = uniform(0, 1) * (h * sy - out_h)
+        if self.lift:
+            top = top + (uniform(0, 1) < self.lift) * uniform(-LIFT, LIFT) * out_h
 
         # view pixel → image pixel, as normalised coordinates of grid_sample (align_corners=False)
         xs = torch.arange(out_w, device=device) + 0.5

@@ -50,12 +50,13 @@ def test_the_options_of_the_command_are_those_of_the_recipe() -> None:
         "--mask-classes", "road,other=*", "--lovasz", "0.5", "--aux", "0.4", "--paste", "0.3",
         "--mask-gain", "3", "--mosaic", "0.5", "--gamma", "0.4", "--min-cells", "2",
         "--net", "street", "--backbone", "lite0", "--data", "camvid*3, cityscapes",
-        "--lr-backbone", "0.001",
+        "--lr-backbone", "0.001", "--cameras", "0.2",
     )  # fmt: skip
     assert recipe == Recipe(
         splits=("train", "val"), images=9, height=96, width=160, lr_head=0.01, freeze="backbone",
         box_classes="car,person=pedestrian+bicyclist", mask_classes="road,other=*", lovasz=0.5,
-        aux=0.4, paste=0.3, mask_gain=3, mosaic=0.5, gamma=0.4, min_cells=2, backbone="lite0",
+        aux=0.4, paste=0.3, mask_gain=3, mosaic=0.5, gamma=0.4, min_cells=2, cameras=0.2,
+        backbone="lite0",
         data=(("camvid", 3), ("cityscapes", 1)), lr_backbone=0.001,
     )  # fmt: skip
     assert options_of("--splits", "none").splits == ()

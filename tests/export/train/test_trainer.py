@@ -25,6 +25,7 @@ from export.train.net.street import ANCHORS, AuxMask, Shape, StreetNet
 from export.train.recipe import Recipe
 from export.train.trainer import Trainer
 from export.train.views.augment import Augment
+from export.train.views.cameras import Cameras
 from export.train.views.mosaic import Mosaic
 from export.train.views.paste import Paste
 from tests.export.street_data import make_camvid
@@ -266,7 +267,7 @@ def test_an_option_that_is_off_leaves_the_training_as_it_was(root: Path) -> None
     state = of_recipe(root).state()
     added = {
         "lr_head", "freeze", "images", "box_classes", "mask_classes", "lovasz", "aux", "paste",
-        "mask_gain", "mosaic", "gamma", "min_cells",
+        "mask_gain", "mosaic", "gamma", "min_cells", "cameras",
     }  # fmt: skip
     state["recipe"] = {k: v for k, v in state["recipe"].items() if k not in added}
     assert len(state["optimiser"]["param_groups"]) == 2
@@ -277,7 +278,14 @@ def test_an_option_that_is_off_leaves_the_training_as_it_was(root: Path) -> None
 
 @pytest.mark.parametrize(
     "option",
-    [{"lovasz": 1.0}, {"aux": 0.4}, {"paste": 1.0}, {"mosaic": 1.0}, {"gamma": 1.0}],
+    [
+        {"lovasz": 1.0},
+        {"aux": 0.4},
+        {"paste": 1.0},
+        {"mosaic": 1.0},
+        {"gamma": 1.0},
+        {"cameras": 0.5},
+    ],
 )
 def test_each_term_changes_what_is_learnt(root: Path, option: dict[str, float]) -> None:
     plain, other = of_recipe(root, batch=4), of_recipe(root, batch=4, **option)
@@ -306,7 +314,7 @@ def test_fewer_images_than_a_batch_are_refused(root: Path) -> None:
 
 
 def test_a_batch_that_is_no_mosaic_is_refused(root: Path) -> None:
-    assert of_recipe(root, batch=4, mosaic=0.5).mosaic == Mosaic(0.5)
+    assert of_recipe(root, batch=4, mosaic=0.5).together == [Mosaic(0.5)]
     with pytest.raises(ExportError, match=r"--mosaic needs 4 views a batch, got --batch 3"):
         of_recipe(root, batch=3, mosaic=0.5)
 
@@ -375,8 +383,9 @@ def test_views_pasting_and_losses_never_wait_for_the_device() -> None:
     loss = StreetLoss(ANCHORS, torch.ones(11), gains=Gains(lovasz=1.0, aux=0.4))
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         batch = paste(data.batch(mode.from_tensor(torch.arange(4))), generator=draw)
-        batch = Augment(size_hw=(96, 128), gamma=0.5)(batch, generator=draw)
+        batch = Augment(size_hw=(96, 128), gamma=0.5, lift=0.5)(batch, generator=draw)
         batch = Mosaic(0.5)(batch, generator=draw)
+        batch = Cameras(0.5, Classes.parse())(batch, generator=draw)
         outputs, features = net.with_features(batch.images)
         total, _ = loss(outputs, batch, aux=aux(features))
         with pytest.raises(DynamicOutputShapeException):

@@ -58,6 +58,21 @@ def test_the_box_frames_the_block_in_picture_and_labels(seed: int) -> None:
     assert checked > 0
 
 
+def test_a_view_may_be_moved_up_or_down_and_its_box_with_it() -> None:
+    batch = one_car(count=64)
+    level = PLAIN(batch, generator=torch.Generator().manual_seed(0))
+    assert (level.boxes[:, 0, 1] == 20).all()
+    lifted = replace(PLAIN, lift=0.5)(batch, generator=torch.Generator().manual_seed(0))
+    moved = lifted.boxes[:, 0, 1] - 20
+    assert 0.3 < (moved != 0).float().mean() < 0.7
+    # a quarter of 96 rows is 24: up until the top edge at −20, down by 24
+    assert moved.min() < -10
+    assert 10 < moved.max() <= 24
+    for labels, shift in zip(lifted.labels, moved, strict=True):
+        if shift > 0:
+            assert (labels[: int(shift)] == UNLABELLED).all()
+
+
 def test_outside_the_image_is_grey_and_not_scored() -> None:
     small = Augment(size_hw=(96, 128), base_scale=(1.0, 1.0), scale=(0.5, 0.5), stretch=0.0,
                     brightness=0.0, contrast=0.0, saturation=0.0, tint=0.0)  # fmt: skip
