@@ -223,6 +223,16 @@ def test_a_gated_int8_file_that_is_faster_and_proven_runs(
     assert choose(slow, environ).file.path == slow.path
 
 
+@pytest.mark.slow
+def test_the_proof_of_an_int8_file_is_a_real_one(
+    slow: ModelFile, environ: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    choice = choose(slow, environ)
+    assert choice.file.path.name == "slow.int8.onnx", caplog.text
+    assert f"proving what it says in {choice.engine} once" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("verdicts", "asked"),
     [(Verdicts(ExportError.exit_code, OFF), 2), (Verdicts(5, "no memory"), 4)],
