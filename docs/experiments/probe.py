@@ -31,6 +31,7 @@ from engines.spec import DetectionHead, InputSpec
 from export.data import camvid, cityscapes
 from export.data.camvid import BOX_CLASSES, CLASSES, IGNORE, Item, Split
 from export.data.class_set import Classes
+from export.data.labelled import UNLABELLED
 from export.data.streets import annotations_of
 from export.score.scores import BoxTally, Confusion
 from export.train.batch import MIN_SIDE_PX, box_sides
@@ -90,6 +91,7 @@ def truth_of(frames: Sequence[Frame]) -> TrainingSet:
         labels[i, y : y + h, x : x + w] = cv2.resize(f.labels, (w, h), interpolation=nearest)
         boxes[i, :k] = f.place.to_input(f.item.boxes)
         ids[i, :k], crowd[i, :k] = f.item.class_ids, f.item.crowd
+    labels[labels == IGNORE] = UNLABELLED
     mirrored = boxes[..., [2, 1, 0, 3]] * (-1, 1, -1, 1) + np.array((1, 0, 1, 0)) * VIEW.width
     both = torch.from_numpy(np.concatenate([boxes, mirrored]).astype(np.float32))
     return TrainingSet(
