@@ -82,16 +82,14 @@ class _Candidate:
         name, engine, ms = self.file.path.name, self.engine, statistics.median(self.turns_ms)
         return Timed(name, engine.name, engine.precision, round(ms, 4))
 
-    def turn(self) -> float:
-        """One frame in every slot; keeps ms a frame, gives seconds."""
+    def turn(self) -> None:
+        """One frame in every slot; keeps ms a frame."""
         start = time.perf_counter()
         for slot in range(self.engine.slots):
             self.engine.submit(slot)
         for slot in range(self.engine.slots):
             self.engine.wait(slot)
-        seconds = time.perf_counter() - start
-        self.turns_ms.append(seconds * 1e3 / self.engine.slots)
-        return seconds
+        self.turns_ms.append((time.perf_counter() - start) * 1e3 / self.engine.slots)
 
 
 def fastest(
@@ -152,11 +150,10 @@ def fastest(
     tried: list[_Candidate] = []
     try:
         _open(tried, files, names, options)
-        timed = len(tried) > 1 and _time(tried, stop)
         if len(tried) == 1:
             return Choice(file, tried[0].engine.name, opened=tried[0].engine)
-        if not timed:
-            _close(tried)
+        if not _time(tried, stop) or tried[0].file is not file:
+            _close(tried)  # what stopped it, or failed, the run itself will meet
             return Choice(file, proven)
         choice, proven_all = _choose(tried, frames, stop, environ)
     except BaseException:
@@ -205,9 +202,8 @@ def _open(
 
     Raises:
         ModelError: the model itself is refused.
-        EngineError: nothing runs it.
+        EngineError: no engine runs the model itself.
     """
-    failed: EngineError | None = None
     for file in files:
         for name in names:
             try:
@@ -219,9 +215,9 @@ def _open(
                     threads=options.threads,
                 )
             except (EngineError, ModelError) as exc:
-                if isinstance(exc, ModelError) and file is files[0]:
+                last = name == names[-1] and not tried
+                if file is files[0] and (last or isinstance(exc, ModelError)):
                     raise
-                failed = exc if isinstance(exc, EngineError) else failed
                 log.warning("%s; it is not timed", exc)
                 continue
             tried.append(_Candidate(file, engine))
@@ -229,8 +225,6 @@ def _open(
             for slot in range(engine.slots):
                 for array in engine.inputs(slot).values():
                     array[...] = rng.integers(0, 256, array.shape, np.uint8)
-    if failed is not None and not tried:
-        raise failed
 
 
 def _time(tried: list[_Candidate], stop: threading.Event | None) -> bool:
@@ -274,7 +268,7 @@ def _choose(
         best = pick([rows[i].ms for i in left])
         at = left[best]
         file, engine = tried[at].file, tried[at].engine
-        if file is own or len(left) == 1:
+        if file is own:
             break
         off = verdict(file, engine.name, frames, against=own, stop=stop, environ=environ)
         if off == "":

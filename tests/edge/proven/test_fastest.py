@@ -15,10 +15,11 @@ import pytest
 from edge.proven import engine as proven
 from edge.proven import fastest as trial
 from edge.proven.fastest import Choice, fastest, pick
-from engines.base import Precision
+from engines.base import Engine, EngineOptions, Precision
 from engines.errors import EngineError, ExportError, ModelError
 from engines.files import keep
 from engines.model_file import ModelFile, write_spec
+from engines.onnxruntime import open_onnxruntime
 from tests.edge.proven.test_engine import OFF, Verdicts
 from tests.export.planted import Step, plant
 from tests.tiny_models import grey, tiny_street
@@ -279,7 +280,7 @@ def test_an_engine_that_cannot_run_it_is_told_and_the_other_taken(
     street: ModelFile, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    def fails(*_: object) -> None:
+    def fails(*_: object) -> Engine:
         raise EngineError("OpenVINO cannot compile it")
 
     monkeypatch.setattr("engines.openvino.open_openvino", fails)
@@ -288,7 +289,13 @@ def test_an_engine_that_cannot_run_it_is_told_and_the_other_taken(
         choice = choose(street, environ)
         assert (choice.engine, choice.timed) == ("onnxruntime", ())
         assert "OpenVINO cannot compile it; it is not timed" in caplog.text
-    monkeypatch.setattr("engines.onnxruntime.open_onnxruntime", fails)
+
+    def fails_but_for_int8(file: ModelFile, options: EngineOptions) -> Engine:
+        return open_onnxruntime(file, options) if "int8" in file.path.name else fails()
+
+    monkeypatch.setattr("engines.onnxruntime.open_onnxruntime", fails_but_for_int8)
+    spec = replace(street.required_spec(), precision="int8", source_sha256=street.sha256, gate="0")
+    tiny_street(street.path.with_name("street.int8.onnx"), spec=spec)
     with pytest.raises(EngineError, match="cannot compile it"):
         choose(street, environ)
 
