@@ -153,16 +153,16 @@ def load_folder(root: Path, recipe: Recipe, *, device: torch.device) -> Training
         mask_names=data.mask_classes,
     )  # fmt: skip
     objects = int((kept.class_ids >= 0).sum())
-    pixels = float((kept.labels != UNLABELLED).float().mean())
-    if not objects and not pixels:
+    masks = int((kept.labels != UNLABELLED).flatten(1).any(1).sum())
+    if not objects and not masks:
         raise ExportError(
             f"{root}: not a pixel and not a box in {len(made)} images is of a class that is "
             "learnt. Label some, or choose other classes."
         )
     left_out = f"; {len(data.left_out)} boxes left out: {data.left_out[0]}" if data.left_out else ""
     say(
-        f"edge-export: {root}: {len(made)} images, {objects} boxes, {pixels:.0%} of the pixels "
-        f"labelled{left_out}"
+        f"edge-export: {root}: {len(made)} images, {masks} of them with labelled pixels, {objects} "
+        f"boxes{left_out}"
     )
     return replace(kept, scale_xy=(1.0, 1.0))
 

@@ -27,6 +27,9 @@ from export.train.pretrained import imagenet_weights
 from export.train.recipe import Recipe
 from export.train.trainer import Trainer
 
+MOST_TOLD = 8
+"""Layers in a message: of another shape, all of a network can begin anew."""
+
 
 def run_training(
     recipe: Recipe,
@@ -118,7 +121,9 @@ def _train_in(
         say(f"edge-export: the backbone begins with the weights of {backbone_weights}")
     if init is not None and weights is not None:
         share, new = trainer.start_from(weights, origin=init)
-        anew = f"; begun anew: {', '.join(new)}" if new else ""
+        layers = list(dict.fromkeys(name.rpartition(".")[0] for name in new))
+        more = f" and {len(layers) - MOST_TOLD} others" if len(layers) > MOST_TOLD else ""
+        anew = f"; begun anew: {', '.join(layers[:MOST_TOLD])}{more}" if new else ""
         say(f"edge-export: kept {share:.1%} of the weights of {init}{anew}")
     if state is not None:
         trainer.restore(state, origin=last)

@@ -162,9 +162,16 @@ class Trainer:
         the same shape would mean others.
 
         Raises:
-            ExportError: nothing fits, or a backbone that is to be frozen is not all there.
+            ExportError: nothing fits, it has the other backbone, or one that is to be frozen is not
+                all there.
         """
         given = network_from(state, origin=origin)
+        if given.shape.backbone != self.net.shape.backbone:
+            raise ExportError(
+                f"{origin}: its backbone is {given.shape.backbone}, wanted "
+                f"{self.net.shape.backbone}. Train with --backbone {given.shape.backbone}, or "
+                "start from another checkpoint."
+            )
         mine, theirs = self.net.state_dict(), given.state_dict()
         differing: tuple[str, ...] = ()
         if (given.box_classes, given.anchors) != (self.net.box_classes, self.net.anchors):

@@ -253,4 +253,6 @@ def test_a_folder_of_which_nothing_is_labelled_is_refused(
     (root / "boxes.json").write_text(json.dumps(coco))
     assert len(load_folder(root, recipe, device=CPU)) == 2
     told = capsys.readouterr().err
-    assert "2 images, 1 boxes, 0% of the pixels labelled; 1 boxes left out: annotation 1" in told
+    assert (
+        "2 images, 0 of them with labelled pixels, 1 boxes; 1 boxes left out: annotation 1" in told
+    )

@@ -21,7 +21,7 @@ from export.train.checkpoint import network_from, network_state
 from export.train.dataset import TrainingSet, load_training_set
 from export.train.loss import Gains, StreetLoss
 from export.train.net.lite0 import Lite0
-from export.train.net.street import ANCHORS, AuxMask, Shape, StreetNet
+from export.train.net.street import ANCHORS, SHAPES, AuxMask, Shape, StreetNet
 from export.train.recipe import Recipe
 from export.train.trainer import Trainer
 from export.train.views.augment import Augment
@@ -392,3 +392,11 @@ def test_views_pasting_and_losses_never_wait_for_the_device() -> None:
             torch.nonzero(batch.labels)
         with pytest.raises(DataDependentOutputException):
             total.item()
+
+
+def test_a_start_from_the_other_backbone_is_refused_with_the_option_to_add(
+    trainer: Trainer,
+) -> None:
+    other = other_network(shape=SHAPES["lite0"])
+    with pytest.raises(ExportError, match=r"its backbone is lite0, .* with --backbone lite0, or"):
+        trainer.start_from(other, origin=HERE)
