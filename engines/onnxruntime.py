@@ -49,6 +49,22 @@ def import_onnxruntime() -> Any:
     return ort
 
 
+def histogram_collector(method: str, *, bins: int, levels: int, percentile: float) -> Any:
+    """ONNX Runtime's calibration by 'percentile' or 'entropy'.
+
+    It has ``collect`` for {name: array}, and ``compute_collection_result``, which gives the low and
+    high end of each tensor's range. ``bins`` are those of a histogram, ``levels`` the
+    integers that entropy compares it with.
+
+    Raises:
+        EngineError: ONNX Runtime is not installed.
+    """
+    import_onnxruntime()
+    from onnxruntime.quantization.calibrate import HistogramCollector
+
+    return HistogramCollector(method, False, bins, levels, percentile, "same")
+
+
 def open_session(
     model: Path | bytes, *, threads: int | None = None, optimise: bool = True
 ) -> ort.InferenceSession:

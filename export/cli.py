@@ -37,7 +37,7 @@ class ExportGroup(LazyGroup):
 
 
 commands = ExportGroup(
-    help="Outrider's models: train, export, adopt, evaluate, convert to FP16, verify, build.",
+    help="Outrider's models: train, export, adopt, evaluate, convert, verify, build.",
     table={
         "train": (
             "export.commands.train:train",
@@ -63,7 +63,14 @@ commands = ExportGroup(
             "export.commands.adopt:adopt",
             "Turn a foreign ONNX into a file that the app runs.",
         ),
-        "fp16": ("export.commands.fp16:fp16", "Convert an FP32 model file to FP16, and prove it."),
+        "fp16": (
+            "export.commands.precision:fp16",
+            "Convert an FP32 model file to FP16, and prove it.",
+        ),
+        "int8": (
+            "export.commands.precision:int8",
+            "Quantise an FP32 model file to INT8, and prove it.",
+        ),
         "verify": (
             "export.commands.verify:verify",
             "Compare two models, or prove one built engine on this GPU.",

@@ -38,7 +38,7 @@ HEAVY = (
     "export.commands.adopt",
     "export.commands.check_tensorrt",
     "export.commands.evaluate",
-    "export.commands.fp16",
+    "export.commands.precision",
     "export.commands.onnx",
     "export.train.onnx_file",
 )

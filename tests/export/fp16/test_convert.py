@@ -21,7 +21,7 @@ from engines import open_engine
 from engines.errors import ExportError, ModelError, OutriderError, SettingsError
 from engines.model_file import read_spec, save_model, sha256_of
 from engines.spec import InputSpec
-from export.commands.fp16 import fp16
+from export.commands.precision import fp16
 from export.fp16 import ranges
 from export.fp16.convert import convert_file
 from export.fp16.ranges import sensitive_nodes

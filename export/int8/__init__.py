@@ -1,0 +1,1 @@
+"""FP32 model files become explicitly quantised INT8 ones."""

@@ -1,0 +1,111 @@
+"""Writes the explicitly quantised form of a graph: QuantizeLinear and DequantizeLinear pairs.
+
+Scales come from ranges that others measured. Biases stay float, as TensorRT wants them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from engines.base import Array
+from export.int8.layers import Graph, Layer
+
+Form = Literal["int8", "uint8"]
+"""Of the activations: symmetric int8, which TensorRT asks for, or uint8 with a zero point."""
+Range = tuple[float, float]
+"""Lowest and highest value of a tensor that its integers reach."""
+WEIGHT_MAX: Mapping[Form, int] = {"int8": 127, "uint8": 63}
+"""CPUs without VNNI add two products of uint8 and int8 in 16 bits, which 2·255·127 overflows and
+2·255·63 does not: weights have seven bits there."""
+_SMALLEST = 2.0**-100
+"""A scale that is no subnormal, of what is 0 throughout."""
+
+
+def activation_scale(low_high: Range, form: Form) -> tuple[Array, Array]:
+    """Scale and zero point, value = scale · (integer − zero); 0, which padding is, is met."""
+    low, high = min(low_high[0], 0.0), max(low_high[1], 0.0)
+    if form == "int8":
+        scale = max(-low, high) / 127
+        return np.asarray(max(scale, _SMALLEST), np.float32), np.asarray(0, np.int8)
+    scale = max((high - low) / 255, _SMALLEST)
+    return np.asarray(scale, np.float32), np.asarray(np.rint(-low / scale), np.uint8)
+
+
+def integer_weights(layer: Layer, form: Form) -> tuple[Array, Array]:
+    """Weights as int8 and one scale for each output channel, (C_out,); their zero points are 0."""
+    others = tuple(i for i in range(layer.weights.ndim) if i != layer.axis)
+    largest = np.abs(layer.weights).max(axis=others, keepdims=True)
+    scales = np.maximum(largest / WEIGHT_MAX[form], _SMALLEST)
+    return np.rint(layer.weights / scales).astype(np.int8), scales.ravel().astype(np.float32)
+
+
+def quantised_tensors(graph: Graph, kept: Collection[str], form: Form) -> dict[str, set[str]]:
+    """Name of each tensor that becomes integers → names of the nodes that read those.
+
+    In the uint8 form what an int8 layer gives is written as integers too: CPUs fuse so.
+    """
+    chosen = graph.int8_nodes(kept)
+    found: dict[str, set[str]] = {}
+    for node in graph.model.graph.node:
+        if node.name not in chosen:
+            continue
+        for name in graph.maps(node):
+            found.setdefault(name, set()).add(node.name)
+        made = graph.activated(node.output[0])
+        if form == "uint8" and node.name in graph.layers and made not in graph.outputs:
+            found.setdefault(made, set()).update(n.name for n in graph.readers.get(made, []))
+    return found
+
+
+def to_qdq(
+    graph: Graph, kept: Collection[str], ranges: Mapping[str, Range], form: Form
+) -> onnx.ModelProto:
+    """The quantised model; ``kept`` are layers that stay float."""
+    tensors = quantised_tensors(graph, kept, form)
+    nodes: list[onnx.NodeProto] = []
+    constants: dict[str, Array] = {}
+
+    def round_trip(names: Iterable[str]) -> None:
+        for name in names:
+            if name in tensors:
+                scale, zero = activation_scale(ranges[name], form)
+                constants.update({f"{name}/scale": scale, f"{name}/zero": zero})
+                nodes.append(_node("Quantize", name, "", "integers"))
+                nodes.append(_node("Dequantize", name, "integers", "dequantised"))
+
+    round_trip(i.name for i in graph.model.graph.input)
+    for node in graph.model.graph.node:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        for i, name in enumerate(copy.input):
+            if node.name in tensors.get(name, ()):
+                copy.input[i] = f"{name}/dequantised"
+        if node.name in graph.layers and node.name not in kept:
+            at, layer = f"{node.name}/weights", graph.layers[node.name]
+            whole, scales = integer_weights(layer, form)
+            copy.input[1] = f"{at}/dequantised"
+            constants |= {f"{at}/integers": whole, f"{at}/scale": scales}
+            constants[f"{at}/zero"] = np.zeros(scales.shape, np.int8)
+            nodes.append(_node("Dequantize", at, "integers", "dequantised", axis=layer.axis))
+        nodes.append(copy)
+        round_trip(node.output)
+    made = onnx.ModelProto()
+    made.CopyFrom(graph.model)
+    del made.graph.node[:], made.graph.value_info[:], made.graph.initializer[:]
+    made.graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input} | graph.outputs
+    made.graph.initializer.extend(t for n, t in graph.constants.items() if n in used)
+    made.graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in constants.items())
+    return made
+
+
+def _node(kind: str, at: str, source: str, target: str, **how: Any) -> onnx.NodeProto:
+    """``kind``Linear from ``at``/``source`` to ``at``/``target``."""
+    inputs = [f"{at}/{source}" if source else at, f"{at}/scale", f"{at}/zero"]
+    name = f"{at}/{target}"
+    return helper.make_node(f"{kind}Linear", inputs, [name], name, **how)

@@ -1,0 +1,207 @@
+"""Quantising a file: what is written, what stays float and why, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+
+from edge.settings.settings import SHIPPED_MODEL
+from engines import open_engine
+from engines.errors import ExportError, ModelError, OutriderError, SettingsError
+from engines.model_file import is_quantized, read_spec, sha256_of
+from export.commands.precision import int8
+from export.fp16.convert import convert_file as to_fp16
+from export.int8 import search
+from export.int8.convert import FLOAT_KEY, Proof, convert_file
+from export.int8.gate import AGREEMENT, ON_LABELS
+from tests.export.planted import Step, Steps, change, gain, pictures, plant
+from tests.tiny_models import grey, paint, tiny_mask, tiny_street
+
+CLIP: Step = ("Clip", [np.array(0, np.float32), np.array(1e9, np.float32)])
+LAST: Steps = [gain(1)]
+
+
+def gains(*each: float) -> Step:
+    """A 1×1 convolution with a gain of its own for each plane."""
+    return "Conv", [np.diag(np.array(each, np.float32)).reshape(3, 3, 1, 1)]
+
+
+UNEVEN: Steps = [gains(1, 1000, 1), CLIP, gains(1, 1 / 1000, 1)]
+"""Between the two a step of the integers is 255·1000/127, more than the whole of two planes."""
+
+
+def streets(folder: Path, count: int = 20) -> Path:
+    """Grey streets with a block of each colour at whole cells."""
+    folder.mkdir()
+    for i in range(count):
+        image = grey(25 * (1 + i % 9))
+        for k in range(3):
+            x = 32 * ((i + k) % 3)
+            paint(image, (x, 0, x + 32, 32), k)
+        cv2.imwrite(str(folder / f"{i:02}.png"), image)
+    return folder
+
+
+def planted(path: Path, steps: Steps, *, build: Any = tiny_street) -> Path:
+    """A tiny model with convolutions in it."""
+    bare = path.with_name("bare.onnx")
+    build(bare)
+    plant(bare, path, behind="Transpose", steps=steps)
+    bare.unlink()
+    return path
+
+
+def convert(path: Path, frames: Path, target: Path | None = None) -> tuple[list[Path], list[str]]:
+    said: list[str] = []
+    proof = Proof(str(frames), None, {}, AGREEMENT)
+    return convert_file(path, target, proof=proof, say=said.append), said
+
+
+def float_layers(path: Path) -> dict[str, str]:
+    (entry,) = [p for p in onnx.load(str(path)).metadata_props if p.key == FLOAT_KEY]
+    return dict(json.loads(entry.value))
+
+
+@pytest.mark.parametrize("build", [tiny_street, tiny_mask])
+def test_both_files_are_written_beside_the_model_and_run_in_both_engines(
+    tmp_path: Path, build: Any
+) -> None:
+    path = planted(tmp_path / "a.onnx", [gain(1), ("Relu", []), gain(1), *LAST], build=build)
+    frames = streets(tmp_path / "frames")
+    arguments = [str(path), "--frames", str(frames)]
+    done = CliRunner().invoke(int8, arguments)
+    assert done.exit_code == 0, done.exception
+    made = {tmp_path / "a.int8.onnx": onnx.TensorProto.INT8}
+    made[tmp_path / "a.int8-cpu.onnx"] = onnx.TensorProto.UINT8
+    assert {p for p in tmp_path.iterdir() if p.is_file()} == {path, *made}
+    for file, kind in made.items():
+        spec = read_spec(file)
+        assert spec.precision == "int8"
+        assert spec.source_sha256 == sha256_of(path)
+        assert "on 10 frames" in spec.gate
+        assert spec.outputs == read_spec(path).outputs
+        assert list(float_layers(file)) == ["planted/Conv_3"]
+        model = onnx.load(str(file))
+        zeros = {t.name: t for t in model.graph.initializer if t.name.endswith("/zero")}
+        of_maps = [t.data_type for n, t in zeros.items() if "weights" not in n]
+        assert of_maps == [kind] * len(of_maps)
+        assert of_maps
+        assert is_quantized(model)
+        for engine in ("onnxruntime", "openvino"):
+            open_engine(file, engine=engine).close()
+        assert f"speed        {file.name} " in done.output
+
+
+def test_uneven_channels_are_equalised(tmp_path: Path) -> None:
+    """The planes differ by 1000; behind Clip, which equalising leaves alone, nothing else helps."""
+    steps = [gains(1, 1000, 1), gains(1, 1 / 1000, 1), *LAST]
+    path = planted(tmp_path / "a.onnx", steps)
+    made, said = convert(path, streets(tmp_path / "frames"))
+    assert ", equalised" in read_spec(made[0]).gate
+    assert not any("more in float" in line for line in said)
+
+
+def test_layers_that_cost_too_much_stay_float_and_are_named(tmp_path: Path) -> None:
+    path = planted(tmp_path / "a.onnx", [gain(1), gain(1), *UNEVEN, *LAST])
+    made, said = convert(path, streets(tmp_path / "frames"))
+    kept = float_layers(made[0])
+    assert set(kept) == {"planted/Conv_4", "planted/Conv_5"}  # the last, and what reads the large
+    assert kept["planted/Conv_4"].startswith("number 1 of 4 in harm: its int8 alone leaves")
+    assert any("planted/Conv_4: number 1 of 4 in harm" in line for line in said)
+    # in the uint8 form what makes the large values would write them in integers, too
+    assert set(float_layers(made[1])) == {"planted/Conv_2", "planted/Conv_4", "planted/Conv_5"}
+
+
+def test_what_loses_too_much_is_not_written_and_an_older_file_stays(tmp_path: Path) -> None:
+    path = planted(tmp_path / "a.onnx", [*UNEVEN, *LAST])
+    (tmp_path / "a.int8-cpu.onnx").write_bytes(b"an older one")
+    with pytest.raises(ExportError, match=r"a\.int8-cpu\.onnx: .*may be lost") as refused:
+        convert(path, streets(tmp_path / "frames"))
+    assert refused.value.exit_code == 4
+    assert "planted/Conv_" in str(refused.value)
+    assert (tmp_path / "a.int8-cpu.onnx").read_bytes() == b"an older one"
+
+
+def test_a_conversion_that_is_ended_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = planted(tmp_path / "a.onnx", [gain(1), *LAST])
+    frames = streets(tmp_path / "frames")
+
+    def ended(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search, "mean_shifts", ended)
+    with pytest.raises(KeyboardInterrupt):
+        convert(path, frames)
+    assert {p.name for p in tmp_path.iterdir()} == {"a.onnx", "frames"}
+
+
+def test_frames_that_show_too_little_are_refused(tmp_path: Path) -> None:
+    path = planted(tmp_path / "a.onnx", [gain(1), *LAST])
+    few, plain = pictures(tmp_path / "few", 5), tmp_path / "plain"
+    plain.mkdir()
+    for i in range(24):
+        cv2.imwrite(str(plain / f"{i:02}.png"), grey(10 * i))
+    with pytest.raises(ExportError, match="3 frames to calibrate on, 0 of them of one colour"):
+        convert(path, few)
+    with pytest.raises(ExportError, match="12 frames to calibrate on, 12 of them of one colour"):
+        convert(path, plain)
+
+
+def test_what_cannot_be_quantised_is_refused(tmp_path: Path) -> None:
+    frames = streets(tmp_path / "frames")
+    tiny_street(tmp_path / "int8.onnx", quantize=True)
+    tiny_mask(tmp_path / "bare.onnx")
+    to_fp16(tmp_path / "bare.onnx", tmp_path / "half.onnx", frames=str(frames), say=lambda _: None)
+    cases: list[tuple[str, str | None, type[OutriderError], str]] = [
+        ("int8.onnx", None, ExportError, "is quantised already"),
+        ("half.onnx", None, ExportError, "has float16 tensors inside"),
+        ("bare.onnx", None, ExportError, "has no layer that could compute in int8"),
+        ("none.onnx", None, ModelError, "no such model file"),
+        ("bare.onnx", "bare.onnx", SettingsError, "would be written over"),
+        ("bare.onnx", "bare.engine", SettingsError, "wanted a name that ends in .onnx"),
+        ("bare.onnx", "no/folder/here.onnx", ExportError, "cannot be written"),
+    ]
+    before = sorted(tmp_path.rglob("*"))
+    for name, target, kind, words in cases:
+        with pytest.raises(kind, match=words):
+            convert(tmp_path / name, frames, tmp_path / target if target else None)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_model_that_is_broken_already_is_refused(tmp_path: Path) -> None:
+    path = planted(tmp_path / "a.onnx", [gain(1), *LAST])
+
+    def break_it(model: onnx.ModelProto) -> None:
+        for tensor in model.graph.initializer:
+            if tensor.name == "planted_0_0":
+                tensor.CopyFrom(
+                    onnx.numpy_helper.from_array(
+                        np.full((3, 3, 1, 1), np.inf, np.float32), tensor.name
+                    )
+                )
+
+    broken = change(path, tmp_path / "b.onnx", break_it)
+    with pytest.raises(ExportError, match="not finite in FP32 already"):
+        convert(broken, streets(tmp_path / "frames"))
+
+
+@pytest.mark.slow
+def test_the_shipped_network_holds_the_gate(tmp_path: Path, shared: Path) -> None:
+    """On images that it was not calibrated on; few, as this tries it in twenty ways."""
+    target = tmp_path / "street.int8.onnx"
+    arguments = [str(SHIPPED_MODEL), "-o", str(target), "--limit", "12", "--data", "camvid"]
+    arguments += ["--root", str(shared / "data" / "camvid")]
+    done = CliRunner().invoke(int8, [*arguments, "--ap50", "0.03"])
+    assert done.exit_code == 0, done.exception
+    assert target.stat().st_size < 0.35 * SHIPPED_MODEL.stat().st_size
+    assert ON_LABELS.miou == 0.005
+    assert "mIoU" in read_spec(target).gate

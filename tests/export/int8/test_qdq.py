@@ -1,0 +1,80 @@
+"""Integers and scales by hand, and what the written graph computes with them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from export.int8.layers import Graph
+from export.int8.qdq import Form, activation_scale, integer_weights, quantised_tensors, to_qdq
+from tests.export.int8.graphs import dense, network, run
+
+
+def test_a_range_becomes_a_scale_and_a_zero_point() -> None:
+    scale, zero = activation_scale((-2.0, 4.0), "int8")
+    assert (float(scale), int(zero)) == pytest.approx((4 / 127, 0))  # symmetric: the larger side
+    scale, zero = activation_scale((-2.0, 4.0), "uint8")
+    assert (float(scale), int(zero)) == pytest.approx((6 / 255, 85))  # 2 / (6 / 255) = 85
+    assert zero.dtype == np.uint8
+    scale, zero = activation_scale((1.0, 5.1), "uint8")
+    assert (float(scale), int(zero)) == pytest.approx((0.02, 0))  # 0 is always among the values
+    scale, zero = activation_scale((0.0, 0.0), "int8")
+    assert scale > 0  # a dead tensor
+
+
+def test_weights_have_a_scale_for_each_output_channel() -> None:
+    graph = Graph(
+        network([("Conv", ["x", "w"], "y")], [1, 2, 1, 1], ["y"],
+                w=dense([1.27, -0.635], [0, 0], [0.02, 2.54]))
+    )  # fmt: skip
+    whole, scales = integer_weights(graph.layers["y"], "int8")
+    assert whole[:, :, 0, 0].tolist() == [[127, -64], [0, 0], [1, 127]]  # -63.5 to even
+    np.testing.assert_allclose(scales[[0, 2]], [0.01, 0.02], rtol=1e-6)
+    assert scales[1] > 0
+    whole, scales = integer_weights(graph.layers["y"], "uint8")
+    assert np.abs(whole).max() == 63  # seven bits: 2 · 255 · 63 < 2^15
+
+
+@pytest.mark.parametrize(("form", "step", "weight"), [("int8", 1.0, 1.0), ("uint8", 0.5, 1.0)])
+def test_the_graph_computes_with_rounded_values(form: Form, step: float, weight: float) -> None:
+    model = network(
+        [("Conv", ["x", "w", "b"], "a"), ("Relu", ["a"], "c"), ("Conv", ["c", "v"], "y")],
+        [1, 1, 1, 2], ["y"], w=dense([weight]), v=dense([3.0]), b=[10.0],
+    )  # fmt: skip
+    graph = Graph(model)
+    top = 127.0 if form == "int8" else 127.5
+    ranges = {"x": (0.0, top), "c": (0.0, 2 * top)}
+    made = to_qdq(graph, {"y"}, ranges, form)
+    onnx.checker.check_model(made, full_check=True)
+    # 5.2 and 500 in steps: rounded, and cut at the end of the range; the bias stays float
+    x = np.array([[[[5.2, 500.0]]]])
+    y = run(made, x)["y"].ravel()
+    hand = np.minimum(np.rint(np.array([5.2, 500.0]) / step) * step, top) + 10.0
+    if form == "uint8":  # which writes what the layer gives in integers, too: steps of 1
+        hand = np.rint(hand)
+    np.testing.assert_allclose(y, 3 * hand, rtol=1e-5)
+
+
+def test_biases_and_kept_layers_stay_float() -> None:
+    model = network(
+        [("Conv", ["x", "w", "b"], "a"), ("Conv", ["a", "w"], "y")],
+        [1, 1, 1, 1], ["y"], w=dense([0.3]), b=[0.1],
+    )  # fmt: skip
+    made = to_qdq(Graph(model), {"y"}, {"x": (0.0, 1.0)}, "int8")
+    kinds = {t.name: numpy_helper.to_array(t).dtype for t in made.graph.initializer}
+    assert kinds["b"] == np.float32
+    assert kinds["w"] == np.float32  # for y, which reads it as it was
+    conv = {n.name: list(n.input) for n in made.graph.node if n.op_type == "Conv"}
+    assert conv == {"a": ["x/dequantised", "a/weights/dequantised", "b"], "y": ["a", "w"]}
+
+
+def test_only_the_uint8_form_writes_integers_where_float_reads() -> None:
+    model = network(
+        [("Conv", ["x", "w"], "a"), ("Relu", ["a"], "b"), ("Conv", ["b", "w"], "y")],
+        [1, 1, 1, 1], ["y"], w=dense([1.0]),
+    )  # fmt: skip
+    graph = Graph(model)
+    assert quantised_tensors(graph, {"y"}, "int8") == {"x": {"a"}}
+    assert quantised_tensors(graph, {"y"}, "uint8") == {"x": {"a"}, "b": {"y"}}
