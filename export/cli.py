@@ -41,7 +41,7 @@ commands = ExportGroup(
     table={
         "train": (
             "export.commands.train:train",
-            "Train the street network on CamVid and the synthetic street.",
+            "Train the street network on streets or on your own images.",
         ),
         "average": (
             "export.commands.average:average",
