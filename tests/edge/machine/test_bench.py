@@ -117,6 +117,17 @@ def test_engine_and_peers_are_timed_by_name(bench: Bench) -> None:
     assert list(bench.stages(images)) == ["letterbox", "decode", "overlay"]
 
 
+def test_where_an_int8_file_runs_f32_is_the_model_that_it_was_made_of(
+    model: Path, tmp_path: Path
+) -> None:
+    int8 = tmp_path / "tiny.int8.onnx"
+    tiny_street(int8, height=96)
+    bench = Bench("synthetic:96x64@30", int8, plain=model)
+    for engine, height in ((bench.open(), 96), (bench.open(precision="f32"), 64)):
+        assert engine.spec.input.height == height
+        engine.close()
+
+
 def _dynamic(path: Path) -> Path:
     """A model whose batch size is open."""
     tensors = [
