@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from engines.errors import SettingsError
 from export.commands import options
 from export.commands.data_options import DataOptions, data_options
 from export.compare.differences import SAME
@@ -71,10 +72,19 @@ def int8(
     Refusals exit with 4.
     """
     labelled = None
-    if chosen.data is not None:
+    if chosen.data is None:
+        for name in ("root", "images", "split", "limit", "renames"):
+            if name in chosen.said:
+                option = "map" if name == "renames" else name
+                raise SettingsError(f"--{option} goes with --data, which says on what to judge.")
+    else:
         chosen.check()
+        if chosen.split == "test":
+            raise SettingsError(
+                "--split test: here scores choose, which those of the test split may not. Choose "
+                "on val, then score the files: edge-export evaluate."
+            )
         labelled = chosen.open()
-        chosen.log.check(labelled.split)
     usual = AGREEMENT if labelled is None else ON_LABELS
     allowed = Allowed(usual.miou if miou is None else miou, usual.ap50 if ap50 is None else ap50)
     proof = to_int8.Proof(frames, labelled, chosen.renames, allowed)

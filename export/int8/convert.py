@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.version_converter
 
 from edge.proven.adopt_cache import runnable
 from edge.vision.letterbox import Letterbox
@@ -21,6 +22,7 @@ from engines.base import Array
 from engines.errors import ExportError
 from engines.files import scratch
 from engines.model_file import any_sha256, is_quantized, sha256_of
+from engines.runtimes import first_line
 from engines.spec import InputSpec, ModelSpec
 from export.data.frames import read_frames
 from export.data.labelled import LabelledData
@@ -28,7 +30,7 @@ from export.int8.gate import Allowed, Gate
 from export.int8.qdq import Form
 from export.int8.search import Frames, Quantised, Say, Search, prepared
 from export.int8.speed import times_ms
-from export.onnx.graph import fold_constants, load_checked, name_nodes, uses_float16
+from export.onnx.graph import fold_constants, load_checked, name_nodes, opset_of, uses_float16
 from export.outputs import check_model_target, published_after
 from export.score.scores import check_ap
 
@@ -36,6 +38,8 @@ FLOAT_KEY = "outrider.float_layers"
 """Key in an INT8 file's ``metadata_props``: JSON, layer → why it stayed float."""
 FORMS: Mapping[Form, str] = {"int8": "", "uint8": "-cpu"}
 """What stands behind the name of each form's file."""
+OPSET = 13
+"""The first in which channels may have scales of their own."""
 COUNT = 32
 """Frames that calibrate, and as many others that judge where there are no labels."""
 FEWEST = 10
@@ -119,6 +123,14 @@ def _readable(file: Path, path: Path) -> tuple[onnx.ModelProto, ModelSpec]:
         )
     if spec.detection is not None:
         check_ap()  # the gate wants it, after minutes
+    if opset_of(model) < OPSET:
+        try:
+            model = onnx.version_converter.convert_version(model, OPSET)
+        except Exception as exc:  # of any kind: the converter is C++
+            raise ExportError(
+                f"{path}: is of opset {opset_of(model)}, to quantise by channel wants {OPSET}, and "
+                f"it cannot be brought there: {first_line(exc)}. Export it at {OPSET} or later."
+            ) from exc
     return model, spec
 
 
@@ -174,9 +186,9 @@ def _say_times(file: Path, made: Sequence[Path], say: Say) -> None:
     for path, times in found.items():
         words = ", ".join(f"{name} {ms:.1f} ms" for name, ms in times.items())
         say(f"time         {path.name}: {words}")
-    fastest = min(found[file].values())
+    name, fastest = min(found[file].items(), key=lambda item: item[1])
     for path in made:
         ratio = fastest / min(found[path].values())
-        verdict = "" if ratio > 1 else ": not faster, the app will not choose it here"
-        say(f"speed        {path.name} {ratio:.2f} x the fastest FP32 of this machine{verdict}")
+        verdict = "" if ratio > 1 else ": slower, so the app will not choose it here"
+        say(f"speed        {path.name} {ratio:.2f} x the FP32 file in {name}{verdict}")
         say(f"written      {path}, {path.stat().st_size / 1e6:.1f} MB, {sha256_of(path)[:12]}")

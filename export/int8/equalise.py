@@ -36,14 +36,17 @@ class _Group:
     readers: list[Layer] = field(default_factory=list)
 
 
-def equalise(graph: Graph, peaks: Mapping[str, Array]) -> onnx.ModelProto:
-    """The same function with equalised channels.
+def equalise(graph: Graph, peaks: Mapping[str, Array]) -> Graph:
+    """The same function with equalised channels; ``graph`` itself where none can be.
 
     ``peaks`` has the largest value without its sign by channel, (C,), of all maps with channels.
     """
     weights = {name: layer.weights.astype(np.float64) for name, layer in graph.layers.items()}
     biases: dict[str, Array] = {}
-    for group in _groups(graph, peaks):
+    groups = list(_groups(graph, peaks))
+    if not groups:
+        return graph
+    for group in groups:
         gains = _gains(group, peaks)
         for layer in group.makers:
             weights[layer.name] = weights[layer.name] / _shaped(gains, layer)
@@ -61,7 +64,7 @@ def equalise(graph: Graph, peaks: Mapping[str, Array]) -> onnx.ModelProto:
                 node.input[i] = f"{node.name}/{i}/equalised"
                 tensor = numpy_helper.from_array(values.astype(np.float32), node.input[i])
                 made.graph.initializer.append(tensor)
-    return made
+    return Graph(made)
 
 
 def _groups(graph: Graph, peaks: Mapping[str, Array]) -> Iterator[_Group]:

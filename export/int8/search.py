@@ -93,7 +93,9 @@ def prepared(model: onnx.ModelProto, frames: Frames, *, origin: str) -> list[Pre
             "convolutions and matrix products with constant weights lies before its last ones."
         )
     plain = Prepared("", graph, _measure(graph, frames, origin))
-    even = Graph(equalise(graph, plain.measured.peaks))
+    even = equalise(graph, plain.measured.peaks)
+    if even is graph:
+        return [plain]
     return [plain, Prepared(", equalised", even, _measure(even, frames, origin))]
 
 

@@ -179,7 +179,11 @@ def _check_network(network: Network, source: Path, say: Say) -> None:
     Raises:
         ExportError: they differ.
     """
-    half = check_half(network.layers, kept_nodes(load_model(source)), origin=source.name)
+    model = load_model(source)
+    if is_quantized(model):
+        precision = "int8 as the file says"
+    else:
+        precision = check_half(network.layers, kept_nodes(model), origin=source.name)
     try:
         check_tensors(
             read_spec(source),
@@ -191,11 +195,14 @@ def _check_network(network: Network, source: Path, say: Say) -> None:
     except ModelError as exc:
         raise ExportError(str(exc)) from exc
     edges = ", ".join(f"{t.name} {t.dtype}" for t in (*network.inputs, *network.outputs))
-    say(f"network      {half}; {edges}")
+    say(f"network      {precision}; {edges}")
 
 
 def _reference(model: Path, request: Request) -> tuple[Path, bool]:
-    """The FP32 file to prove against, and whether ``model`` is FP16 already."""
+    """The file to prove against, and whether ``model`` is FP16 or INT8 already.
+
+    That is the FP32 file, or an INT8 one itself: what it lost against FP32 its own gate has judged.
+    """
     if model.suffix != ".onnx":
         step = {
             ".engine": f"It is built already; to look at it: edge-export inspect {model}",
@@ -206,6 +213,18 @@ def _reference(model: Path, request: Request) -> tuple[Path, bool]:
     spec = file.required_spec()
     if spec.detection is not None:
         check_ap()  # the proof wants it, at the end of a long build
+    if is_quantized(file.model):
+        if not spec.gate:
+            raise ExportError(
+                f"{model}: computes in int8 in parts, and does not say that it held a gate. Make "
+                "it from the FP32 file: edge-export int8"
+            )
+        if request.keep or request.reference is not None:
+            raise SettingsError(
+                f"{model}: is INT8, proven where it was made and built as it is. Leave --keep and "
+                "--reference out."
+            )
+        return model, True
     if not uses_float16(file.model):
         if request.reference is not None:
             raise SettingsError(
@@ -273,13 +292,15 @@ def _timings(device: Device, say: Say) -> Path | None:
 def _identity(
     made: Path, model: Path, reference: Path, source: Path, device: Device, options: BuildOptions
 ) -> Identity:
-    kept = kept_nodes(load_model(source))
+    source_model = load_model(source)
+    kept = kept_nodes(source_model)
+    recipe = f"fp16 mixed, fp32: {', '.join(kept)}" if kept else "fp16"
     return Identity(
         plan_sha256=sha256_of(made),
         onnx_sha256=ModelFile(reference).sha256,
         fp16_sha256=ModelFile(source).sha256,
         device=device,
         options=options.recorded(),
-        recipe=f"fp16 mixed, fp32: {', '.join(kept)}" if kept else "fp16",
+        recipe="int8" if is_quantized(source_model) else recipe,
         onnx_name=model.name,
     )

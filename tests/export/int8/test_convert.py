@@ -194,6 +194,35 @@ def test_a_model_that_is_broken_already_is_refused(tmp_path: Path) -> None:
         convert(broken, streets(tmp_path / "frames"))
 
 
+def test_a_model_of_an_opset_without_scales_by_channel_is_brought_to_one_that_has_them(
+    tmp_path: Path,
+) -> None:
+    path = planted(tmp_path / "a.onnx", [gain(1), *LAST], build=tiny_mask)
+    old = onnx.load(str(path))
+    del old.opset_import[:]
+    old.opset_import.append(onnx.helper.make_opsetid("", 11))
+    onnx.save(old, str(path))
+    made, _ = convert(path, streets(tmp_path / "frames"))
+    assert onnx.load(str(made[0])).opset_import[0].version == 13
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--split", "val"], "--split goes with --data"),
+        (["--map", "a=b"], "--map goes with --data"),
+        (["--data", "camvid", "--split", "test"], "--split test: here scores choose"),
+        (["--data", "folder", "--split", "val"], "--split val: folder has no splits"),
+    ],
+)
+def test_what_would_be_ignored_or_must_not_choose_is_wrong_usage(
+    arguments: list[str], said: str
+) -> None:
+    ran = CliRunner().invoke(int8, ["a.onnx", *arguments])
+    assert isinstance(ran.exception, SettingsError), ran.exception
+    assert said in str(ran.exception)
+
+
 @pytest.mark.slow
 def test_the_shipped_network_holds_the_gate(tmp_path: Path, shared: Path) -> None:
     """On images that it was not calibrated on; few, as this tries it in twenty ways."""

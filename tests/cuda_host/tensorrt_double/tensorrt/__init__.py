@@ -35,7 +35,8 @@ MemoryPoolType = IntEnum("MemoryPoolType", "WORKSPACE", start=0)
 BuilderFlag = IntEnum("BuilderFlag", {"GPU_FALLBACK": 3})
 NetworkDefinitionCreationFlag = IntEnum("NetworkDefinitionCreationFlag", {"STRONGLY_TYPED": 1})
 LayerType = IntEnum("LayerType", {"CONVOLUTION": 0, "ACTIVATION": 2, "IDENTITY": 20})
-_KINDS = {1: "FLOAT", 2: "UINT8", 6: "INT32", 7: "INT64", 9: "BOOL", 10: "HALF"}  # of TensorProto
+# Of TensorProto, by TensorRT's names.
+_KINDS = {1: "FLOAT", 2: "UINT8", 3: "INT8", 6: "INT32", 7: "INT64", 9: "BOOL", 10: "HALF"}
 _LAYERS = {"Conv": LayerType["CONVOLUTION"], "Relu": LayerType["ACTIVATION"]}
 _WORDS = {**_KINDS, 1: "FP32", 10: "FP16"}
 _U64 = ctypes.c_uint64

@@ -9,17 +9,18 @@ import re
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import pytest
 
 from edge.settings.settings import SHIPPED_MODEL
-from engines.model_file import ModelFile, save_model, sha256_of
+from engines.model_file import ModelFile, read_spec, save_model, sha256_of, write_spec
 from export.fp16.convert import convert_file
 from tests.cuda_host.build import HostCuda
 from tests.export.building import BUILDING, DEADLINE_S, Workshop, sidecar, until
-from tests.export.planted import gain, pictures, plant
+from tests.export.planted import coarse, gain, pictures, plant
 from tests.tiny_models import tiny_mask, tiny_street
 
 VERSIONS = ("10.3.0", "10.16.1.11", "11.4.0.106")
@@ -151,6 +152,36 @@ def test_an_fp16_file_is_proven_against_the_fp32_file_that_is_named(workshop: Wo
     assert identity["onnx_sha256"] == sha256_of(model)
     assert identity["fp16_sha256"] == sha256_of(made.target)
     assert workshop.left() == [engine.name, f"{engine.name}.json"]
+
+
+def in_int8(workshop: Workshop, gate: str) -> Path:
+    """A model whose image is rounded to int8 on its way in, and what its file says of a gate."""
+    path = workshop.folder / "tiny.int8.onnx"
+    model = onnx.load(str(workshop.folder / "tiny.onnx"))
+    coarse(model, before="Transpose", step=255 / 127)
+    spec = read_spec(workshop.folder / "tiny.onnx")
+    write_spec(model, replace(spec, precision="int8", gate=gate))
+    save_model(model, path)
+    return path
+
+
+def test_an_int8_file_that_held_its_gate_is_built_as_it_is(workshop: Workshop) -> None:
+    model = in_int8(workshop, "mIoU -0.001")
+    done = workshop.run("build", model, "--frames", "frames")
+    assert done.returncode == 0, done.stderr
+    assert "int8 as the file says" in done.stderr
+    identity = sidecar(engine_of(workshop, model.name))["identity"]
+    assert identity["recipe"] == "int8"
+    assert identity["onnx_sha256"] == identity["fp16_sha256"] == sha256_of(model)
+
+
+def test_an_int8_file_without_a_gate_or_with_a_reference_is_refused(workshop: Workshop) -> None:
+    done = workshop.run("build", in_int8(workshop, ""), "--frames", "frames")
+    assert (done.returncode, "does not say that it held a gate" in done.stderr) == (4, True)
+    model = in_int8(workshop, "mIoU -0.001")
+    done = workshop.run("build", model, "--frames", "frames", "--reference", "tiny.onnx")
+    assert (done.returncode, "Leave --keep and --reference out" in done.stderr) == (2, True)
+    assert workshop.left() == []
 
 
 def without_spec(path: Path) -> None:
