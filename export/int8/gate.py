@@ -34,9 +34,10 @@ class Allowed:
 
 
 ON_LABELS = Allowed(0.005, 0.01)
-AGREEMENT = Allowed(0.05, 0.05)
+AGREEMENT = Allowed(0.07, 0.05)
 """Where FP32 itself is the truth every pixel that changes counts against INT8, also those that it
-gets right: a net whose mIoU on labels rose by 0.001 kept 0.95 of FP32's own."""
+gets right: street nets that lost 0.0016 of mIoU on labels, or gained 0.0013, kept 0.95 of FP32's
+own masks."""
 
 
 @dataclass(frozen=True, slots=True)
