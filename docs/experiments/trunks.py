@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from docs.experiments.ncnn_onnx import convert
 from docs.experiments.teacher import MEAN, STD
 from edge.cli import invoke
-from edge.vision.types import Image
 from engines.errors import ExportError
 from engines.model_file import load_model
 from export.train.net.lite0 import Lite0
@@ -64,15 +63,8 @@ def trunk(
             return cut(model, TAPS[name], size_hw)
         except (OSError, LookupError, ValueError) as exc:
             raise ExportError(f"{file}: not the net of {name}: {exc!r}") from exc
-    shape = SHAPES["plain"]
-    net = (
-        Backbone(shape.stem, shape.widths, shape.depths, shape.expand)
-        if name == "plain"
-        else Lite0()
-    )
-    if name == "lite0":
-        net.load_state_dict(imagenet_weights(file))
-    elif settle is not None:
+    net = own(name, file)
+    if name != "lite0" and settle is not None:
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = 1.0
@@ -89,6 +81,21 @@ def trunk(
             dynamo=False,
         )
     return onnx.load_from_string(buffer.getvalue())
+
+
+def own(name: str, file: Path) -> Lite0 | Backbone:
+    """A trunk that is written in torch here: lite0 with the file's weights, random or plain.
+
+    Raises:
+        ExportError: the file is not what the name wants.
+    """
+    if name == "plain":
+        shape = SHAPES[name]
+        return Backbone(shape.stem, shape.widths, shape.depths, shape.expand)
+    net = Lite0()
+    if name == "lite0":
+        net.load_state_dict(imagenet_weights(file))
+    return net
 
 
 def cut(model: onnx.ModelProto, taps: Sequence[str], size_hw: tuple[int, int]) -> onnx.ModelProto:
@@ -124,14 +131,12 @@ def cost_of(model: onnx.ModelProto) -> tuple[int, int, int]:
     return parameters, macs, written
 
 
-def blob_of(name: str, image: Image) -> NDArray[np.float32]:
-    """What a trunk takes, (1, 3, H, W), of an image (H, W, 3) uint8 BGR."""
-    seen = image.astype(np.float32)
+def blob_of(name: str, images: Tensor) -> Tensor:
+    """What a trunk takes of images (N, 3, H, W) RGB 0..255."""
     if name == "nanodet":
-        seen = ((seen - MEAN) / STD).astype(np.float32)
-    elif name != "yolox":
-        seen = seen[..., ::-1] / np.float32(255)
-    return np.ascontiguousarray(seen.transpose(2, 0, 1)[None])
+        mean, std = (torch.tensor(by_channel)[:, None, None] for by_channel in (MEAN, STD))
+        return (images.flip(1) - mean) / std
+    return images.flip(1) if name == "yolox" else images / 255
 
 
 def in_onnxruntime(model: onnx.ModelProto) -> Run:

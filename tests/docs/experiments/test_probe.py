@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,27 @@ import pytest
 import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
+from torch import nn
 
-from docs.experiments.probe import frames_of, learn, main, score, truth_of
+from docs.experiments.probe import (
+    EVEN,
+    Evened,
+    Learning,
+    frames_of,
+    learn,
+    main,
+    network,
+    score,
+    stored,
+    street_views,
+    truth_of,
+)
+from docs.experiments.trunks import own
+from export.data import camvid
 from export.data.camvid import CLASSES
 from export.data.labelled import UNLABELLED
+from export.train.dataset import class_weights, load_training_sets
+from export.train.recipe import Recipe
 from tests.export.street_data import make_camvid, make_cityscapes, painted
 
 
@@ -58,16 +76,47 @@ def test_a_head_learns_what_features_tell_and_nothing_from_none(roots: None) -> 
     )  # (8, 12, 48, 80)
     features = [F.avg_pool2d(told.float(), k).half() for k in (1, 2, 4, 8)]
     blind = [torch.zeros_like(level) for level in features]
-    good, bad = (
-        score(learn(given, truth, steps=40, seed=0, batch=2), given, frames)
-        for given in (features, blind)
+    weights = class_weights([truth], len(CLASSES))
+    scores = []
+    for given in (features, blind):
+        torch.manual_seed(0)
+        views = stored(given, truth, steps=40, batch=2)
+        net = learn(network((12,) * 4, nn.Identity()), views, weights, Learning(40))
+        inputs = ([level[i : i + 1].float() for level in given] for i in range(len(frames)))
+        scores.append(score(net, inputs, frames)[0])
+    assert scores[0] > scores[1] + 0.2
+
+
+def test_a_trunk_learns_at_its_own_rate_and_an_average_follows(roots: None) -> None:
+    torch.manual_seed(0)
+    sets = load_training_sets(
+        {"camvid": camvid.default_root()}, Recipe(synthetic=0), device=torch.device("cpu")
     )
-    assert good[0] > bad[0] + 0.2
+    views = [(images, batch) for images, batch in street_views(sets * 2, steps=1, seed=0)]
+    assert views[0][0].shape == (8, 3, 192, 320)
+    assert torch.equal(views[0][0], next(street_views(sets * 2, steps=1, seed=0))[0])
+    weights = class_weights(sets, len(CLASSES))
+    before = network(EVEN, Evened("random", own("random", Path("-"))))
+    moved = []
+    for how in (Learning(1), Learning(1, trunk=1e-3), Learning(1, trunk=1e-3, ema=1.0)):
+        after = learn(deepcopy(before), views, weights, how)
+        pairs = zip(before.named_parameters(), after.parameters(), strict=True)
+        most = {name: (new - old).abs().max().item() for (name, old), new in pairs}
+        inside = {n for n in most if n.startswith(Evened.TRUNK)}
+        moved.append((max(most[n] for n in inside), most["backbone.fits.0.0.weight"]))
+    # Adam's first step is the rate, of which warmup gives a twentieth; the average keeps e^(-1/300)
+    # of what was: 1 - 1.0 * (1 - e^(-1/300)) of the step is taken, 0.9967
+    assert moved[0] == pytest.approx((0, 1e-4), rel=0.05, abs=1e-9)
+    assert moved[1] == pytest.approx((5e-5, 1e-4), rel=0.05)
+    assert moved[2] == pytest.approx((5e-5 * 0.9967, 1e-4 * 0.9967), rel=0.05)
 
 
-def test_the_command_prints_a_row_a_seed(roots: None) -> None:
+@pytest.mark.parametrize("more", [[], ["--tune", "1e-3"]])
+def test_the_command_prints_a_row_a_seed(more: list[str], roots: None) -> None:
     result = CliRunner().invoke(
-        main, ["random", "-", "--steps", "1", "--seed", "3", "--seed", "4"], catch_exceptions=False
+        main,
+        ["random", "-", "--steps", "1", "--seed", "3", "--seed", "4", *more],
+        catch_exceptions=False,
     )
     rows = [line.strip("| ").split(" | ") for line in result.output.splitlines()]
     assert [row[:2] for row in rows] == [["random", "3"], ["random", "4"]]

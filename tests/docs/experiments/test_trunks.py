@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
@@ -57,12 +58,12 @@ def test_the_cost_is_that_of_the_convolutions() -> None:
 
 
 def test_a_trunk_is_given_its_own_colours() -> None:
-    image = np.zeros((1, 2, 3), np.uint8)
-    image[..., 0] = 51  # blue
+    image = torch.zeros(1, 3, 1, 2)
+    image[:, 2] = 51  # blue
     assert blob_of("lite0", image)[0, :, 0, 0].tolist() == pytest.approx([0, 0, 0.2])
     assert blob_of("yolox", image)[0, :, 0, 0].tolist() == [51, 0, 0]
     # (51 - 103.53) / 57.375 of blue
-    assert blob_of("nanodet", image)[0, 0, 0, 0] == pytest.approx(-0.91556, abs=1e-5)
+    assert blob_of("nanodet", image)[0, 0, 0, 0].item() == pytest.approx(-0.91556, abs=1e-5)
     assert blob_of("random", image).shape == (1, 3, 1, 2)
 
 
