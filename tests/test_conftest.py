@@ -111,7 +111,7 @@ def test_no_other_code_knows_where_the_folder_is() -> None:
     files = [path for room in rooms for path in (ROOT / room).rglob("*.py")]
     knows = {str(f.relative_to(ROOT)) for f in files if name.search(f.read_text(encoding="utf-8"))}
     assert knows == {
-        "export/data/camvid.py",
+        "export/data/pairs.py",
         "tests/aarch64/__main__.py",  # a command, which takes a small street where it is absent
         "tests/conftest.py",
         "tests/test_conftest.py",

@@ -52,6 +52,7 @@ DEFINES_WITH_TORCH = (
     "export/train/onnx_file.py",
     "export/train/views/mosaic.py",
     "export/train/views/paste.py",
+    "export/train/views/views.py",
     "export/train/pretrained.py",
     "export/train/train.py",
     "export/train/trainer.py",

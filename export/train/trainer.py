@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,16 +18,12 @@ from torch import Tensor
 
 from edge.progress import counted
 from engines.errors import ExportError
-from export.train.batch import Batch, joined
 from export.train.checkpoint import difference, network_from, network_state
 from export.train.dataset import TrainingSet, class_weights
 from export.train.loss import Gains, StreetLoss
 from export.train.net.street import ANCHORS, SHAPES, AuxMask, StreetNet
 from export.train.recipe import Recipe, learning_rate, plain
-from export.train.views.augment import Augment
-from export.train.views.cameras import Cameras
-from export.train.views.mosaic import QUARTERS, Mosaic
-from export.train.views.paste import Paste
+from export.train.views.views import Views
 
 HEADS = ("heads.", "mask_conv.", "mask_out.")
 """What reads boxes and mask from the features: learns at ``lr_head``."""
@@ -73,16 +68,6 @@ class Trainer:
                 f"an epoch of {images} images does not fill a batch of {recipe.batch}. Ask for "
                 f"more images or a smaller --batch."
             )
-        if recipe.mosaic and recipe.batch < QUARTERS:
-            raise ExportError(
-                f"--mosaic needs {QUARTERS} views a batch, got --batch {recipe.batch}. Ask for a "
-                "larger --batch, or leave --mosaic out."
-            )
-        if recipe.mosaic and any(data.known is not None for data in sets):
-            raise ExportError(
-                "--mosaic: the data sets label different classes, which one view cannot keep "
-                "apart. Leave it out, or choose classes that all have."
-            )
         classes = recipe.classes
         net = StreetNet(
             SHAPES[recipe.backbone],
@@ -102,20 +87,7 @@ class Trainer:
             **({} if net.box_classes else {"detection": 0.0}),
         )  # fmt: skip
         self.loss = StreetLoss(ANCHORS, weights, gains, min_cells=recipe.min_cells)
-        view = Augment(
-            size_hw=(recipe.height, recipe.width), gamma=recipe.gamma, lift=recipe.cameras
-        )
-        self.views: list[list[Paste | Augment]] = [
-            [replace(view, base_scale=data.scale_xy)] for data in sets
-        ]
-        if recipe.paste:
-            for views, data in zip(self.views, sets, strict=True):
-                views.insert(0, Paste(data, classes, chance=recipe.paste))
-        self.together: list[Mosaic | Cameras] = []
-        if recipe.mosaic:
-            self.together.append(Mosaic(recipe.mosaic))
-        if recipe.cameras:
-            self.together.append(Cameras(recipe.cameras, classes))
+        self.views = Views(recipe, sets, classes, device=device)
         if device.type == "cuda":
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.benchmark = True  # the views are all of one size
@@ -253,7 +225,7 @@ class Trainer:
 
     def _step(self, chosen: Tensor, generator: torch.Generator, *, step: int) -> dict[str, Tensor]:
         """Learn from one batch. The host waits for the device once, to see that all is finite."""
-        batch = self.views_of(chosen, generator)
+        batch = self.views(chosen, generator)
         images = batch.images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16):
             outputs, features = self.net.with_features(images)
@@ -273,23 +245,6 @@ class Trainer:
         self.optimiser.step()
         self._follow()
         return parts
-
-    def views_of(self, chosen: Tensor, generator: torch.Generator) -> Batch:
-        """Views of the images ``chosen`` (B,), in that order, whatever set each is of."""
-        parts, places, first = [], [], 0
-        for data, views in zip(self.sets, self.views, strict=True):
-            mine = ((chosen >= first) & (chosen < first + len(data))).nonzero()[:, 0]
-            if len(mine):
-                batch = data.batch((chosen[mine] - first).to(self.device))
-                for view in views:
-                    batch = view(batch, generator=generator)
-                parts.append(data.known_in(batch))
-                places.append(mine)
-            first += len(data)
-        batch = joined(parts, torch.cat(places).argsort().to(self.device))
-        for change in self.together:
-            batch = change(batch, generator=generator)
-        return batch
 
     @torch.no_grad()
     def _follow(self) -> None:

@@ -226,7 +226,7 @@ def test_sets_say_which_classes_they_label_where_one_lacks_some(root: Path, tmp_
     assert camvid.known.boxes.all()
     assert not own.known.boxes.any()
     trainer = Trainer(replace(recipe, batch=2, height=96, width=128), [camvid, own], device=CPU)
-    batch = trainer.views_of(torch.tensor([5, 0, 4]), torch.Generator().manual_seed(0))
+    batch = trainer.views(torch.tensor([5, 0, 4]), torch.Generator().manual_seed(0))
     assert batch.known is not None
     assert torch.equal(batch.known.mask[1], camvid.known.mask[0])
     assert torch.equal(batch.known.boxes[[0, 2]], own.known.boxes.expand(2, -1))

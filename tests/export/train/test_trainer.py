@@ -231,7 +231,7 @@ def test_views_of_sets_of_two_sizes_make_one_batch_in_the_order_asked_for(root: 
     )  # fmt: skip
     trainer = Trainer(TINY, [data, squeezed], device=CPU)
     chosen = torch.tensor([len(data), 0, len(data) + 1, 1])
-    batch = trainer.views_of(chosen, torch.Generator().manual_seed(3))
+    batch = trainer.views(chosen, torch.Generator().manual_seed(3))
     assert batch.images.shape == (4, 3, TINY.height, TINY.width)
     most = max(3, data.boxes.shape[1])
     assert batch.boxes.shape == (4, most, 4)
@@ -314,7 +314,7 @@ def test_fewer_images_than_a_batch_are_refused(root: Path) -> None:
 
 
 def test_a_batch_that_is_no_mosaic_is_refused(root: Path) -> None:
-    assert of_recipe(root, batch=4, mosaic=0.5).together == [Mosaic(0.5)]
+    assert of_recipe(root, batch=4, mosaic=0.5).views.together == [Mosaic(0.5)]
     with pytest.raises(ExportError, match=r"--mosaic needs 4 views a batch, got --batch 3"):
         of_recipe(root, batch=3, mosaic=0.5)
 
