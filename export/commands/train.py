@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from os.path import isdir
+from os.path import isdir, realpath
 from pathlib import Path
 from typing import Any
 
@@ -171,18 +171,19 @@ def data_of(text: str) -> tuple[tuple[str, int], ...]:
         SettingsError: it names what is neither a set nor a folder, or one twice, or no number of
             times.
     """
-    made = {}
+    made: dict[str, tuple[str, int]] = {}
     for entry in (entry.strip() for entry in text.split(",")):
         name, sign, times = entry.partition("*")
         number = int(times) if times.isascii() and times.isdigit() else 0 if sign else 1
         known = name in NAMED or (name and isdir(name))  # this never raises
-        if not known or name in made or not 1 <= number <= MOST_TIMES:
+        place = name if name in NAMED else realpath(name)
+        if not known or place in made or not 1 <= number <= MOST_TIMES:
             raise SettingsError(
                 f"--data {text}: {entry!r}, wanted {', '.join(NAMED)} or a folder with {LAYOUT}, "
                 f"each once, with *N for N times an epoch (1 to {MOST_TIMES})."
             )
-        made[name] = number
-    return tuple(made.items())
+        made[place] = name, number
+    return tuple(made.values())
 
 
 def choose_device(name: str) -> torch.device:

@@ -43,10 +43,9 @@ def val_data(name: str, roots: Mapping[str, Path], classes: Classes) -> Labelled
     Raises:
         ExportError: it is missing or broken, or has none of the classes.
     """
-    if name == "camvid":
-        return camvid_data(roots[name], "val", classes.within(BOX_CLASSES, CLASSES))
-    if name == "cityscapes":
-        return in_classes(cityscapes_data(roots[name], "val"), classes)
+    if name in NAMED:
+        named = camvid_data if name == "camvid" else cityscapes_data
+        return named(roots[name], "val", classes.within(BOX_CLASSES, CLASSES))
     root = Path(name) / "val"
     if not isdir(root):  # this never raises
         return None

@@ -8,7 +8,6 @@ Zhang et al., "CityPersons", 2017.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from os.path import isdir, isfile
@@ -22,7 +21,7 @@ from edge.vision.types import Image
 from engines.errors import ExportError
 from export.data.camvid import BOX_CLASSES, CLASSES, IGNORE, Item, Split, read_camvid_labels
 from export.data.clusters import looks_like_one, objects_in, regions_of
-from export.data.coco import read_json
+from export.data.coco import are_numbers, read_json
 from export.data.pairs import check_size, find_pairs, usual_root
 
 SIDE = 256
@@ -58,8 +57,8 @@ def load_index(
     if not (isdir(images) and isdir(labels) and isfile(file)):  # these never raise
         raise ExportError(
             f"{root}: no Cityscapes split {split!r} here, wanted images/{split}/, labels/{split}/ "
-            f"and {file.name} of train or val. Pass --root or set OUTRIDER_CITYSCAPES; "
-            "docs/DATA.md says how it is laid out."
+            f"and {file.name} of train or val. Set OUTRIDER_CITYSCAPES, or pass --root to "
+            "evaluate; docs/DATA.md says how it is laid out."
         )
     persons = read_persons(file)
     pairs = find_pairs(images, labels, layout="docs/DATA.md shows how Cityscapes is laid out.")
@@ -97,8 +96,7 @@ def read_persons(file: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def _is_box(given: Any) -> bool:
-    numbers = isinstance(given, list) and all(type(v) in (int, float) for v in given)
-    return numbers and len(given) == 4 and all(map(math.isfinite, given))
+    return isinstance(given, list) and len(given) == 4 and are_numbers(given)
 
 
 def objects_of(

@@ -145,7 +145,7 @@ def _on_label(
 
 def _cut(mask: NDArray[np.bool_], box: NDArray[np.float32]) -> NDArray[np.bool_]:
     """The pixels of a mask whose centres a box holds."""
-    x0, y0, x1, y1 = np.floor(box.clip(0) + 0.5).astype(int)
+    x0, y0, x1, y1 = np.floor(box.clip(0, max(mask.shape)) + 0.5).astype(int)
     return mask[y0:y1, x0:x1]
 
 

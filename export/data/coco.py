@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from engines.errors import ExportError
 from engines.text import NotTextError, read_text
@@ -154,6 +156,12 @@ def read_json(file: Path, *, wanted: str) -> Any:
         ) from exc
     except (ValueError, RecursionError) as exc:
         raise ExportError(f"{file}: not JSON ({exc}). Wanted {wanted}.") from exc
+
+
+def are_numbers(values: Iterable[Any]) -> bool:
+    """Whether all are finite numbers that float32 holds."""
+    most = float(np.finfo(np.float32).max)
+    return all(type(value) in (int, float) and abs(value) <= most for value in values)
 
 
 class _Wrong(Exception):

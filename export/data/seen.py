@@ -6,7 +6,6 @@ disk; docs/experiments/teacher.py writes one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from engines.errors import ExportError
 from export.data.camvid import BOX_CLASSES, CLASSES, IGNORE, Item
 from export.data.clusters import objects_in
-from export.data.coco import read_json
+from export.data.coco import are_numbers, read_json
 
 CAR, CAR_LABEL = BOX_CLASSES.index("car"), CLASSES.index("car")
 LEAST_SCORE = 0.35
@@ -53,8 +52,7 @@ def read_seen(file: Path, frames: Iterable[Path]) -> Seen:
 def _is_seen(box: Any) -> bool:
     if not isinstance(box, list) or len(box) != 6 or not isinstance(box[4], str):
         return False
-    numbers = [*box[:4], box[5]]
-    return all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
+    return are_numbers([*box[:4], box[5]])
 
 
 def with_seen(item: Item, cars: NDArray[np.float32]) -> Item:

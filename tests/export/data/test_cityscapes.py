@@ -70,7 +70,7 @@ def test_a_frame_is_read_with_its_objects(tmp_path: Path) -> None:
 
 
 def test_a_split_that_is_not_there_says_what_is_wanted(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"split 'test' here.*persons_test\.json.*--root or set"):
+    with pytest.raises(ExportError, match=r"split 'test' here.*persons_test\.json.*Set OUTRIDER_C"):
         load_index(make_cityscapes(tmp_path, painted()), "test")
 
 
@@ -88,6 +88,8 @@ def test_labels_of_another_size_are_refused(tmp_path: Path) -> None:
         ('{"0001": 7}', r"'0001': wanted boxes"),
         ('{"0001": [[1, 2, 3]]}', "wanted boxes"),
         ('{"0001": [[1, 2, 3, NaN]]}', "wanted boxes"),
+        ('{"0001": [[1, 2, 3, 1e300]]}', "wanted boxes"),
+        (f'{{"0001": [[1, 2, 3, 1{"0" * 400}]]}}', "wanted boxes"),
         ('{"0001": [["1", 2, 3, 4]]}', "wanted boxes"),
         ('{"0002": []}', "0001 stands in the file or in .* alone"),
     ],

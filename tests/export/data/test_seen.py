@@ -30,7 +30,8 @@ def test_cars_are_read_by_frame_and_others_and_doubtful_ones_are_not(tmp_path: P
 @pytest.mark.parametrize(
     "content",
     ["[]", '{"a.jpg": {}}', '{"a.jpg": [[1, 2, 3, 4]]}', '{"a.jpg": [[1, 2, 3, 4, 5, 6]]}',
-     '{"a.jpg": [[1, 2, NaN, 4, "car", 0.5]]}', "{"],
+     '{"a.jpg": [[1, 2, NaN, 4, "car", 0.5]]}', '{"a.jpg": [[1, 2, 1e300, 4, "car", 0.5]]}',
+     f'{{"a.jpg": [[1, 2, 3, 1{"0" * 400}, "car", 0.5]]}}', "{"],
 )  # fmt: skip
 def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from export.data.by_name import val_data
 from export.data.camvid import BOX_CLASSES, CLASSES, IGNORE, Item
 from export.data.class_set import Classes, ClassSet
 from export.data.streets import annotations_of, camvid_data, cityscapes_data
@@ -77,6 +78,19 @@ def test_a_frame_of_cityscapes_is_scored_at_its_true_aspect(tmp_path: Path) -> N
     # The person has no label of its own, so nobody sees it: a crowd, 8 x 20 px.
     found = [(a["bbox"], a["area"], a["category_id"], a["iscrowd"]) for a in frame.annotations]
     assert found == [([20, 20, 40, 20], 800, 1, 0), ([200, 100, 8, 20], 160, 2, 1)]
+
+
+def test_a_bicyclist_is_no_crowd_of_the_class_that_takes_it_in(tmp_path: Path) -> None:
+    labels = painted(bicyclist=(100, 100, 110, 130))
+    root = make_cityscapes(tmp_path, labels, [100, 100, 110, 130])
+    classes = Classes.parse("person=pedestrian+bicyclist", "road,rest=*")
+    data = val_data("cityscapes", {"cityscapes": root}, classes)
+    assert data is not None
+    assert (data.box_classes, data.mask_classes) == (("person",), ("road", "rest"))
+    frame = data.load(0)
+    assert [(a["category_id"], a["iscrowd"]) for a in frame.annotations] == [(1, 0)]
+    assert frame.labels is not None
+    assert set(np.unique(frame.labels)) == {0, 1}
 
 
 def test_frames_come_in_the_merged_classes(tmp_path: Path) -> None:

@@ -209,8 +209,13 @@ def test_a_start_that_is_not_there_and_a_frozen_random_backbone_are_refused(
     with pytest.raises(ExportError, match=r"none\.pt: no such checkpoint"):
         run_training(TINY, out=tmp_path / "o", root=root, device=CPU, eval_every=0, init=init)
     frozen = replace(TINY, freeze="backbone")
-    with pytest.raises(SettingsError, match="without --init it would stay random"):
+    with pytest.raises(SettingsError, match="--init, or give it --backbone-weights"):
         run_training(frozen, out=tmp_path / "o", root=root, device=CPU, eval_every=0)
+    mine = replace(TINY, data=((str(tmp_path), 1),))
+    with pytest.raises(SettingsError, match=r"--teacher .* --data has neither"):
+        run_training(
+            mine, out=tmp_path / "o", root=root, device=CPU, eval_every=0, teacher=tmp_path
+        )
 
 
 def test_a_hostile_start_runs_no_code(
