@@ -49,13 +49,13 @@ def film_data(
         ModelError, EngineError: it is refused, or cannot run.
         SourceError: the film cannot be read.
     """
+    frames = _Film(film)  # what cannot be read is told before the judge is adopted
     file = adopt(judge, str(film))
     engine = open_engine(
         file,
         engine=proven_engine(file, "auto", str(film), foreign=file.path != judge, precision="f32"),
         precision="f32",
     )
-    frames = _Film(film)
     found: list[Detections] = []
     try:
         if engine.spec.detection is None:

@@ -121,7 +121,7 @@ def _train_in(
         say(f"edge-export: {Path(first, 'val')}: there is none, so nothing is scored")
     sets = load_training_sets(roots, recipe, device=device, teacher=teacher)
     trainer = Trainer(recipe, sets, device=device)
-    if trunk is not None:
+    if trunk is not None and state is None:
         trainer.begin_with_backbone(trunk)
         say(f"edge-export: the backbone begins with the weights of {backbone_weights}")
     if init is not None and weights is not None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from export.data.labelled import UNLABELLED
 from export.train.batch import Batch, shown_in
+from export.train.views.faults import Draw
 
 PAD = 114 / 255
 """Grey outside the image: the letterbox padding that the network meets in the app."""
@@ -48,10 +49,7 @@ class Augment:
         out_h, out_w = self.size_hw
         device = images.device
 
-        def uniform(low: float, high: float, *shape: int) -> Tensor:
-            drawn = torch.rand((b, *shape), generator=generator, device=generator.device)
-            return (low + (high - low) * drawn).to(device)
-
+        uniform = Draw(b, generator, device).between
         scale = uniform(math.log(self.scale[0]), math.log(self.scale[1])).exp()  # (B,)
         stretch = uniform(-self.stretch, self.stretch).exp().sqrt()
         sx, sy = scale * stretch * self.base_scale[0], scale / stretch * self.base_scale[1]
