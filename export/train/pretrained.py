@@ -47,8 +47,8 @@ def imagenet_weights(path: Path) -> dict[str, Tensor]:
             amiss.append(_theirs(name))
     if amiss:
         raise ExportError(
-            f"{path}: {len(found)} of {len(wanted)} tensors of EfficientNet-Lite0 fit, wanted all "
-            f"of them; not {amiss[0]}, for one. Wanted {_WANTED}."
+            f"{path}: {len(amiss)} of {len(wanted)} tensors of EfficientNet-Lite0 are missing or "
+            f"do not fit, {amiss[0]} for one. Wanted {_WANTED}."
         )
     found["stem.0.weight"] = found["stem.0.weight"] * SCALE
     return found

@@ -80,7 +80,17 @@ def test_a_size_that_the_network_cannot_take_is_refused(size: str) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    ["kitti", "camvid,camvid", "camvid*0", "camvid*", "camvid*101", "camvid*-1", "", "x" * 300],
+    [
+        "kitti",
+        "camvid,camvid",
+        "camvid*0",
+        "camvid*",
+        "camvid*101",
+        "camvid*-1",
+        "",
+        "x" * 300,
+        "camvid*" + "1" * 5000,
+    ],
 )
 def test_data_that_are_not_known_are_refused(data: str) -> None:
     with pytest.raises(
