@@ -455,7 +455,7 @@ def test_waiting_renders_every_frame_of_a_video_and_counts_them_all(
     assert list(report) == [
         "frames", "fps", "seconds", "stages", "frame_age_ms", "source_delay_ms", "detections_total",
         "cpu_ms_per_frame", "peak_rss_mb", "engine", "precision", "opened_s", "model", "source",
-        "ended", "verdict",
+        "timed", "ended", "verdict",
     ]  # fmt: skip
     assert report["verdict"]["words"].startswith("Too few frames to tell")
     assert list(report["frames"]) == [
