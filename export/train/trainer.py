@@ -158,23 +158,38 @@ class Trainer:
         learnt = {name: p.numel() for name, p in self.net.named_parameters()}
         new = tuple(name for name in learnt if name not in fits)
         share = sum(n for name, n in learnt.items() if name in fits) / sum(learnt.values())
-        kept = tuple(f"{part}." for part in self.frozen)
-        missing = [n for n in mine if n.startswith(kept) and n not in fits]
-        if share == 0 or missing:
-            lacking = f"of its {self.recipe.freeze} {missing[0]}" if share else "no tensor of it"
+        if share == 0:
             raise ExportError(
-                f"{origin}: {lacking} {'does not fit' if share else 'fits'} the network that is "
-                "trained here. Start from a checkpoint of this network."
+                f"{origin}: no tensor of it fits the network that is trained here. Start from a "
+                "checkpoint of this network."
             )
-        self.net.load_state_dict(fits, strict=False)
-        self.average.load_state_dict(fits, strict=False)
+        self._begin_with(fits, origin)
         self._build_optimiser(frozenset(new))
         return Kept(share, new)
 
-    def begin_with_backbone(self, weights: dict[str, Tensor]) -> None:
-        """Give the backbone its first weights, which another network has learnt with."""
-        self.net.backbone.load_state_dict(weights)
-        self.average.backbone.load_state_dict(weights)
+    def begin_with_backbone(self, weights: dict[str, Tensor], *, origin: Path) -> Kept:
+        """Give the backbone its first weights, as many as another network has of them.
+
+        Raises:
+            ExportError: one is missing of a part that is to be frozen.
+        """
+        fits = {f"backbone.{name}": value for name, value in weights.items()}
+        self._begin_with(fits, origin)
+        size = {f"backbone.{n}": v.numel() for n, v in self.net.backbone.state_dict().items()}
+        new = tuple(name for name in size if name not in fits)
+        return Kept(sum(size[name] for name in fits) / sum(size.values()), new)
+
+    def _begin_with(self, fits: dict[str, Tensor], origin: Path) -> None:
+        """Load what fits; what is to be frozen must be all there."""
+        frozen = tuple(f"{part}." for part in self.frozen)
+        missing = [n for n in self.net.state_dict() if n.startswith(frozen) and n not in fits]
+        if missing:
+            raise ExportError(
+                f"{origin}: of its {self.recipe.freeze} {missing[0]} does not fit the network that "
+                "is trained here. Start from weights of this network, or freeze less."
+            )
+        self.net.load_state_dict(fits, strict=False)
+        self.average.load_state_dict(fits, strict=False)
 
     def order(self, generator: torch.Generator) -> Tensor:
         """Indices of one epoch, counted over all sets, on the host.

@@ -23,10 +23,10 @@ class ConvBN(nn.Sequential):
 
 
 class Depthwise(nn.Conv2d):
-    """One k×k filter a channel, without a norm behind it.
+    """One k×k filter a channel.
 
-    A pointwise convolution with a norm always follows; with nothing non-linear between them a
-    second norm only costs training time.
+    Where a pointwise convolution with a norm follows and nothing non-linear lies between, a norm of
+    its own would only cost training time.
     """
 
     def __init__(self, c: int, k: int = 3, *, stride: int = 1, dilation: int = 1) -> None:

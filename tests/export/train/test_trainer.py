@@ -195,7 +195,8 @@ def test_the_backbone_learns_at_a_rate_of_its_own(root: Path) -> None:
 def test_a_backbone_begins_with_given_weights_and_its_early_blocks_may_stay(root: Path) -> None:
     trainer = of_recipe(root, backbone="lite0", freeze="early")
     weights = Lite0().state_dict()
-    trainer.begin_with_backbone(weights)
+    kept = trainer.begin_with_backbone(weights, origin=HERE)
+    assert kept == (1.0, ())
     trainer.run_epoch()
     for net in (trainer.net, trainer.average):
         after = net.backbone.state_dict()
@@ -205,6 +206,18 @@ def test_a_backbone_begins_with_given_weights_and_its_early_blocks_may_stay(root
                 torch.testing.assert_close(after[name], value)
     changed = trainer.net.backbone.state_dict()["blocks.3.expand.0.weight"]
     assert not torch.equal(changed, weights["blocks.3.expand.0.weight"])
+
+
+def test_weights_that_a_backbone_lacks_are_told_and_none_that_is_frozen_may(root: Path) -> None:
+    weights = Lite0().state_dict()
+    del weights["blocks.12.project.0.weight"]
+    trainer = of_recipe(root, backbone="lite0", freeze="early")
+    kept = trainer.begin_with_backbone(weights, origin=HERE)
+    assert kept.new == ("backbone.blocks.12.project.0.weight",)
+    assert 0.8 < kept.share < 0.9  # 1152 x 192 of 1.4 M
+    del weights["stem.0.weight"]
+    with pytest.raises(ExportError, match=r"of its early backbone\.stem\.0\.weight does not fit"):
+        trainer.begin_with_backbone(weights, origin=HERE)
 
 
 def test_an_epoch_shows_each_set_as_often_as_it_is_asked_to(root: Path) -> None:
