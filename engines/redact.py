@@ -18,7 +18,7 @@ HIDDEN = "***"
 _SCHEME = re.compile(r"((?<![A-Za-z])[A-Za-z][A-Za-z0-9+.-]*://)")
 # "rtsp:/user:pw@host": no URL, but meant as one.
 _MISTYPED = re.compile(r"(?i)((?<![A-Za-z])(?:rtsps?|https?):/?)(?!/)(?!\*{3}@[^@\s]*(?:\s|$)).*@")
-_OF_URLS = re.compile(r"(?i)(?:whip:)?(?:https?|rtsps?|rtmps?|wss?|ftps?|file|udp|tcp|rtp|srt)://")
+_OF_URLS = re.compile(r"(?i)(?:https?|rtsps?|rtmps?|wss?|ftps?|file|udp|tcp|rtp|srt)://")
 _AUTHORITY = re.compile(r"[^/?#]*")
 # A host name or a bracketed IPv6 address, a port, and the punctuation of a sentence around it.
 _PLAIN_HOST = re.compile(r"""(\[[^\]@]*\]|[^:@\[\]]*)(:\d+)?['"`,.;)\]>}]*""")

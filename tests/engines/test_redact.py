@@ -54,6 +54,7 @@ from engines.redact import redact
         ("http://px/?u=rtsp%3A%2F%2Fa%3Ab%40cam%2F1&v=2", "http://px/?u=***&v=2"),
         ("http://px/rtsp%3A%2F%2Fa%3Ab%40cam%2F1", "http://px/rtsp%3A%2F%2F***%40cam%2F1"),
         ("u:p@cam/1", "***@cam/1"),
+        ("admin://p?w@cam/1", "admin://***@cam/1"),
         ("rtsp;//u:p@cam/1 rtsp//u:p@cam/1", "rtsp;//***@cam/1 rtsp//***@cam/1"),
         ("/etc/outrider/u:p@cam/1: no such file", "/etc/outrider/***@cam/1: no such file"),
         ("No such command 'u:p@s/s@10.0.0.5:554/1'.", "No such command '***@10.0.0.5:554/1'."),
