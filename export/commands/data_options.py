@@ -56,6 +56,13 @@ class DataOptions:
     least_px: float = LEAST_PX
     said: frozenset[str] = frozenset()
 
+    def needs_data(self) -> str | None:
+        """The first option said that means nothing without ``--data``, None where there is none."""
+        for name in (*KEPT[1:], "renames", "test_log"):
+            if name in self.said:
+                return {"renames": "--map"}.get(name, f"--{name.replace('_', '-')}")
+        return None
+
     def check(self) -> None:
         """Refuse options that the kind of data has no use for.
 

@@ -73,10 +73,8 @@ def int8(
     """
     labelled = None
     if chosen.data is None:
-        for name in ("root", "images", "split", "limit", "renames"):
-            if name in chosen.said:
-                option = "map" if name == "renames" else name
-                raise SettingsError(f"--{option} goes with --data, which says on what to judge.")
+        if option := chosen.needs_data():
+            raise SettingsError(f"{option} goes with --data, which says on what to judge.")
     else:
         chosen.check()
         if chosen.split == "test":

@@ -14,7 +14,7 @@ from engines import open_engine
 from engines.errors import ExportError, SettingsError
 from engines.model_file import ModelFile
 from engines.tensorrt.identity import sidecar_path
-from export.commands.data_options import KEPT, DataOptions, data_options
+from export.commands.data_options import DataOptions, data_options
 from export.commands.options import PATH, Finite, say
 from export.compare.differences import SAME, Limits
 from export.compare.errors import output_errors
@@ -122,14 +122,12 @@ def verify(
     if reference is not None:
         raise SettingsError(f"--reference {reference}: goes with an engine alone, without B.")
     labelled = chosen.data is not None
-    of_frames, of_data = ("frames", "count"), (*KEPT[1:], "renames")
-    for name in of_frames if labelled else of_data:
-        if name in chosen.said:
-            option = "map" if name == "renames" else name.replace("_", "-")
-            raise SettingsError(
-                f"--{option} goes {'without' if labelled else 'with'} --data: --frames and --count "
-                "say on what to compare, or --data and its companions do."
-            )
+    of_frames = (f"--{name}" for name in ("frames", "count") if name in chosen.said)
+    if option := next(of_frames, None) if labelled else chosen.needs_data():
+        raise SettingsError(
+            f"{option} goes {'without' if labelled else 'with'} --data: --frames and --count "
+            "say on what to compare, or --data and its companions do."
+        )
     if labelled:
         chosen.check()
     chosen.check_outputs({"--json": json_path}, models=[a, b], frames=frames)

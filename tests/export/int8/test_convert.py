@@ -211,6 +211,9 @@ def test_a_model_of_an_opset_without_scales_by_channel_is_brought_to_one_that_ha
     [
         (["--split", "val"], "--split goes with --data"),
         (["--map", "a=b"], "--map goes with --data"),
+        (["--judge", "b.onnx"], "--judge goes with --data"),
+        (["--least-px", "9"], "--least-px goes with --data"),
+        (["--test-log", "log"], "--test-log goes with --data"),
         (["--data", "camvid", "--split", "test"], "--split test: here scores choose"),
         (["--data", "folder", "--split", "val"], "--split val: folder has no splits"),
     ],
