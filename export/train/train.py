@@ -131,7 +131,8 @@ def _train_in(
         _tell(begun, f"kept {begun.share:.1%} of the weights of {init}")
     if state is not None:
         trainer.restore(state, origin=last)
-        say(f"edge-export: resuming {last} after epoch {trainer.epoch}")
+        within = f" and {trainer.cut_off.batches} batches" if trainer.cut_off else ""
+        say(f"edge-export: resuming {last} after epoch {trainer.epoch}{within}")
     table = TrainingLog(out, resume_after=trainer.epoch)
 
     def note(seconds: float, parts: dict[str, float]) -> None:
@@ -143,12 +144,16 @@ def _train_in(
         table.add(trainer.epoch, seconds, {**parts, **scores})
 
     losses = state.get("losses") if state is not None else None
+
+    def keep() -> None:
+        save_checkpoint(last, {**trainer.state(), "losses": losses})
+
     if table.last < trainer.epoch and isinstance(losses, dict):
         note(0.0, losses)  # it was cut off between its checkpoint and its row
     while trainer.epoch < recipe.epochs:
         start = time.perf_counter()
         try:
-            parts = trainer.run_epoch()
+            losses = trainer.run_epoch(keep)
         except FloatingPointError as exc:
             done = trainer.epoch
             kept = f"{last} keeps epoch {done}" if done else "No epoch was finished"
@@ -156,8 +161,8 @@ def _train_in(
                 f"training stopped: {exc}. {kept}. Start afresh in another --out folder with a "
                 "smaller --lr or more --warmup-epochs."
             ) from exc
-        save_checkpoint(last, {**trainer.state(), "losses": parts})
-        note(time.perf_counter() - start, parts)
+        keep()
+        note(time.perf_counter() - start, losses)
     table.plot()
     return last
 

@@ -8,7 +8,8 @@ what an unbroken one gives.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,8 @@ from export.train.views.views import Views
 
 HEADS = ("heads.", "mask_conv.", "mask_out.")
 """What reads boxes and mask from the features: learns at ``lr_head``."""
+KEEP_S = 180.0
+"""So much of an epoch is lost at most; an epoch of Cityscapes takes a CPU ten minutes or more."""
 EARLY = {
     "plain": ("backbone.stem", "backbone.stages.0"),
     "lite0": ("backbone.stem", *(f"backbone.blocks.{i}" for i in range(3))),
@@ -48,6 +51,14 @@ class Kept(NamedTuple):
 
     share: float
     new: tuple[str, ...]
+
+
+class CutOff(NamedTuple):
+    """Where an epoch stands: batches done, the generator after them, and their losses summed."""
+
+    batches: int
+    generator: Tensor
+    sums: dict[str, Tensor]
 
 
 class Trainer:
@@ -94,6 +105,7 @@ class Trainer:
         self._build_optimiser(frozenset())
         self.epoch = 0
         self.steps = 0
+        self.cut_off: CutOff | None = None
 
     def _build_optimiser(self, new: frozenset[str]) -> None:
         """AdamW; norms and biases do not decay.
@@ -209,8 +221,10 @@ class Trainer:
         index = torch.cat(chosen)
         return index[torch.randperm(len(index), generator=generator)]
 
-    def run_epoch(self) -> dict[str, float]:
-        """One pass over the set; returns the mean of every part of the loss.
+    def run_epoch(self, keep: Callable[[], None] | None = None) -> dict[str, float]:
+        """One pass over the set, or the rest of it; returns the mean of every part of the loss.
+
+        ``keep`` is called every KEEP_S: what ``state`` gives then is a training cut off there.
 
         Raises:
             FloatingPointError: a loss or its gradient is not finite; says in which step.
@@ -223,19 +237,28 @@ class Trainer:
         size = self.recipe.batch
         # a last batch of one image would break batch norm: dropped with the rest of the remainder
         batches = index[: len(index) // size * size].view(-1, size)
-        sums: dict[str, Tensor] = {}
+        done, sums = 0, dict[str, Tensor]()
+        if self.cut_off is not None:
+            done, sums = self.cut_off.batches, dict(self.cut_off.sums)
+            generator.set_state(self.cut_off.generator)
+        kept_s = time.monotonic()
         self.net.train()
         for part in self.frozen:
             self.net.get_submodule(part).eval()  # its batch-norm statistics stay, too
         words = f"epoch {self.epoch + 1}/{self.recipe.epochs},"
-        for i, chosen in enumerate(counted(batches, words, total=len(batches), unit="batches")):
+        left = counted(batches[done:], words, total=len(batches) - done, unit="batches")
+        for i, chosen in enumerate(left, done):
             rate = learning_rate(self.recipe, self.epoch + i / len(batches))
             for group, factor in zip(self.optimiser.param_groups, self.rates, strict=True):
                 group["lr"] = rate * factor
             parts = self._step(chosen, generator, step=i + 1)
             for name, value in parts.items():
                 sums[name] = value + sums.get(name, 0)
-        self.epoch += 1
+            if keep is not None and time.monotonic() - kept_s >= KEEP_S:
+                self.cut_off = CutOff(i + 1, generator.get_state(), sums)
+                keep()
+                kept_s = time.monotonic()
+        self.epoch, self.cut_off = self.epoch + 1, None
         return {name: float(value) / max(len(batches), 1) for name, value in sums.items()}
 
     def _step(self, chosen: Tensor, generator: torch.Generator, *, step: int) -> dict[str, Tensor]:
@@ -284,6 +307,7 @@ class Trainer:
             "own_data": self.recipe.own_data,
             "mask_weights": self.loss.class_weights.tolist()[: len(self.net.mask_classes)],
             **({"aux": self.aux.state_dict()} if self.aux is not None else {}),
+            **({"cut_off": self.cut_off._asdict()} if self.cut_off is not None else {}),
         }
 
     def restore(self, state: dict[str, Any], *, origin: Path) -> None:
@@ -319,6 +343,7 @@ class Trainer:
                 self.aux.load_state_dict(state["aux"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.epoch, self.steps = int(state["epoch"]), int(state["steps"])
+            self.cut_off = CutOff(**state["cut_off"]) if "cut_off" in state else None
         except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as exc:
             raise ExportError(
                 f"{origin}: the state of its training is damaged ({type(exc).__name__}). Start "

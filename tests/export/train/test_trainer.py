@@ -17,7 +17,12 @@ from torch._subclasses.fake_tensor import (
 
 from engines.errors import ExportError
 from export.data.class_set import Classes
-from export.train.checkpoint import network_from, network_state
+from export.train.checkpoint import (
+    load_checkpoint,
+    network_from,
+    network_state,
+    save_checkpoint,
+)
 from export.train.dataset import TrainingSet, load_training_set
 from export.train.loss import Gains, StreetLoss
 from export.train.net.lite0 import Lite0
@@ -218,6 +223,29 @@ def test_weights_that_a_backbone_lacks_are_told_and_none_that_is_frozen_may(root
     del weights["stem.0.weight"]
     with pytest.raises(ExportError, match=r"of its early backbone\.stem\.0\.weight does not fit"):
         trainer.begin_with_backbone(weights, origin=HERE)
+
+
+def test_an_epoch_that_was_cut_off_goes_on_in_its_middle(
+    root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("export.train.trainer.KEEP_S", 0.0)  # after every batch
+    whole, states = of_recipe(root, batch=2), list[dict[str, Any]]()
+
+    def keep() -> None:
+        save_checkpoint(tmp_path / f"{len(states)}.pt", whole.state())
+        states.append(load_checkpoint(tmp_path / f"{len(states)}.pt"))
+
+    losses = whole.run_epoch(keep)
+    assert [state["cut_off"]["batches"] for state in states] == [1, 2]
+    again = of_recipe(root, batch=2)
+    again.restore(states[0], origin=HERE)
+    assert again.run_epoch() == pytest.approx(losses)
+    assert again.epoch == whole.epoch == 1
+    assert "cut_off" not in again.state()
+    for name, value in whole.net.state_dict().items():
+        assert torch.equal(again.net.state_dict()[name], value), name
+    for name, value in whole.average.state_dict().items():
+        assert torch.equal(again.average.state_dict()[name], value), name
 
 
 def test_an_epoch_shows_each_set_as_often_as_it_is_asked_to(root: Path) -> None:
