@@ -35,8 +35,8 @@ class Bursts:
     """The schedule of one connection.
 
     Frames come in bursts where bursts of one size follow each other: after a stall of a network a
-    camera goes on smoothly. Until then, and for a source that never does, ``paced`` is
-    False and nothing is delayed.
+    camera goes on smoothly. Until then, and for a source that never does, ``paced`` is False and
+    nothing is delayed.
 
     Args:
         longest_ns: the most that a packet is held back.

@@ -97,6 +97,21 @@ def test_a_link_that_holds_up_again_and_again_is_not_delayed() -> None:
     assert not schedule.paced
 
 
+def test_what_is_held_up_for_a_third_of_a_second_is_jitter() -> None:
+    packets = [(media // 320 * 320 + 300, media) for media in range(0, 12_800, 20)]
+    schedule = bursts()
+    played(packets, schedule)
+    assert not schedule.paced
+
+
+def test_a_relay_whose_last_frames_come_a_bit_later_is_found_out() -> None:
+    # Of each second eight frames at once; two more after gaps of more than half a period.
+    packets = [(at + max(0, media % 1000 - 700) * 0.6, media) for at, media in hls(range(20))]
+    schedule = bursts()
+    played(packets, schedule)
+    assert schedule.paced
+
+
 def test_a_relay_is_found_out_by_four_bursts_of_one_size() -> None:
     schedule = bursts()
     given = played(hls(range(20)), schedule)
