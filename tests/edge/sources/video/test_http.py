@@ -120,18 +120,39 @@ def test_a_film_that_breaks_off_before_its_length_is_an_error(films: dict[str, b
         frames_of(half)
 
 
+def with_index_at_the_end(folder: Path) -> tuple[bytes, int]:
+    """An mp4, and where in it the index begins."""
+    film = write_video(folder / "a.mp4", count=COUNT, codec="mpeg4").read_bytes()
+    index, gap = film.index(b"moov") - 4, 1 << 20  # more than is kept of what was read
+    film = film[:index] + gap.to_bytes(4, "big") + b"free" + bytes(gap - 8) + film[index:]
+    return film, index + gap
+
+
 def test_an_mp4_with_its_index_at_the_end_needs_no_server_of_byte_ranges(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    film, index = with_index_at_the_end(tmp_path)
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    film = write_video(tmp_path / "a.mp4", count=COUNT, codec="mpeg4").read_bytes()
-    index, gap = film.index(b"moov") - 4, 1 << 20  # more than is kept of what was read
-    film = film[:index] + gap.to_bytes(4, "big") + b"free" + bytes(gap - 8) + film[index:]
     assert len(frames_of(loopback.answering("200 OK", film))) == COUNT
     assert list((tmp_path / "tmp").iterdir()) == []
     with pytest.raises(SourceError, match="no video in it"):
-        frames_of(loopback.answering("200 OK", film[: index + gap + 8]))
+        frames_of(loopback.answering("200 OK", film[: index + 8]))
+
+
+def test_an_mp4_that_breaks_off_while_it_is_fetched_whole_is_told_so(tmp_path: Path) -> None:
+    film, index = with_index_at_the_end(tmp_path)
+    served_to: list[None] = []
+
+    def third_breaks_off(connection: socket.socket, over: threading.Event) -> None:
+        # Looked at, opened by FFmpeg, which cannot go back in it, and then fetched whole.
+        served_to.append(None)
+        connection.recv(65536)
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(film)}\r\nConnection: close\r\n\r\n"
+        connection.sendall(head.encode() + film[: index if len(served_to) == 3 else None])
+
+    with pytest.raises(SourceError, match="cannot be opened: Input/output error"):
+        frames_of(third_breaks_off)
 
 
 def parts(head: bytes, *, last: bytes = b"\r\n") -> bytes:
