@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from os.path import isdir, realpath
 from pathlib import Path
@@ -174,13 +175,7 @@ def data_of(text: str) -> tuple[tuple[str, int], ...]:
     made: dict[str, tuple[str, int]] = {}
     for entry in (entry.strip() for entry in text.split(",")):
         name, sign, times = entry.partition("*")
-        number = (
-            int(times)
-            if times.isascii() and times.isdigit() and len(times) < 4
-            else 0
-            if sign
-            else 1
-        )
+        number = int(times) if re.fullmatch("[0-9]{1,3}", times) else 0 if sign else 1
         known = name in NAMED or (name and isdir(name))  # this never raises
         place = name if name in NAMED else realpath(name)
         if not known or place in made or not 1 <= number <= MOST_TIMES:

@@ -132,10 +132,11 @@ def load_training_sets(
         )  # fmt: skip
     for name in (name for name in times if name not in NAMED):
         sets.append(replace(load_folder(Path(name), recipe, device=device), times=times[name]))
-    for partial in (data.known for data in sets if data.known is not None):
-        whole = Known(*map(torch.ones_like, partial))
-        return [replace(data, known=data.known or whole) for data in sets]
-    return sets
+    partial = next((data.known for data in sets if data.known is not None), None)
+    if partial is None:
+        return sets
+    whole = Known(*map(torch.ones_like, partial))
+    return [replace(data, known=data.known or whole) for data in sets]
 
 
 def load_folder(root: Path, recipe: Recipe, *, device: torch.device) -> TrainingSet:
