@@ -23,15 +23,19 @@ CAR, CAR_LABEL = BOX_CLASSES.index("car"), CLASSES.index("car")
 LEAST_SCORE = 0.35
 """Of NanoDet-Plus, with the label as second witness: 94 in 100 of its cars lie on the label."""
 
+SLACK_PX = 1.0
+"""A teacher's box may end this far outside of the frame: rounding."""
+
 Seen = Mapping[str, NDArray[np.float32]]
 """By the stem of the frame's name: boxes (N, 5) xyxy px and score, of cars."""
 
 
-def read_seen(file: Path, frames: Iterable[Path]) -> Seen:
-    """The cars that a teacher saw on ``frames``.
+def read_seen(file: Path, frames: Mapping[Path, tuple[int, int]]) -> Seen:
+    """The cars that a teacher saw on ``frames``, whose widths and heights are given.
 
     Raises:
-        ExportError: the file cannot be read, is no such file, or lacks a frame.
+        ExportError: the file cannot be read, is no such file, lacks a frame, or has a box beyond
+            one.
     """
     given = read_json(file, wanted="a teacher's boxes by frame")
     wanted = f'{file}: wanted {{"NAME.jpg": [[x0, y0, x1, y1, class, score], …]}}. Make it anew.'
@@ -46,7 +50,25 @@ def read_seen(file: Path, frames: Iterable[Path]) -> Seen:
     unseen = [path for path in frames if path.stem not in seen]
     if unseen:
         raise ExportError(f"{file}: lacks {unseen[0].name}, which it must have. Make it anew.")
+    for path, (width, height) in frames.items():
+        low, high = -SLACK_PX, np.array([width, height] * 2) + SLACK_PX
+        boxes = seen[path.stem][:, :4]
+        beyond = boxes[((boxes < low) | (boxes > high)).any(axis=1)]
+        if len(beyond):
+            raise ExportError(
+                f"{file}: {path.name}: got a box {beyond[0].tolist()}, wanted x0, y0, x1, y1 in "
+                f"its {width}x{height} px. Make it anew on the frames as they lie on disk."
+            )
     return seen
+
+
+def cars_told(items: Iterable[Item], seen: Seen) -> str:
+    """What came of a teacher's cars: few of many on the label are a file that does not fit."""
+    crowd = np.concatenate([item.crowd[item.class_ids == CAR] for item in items])
+    return (
+        f"{sum(map(len, seen.values()))} cars that the teacher saw; on the labels "
+        f"{(~crowd).sum()} cars, and {crowd.sum()} crowds that it left"
+    )
 
 
 def _is_seen(box: Any) -> bool:

@@ -28,7 +28,7 @@ from export.data.by_name import NAMED
 from export.data.camvid import BOX_CLASSES, CLASSES, Item, load_index
 from export.data.folder import folder_data
 from export.data.labelled import UNLABELLED, LabelledFrame
-from export.data.seen import read_seen, with_seen
+from export.data.seen import cars_told, read_seen, with_seen
 from export.train.batch import MIN_VISIBLE, Batch, Known
 from export.train.recipe import Recipe
 
@@ -120,8 +120,12 @@ def load_training_sets(
         root, seen = roots["cityscapes"], None
         if teacher is not None:
             frames = (root / "images" / "train").glob("*.jpg")
-            seen = read_seen(teacher / "cityscapes_train.json", frames)
-        items = _chosen(cityscapes.load_index(root, "train", seen=seen), recipe)
+            size = (cityscapes.SIDE, cityscapes.SIDE)
+            seen = read_seen(teacher / "cityscapes_train.json", dict.fromkeys(frames, size))
+        found = cityscapes.load_index(root, "train", seen=seen)
+        if seen is not None:
+            say(f"edge-export: Cityscapes train: {cars_told(found, seen)}")
+        items = _chosen(found, recipe, of="Cityscapes train")
         made = [(item.image(), item.labels(), _objects(item)) for item in items]
         fit = APP_WH[0] / (cityscapes.STRETCH * cityscapes.SIDE)
         sets.append(
@@ -146,7 +150,7 @@ def load_folder(root: Path, recipe: Recipe, *, device: torch.device) -> Training
         ExportError: something is missing or wrong, or nothing in it is labelled.
     """
     data = folder_data(root)
-    chosen = _chosen(range(data.count), recipe)
+    chosen = _chosen(range(data.count), recipe, of=str(root))
     numbers = counted(chosen, f"reading {root}", total=len(chosen), unit="images")
     made = [_fitted(data.load(i)) for i in numbers]
     kept = _in_memory(
@@ -199,11 +203,14 @@ def load_training_set(
     for split in recipe.splits:
         items: Sequence[Item] = load_index(root, split)
         if teacher is not None:
-            frames = (item.image_path for item in items)
+            frames = {item.image_path: item.wh for item in items}
             seen = read_seen(teacher / f"camvid_{split}.json", frames)
             items = [with_seen(item, seen[item.image_path.stem]) for item in items]
+            say(f"edge-export: CamVid {split}: {cars_told(items, seen)}")
         found += items
-    made = [_photograph(item) for item in _chosen(found, recipe)]
+    if recipe.splits:
+        found = _chosen(found, recipe, of=f"CamVid {', '.join(recipe.splits)}")
+    made = [_photograph(item) for item in found]
     real = len(made)
     rng = np.random.default_rng(recipe.seed)
     made += [_street(recipe.seed * 100_003 + i, rng) for i in range(recipe.synthetic)]
@@ -292,17 +299,14 @@ def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray((boxes[:, 2:] - boxes[:, :2]).prod(1), np.float32)
 
 
-def _chosen(items: Sequence[T], recipe: Recipe) -> Sequence[T]:
-    """The photographs of a data set, or as many of them as are asked for, drawn by the seed.
+def _chosen(items: Sequence[T], recipe: Recipe, *, of: str) -> list[T]:
+    """The photographs of the set ``of``, or as many of them as are asked for, drawn by the seed.
 
     A larger draw of the same seed holds the smaller one.
     """
     if recipe.images > len(items):
-        raise ExportError(
-            f"--images {recipe.images}: the splits {', '.join(recipe.splits) or 'none'} hold "
-            f"{len(items)}. Ask for fewer."
-        )
+        raise ExportError(f"--images {recipe.images}: {of} has {len(items)} images. Ask for fewer.")
     if not recipe.images:
-        return items
+        return [*items]
     drawn = np.random.default_rng(recipe.seed).permutation(len(items))[: recipe.images]
     return [items[i] for i in sorted(drawn)]

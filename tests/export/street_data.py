@@ -53,11 +53,11 @@ def painted(**boxes: tuple[int, int, int, int]) -> Image:
     return labels
 
 
-def make_cityscapes(root: Path, labels: Image, *persons: list[float]) -> Path:
-    """Split 'val' of one grey frame, 0001, with these labels and boxes of persons."""
+def make_cityscapes(root: Path, labels: Image, *persons: list[float], split: str = "val") -> Path:
+    """A split of one grey frame, 0001, with these labels and boxes of persons."""
     for kind in ("images", "labels"):
-        (root / kind / "val").mkdir(parents=True)
-    cv2.imwrite(str(root / "images" / "val" / "0001.jpg"), np.full((256, 256, 3), 75, np.uint8))
-    cv2.imwrite(str(root / "labels" / "val" / "0001.png"), labels)
-    (root / "persons_val.json").write_text(json.dumps({"0001": persons}))
+        (root / kind / split).mkdir(parents=True)
+    cv2.imwrite(str(root / "images" / split / "0001.jpg"), np.full((256, 256, 3), 75, np.uint8))
+    cv2.imwrite(str(root / "labels" / split / "0001.png"), labels)
+    (root / f"persons_{split}.json").write_text(json.dumps({"0001": persons}))
     return root

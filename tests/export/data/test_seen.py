@@ -12,7 +12,7 @@ import pytest
 
 from engines.errors import ExportError
 from export.data.camvid import load_index
-from export.data.seen import read_seen, with_seen
+from export.data.seen import cars_told, read_seen, with_seen
 from tests.export.street_data import make_camvid
 
 
@@ -20,11 +20,11 @@ def test_cars_are_read_by_frame_and_others_and_doubtful_ones_are_not(tmp_path: P
     file = tmp_path / "camvid_train.json"
     boxes = [[1, 2, 30, 40, "car", 0.9], [5, 5, 9, 9, "car", 0.3], [1, 2, 3, 9, "person", 0.8]]
     file.write_text(json.dumps({"a.jpg": boxes, "b.png": []}))
-    seen = read_seen(file, [Path("x/a.jpg"), Path("x/b.jpg")])
+    seen = read_seen(file, dict.fromkeys([Path("x/a.jpg"), Path("x/b.jpg")], (480, 360)))
     assert seen["a"] == pytest.approx(np.array([[1, 2, 30, 40, 0.9]], np.float32))
     assert seen["b"].shape == (0, 5)
     with pytest.raises(ExportError, match=r"lacks c\.jpg, which it must have"):
-        read_seen(file, [Path("x/c.jpg")])
+        read_seen(file, {Path("x/c.jpg"): (480, 360)})
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,15 @@ def test_cars_are_read_by_frame_and_others_and_doubtful_ones_are_not(tmp_path: P
 def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(ExportError, match=r"a\.json: "):
-        read_seen(tmp_path / "a.json", [])
+        read_seen(tmp_path / "a.json", {})
+
+
+@pytest.mark.parametrize("box", [[1, 2, 481.5, 40], [1, 2, 30, 361.5], [-1.5, 2, 30, 40]])
+def test_boxes_of_frames_of_another_size_are_refused(tmp_path: Path, box: list[float]) -> None:
+    file, frames = tmp_path / "camvid_train.json", {Path("x/a.jpg"): (480, 360)}
+    file.write_text(json.dumps({"a.jpg": [[-1, 2, 480.9, 361, "car", 0.9], [*box, "car", 0.9]]}))
+    with pytest.raises(ExportError, match=rf"a\.jpg: got a box .*{box[2]}.* 480x360 px\. Make it"):
+        read_seen(file, frames)
 
 
 def test_a_crowd_is_parted_and_what_is_one_object_stays(tmp_path: Path) -> None:
@@ -56,6 +64,8 @@ def test_a_crowd_is_parted_and_what_is_one_object_stays(tmp_path: Path) -> None:
         np.float32,
     )
     parted = with_seen(both, cars)
+    told = "3 cars that the teacher saw; on the labels 3 cars, and 0 crowds that it left"
+    assert cars_told([parted], {"f0": cars}) == told
     assert parted.crowd.tolist() == [False] * 3
     assert parted.boxes.tolist() == [
         item.boxes[0].tolist(), [x0, 20, middle, 60], [middle, 20, x1, 60]

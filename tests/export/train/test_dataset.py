@@ -27,7 +27,7 @@ from export.train.recipe import Recipe
 from export.train.trainer import Trainer
 from export.train.views.augment import Augment
 from tests.export.labelled_files import coco_dict, make_folder
-from tests.export.street_data import make_camvid
+from tests.export.street_data import make_camvid, make_cityscapes, painted
 
 CPU = torch.device("cpu")
 
@@ -163,10 +163,52 @@ def test_a_few_images_are_drawn_by_the_seed_and_more_hold_the_fewer(tmp_path: Pa
 
 
 def test_more_images_than_there_are_and_a_set_of_none_are_refused(root: Path) -> None:
-    with pytest.raises(ExportError, match=r"--images 9: the splits train, val hold 8"):
+    with pytest.raises(ExportError, match=r"--images 9: CamVid train, val has 8 images"):
         load_training_set(root, Recipe(splits=("train", "val"), synthetic=0, images=9), device=CPU)
     with pytest.raises(ExportError, match="without images"):
         load_training_set(root, Recipe(splits=(), synthetic=0), device=CPU)
+
+
+def test_images_are_chosen_of_a_folder_that_has_the_street_beside_it(tmp_path: Path) -> None:
+    mine = make_folder(tmp_path, classes=("sky", "road"))
+    recipe = Recipe(
+        data=((str(mine), 1),), images=1, synthetic=2, mask_names=("sky", "road"), box_names=()
+    )
+    sets = load_training_sets({"camvid": tmp_path}, recipe, device=CPU)
+    assert [(len(data), data.real) for data in sets] == [(2, 0), (1, 1)]
+    with pytest.raises(ExportError, match=r"--images 9: .* has 2 images"):
+        load_training_sets({"camvid": tmp_path}, replace(recipe, images=9), device=CPU)
+
+
+def test_a_teacher_parts_the_cars_of_each_set_and_what_came_of_it_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    camvid = make_camvid(tmp_path / "camvid", images=1)
+    coco = json.loads((camvid / "boxes_train.json").read_text())
+    x, y = coco["annotations"][0]["bbox"][:2]
+    coco["annotations"][0]["iscrowd"] = 1
+    (camvid / "boxes_train.json").write_text(json.dumps(coco))
+    city = make_cityscapes(tmp_path / "city", painted(car=(40, 60, 160, 80)), split="train")
+    teacher = tmp_path / "teacher"
+    teacher.mkdir()
+    for name, frame, left, top, wh in (
+        ("camvid", "f0.jpg", x, y, (80, 40)), ("cityscapes", "0001.jpg", 40, 60, (120, 20)),
+    ):  # fmt: skip
+        middle, right, low = left + wh[0] / 2, left + wh[0], top + wh[1]
+        halves = [[left, top, middle, low, "car", 0.9], [middle, top, right, low, "car", 0.9]]
+        (teacher / f"{name}_train.json").write_text(json.dumps({frame: halves}))
+    recipe = Recipe(data=(("camvid", 1), ("cityscapes", 1)), synthetic=0)
+    roots = {"camvid": camvid, "cityscapes": city}
+    whole = load_training_sets(roots, recipe, device=CPU)
+    assert [data.crowd.tolist() for data in whole] == [[[True]]] * 2
+    assert capsys.readouterr().err == ""
+    parted = load_training_sets(roots, recipe, device=CPU, teacher=teacher)
+    assert [data.crowd.tolist() for data in parted] == [[[False, False]]] * 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"edge-export: {name} train: 2 cars that the teacher saw; on the labels 2 cars, and 0 "
+        "crowds that it left"
+        for name in ("CamVid", "Cityscapes")
+    ]
 
 
 def test_labels_and_boxes_come_in_the_classes_that_are_learnt(root: Path) -> None:
