@@ -30,12 +30,12 @@ def cpu_name() -> str:
     return found.group(1).strip() if found else ""
 
 
-def cpu_identity() -> str:
+def cpu_identity(root: Path = Path("/")) -> str:
     """What tells this processor from another: name, parts and instruction sets, in many words.
 
     Virtual machines of one name differ in their instructions, and ARM tells no name.
     """
-    return " ".join(sorted(set(_PROCESSOR.findall(text_of(Path("/proc/cpuinfo"))))))
+    return " ".join(sorted(set(_PROCESSOR.findall(text_of(root / "proc/cpuinfo")))))
 
 
 class Linux:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.telemetry.linux import Linux
+from edge.telemetry.linux import Linux, cpu_identity
 from edge.telemetry.sample import Kind, Reading, Throttle
 from tests.edge.telemetry.trees import AMD, COOLING, CPUFREQ, INTEL, ORIN_NANO, XAVIER, ZONE, plant
 
@@ -95,6 +95,50 @@ def test_a_core_that_throttled_since_the_sample_before_is_told_with_the_count(
     file.write_text("3\n")
     assert Throttle("CPU", "heat", True) in throttles(intel)
     assert Throttle("CPU", "heat", False) in throttles(intel)
+
+
+XEON = """\
+processor : 0
+vendor_id : GenuineIntel
+cpu family : 6
+model : 143
+model name : Intel(R) Xeon(R) Processor
+stepping : 8
+microcode : 0x1
+cpu MHz : 2100.000
+flags : fpu sse avx2 avx512f
+bogomips : 4200.00
+
+"""
+A78AE = """\
+processor : 0
+BogoMIPS : 62.50
+Features : fp asimd asimddp
+CPU implementer : 0x41
+CPU part : 0xd42
+CPU revision : 1
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "varying", "telling"),
+    [
+        (XEON, "MHz : 2100", ("avx512f", "stepping : 8", "model : 143")),
+        (A78AE, "62.50", ("asimddp", "0x41", "0xd42", "revision : 1")),
+    ],
+)
+def test_a_processor_is_told_by_all_that_stays_and_by_nothing_that_varies(
+    tmp_path: Path, cpuinfo: str, varying: str, telling: tuple[str, ...]
+) -> None:
+    def identity(text: str) -> str:
+        return cpu_identity(plant(tmp_path, {"proc/cpuinfo": text}))
+
+    one = identity(cpuinfo)
+    assert identity(cpuinfo + cpuinfo.replace("processor : 0", "processor : 1")) == one
+    assert identity(cpuinfo.replace(varying, "1")) == one
+    others = {identity(cpuinfo.replace(part, "9")) for part in telling}
+    assert len(others | {one}) == len(telling) + 1
 
 
 @pytest.mark.parametrize("garbage", ["", "Resource temporarily unavailable", "nan", "\0", "12 C"])
