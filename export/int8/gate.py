@@ -107,9 +107,9 @@ class Gate:
         self._frames, self._labelled, self._renames = frames, labelled, renames
         self._allowed = allowed
         self._said: list[Prediction] = []
-        """What FP32 says, frame by frame."""
+        """What FP32 says, frame by frame, where that is the truth."""
         self._boxes: Counter[str] = Counter()
-        self._score, self.broken = self._scored(reference, "onnxruntime")
+        self._score, self.broken = self._scored(reference, "onnxruntime", first=True)
 
     def judge(self, path: Path, *, engine: str = "onnxruntime") -> Verdict:
         """Score a quantised file in an engine.
@@ -141,10 +141,11 @@ class Gate:
                 now = score.boxes.ap50.get(name) if score.boxes else None
                 yield Loss(f"{name} AP50", ap50, now or 0.0, self._allowed.ap50)
 
-    def _scored(self, path: Path, engine: str) -> tuple[Score, tuple[str, ...]]:
+    def _scored(
+        self, path: Path, engine: str, *, first: bool = False
+    ) -> tuple[Score, tuple[str, ...]]:
         """The scores of a file, and its outputs that were not finite; the first is the truth's."""
         broken: dict[str, None] = {}
-        first = not self._said
         with closing(open_engine(path, engine=engine, precision="f32")) as opened:
             predictor = Predictor(opened)
             names = predictor.class_names
@@ -155,12 +156,13 @@ class Gate:
                 said = predictor.predict(item.image if item else self._frames[i])
                 broken.update(dict.fromkeys(_not_finite(predictor)))
                 if first:
-                    self._said.append(said)
                     self._count(item, said, names)
                 if item is not None and on_labels is not None:
                     on_labels.add(i, item, said)
-                else:
-                    against.add(self._frames[i], (self._said[i], said))
+                    continue
+                if first:
+                    self._said.append(said)
+                against.add(self._frames[i], (self._said[i], said))
         score = Score.of(on_labels) if on_labels is not None else against.scores()[1]
         return score, tuple(broken)
 
