@@ -12,51 +12,26 @@ import hashlib
 import json
 import logging
 import os
-import statistics
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from importlib.util import find_spec as find_module
 from pathlib import Path
 
-import numpy as np
-
 from edge.proven.child import export_folder
 from edge.proven.engine import proven_engine, verdict
 from edge.proven.int8_beside import beside, gated_beside
+from edge.proven.trial import Candidate, Timed, close_all, open_all, pick, time_in_turn
 from edge.telemetry.linux import cpu_identity
 from edge.version import VERSION
-from engines import built_here, cpu_engines, open_engine
+from engines import built_here, cpu_engines
 from engines.base import Engine, EngineOptions, Precision
-from engines.errors import EngineError, ModelError
+from engines.errors import ModelError
 from engines.files import keep, kept, user_folder
 from engines.model_file import ModelFile, any_sha256, is_quantized
 
 log = logging.getLogger(__name__)
-
-TRIAL_S = 0.25
-"""For each candidate, compiling and warming up left out."""
-LEAST_TURNS, MOST_TURNS = 3, 50
-LONGEST_S = 5.0
-"""No turn begins after so long: of a model that takes seconds a frame one turn has to do."""
-CLEARLY = 0.97
-"""Of the time of an earlier candidate a later one may take at most, to be taken for faster."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timed:
-    """One candidate: the name of its file, the engine, the precision there, the median a frame."""
-
-    model: str
-    engine: str
-    precision: str
-    ms: float
-    chosen: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.model} in {self.engine} at {self.precision} {self.ms:.1f} ms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,26 +45,6 @@ class Choice:
     engine: str
     timed: tuple[Timed, ...] = ()
     opened: Engine | None = field(default=None, compare=False)
-
-
-@dataclass(slots=True)
-class _Candidate:
-    file: ModelFile
-    engine: Engine
-    turns_ms: list[float] = field(default_factory=list)
-
-    def timed(self) -> Timed:
-        name, engine, ms = self.file.path.name, self.engine, statistics.median(self.turns_ms)
-        return Timed(name, engine.name, engine.precision, round(ms, 4))
-
-    def turn(self) -> None:
-        """One frame in every slot; keeps ms a frame."""
-        start = time.perf_counter()
-        for slot in range(self.engine.slots):
-            self.engine.submit(slot)
-        for slot in range(self.engine.slots):
-            self.engine.wait(slot)
-        self.turns_ms.append((time.perf_counter() - start) * 1e3 / self.engine.slots)
 
 
 def fastest(
@@ -147,17 +102,17 @@ def fastest(
             _tell(choice, "as timed before", file, precision)
             return choice
     files = [file, *(gated_beside(file, named) if smaller else ())]
-    tried: list[_Candidate] = []
+    tried = open_all(files, names, options)
     try:
-        _open(tried, files, names, options)
+        finished = len(tried) == 1 or time_in_turn(tried, stop)
+        if not finished or not tried or tried[0].file is not file:
+            close_all(tried)  # what stopped it, or failed, the run itself will meet
+            return Choice(file, proven)
         if len(tried) == 1:
             return Choice(file, tried[0].engine.name, opened=tried[0].engine)
-        if not _time(tried, stop) or tried[0].file is not file:
-            _close(tried)  # what stopped it, or failed, the run itself will meet
-            return Choice(file, proven)
         choice, proven_all = _choose(tried, frames, stop, environ)
     except BaseException:
-        _close(tried)
+        close_all(tried)
         raise
     _tell(choice, "timed once", file, precision)
     if place is not None and proven_all:
@@ -192,68 +147,8 @@ def _kept(place: Path, file: ModelFile, named: Path) -> Choice | None:
     return None
 
 
-def _open(
-    tried: list[_Candidate],
-    files: Sequence[ModelFile],
-    names: Sequence[str],
-    options: EngineOptions,
-) -> None:
-    """Open every file in every engine that can run it, on an image of noise.
-
-    Raises:
-        ModelError: the model itself is refused.
-        EngineError: no engine runs the model itself.
-    """
-    for file in files:
-        for name in names:
-            try:
-                engine = open_engine(
-                    file,
-                    engine=name,
-                    precision=options.precision,
-                    slots=options.slots,
-                    threads=options.threads,
-                )
-            except (EngineError, ModelError) as exc:
-                last = name == names[-1] and not tried
-                if file is files[0] and (last or isinstance(exc, ModelError)):
-                    raise
-                log.warning("%s; it is not timed", exc)
-                continue
-            tried.append(_Candidate(file, engine))
-            rng = np.random.default_rng(0)
-            for slot in range(engine.slots):
-                for array in engine.inputs(slot).values():
-                    array[...] = rng.integers(0, 256, array.shape, np.uint8)
-
-
-def _time(tried: list[_Candidate], stop: threading.Event | None) -> bool:
-    """Run all in turn, for a time; one that fails leaves the list. False where it was stopped."""
-    start, turns = time.perf_counter(), -1  # the first one warms up
-    while True:
-        for candidate in list(tried):
-            if stop is not None and stop.is_set():
-                return False
-            try:
-                candidate.turn()
-            except EngineError as exc:
-                log.warning("%s; it is not timed", exc)
-                tried.remove(candidate)
-                candidate.engine.close()
-        turns += 1
-        lasted = time.perf_counter() - start
-        if lasted > LONGEST_S or turns >= MOST_TURNS:
-            break
-        if turns >= LEAST_TURNS and lasted > TRIAL_S * len(tried):
-            break
-    for candidate in tried:
-        if len(candidate.turns_ms) > 1:
-            del candidate.turns_ms[0]
-    return len(tried) > 1
-
-
 def _choose(
-    tried: list[_Candidate],
+    tried: list[Candidate],
     frames: str | None,
     stop: threading.Event | None,
     environ: Mapping[str, str],
@@ -277,20 +172,9 @@ def _choose(
         if off:
             log.warning("%s; it is not taken", off)
         del left[best]
-    _close([candidate for candidate in tried if candidate.engine is not engine])
+    close_all([candidate for candidate in tried if candidate.engine is not engine])
     rows[at] = replace(rows[at], chosen=True)
     return Choice(file, engine.name, tuple(rows), engine), known
-
-
-def pick(times_ms: Sequence[float]) -> int:
-    """The place of the least time, or of the first that is not clearly beaten by it."""
-    least = min(times_ms)
-    return next(i for i, ms in enumerate(times_ms) if least >= ms * CLEARLY)
-
-
-def _close(tried: Sequence[_Candidate]) -> None:
-    for candidate in tried:
-        candidate.engine.close()
 
 
 def _tell(choice: Choice, when: str, file: ModelFile, precision: Precision) -> None:

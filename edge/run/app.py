@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge.metrics.observer import Observer
-    from edge.proven.fastest import Timed
+    from edge.proven.trial import Timed
     from edge.run.parts import Ending, Parts
     from edge.run.pipeline import Pipeline
     from edge.run.view import RunView

@@ -16,12 +16,14 @@ import onnx
 import onnx.version_converter
 
 from edge.proven.adopt_cache import runnable
+from edge.proven.trial import Timed, close_all, open_all, pick, time_in_turn
 from edge.vision.letterbox import Letterbox
 from edge.vision.types import Image
-from engines.base import Array
+from engines import cpu_engines
+from engines.base import Array, EngineOptions
 from engines.errors import ExportError
 from engines.files import scratch
-from engines.model_file import any_sha256, is_quantized, sha256_of
+from engines.model_file import ModelFile, any_sha256, is_quantized, sha256_of
 from engines.runtimes import first_line
 from engines.spec import InputSpec, ModelSpec
 from export.data.frames import read_frames
@@ -29,7 +31,6 @@ from export.data.labelled import LabelledData
 from export.int8.gate import Allowed, Gate
 from export.int8.qdq import Form
 from export.int8.search import Frames, Quantised, Say, Search, prepared
-from export.int8.speed import times_ms
 from export.onnx.graph import fold_constants, load_checked, name_nodes, opset_of, uses_float16
 from export.outputs import check_model_target, published_after
 from export.score.scores import check_ap
@@ -182,13 +183,22 @@ def _published(best: Quantised, target: Path, spec: ModelSpec, say: Say) -> str:
 
 def _say_times(file: Path, made: Sequence[Path], say: Say) -> None:
     """The times of FP32 and INT8 files side by side, and whether a file is worth having here."""
-    found = times_ms([file, *made])
-    for path, times in found.items():
-        words = ", ".join(f"{name} {ms:.1f} ms" for name, ms in times.items())
-        say(f"time         {path.name}: {words}")
-    name, fastest = min(found[file].items(), key=lambda item: item[1])
+    files = [ModelFile(path) for path in (file, *made)]
+    tried = open_all(files, cpu_engines(files[0], "f32"), EngineOptions())
+    try:
+        time_in_turn(tried)
+        rows = sorted(((c.timed(), c.file.path) for c in tried), key=lambda row: row[0].ms)
+    finally:
+        close_all(tried)
+    best: dict[Path, Timed] = {}
+    for row, path in rows:
+        say(f"time         {row}")
+        best.setdefault(path, row)
     for path in made:
-        ratio = fastest / min(found[path].values())
-        verdict = "" if ratio > 1 else ": slower, so the app will not choose it here"
-        say(f"speed        {path.name} {ratio:.2f} x the FP32 file in {name}{verdict}")
+        if file in best and path in best:
+            usual, own = best[file], best[path]
+            taken = pick([usual.ms, own.ms]) == 1
+            verdict = "" if taken else ": not clearly faster, so the app will not choose it here"
+            fp32 = f"the FP32 file in {usual.engine} at {usual.precision}"
+            say(f"speed        {path.name} {usual.ms / own.ms:.2f} x {fp32}{verdict}")
         say(f"written      {path}, {path.stat().st_size / 1e6:.1f} MB, {sha256_of(path)[:12]}")

@@ -14,7 +14,7 @@ import pytest
 
 from edge.proven import engine as proven
 from edge.proven import fastest as trial
-from edge.proven.fastest import Choice, fastest, pick
+from edge.proven.fastest import Choice, fastest
 from engines.base import Engine, EngineOptions, Precision
 from engines.errors import EngineError, ExportError, ModelError
 from engines.files import keep
@@ -190,24 +190,6 @@ def test_a_device_without_a_built_engine_is_told_at_every_start(
         assert "there is a CUDA device (RTX 4090), but no TensorRT engine" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("times_ms", "taken"),
-    [
-        ([10.0], 0),
-        ([10.0, 9.0], 1),
-        ([10.0, 9.8], 0),  # 2 % faster: not clearly
-        ([10.0, 9.69], 1),  # 3.1 %
-        ([10.0, 9.8, 9.4], 2),  # which is 4.1 % faster than the second, too
-        ([10.0, 9.6, 9.4], 1),  # which the third beats by 2.1 % only
-        ([9.0, 10.0, 9.0], 0),
-    ],
-)
-def test_the_usual_order_holds_between_two_that_are_hardly_apart(
-    times_ms: list[float], taken: int
-) -> None:
-    assert pick(times_ms) == taken
-
-
 def test_a_gated_int8_file_that_is_faster_and_proven_runs(
     slow: ModelFile, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +280,25 @@ def test_an_engine_that_cannot_run_it_is_told_and_the_other_taken(
     tiny_street(street.path.with_name("street.int8.onnx"), spec=spec)
     with pytest.raises(EngineError, match="cannot compile it"):
         choose(street, environ)
+
+
+def test_an_engine_that_fails_as_it_runs_is_told_and_the_other_taken(
+    street: ModelFile, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    def fails(_: int) -> None:
+        raise EngineError("OpenVINO: the run failed")
+
+    def opens(file: ModelFile, options: EngineOptions) -> Engine:
+        engine = open_onnxruntime(file, options)
+        monkeypatch.setattr(engine, "submit", fails)
+        return engine
+
+    monkeypatch.setattr("engines.openvino.open_openvino", opens)
+    choice = choose(street, environ)
+    assert (choice.engine, choice.timed) == ("onnxruntime", ())
+    assert "the run failed; it is not timed" in caplog.text
+    assert kept(environ) == []
 
 
 def test_a_file_that_contradicts_its_spec_is_refused(
