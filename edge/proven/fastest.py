@@ -128,8 +128,9 @@ def _key(
 ) -> str:
     """Names a choice by all that it depends on."""
     of = [file.path.name, file.sha256]
-    with contextlib.suppress(ModelError):  # of one that cannot be read gated_beside tells
-        of += [any_sha256(path) for path in smaller]
+    for path in smaller:
+        with contextlib.suppress(ModelError):  # of one that cannot be read gated_beside tells
+            of.append(f"{path.name} {any_sha256(path)}")
     of += [f"{name} {version(name)}" for name in names]
     of += [str(options), str(len(os.sched_getaffinity(0))), cpu_identity(), f"outrider {VERSION}"]
     return hashlib.sha256("\n".join(of).encode()).hexdigest()[:20]

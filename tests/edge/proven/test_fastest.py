@@ -301,6 +301,19 @@ def test_an_engine_that_fails_as_it_runs_is_told_and_the_other_taken(
     assert kept(environ) == []
 
 
+def test_of_int8_files_one_that_is_damaged_does_not_hide_that_another_has_changed(
+    slow: ModelFile, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proven, "proof", Verdicts(0, ""))
+    light = slow.path.with_name("slow.int8.onnx")
+    spec = ModelFile(light).required_spec()
+    light.rename(slow.path.with_name("slow.int8-cpu.onnx"))
+    light.write_bytes(b"damaged")
+    assert choose(slow, environ).file.path.name == "slow.int8-cpu.onnx"
+    tiny_street(slow.path.with_name("slow.int8-cpu.onnx"), spec=replace(spec, gate=""))
+    assert choose(slow, environ).file.path == slow.path
+
+
 def test_a_file_that_contradicts_its_spec_is_refused(
     tmp_path: Path, environ: dict[str, str]
 ) -> None:
