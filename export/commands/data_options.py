@@ -104,9 +104,16 @@ class DataOptions:
         if any(path.is_file() for path in wanted.values()):
             read += self._pictures()
         for option, path in wanted.items():
-            if _is_of_data(path, self.root):
+            if _is_of_data(path, self._place()):
                 raise SettingsError(f"{option} {path}: is a file of the data. Name another file.")
         check_reports(wanted, read)
+
+    def _place(self) -> Path | None:
+        """Where the data lie: ``--root``, or the usual folder of those that have one."""
+        usual = {"camvid": default_root, "cityscapes": cityscapes.default_root}
+        if self.root is None and self.data in usual:
+            return usual[self.data]()
+        return self.root
 
     def _read(self) -> Iterator[Path]:
         """The files that are read beside models and pictures; the log of scorings is one, too."""
@@ -133,27 +140,27 @@ class DataOptions:
             ExportError: it is missing or broken.
             SettingsError: ``--root`` is wanted.
         """
-        if self.data == "camvid":
-            opened = camvid_data(self.root or default_root(), self.split)
-        elif self.data == "cityscapes":  # which has no test split
-            split = self.split if "split" in self.said else "val"
-            opened = cityscapes_data(self.root or cityscapes.default_root(), split)
-        elif self.data == "film":
-            assert self.root is not None
-            assert self.judge is not None
-            opened = film_data(
-                self.root, self.judge, least_px=self.least_px, adopt=runnable, limit=self.limit
-            )
-        elif self.data == "synthetic":
+        root = self._place()
+        if self.data == "synthetic":
             opened = synthetic_data()
-        elif self.root is None:
+        elif root is None:
             coco = self.data == "coco-json"
             wanted = "the annotations' file" if coco else f"a folder with {LAYOUT}"
             raise SettingsError(f"--data {self.data}: wanted --root with {wanted}.")
+        elif self.data == "camvid":
+            opened = camvid_data(root, self.split)
+        elif self.data == "cityscapes":  # which has no test split
+            split = self.split if "split" in self.said else "val"
+            opened = cityscapes_data(root, split)
+        elif self.data == "film":
+            assert self.judge is not None
+            opened = film_data(
+                root, self.judge, least_px=self.least_px, adopt=runnable, limit=self.limit
+            )
         elif self.data == "coco-json":
-            opened = coco_data(self.root, self.images)
+            opened = coco_data(root, self.images)
         else:
-            opened = folder_data(self.root)
+            opened = folder_data(root)
         return replace(opened, count=min(self.limit or opened.count, opened.count))
 
 
@@ -253,4 +260,8 @@ def _is_of_data(path: Path, root: Path | None) -> bool:
     if folder is None or folder not in place.parents:
         return False
     first, *more = place.relative_to(folder).parts
-    return first in ("images", "labels") if more else first.startswith(("classes.txt", "boxes"))
+    return (
+        first in ("images", "labels")
+        if more
+        else first.startswith(("classes.txt", "boxes", "persons"))
+    )

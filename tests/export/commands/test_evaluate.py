@@ -219,6 +219,21 @@ def test_an_output_never_takes_the_place_of_the_data(tmp_path: Path, name: str) 
         assert f"{name}: is a file of the data" in str(ran.exception)
 
 
+@pytest.mark.parametrize(
+    ("data", "name"), [("camvid", "boxes_val.json"), ("cityscapes", "persons_val.json")]
+)
+def test_an_output_never_takes_the_place_of_data_that_lie_where_they_usually_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, name: str
+) -> None:
+    monkeypatch.setenv(f"OUTRIDER_{data.upper()}", str(tmp_path))
+    (tmp_path / name).write_text("data")
+    for root in ([], ["--root", str(tmp_path)]):
+        arguments = ["model.onnx", "--data", data, *root, "--json", str(tmp_path / name)]
+        ran = CliRunner().invoke(evaluate, arguments)
+        assert f"{name}: is a file of the data" in str(ran.exception)
+        assert (tmp_path / name).read_text() == "data"
+
+
 def test_a_link_to_a_file_of_the_data_is_no_place_for_a_report(tmp_path: Path) -> None:
     for folder in ("images", "labels"):
         (tmp_path / "data" / folder).mkdir(parents=True)
