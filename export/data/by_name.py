@@ -49,7 +49,7 @@ def val_data(name: str, roots: Mapping[str, Path], classes: Classes) -> Labelled
     root = Path(name) / "val"
     if not isdir(root):  # this never raises
         return None
-    data = in_classes(folder_data(root), classes)
+    data = _in_classes(folder_data(root), classes)
     if not data.box_classes and not data.mask_classes:
         raise ExportError(
             f"{root}: has none of the classes that are learnt: "
@@ -59,7 +59,7 @@ def val_data(name: str, roots: Mapping[str, Path], classes: Classes) -> Labelled
     return data
 
 
-def in_classes(data: LabelledData, classes: Classes) -> LabelledData:
+def _in_classes(data: LabelledData, classes: Classes) -> LabelledData:
     """The same frames in those of ``classes`` that they have something of."""
     known = classes.within(data.box_classes, data.mask_classes)
     table = known.label_table(data.mask_classes)

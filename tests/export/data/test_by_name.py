@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from engines.errors import ExportError
-from export.data.by_name import class_names, in_classes, val_data
+from export.data.by_name import class_names, val_data
 from export.data.camvid import BOX_CLASSES, CLASSES
 from export.data.class_set import Classes
-from export.data.folder import folder_data
 from tests.export.labelled_files import coco_dict, make_folder
 from tests.export.street_data import make_camvid
 
@@ -30,14 +29,15 @@ def test_equal_names_are_one_class_in_the_order_of_the_data(tmp_path: Path) -> N
 def test_frames_come_in_the_classes_that_are_learnt(tmp_path: Path) -> None:
     labels = np.full((64, 96), 255, np.uint8)
     labels[0, :3] = (0, 1, 2)  # sky, road, car
-    mine = make_folder(tmp_path, labels=[labels, labels])
+    val = make_folder(tmp_path / "val", labels=[labels, labels])
     boxes = [{}, {"category_id": 20, "bbox": [1, 2, 3, 4]}]
-    (mine / "boxes.json").write_text(json.dumps(coco_dict(boxes)))
+    (val / "boxes.json").write_text(json.dumps(coco_dict(boxes)))
     classes = Classes.parse(
         "bus,who=walker", "kerb,way=road+car",
         box_names=("bus", "walker", "auto"), mask_names=("kerb", "sky", "road", "car"),
     )  # fmt: skip
-    data = in_classes(folder_data(mine), classes)
+    data = val_data(str(tmp_path), {}, classes)
+    assert data is not None
     assert (data.box_classes, data.mask_classes) == (("who",), ("way",))
     frame = data.load(0)
     assert frame.labels is not None
