@@ -81,6 +81,16 @@ def test_a_net_that_says_what_the_judge_says_is_right_everywhere(tmp_path: Path)
     assert [a["iscrowd"] for a in larger.load(0).annotations] == [1]
 
 
+def test_boxes_of_a_single_frame_are_told_where_frames_follow_in_time(tmp_path: Path) -> None:
+    model, film = tmp_path / "tiny.onnx", tmp_path / "film.avi"
+    tiny_street(model)
+    car = paint(grey(75), (40, 16, 48, 24), 0)
+    write_video(film, count=3, wh=(96, 64), codec="ffv1", image=car)
+    data = film_data(film, model, least_px=8, adopt=runnable)
+    assert (data.count, data.in_time) == (3, True)
+    assert evaluate_model(model, data, engine="onnxruntime").single_a_frame == {"car": 0.0}
+
+
 def test_frames_come_by_number_whatever_was_read_before(tmp_path: Path) -> None:
     tiny_street(tmp_path / "judge.onnx")
     folder = pictures(tmp_path / "film")

@@ -94,6 +94,11 @@ def gallery() -> Gallery:
     return made
 
 
+def test_boxes_of_a_single_frame_have_a_column_where_they_are_told() -> None:
+    words = page(replace(FULL, single_a_frame={"car": 0.125}), gallery()).words()
+    assert "car 0.625 0.312 0.375 0.875 0.438 0.812 – 0.188 1.250 0.125 16" in words
+
+
 def test_every_figure_stands_on_the_page() -> None:
     words = page(FULL, gallery()).words()
     for text in (
