@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from edge.progress import counted
 from engines.base import Array
 from export.int8.layers import Graph, Layer
-from export.int8.qdq import Form, Range, activation_scale, integer_weights
+from export.int8.qdq import Form, Pairs, Range
 from export.int8.ranges import watching
 from export.onnx.session import run_session
 
@@ -54,53 +54,32 @@ def mean_shifts(
         for layer in graph.layers.values()
         if layer.name not in kept and layer.node.op_type == "Conv" and _has_known_bias(layer, graph)
     ]
-    beside = onnx.ModelProto()
-    beside.CopyFrom(graph.model)
     means = {layer.name: f"{layer.name}/shift" for layer in layers}
+    pairs = Pairs(form)
     for layer in layers:
-        at, node = f"{layer.name}/beside", layer.node
-        scale, zero = activation_scale(ranges[node.input[0]], form)
-        whole, scales = integer_weights(layer, form)
-        constants = {"scale": scale, "zero": zero, "whole": whole, "scales": scales}
-        beside.graph.initializer.extend(
-            numpy_helper.from_array(value, f"{at}/{key}") for key, value in constants.items()
-        )
+        node = layer.node
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
-        copy.name, copy.output[0] = at, f"{at}/y"
-        copy.input[0], copy.input[1] = f"{at}/x", f"{at}/w"
-        pair = [f"{at}/scale", f"{at}/zero"]
-        axes = [0, *range(2, layer.weights.ndim)]
-        beside.graph.node.extend(
-            (
-                helper.make_node("QuantizeLinear", [node.input[0], *pair], [f"{at}/q"]),
-                helper.make_node("DequantizeLinear", [f"{at}/q", *pair], [f"{at}/x"]),
-                helper.make_node(
-                    "DequantizeLinear", [f"{at}/whole", f"{at}/scales"], [f"{at}/w"], axis=0
-                ),
-                copy,
-                helper.make_node("Sub", [f"{at}/y", node.output[0]], [f"{at}/off"]),
-                _mean(f"{at}/off", means[layer.name], axes, beside),
-            )
-        )
+        copy.name = copy.output[0] = at = f"{layer.name}/beside"
+        copy.input[0] = pairs.of_map(node.input[0], ranges[node.input[0]])
+        copy.input[1] = pairs.of_weights(layer)
+        pairs.nodes += [
+            copy,
+            helper.make_node("Sub", [at, node.output[0]], [f"{at}/off"]),
+            helper.make_node("GlobalAveragePool", [f"{at}/off"], [means[layer.name]]),
+        ]
+    beside = onnx.ModelProto()
+    beside.CopyFrom(graph.model)
+    pairs.write(beside.graph)
     session = watching(beside, means.values(), origin=origin)
     found: dict[str, Array] = {}
     for feed in counted(feeds, "correcting biases", total=len(feeds)):
         made = run_session(session, feed, origin=origin)
         for layer_name, mean in means.items():
-            found[layer_name] = found.get(layer_name, 0.0) + made[mean].ravel() / len(feeds)
+            shift = made[mean].mean(axis=0).ravel()  # (N, C_out, 1, ...) -> (C_out,)
+            found[layer_name] = found.get(layer_name, 0.0) + shift / len(feeds)
     return found
 
 
 def _has_known_bias(layer: Layer, graph: Graph) -> bool:
     return all(name in graph.constants for name in layer.node.input[2:])
-
-
-def _mean(source: str, target: str, axes: Sequence[int], model: onnx.ModelProto) -> onnx.NodeProto:
-    """A mean over ``axes``, in the form of the model's opset."""
-    if max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")) < 18:
-        return helper.make_node("ReduceMean", [source], [target], axes=axes)
-    model.graph.initializer.append(
-        numpy_helper.from_array(np.array(axes, np.int64), f"{target}/axes")
-    )
-    return helper.make_node("ReduceMean", [source, f"{target}/axes"], [target])

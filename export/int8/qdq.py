@@ -62,21 +62,48 @@ def quantised_tensors(graph: Graph, kept: Collection[str], form: Form) -> dict[s
     return found
 
 
+class Pairs:
+    """Pairs as they are written: their nodes, one after another, and constants by name."""
+
+    def __init__(self, form: Form) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self._form, self._constants = form, dict[str, Array]()
+
+    def of_map(self, name: str, low_high: Range) -> str:
+        """What tensor ``name`` is after its integers; written once."""
+        if f"{name}/scale" not in self._constants:
+            scale, zero = activation_scale(low_high, self._form)
+            self._constants |= {f"{name}/scale": scale, f"{name}/zero": zero}
+            self.nodes.append(_node("Quantize", name, "", "integers"))
+            self.nodes.append(_node("Dequantize", name, "integers", "dequantised"))
+        return f"{name}/dequantised"
+
+    def of_weights(self, layer: Layer) -> str:
+        """What a layer's weights are as integers."""
+        at = f"{layer.name}/weights"
+        whole, scales = integer_weights(layer, self._form)
+        self._constants |= {f"{at}/integers": whole, f"{at}/scale": scales}
+        self._constants[f"{at}/zero"] = np.zeros(scales.shape, np.int8)
+        self.nodes.append(_node("Dequantize", at, "integers", "dequantised", axis=layer.axis))
+        return f"{at}/dequantised"
+
+    def write(self, graph: onnx.GraphProto) -> None:
+        """Add all of it to ``graph``."""
+        graph.node.extend(self.nodes)
+        graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in self._constants.items())
+
+
 def to_qdq(
     graph: Graph, kept: Collection[str], ranges: Mapping[str, Range], form: Form
 ) -> onnx.ModelProto:
     """The quantised model; ``kept`` are layers that stay float."""
     tensors = quantised_tensors(graph, kept, form)
-    nodes: list[onnx.NodeProto] = []
-    constants: dict[str, Array] = {}
+    pairs = Pairs(form)
 
     def round_trip(names: Iterable[str]) -> None:
         for name in names:
             if name in tensors:
-                scale, zero = activation_scale(ranges[name], form)
-                constants.update({f"{name}/scale": scale, f"{name}/zero": zero})
-                nodes.append(_node("Quantize", name, "", "integers"))
-                nodes.append(_node("Dequantize", name, "integers", "dequantised"))
+                pairs.of_map(name, ranges[name])
 
     round_trip(i.name for i in graph.model.graph.input)
     for node in graph.model.graph.node:
@@ -86,21 +113,15 @@ def to_qdq(
             if node.name in tensors.get(name, ()):
                 copy.input[i] = f"{name}/dequantised"
         if node.name in graph.layers and node.name not in kept:
-            at, layer = f"{node.name}/weights", graph.layers[node.name]
-            whole, scales = integer_weights(layer, form)
-            copy.input[1] = f"{at}/dequantised"
-            constants |= {f"{at}/integers": whole, f"{at}/scale": scales}
-            constants[f"{at}/zero"] = np.zeros(scales.shape, np.int8)
-            nodes.append(_node("Dequantize", at, "integers", "dequantised", axis=layer.axis))
-        nodes.append(copy)
+            copy.input[1] = pairs.of_weights(graph.layers[node.name])
+        pairs.nodes.append(copy)
         round_trip(node.output)
     made = onnx.ModelProto()
     made.CopyFrom(graph.model)
     del made.graph.node[:], made.graph.value_info[:], made.graph.initializer[:]
-    made.graph.node.extend(nodes)
-    used = {name for node in nodes for name in node.input} | graph.outputs
+    used = {name for node in pairs.nodes for name in node.input} | graph.outputs
     made.graph.initializer.extend(t for n, t in graph.constants.items() if n in used)
-    made.graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in constants.items())
+    pairs.write(made.graph)
     return made
 
 
