@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from docs.experiments.trunks import cut
 from edge.cli import invoke
 from edge.progress import counted
 from edge.proven.adopt_cache import runnable
@@ -24,6 +25,7 @@ from edge.sinks.overlay.overlay import Overlay
 from edge.vision.types import Frame, Image, Mask, Result
 from engines import open_engine
 from engines.errors import ExportError
+from engines.model_file import load_model, write_atomically
 from export.commands.options import parse_size
 from export.data.frames import read_frames
 from export.score.predictor import Predictor
@@ -77,20 +79,31 @@ def main() -> None:
 @click.argument("models", type=PATH, nargs=-1, required=True)
 @click.option("--frames", required=True, help="Anything that 'edge run --source' takes.")
 @click.option("--count", default=6, show_default=True, help="Frames, spread over the source.")
-@click.option("--stretch", default=1.0, show_default=True, help="Width times this: Cityscapes 2.")
+@click.option(
+    "--stretch",
+    type=click.FloatRange(0.1, 10),
+    default=1.0,
+    show_default=True,
+    help="Width times this: Cityscapes 2.",
+)
 def pictures(out: Path, models: Sequence[Path], frames: str, count: int, stretch: float) -> None:
     """Write OUT.jpg: a row for each frame, and in it what each of MODELS says."""
+    if out.suffix != ".jpg":
+        raise ExportError(f"{out}: wanted a name that ends in .jpg.")
     images = [
         np.asarray(cv2.resize(image, None, fx=stretch, fy=1.0), np.uint8)
         for image in read_frames(frames, count=count).images
     ]
+    sizes = {image.shape[1::-1] for image in images}
+    if len(sizes) > 1:
+        raise ExportError(f"{frames}: got frames of the sizes {sorted(sizes)}, wanted one size.")
     columns = []
     for model in models:
         with opened(model, frames) as predictor:
             columns.append([_drawn(predictor, image, model.name) for image in images])
     sheet = np.vstack([np.hstack(row) for row in zip(*columns, strict=True)])
     if not cv2.imwrite(str(out), sheet, JPEG):
-        raise ExportError(f"{out}: cannot be written. Name another OUT, ending in .jpg.")
+        raise ExportError(f"{out}: cannot be written. Name another OUT.")
 
 
 @main.command()
@@ -116,15 +129,13 @@ def at_size(net: Path, size: str, out: Path) -> None:
 
     Whether its graph holds for them, as YOLOX's does, 'edge-export adopt' and 'evaluate' find out.
     """
-    import onnx
-
-    model = onnx.load(net)
-    sides = model.graph.input[0].type.tensor_type.shape.dim
-    sides[2].dim_value, sides[3].dim_value = parse_size(size, example="384x640")
-    del model.graph.value_info[:]
-    for output in model.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    onnx.save(onnx.shape_inference.infer_shapes(model), out)
+    model = load_model(net)
+    size_hw = parse_size(size, example="384x640")
+    try:
+        made = cut(model, [output.name for output in model.graph.output], size_hw)
+    except ValueError as exc:
+        raise ExportError(f"{net}: wanted a net of one image (1, 3, H, W): {exc}") from exc
+    write_atomically(made.SerializeToString(), out)
 
 
 @contextmanager

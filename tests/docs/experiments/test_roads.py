@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
 
 from docs.experiments.roads import drawn, main
+from engines.errors import ExportError, ModelError
 from tests.tiny_models import grey, tiny_street
 
 
@@ -73,6 +74,16 @@ def test_a_sheet_has_a_row_for_each_frame_and_a_column_for_each_model(
     assert sheet.shape == (2 * 64, 3 * 192, 3)
 
 
+def test_what_makes_no_sheet_is_refused(clip: Path, tmp_path: Path) -> None:
+    tiny_street(tmp_path / "tiny.onnx")
+    for out in ("sheet.foo", "none/sheet.jpg"):
+        done = run("pictures", tmp_path / out, tmp_path / "tiny.onnx", "--frames", clip)
+        assert isinstance(done.exception, ExportError)
+    cv2.imwrite(str(clip / "1.png"), grey(75, width=64))
+    done = run("pictures", tmp_path / "sheet.jpg", tmp_path / "tiny.onnx", "--frames", clip)
+    assert "got frames of the sizes [(64, 64), (96, 64)], wanted one" in str(done.exception)
+
+
 def test_a_net_is_written_for_another_size(tmp_path: Path) -> None:
     flat = numpy_helper.from_array(np.array([1, 3, -1], np.int64), "flat")
     graph = helper.make_graph(
@@ -88,3 +99,6 @@ def test_a_net_is_written_for_another_size(tmp_path: Path) -> None:
     made = onnx.load(out).graph
     assert [d.dim_value for d in made.input[0].type.tensor_type.shape.dim] == [1, 3, 16, 8]
     assert [d.dim_value for d in made.output[0].type.tensor_type.shape.dim] == [1, 3, 128]
+    for given in (tmp_path / "none.onnx", Path(__file__)):
+        assert isinstance(run("at-size", given, "16x8", out).exception, ModelError)
+    assert isinstance(run("at-size", net, "16x8", tmp_path / "a/b.onnx").exception, ModelError)
