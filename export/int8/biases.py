@@ -6,7 +6,7 @@ section 4.2, measured rather than derived): padding is counted as it is.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -14,8 +14,8 @@ from onnx import helper, numpy_helper
 
 from edge.progress import counted
 from engines.base import Array
-from export.int8.layers import Graph, Layer
-from export.int8.qdq import Form, Pairs, Range
+from export.int8.layers import Graph
+from export.int8.qdq import Pairs, Plan
 from export.int8.ranges import watching
 from export.onnx.session import run_session
 
@@ -36,32 +36,29 @@ def corrected(graph: Graph, shifts: Mapping[str, Array]) -> Graph:
 
 
 def mean_shifts(
-    graph: Graph,
-    kept: Collection[str],
-    ranges: Mapping[str, Range],
-    form: Form,
-    feeds: Sequence[Mapping[str, Array]],
-    *,
-    origin: str,
+    plan: Plan, feeds: Sequence[Mapping[str, Array]], *, origin: str
 ) -> dict[str, Array]:
     """Mean of int8 minus float by output channel, (C_out,), of each convolution that is not kept.
 
     Raises:
         ExportError: the graph cannot be run.
     """
+    graph = plan.graph
     layers = [
         layer
         for layer in graph.layers.values()
-        if layer.name not in kept and layer.node.op_type == "Conv" and _has_known_bias(layer, graph)
+        if layer.name not in plan.kept
+        and layer.node.op_type == "Conv"
+        and all(name in graph.constants for name in layer.node.input[2:])
     ]
     means = {layer.name: f"{layer.name}/shift" for layer in layers}
-    pairs = Pairs(form)
+    pairs = Pairs(plan.form)
     for layer in layers:
         node = layer.node
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         copy.name = copy.output[0] = at = f"{layer.name}/beside"
-        copy.input[0] = pairs.of_map(node.input[0], ranges[node.input[0]])
+        copy.input[0] = pairs.of_map(node.input[0], plan.ranges[node.input[0]])
         copy.input[1] = pairs.of_weights(layer)
         pairs.nodes += [
             copy,
@@ -79,7 +76,3 @@ def mean_shifts(
             shift = made[mean].mean(axis=0).ravel()  # (N, C_out, 1, ...) -> (C_out,)
             found[layer_name] = found.get(layer_name, 0.0) + shift / len(feeds)
     return found
-
-
-def _has_known_bias(layer: Layer, graph: Graph) -> bool:
-    return all(name in graph.constants for name in layer.node.input[2:])

@@ -169,9 +169,9 @@ def _published(best: Quantised, target: Path, spec: ModelSpec, say: Say) -> str:
     """Write the best of one form; why not, or nothing."""
     model = best.model(replace(spec, gate=f"{best.name}: {best.verdict}"))
     entry = model.metadata_props.add()
-    entry.key, entry.value = FLOAT_KEY, json.dumps(best.kept)
-    say(f"float        {len(best.kept)} of {len(best.graph.layers)} layers")
-    for name, reason in best.kept.items():
+    entry.key, entry.value = FLOAT_KEY, json.dumps(best.plan.kept)
+    say(f"float        {len(best.plan.kept)} of {len(best.plan.graph.layers)} layers")
+    for name, reason in best.plan.kept.items():
         say(f"             {name}: {reason}")
     if not best.holds:
         blamed = f"; most harm do {', '.join(best.blamed)}" if best.blamed else ""

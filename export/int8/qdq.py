@@ -6,6 +6,7 @@ Scales come from ranges that others measured. Biases stay float, as TensorRT wan
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -42,6 +43,16 @@ def integer_weights(layer: Layer, form: Form) -> tuple[Array, Array]:
     largest = np.abs(layer.weights).max(axis=others, keepdims=True)
     scales = np.maximum(largest / WEIGHT_MAX[form], _SMALLEST)
     return np.rint(layer.weights / scales).astype(np.int8), scales.ravel().astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A graph to be quantised; the layers ``kept`` stay float, each with its reason."""
+
+    graph: Graph
+    kept: Mapping[str, str]
+    ranges: Mapping[str, Range]
+    form: Form
 
 
 def quantised_tensors(graph: Graph, kept: Collection[str], form: Form) -> dict[str, set[str]]:
@@ -93,17 +104,16 @@ class Pairs:
         graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in self._constants.items())
 
 
-def to_qdq(
-    graph: Graph, kept: Collection[str], ranges: Mapping[str, Range], form: Form
-) -> onnx.ModelProto:
-    """The quantised model; ``kept`` are layers that stay float."""
-    tensors = quantised_tensors(graph, kept, form)
-    pairs = Pairs(form)
+def to_qdq(plan: Plan) -> onnx.ModelProto:
+    """The quantised model."""
+    graph = plan.graph
+    tensors = quantised_tensors(graph, plan.kept, plan.form)
+    pairs = Pairs(plan.form)
 
     def round_trip(names: Iterable[str]) -> None:
         for name in names:
             if name in tensors:
-                pairs.of_map(name, ranges[name])
+                pairs.of_map(name, plan.ranges[name])
 
     round_trip(i.name for i in graph.model.graph.input)
     for node in graph.model.graph.node:
@@ -112,7 +122,7 @@ def to_qdq(
         for i, name in enumerate(copy.input):
             if node.name in tensors.get(name, ()):
                 copy.input[i] = f"{name}/dequantised"
-        if node.name in graph.layers and node.name not in kept:
+        if node.name in graph.layers and node.name not in plan.kept:
             copy.input[1] = pairs.of_weights(graph.layers[node.name])
         pairs.nodes.append(copy)
         round_trip(node.output)

@@ -21,8 +21,8 @@ from export.int8.biases import corrected, mean_shifts
 from export.int8.equalise import equalise
 from export.int8.gate import Gate, Verdict
 from export.int8.layers import Graph
-from export.int8.qdq import Form, Range, quantised_tensors, to_qdq
-from export.int8.ranges import METHODS, Measured, measure
+from export.int8.qdq import Form, Plan, quantised_tensors, to_qdq
+from export.int8.ranges import Measured, measure
 from export.int8.sensitivity import ranked
 
 FEW, FEWER = 8, 4
@@ -58,11 +58,7 @@ class Quantised:
     """One way to quantise, and how it was judged."""
 
     name: str
-    graph: Graph
-    ranges: Mapping[str, Range]
-    form: Form
-    kept: Mapping[str, str]
-    """Layers that stay float, and why."""
+    plan: Plan
     shifts: Mapping[str, Array] = field(default_factory=dict)
     """What int8 adds to the means of layers, where their biases are corrected."""
     verdict: Verdict = field(default_factory=lambda: Verdict((), (), 0))
@@ -73,9 +69,9 @@ class Quantised:
 
     def model(self, spec: ModelSpec) -> onnx.ModelProto:
         """The file's model with ``spec`` in it."""
-        shifts = {n: shift for n, shift in self.shifts.items() if n not in self.kept}
-        graph = corrected(self.graph, shifts) if shifts else self.graph
-        made = to_qdq(graph, self.kept, self.ranges, self.form)
+        shifts = {n: shift for n, shift in self.shifts.items() if n not in self.plan.kept}
+        graph = corrected(self.plan.graph, shifts)
+        made = to_qdq(replace(self.plan, graph=graph))
         write_spec(made, spec)
         return made
 
@@ -122,18 +118,12 @@ class Search:
         """
         start = graphs[0].graph.float_from_start()
         tried = [
-            self._judged(
-                Quantised(
-                    f"{method}{p.name}", p.graph, p.measured.ranges[method], self._form, start
-                )
-            )
+            self._judged(Quantised(f"{method}{p.name}", Plan(p.graph, start, ranges, self._form)))
             for p in graphs
-            for method in METHODS
+            for method, ranges in p.measured.ranges.items()
         ]
         best = min(tried, key=_by_worst)
-        shifts = mean_shifts(
-            best.graph, start, best.ranges, self._form, self._frames.few, origin=origin
-        )
+        shifts = mean_shifts(best.plan, self._frames.few, origin=origin)
         name = f"{best.name}, biases corrected"
         tried.append(self._judged(replace(best, name=name, shifts=shifts)))
         tried.sort(key=_by_worst)
@@ -144,10 +134,7 @@ class Search:
 
     def _with_float_layers(self, found: Quantised, *, origin: str) -> Quantised:
         """The fewest of the most harmful layers in float with which the gate holds, by halving."""
-        harm = ranked(
-            found.graph, found.kept, found.ranges, self._form, self._frames.few[:FEWER],
-            origin=origin,
-        )  # fmt: skip
+        harm = ranked(found.plan, self._frames.few[:FEWER], origin=origin)
         reasons = {
             name: f"number {i} of {len(harm)} in harm: its int8 alone leaves the answer "
             f"{db:.1f} dB above the error"
@@ -156,9 +143,9 @@ class Search:
         fails, holds, count = 0, 0, 1
         best = found
         while fails + 1 < (holds or len(harm) // 2 + 1):
-            kept = {**found.kept, **dict(islice(reasons.items(), count))}
+            kept = {**found.plan.kept, **dict(islice(reasons.items(), count))}
             name = f"{found.name}, {count} more in float"
-            tried = self._judged(replace(found, name=name, kept=kept))
+            tried = self._judged(replace(found, name=name, plan=replace(found.plan, kept=kept)))
             if self._holds(tried):
                 best, holds = replace(tried, holds=True), count
             else:

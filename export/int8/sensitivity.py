@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -11,31 +12,25 @@ from onnx import TensorProto
 from edge.progress import counted
 from engines.base import Array
 from export.int8.layers import Graph
-from export.int8.qdq import Form, Range, to_qdq
+from export.int8.qdq import Plan, to_qdq
 from export.int8.ranges import watching
 from export.onnx.session import run_session
 
 
-def ranked(
-    graph: Graph,
-    kept: Collection[str],
-    ranges: Mapping[str, Range],
-    form: Form,
-    feeds: Sequence[Mapping[str, Array]],
-    *,
-    origin: str,
-) -> dict[str, float]:
+def ranked(plan: Plan, feeds: Sequence[Mapping[str, Array]], *, origin: str) -> dict[str, float]:
     """Layer → dB of signal over noise in the answer it harms most, the most harmful layer first.
 
     Raises:
         ExportError: a graph cannot be run.
     """
+    graph = plan.graph
     true = _answers(graph, graph.model, feeds, origin=origin)
-    candidates = [name for name in graph.layers if name not in kept]
+    candidates = [name for name in graph.layers if name not in plan.kept]
     found: dict[str, float] = {}
     for layer in counted(candidates, "ranking layers", total=len(candidates)):
-        alone = to_qdq(graph, set(graph.layers) - {layer}, ranges, form)
-        got = _answers(graph, alone, feeds, origin=origin)
+        others = {name: "" for name in graph.layers if name != layer}
+        alone = replace(plan, kept=others)
+        got = _answers(graph, to_qdq(alone), feeds, origin=origin)
         ratios = [
             np.square(true[name]).sum() / max(np.square(true[name] - got[name]).sum(), 1e-30)
             for name in true

@@ -8,7 +8,7 @@ import pytest
 from onnx import numpy_helper
 
 from export.int8.layers import Graph
-from export.int8.qdq import Form, activation_scale, integer_weights, quantised_tensors, to_qdq
+from export.int8.qdq import Form, Plan, activation_scale, integer_weights, quantised_tensors, to_qdq
 from tests.export.int8.graphs import dense, network, run
 
 
@@ -46,7 +46,7 @@ def test_the_graph_computes_with_rounded_values(form: Form, step: float, weight:
     graph = Graph(model)
     top = 127.0 if form == "int8" else 127.5
     ranges = {"x": (0.0, top), "c": (0.0, 2 * top)}
-    made = to_qdq(graph, {"y"}, ranges, form)
+    made = to_qdq(Plan(graph, {"y": ""}, ranges, form))
     onnx.checker.check_model(made, full_check=True)
     # 5.2 and 500 in steps: rounded, and cut at the end of the range; the bias stays float
     x = np.array([[[[5.2, 500.0]]]])
@@ -62,7 +62,7 @@ def test_biases_and_kept_layers_stay_float() -> None:
         [("Conv", ["x", "w", "b"], "a"), ("Conv", ["a", "w"], "y")],
         [1, 1, 1, 1], ["y"], w=dense([0.3]), b=[0.1],
     )  # fmt: skip
-    made = to_qdq(Graph(model), {"y"}, {"x": (0.0, 1.0)}, "int8")
+    made = to_qdq(Plan(Graph(model), {"y": ""}, {"x": (0.0, 1.0)}, "int8"))
     kinds = {t.name: numpy_helper.to_array(t).dtype for t in made.graph.initializer}
     assert kinds["b"] == np.float32
     assert kinds["w"] == np.float32  # for y, which reads it as it was
