@@ -26,7 +26,7 @@ from edge.vision.types import Frame, Image, Mask, Result
 from engines import open_engine
 from engines.errors import ExportError
 from engines.model_file import load_model, write_atomically
-from export.commands.options import parse_size
+from export.commands.options import Finite, parse_size
 from export.data.frames import read_frames
 from export.score.predictor import Predictor
 
@@ -81,7 +81,7 @@ def main() -> None:
 @click.option("--count", default=6, show_default=True, help="Frames, spread over the source.")
 @click.option(
     "--stretch",
-    type=click.FloatRange(0.1, 10),
+    type=Finite(0.1, 10),
     default=1.0,
     show_default=True,
     help="Width times this: Cityscapes 2.",

@@ -22,8 +22,9 @@ from edge.progress import counted
 from edge.vision.decode.nms import nms_per_class
 from edge.vision.types import Image
 from engines.errors import ExportError
+from export.commands.options import Finite
 from export.data.pairs import read_frame
-from export.outputs import write_output
+from export.outputs import check_output, write_output
 
 NAMES = {
     0: "person", 1: "bicycle", 2: "car", 3: "motorcycle", 5: "car", 7: "car", 9: "sign", 11: "sign",
@@ -53,6 +54,12 @@ class Teacher:
                 f"{file}: ONNX Runtime does not open it: {exc}. Make it anew by "
                 "docs/experiments/ncnn_onnx.py."
             ) from exc
+        (entry, *_), (out, *_) = self._session.get_inputs(), self._session.get_outputs()
+        if entry.type != "tensor(float)" or out.shape[1:2] != [COCO + 4 * BINS]:
+            raise ExportError(
+                f"{file}: takes {entry.type} and tells {out.shape}, wanted NanoDet-Plus, as "
+                "docs/experiments/ncnn_onnx.py writes it."
+            )
         self._least, self._iou = least, iou
 
     def boxes(
@@ -117,12 +124,19 @@ def _size(text: str) -> tuple[int, int]:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--size", "sizes", multiple=True, required=True, help="WIDTHxHEIGHT, more than once.")
-@click.option("--least", default=0.25, show_default=True, help="Least score.")
-@click.option("--iou", default=0.5, show_default=True, help="Boxes that overlap more are one.")
+@click.option("--least", type=Finite(0, 1), default=0.25, show_default=True, help="Least score.")
+@click.option(
+    "--iou",
+    type=Finite(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Boxes that overlap more are one.",
+)
 def main(
     net: Path, folder: Path, out: Path, sizes: Sequence[str], least: float, iou: float
 ) -> None:
     """Write the boxes that NET finds in the pictures of FOLDER as OUT."""
+    check_output(out, "OUT")
     teacher = Teacher(net, least=least, iou=iou)
     at = [_size(text) for text in sizes]
     paths = sorted(folder.glob("*.jpg"))

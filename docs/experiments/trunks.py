@@ -166,7 +166,9 @@ def in_openvino(model: onnx.ModelProto) -> Run:
 
 @click.command()
 @click.argument("trunks", nargs=-1, required=True, metavar="NAME=FILE...")
-@click.option("--rounds", default=40, show_default=True, help="Of one run of each.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=40, show_default=True, help="Of one run of each."
+)
 def main(trunks: Sequence[str], rounds: int) -> None:
     """Print size and time of TRUNKS at the app's input, one thread."""
     torch.set_num_threads(1)

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from docs.experiments.teacher import main
 from engines.errors import ExportError
+from tests.tiny_models import tiny_street
 
 CELLS = 64 + 16 + 4 + 1  # of 64 x 64 px at strides 8, 16, 32, 64
 BUS, PERSON, PIZZA = 5, 0, 53
@@ -70,6 +71,9 @@ def test_what_cannot_be_looked_at_is_refused(tmp_path: Path) -> None:
         run(net, tmp_path, "--size", "64")
     with pytest.raises(ExportError, match="does not open it"):
         run(str(tmp_path / "1.jpg"), tmp_path, "--size", "64x64")
+    tiny_street(tmp_path / "street.onnx")
+    with pytest.raises(ExportError, match="wanted NanoDet-Plus"):
+        run(str(tmp_path / "street.onnx"), tmp_path, "--size", "64x64")
     (tmp_path / "1.jpg").unlink()
     empty = [net, str(tmp_path), str(tmp_path / "out.json"), "--size", "64x64"]
     assert "no .jpg here" in str(CliRunner().invoke(main, empty).exception)
