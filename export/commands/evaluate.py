@@ -24,7 +24,8 @@ from export.score.report import table
 @data_options(
     default="camvid",
     split="test",
-    use="coco-json: boxes of any COCO file; folder: images with label maps, and boxes if wanted.",
+    use="coco-json: boxes of any COCO file; folder: images with label maps, boxes or both; film: "
+    "frames without labels, which --judge tells.",
 )
 @click.option("--engine", default="auto", show_default=True, help="Backend to run.")
 @click.option(
