@@ -19,11 +19,14 @@ import onnx
 import torch
 
 from engines.tensorrt.identity import sidecar_text
+from export.int8.convert import Proof, convert_file
+from export.int8.gate import AGREEMENT
 from export.train.checkpoint import network_state
 from export.train.net.street import Shape, StreetNet
 from tests.edge.media_files import write_video
 from tests.engines.tensorrt.test_identity import PLAN, SIDECAR
 from tests.export.labelled_files import coco_dict, make_folder, make_tiny_camvid
+from tests.export.planted import gain, plant
 from tests.foreign_models import FOREIGN, colour_frame, options_for
 from tests.fuzz import mutate
 from tests.tiny_models import tiny_mask, tiny_nanodet, tiny_street, tiny_yolov5, tiny_yolov8
@@ -114,6 +117,24 @@ def own_models(folder: Path) -> dict[str, bytes]:
         build(path)
         made[path.name] = path.read_bytes()
     return made
+
+
+_FRAMES = {f"in/{i}.png": PICTURE for i in range(20)}
+_INT8: dict[str, bytes] = {}
+
+
+def int8_models(folder: Path) -> dict[str, bytes]:
+    """A network with convolutions, and the INT8 file beside it that was made of it."""
+    tiny_street(folder / "bare.onnx")
+    path, steps = folder / "a.onnx", [gain(1), ("Relu", []), gain(1), gain(1)]
+    plant(folder / "bare.onnx", path, behind="Transpose", steps=steps)
+    (folder / "in").mkdir()
+    for name, data in _FRAMES.items():
+        (folder / name).write_bytes(data)
+    proof = Proof(str(folder / "in"), None, {}, AGREEMENT)
+    made = convert_file(path, None, proof=proof, say=lambda line: None)
+    _INT8.update({file.name: file.read_bytes() for file in (path, *made)})
+    return _INT8
 
 
 def foreign_models(folder: Path) -> dict[str, bytes]:
@@ -273,6 +294,16 @@ def run_fp16(rng: random.Random, name: str, data: bytes) -> Case:
     return Case({"a.onnx": data, "a.png": PICTURE}, argv, ("b.onnx",), (0, 4))
 
 
+def run_int8(rng: random.Random, name: str, data: bytes) -> Case:
+    """The conversion to INT8; an INT8 file that is damaged is left out of a run."""
+    if name == "a.onnx":
+        argv = ["edge-export", "int8", name, "-o", "b.onnx", "--frames", "in"]
+        return Case({name: data, **_FRAMES}, argv, ("b.onnx", "b-cpu.onnx"), (0, 4))
+    files = {"a.onnx": _INT8["a.onnx"], name: data, "a.png": PICTURE}
+    argv = ["edge", "run", "--model", "a.onnx", "--source", "a.png", "--sink", "null"]
+    return Case(files, argv)
+
+
 def run_coco(rng: random.Random, name: str, data: bytes) -> Case:
     """Scores on damaged annotations."""
     argv = ["edge-export", "evaluate", "tiny.onnx", "--data", "coco-json", "--root", "a.json",
@@ -311,6 +342,7 @@ KINDS = {
     "adopt": Kind(foreign_models, _onnx, run_adopt),
     "tensorrt": Kind(foreign_models, _onnx, run_tensorrt),
     "fp16": Kind(own_models, _onnx, run_fp16),
+    "int8": Kind(int8_models, _onnx, run_int8),
     "coco": Kind(labels, _json, run_coco),
     "beside": Kind(beside, _beside, run_beside),
     "checkpoint": Kind(checkpoints, _checkpoint, run_checkpoint),
