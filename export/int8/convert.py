@@ -26,6 +26,7 @@ from engines.files import scratch
 from engines.model_file import ModelFile, any_sha256, is_quantized, sha256_of
 from engines.runtimes import first_line
 from engines.spec import InputSpec, ModelSpec
+from export.compare.differences import FEWEST_BOXES
 from export.data.frames import read_frames
 from export.data.labelled import LabelledData
 from export.int8.gate import Allowed, Gate
@@ -88,6 +89,11 @@ def convert_file(path: Path, target: Path | None, *, proof: Proof, say: Say) -> 
         )
     if gate.not_judged:
         say(f"not judged   by too few boxes: {', '.join(gate.not_judged)}")
+    if not gate.judged:
+        raise ExportError(
+            f"{path}: the {gate.frames} frames that judge show too little: no mask, and of no "
+            f"class {FEWEST_BOXES} boxes. Name others with --frames, or labelled ones with --data."
+        )
     graphs = prepared(model, frames, origin=str(path))
     spec = replace(spec, precision="int8", source_sha256=any_sha256(path), gate="")
     made: list[Path] = []
@@ -173,10 +179,9 @@ def _published(best: Quantised, target: Path, spec: ModelSpec, say: Say) -> str:
     say(f"float        {len(best.plan.kept)} of {len(best.plan.graph.layers)} layers")
     for name, reason in best.plan.kept.items():
         say(f"             {name}: {reason}")
-    if not best.holds:
+    if best.refused:
         blamed = f"; most harm do {', '.join(best.blamed)}" if best.blamed else ""
-        why = "; ".join(best.verdict.failures()) or "not so in OpenVINO"
-        return f"{why}{blamed}"
+        return f"{best.refused}{blamed}"
     with published_after(model, target):
         return ""
 

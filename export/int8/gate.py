@@ -74,12 +74,12 @@ class Verdict:
     @property
     def holds(self) -> bool:
         """Whether no loss is past its limit and every output finite."""
-        return not self.broken and self.worst <= 1
+        return bool(self.losses) and not any(self.failures())
 
     def failures(self) -> Iterator[str]:
         """Why it does not hold."""
         yield from (f"output {name} is not finite" for name in self.broken)
-        yield from (f"{x}, {x.allowed:g} may be lost" for x in self.losses if x.share > 1)
+        yield from (f"{x}, {x.allowed:g} may be lost" for x in self.losses if not x.share <= 1)
 
     def __str__(self) -> str:
         return f"{', '.join(map(str, self.losses))} on {self.frames} frames"
@@ -124,6 +124,11 @@ class Gate:
     def frames(self) -> int:
         """How many it judges on."""
         return self._labelled.count if self._labelled else len(self._frames)
+
+    @property
+    def judged(self) -> list[str]:
+        """The scores that are compared."""
+        return [loss.name for loss in self._losses(self._score)]
 
     @property
     def not_judged(self) -> list[str]:

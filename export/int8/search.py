@@ -64,8 +64,8 @@ class Quantised:
     verdict: Verdict = field(default_factory=lambda: Verdict((), (), 0))
     blamed: tuple[str, ...] = ()
     """The layers whose integers do most harm, where they had to be ranked."""
-    holds: bool = False
-    """Whether it may be written: the gate holds in every engine here."""
+    refused: str = "it was not judged"
+    """Why it may not be written; empty where the gate holds in every engine here."""
 
     def model(self, spec: ModelSpec) -> onnx.ModelProto:
         """The file's model with ``spec`` in it."""
@@ -111,7 +111,7 @@ class Search:
         self._file, self._say = folder / f"{form}.onnx", say
 
     def best(self, graphs: Sequence[Prepared], *, origin: str) -> Quantised:
-        """The best quantisation found; whether it holds says its verdict.
+        """The best quantisation found, which may be refused.
 
         Raises:
             ExportError, EngineError: a graph cannot be run.
@@ -127,10 +127,12 @@ class Search:
         name = f"{best.name}, biases corrected"
         tried.append(self._judged(replace(best, name=name, shifts=shifts)))
         tried.sort(key=_by_worst)
+        confirmed = []
         for one in tried:
-            if self._holds(one):
-                return replace(one, holds=True)
-        return self._with_float_layers(tried[0], origin=origin)
+            confirmed.append(self._confirmed(one))
+            if not confirmed[-1].refused:
+                return confirmed[-1]
+        return self._with_float_layers(confirmed[0], origin=origin)
 
     def _with_float_layers(self, found: Quantised, *, origin: str) -> Quantised:
         """The fewest of the most harmful layers in float with which the gate holds, by halving."""
@@ -146,8 +148,9 @@ class Search:
             kept = {**found.plan.kept, **dict(islice(reasons.items(), count))}
             name = f"{found.name}, {count} more in float"
             tried = self._judged(replace(found, name=name, plan=replace(found.plan, kept=kept)))
-            if self._holds(tried):
-                best, holds = replace(tried, holds=True), count
+            tried = self._confirmed(tried)
+            if not tried.refused:
+                best, holds = tried, count
             else:
                 fails = count
                 best = best if holds else tried
@@ -160,14 +163,14 @@ class Search:
         self._say(f"{self._form:<12} {one.name}: {judged.verdict}")
         return judged
 
-    def _holds(self, one: Quantised) -> bool:
+    def _confirmed(self, one: Quantised) -> Quantised:
         """Whether it holds, in OpenVINO too, which takes integer graphs apart in its own way."""
-        if not one.verdict.holds or find_module("openvino") is None:
-            return one.verdict.holds
-        self._write(one)
-        verdict = self._gate.judge(self._file, engine="openvino")
-        self._say(f"{self._form:<12} {one.name}, in openvino: {verdict}")
-        return verdict.holds
+        verdict, where = one.verdict, ""
+        if verdict.holds and find_module("openvino") is not None:
+            self._write(one)
+            verdict, where = self._gate.judge(self._file, engine="openvino"), "in openvino "
+            self._say(f"{self._form:<12} {one.name}, in openvino: {verdict}")
+        return replace(one, refused="" if verdict.holds else where + "; ".join(verdict.failures()))
 
     def _write(self, one: Quantised) -> None:
         self._file.write_bytes(one.model(self._spec).SerializeToString())

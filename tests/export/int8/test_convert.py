@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,18 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
+from edge.proven.int8_beside import gated_beside
 from edge.settings.settings import SHIPPED_MODEL
 from engines import open_engine
 from engines.errors import ExportError, ModelError, OutriderError, SettingsError
-from engines.model_file import is_quantized, read_spec, sha256_of
+from engines.model_file import ModelFile, is_quantized, read_spec, sha256_of
 from export.commands.precision import int8
 from export.fp16.convert import convert_file as to_fp16
 from export.int8 import search
 from export.int8.convert import FLOAT_KEY, Proof, convert_file
-from export.int8.gate import AGREEMENT, ON_LABELS
+from export.int8.gate import AGREEMENT, ON_LABELS, Gate, Loss, Verdict
 from tests.export.planted import Step, Steps, change, gain, pictures, plant
-from tests.tiny_models import grey, paint, tiny_mask, tiny_street
+from tests.tiny_models import grey, paint, tiny_mask, tiny_street, tiny_yolov8
 
 CLIP: Step = ("Clip", [np.array(0, np.float32), np.array(1e9, np.float32)])
 LAST: Steps = [gain(1)]
@@ -81,6 +83,7 @@ def test_both_files_are_written_beside_the_model_and_run_in_both_engines(
     made = {tmp_path / "a.int8.onnx": onnx.TensorProto.INT8}
     made[tmp_path / "a.int8-cpu.onnx"] = onnx.TensorProto.UINT8
     assert {p for p in tmp_path.iterdir() if p.is_file()} == {path, *made}
+    assert [file.path for file in gated_beside(ModelFile(path))] == list(made)
     for file, kind in made.items():
         spec = read_spec(file)
         assert spec.precision == "int8"
@@ -127,6 +130,38 @@ def test_what_loses_too_much_is_not_written_and_an_older_file_stays(tmp_path: Pa
     assert refused.value.exit_code == 4
     assert "planted/Conv_" in str(refused.value)
     assert (tmp_path / "a.int8-cpu.onnx").read_bytes() == b"an older one"
+
+
+def test_what_openvino_computes_otherwise_is_refused_with_what_it_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = planted(tmp_path / "a.onnx", [gain(1), *LAST])
+    judge = Gate.judge
+
+    def lossy(gate: Gate, file: Path, *, engine: str = "onnxruntime") -> Verdict:
+        verdict = judge(gate, file, engine=engine)
+        lost = replace(verdict, losses=(Loss("mIoU", 1.0, 0.5, 0.07),))
+        return lost if engine == "openvino" else verdict
+
+    monkeypatch.setattr(Gate, "judge", lossy)
+    monkeypatch.setattr("export.int8.ranges.METHODS", ("min-max",))  # one way is enough
+    monkeypatch.setattr("export.int8.convert.FORMS", {"int8": ""})
+    with pytest.raises(ExportError, match=r"a\.int8\.onnx: in openvino mIoU 1\.0000 to 0\.5000"):
+        convert(path, streets(tmp_path / "frames"))
+    assert {p.name for p in tmp_path.iterdir()} == {"a.onnx", "frames"}
+
+
+def test_frames_that_show_nothing_to_judge_by_are_refused(tmp_path: Path) -> None:
+    """A net of boxes alone, on frames without any."""
+    path = planted(tmp_path / "a.onnx", [gain(1), *LAST], build=tiny_yolov8)
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for i in range(24):
+        image = grey(20 + 9 * i)
+        image[0, 0] = 0  # of two colours
+        cv2.imwrite(str(folder / f"{i:02}.png"), image)
+    with pytest.raises(ExportError, match="the 12 frames that judge show too little"):
+        convert(path, folder)
 
 
 def test_a_conversion_that_is_ended_leaves_nothing(
@@ -228,7 +263,7 @@ def test_what_would_be_ignored_or_must_not_choose_is_wrong_usage(
 
 @pytest.mark.slow
 def test_the_shipped_network_holds_the_gate(tmp_path: Path, shared: Path) -> None:
-    """On images that it was not calibrated on; few, as this tries it in twenty ways."""
+    """On the images that calibrate; few, as this tries it in twenty ways."""
     target = tmp_path / "street.int8.onnx"
     arguments = [str(SHIPPED_MODEL), "-o", str(target), "--limit", "12", "--data", "camvid"]
     arguments += ["--root", str(shared / "data" / "camvid")]
