@@ -85,5 +85,5 @@ def int8(
         labelled = chosen.open()
     usual = AGREEMENT if labelled is None else ON_LABELS
     allowed = Allowed(usual.miou if miou is None else miou, usual.ap50 if ap50 is None else ap50)
-    proof = to_int8.Proof(frames, labelled, chosen.renames, allowed)
+    proof = to_int8.Proof(frames, labelled, chosen.renames, allowed, chosen.judge)
     to_int8.convert_file(model, output, proof=proof, say=options.say)

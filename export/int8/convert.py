@@ -58,6 +58,8 @@ class Proof:
     labelled: LabelledData | None
     renames: Mapping[str, str]
     allowed: Allowed
+    judge: Path | None = None
+    """A model that is read for the truth of ``labelled``."""
 
 
 def convert_file(path: Path, target: Path | None, *, proof: Proof, say: Say) -> list[Path]:
@@ -69,13 +71,14 @@ def convert_file(path: Path, target: Path | None, *, proof: Proof, say: Say) -> 
     Raises:
         ModelError: the file cannot be read, or the target not be written.
         ExportError: it cannot be quantised, the frames show too little, or no form held the gate.
-        SettingsError: the target is the file itself.
+        SettingsError: the target is a file that is read.
         SourceError: the frames cannot be read.
     """
     target = target or path.with_name(f"{path.stem}.int8.onnx")
     targets = {f: target.with_name(f"{target.stem}{end}.onnx") for f, end in FORMS.items()}
     for place in (target, *targets.values()):
-        check_model_target(place, path, frames=proof.frames)
+        for source in filter(None, (path, proof.judge)):
+            check_model_target(place, source, frames=proof.frames)
     file = runnable(path, proof.frames).path
     model, spec = _readable(file, path)
     name_nodes(model)

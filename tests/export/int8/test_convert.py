@@ -212,6 +212,17 @@ def test_what_cannot_be_quantised_is_refused(tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_the_judge_of_a_film_is_not_written_over(tmp_path: Path) -> None:
+    path, judge = planted(tmp_path / "a.onnx", [gain(1), *LAST]), tmp_path / "b.int8-cpu.onnx"
+    tiny_yolov8(judge)
+    before = judge.read_bytes()
+    words = ["--data", "film", "--root", str(streets(tmp_path / "frames")), "--judge", str(judge)]
+    ran = CliRunner().invoke(int8, [str(path), "-o", str(tmp_path / "b.int8.onnx"), *words])
+    assert isinstance(ran.exception, SettingsError), ran.exception
+    assert "would be written over" in str(ran.exception)
+    assert judge.read_bytes() == before
+
+
 def test_a_model_that_is_broken_already_is_refused(tmp_path: Path) -> None:
     path = planted(tmp_path / "a.onnx", [gain(1), *LAST])
 
