@@ -45,6 +45,7 @@ DEFINES_WITH_TORCH = (
     "export/train/checkpoint.py",
     "export/train/dataset.py",
     "export/train/loss.py",
+    "export/train/parts.py",
     "export/train/net/layers.py",
     "export/train/net/lite0.py",
     "export/train/net/plain.py",

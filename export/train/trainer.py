@@ -23,27 +23,12 @@ from export.train.checkpoint import difference, network_from, network_state
 from export.train.dataset import TrainingSet, class_weights
 from export.train.loss import Gains, StreetLoss
 from export.train.net.street import ANCHORS, SHAPES, AuxMask, StreetNet
+from export.train.parts import frozen_parts, optimiser_of
 from export.train.recipe import Recipe, learning_rate, plain
 from export.train.views.views import Views
 
-HEADS = ("heads.", "mask_conv.", "mask_out.")
-"""What reads boxes and mask from the features: learns at ``lr_head``."""
 KEEP_S = 180.0
 """So much of an epoch is lost at most; an epoch of Cityscapes takes a CPU ten minutes or more."""
-EARLY = {
-    "plain": ("backbone.stem", "backbone.stages.0"),
-    "lite0": ("backbone.stem", *(f"backbone.blocks.{i}" for i in range(3))),
-}
-"""The blocks of each backbone up to stride 4."""
-
-
-def frozen_parts(net: StreetNet, freeze: str) -> tuple[str, ...]:
-    """The parts of the network that ``Recipe.freeze`` keeps as they came."""
-    if freeze == "early":
-        return EARLY[net.shape.backbone]
-    if freeze != "features":
-        return (freeze,) if freeze else ()
-    return tuple(name for name, _ in net.named_children() if f"{name}." not in HEADS)
 
 
 class Kept(NamedTuple):
@@ -108,31 +93,9 @@ class Trainer:
         self.cut_off: CutOff | None = None
 
     def _build_optimiser(self, new: frozenset[str]) -> None:
-        """AdamW; norms and biases do not decay.
-
-        Heads and ``new`` tensors learn at ``lr_head``, the rest of the backbone at ``lr_backbone``.
-        """
-        recipe = self.recipe
-        ratio = recipe.lr_head / recipe.lr if recipe.lr_head else 1.0
-        trunk = recipe.lr_backbone / recipe.lr if recipe.lr_backbone else 1.0
-
-        def factor_of(name: str) -> float:
-            if name in new or name.startswith(HEADS):
-                return ratio
-            return trunk if name.startswith("backbone.") else 1.0
-
-        named = [(n, p, factor_of(n)) for n, p in self.net.named_parameters() if p.requires_grad]
-        if self.aux is not None:
-            named += [(f"aux.{n}", p, ratio) for n, p in self.aux.named_parameters()]
-        self.parameters = [p for _, p, _ in named]
-        groups, self.rates = [], []
-        for factor in dict.fromkeys([1.0, ratio, trunk]):
-            for decay, flat in ((recipe.weight_decay, False), (0.0, True)):
-                chosen = [p for _, p, f in named if f == factor and (p.ndim <= 1) == flat]
-                if chosen:
-                    groups.append({"params": chosen, "weight_decay": decay})
-                    self.rates.append(factor)
-        self.optimiser = torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
+        """Learn what is not frozen; ``new`` tensors at the rate of the heads."""
+        self.optimiser, self.rates = optimiser_of(self.net, self.aux, self.recipe, new)
+        self.parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         # the average follows weights and statistics; counters are copied
         mine, theirs = self.average.state_dict(), self.net.state_dict()
         real = [n for n, v in mine.items() if v.dtype.is_floating_point]
@@ -189,6 +152,7 @@ class Trainer:
         self._begin_with(fits, origin)
         size = {f"backbone.{n}": v.numel() for n, v in self.net.backbone.state_dict().items()}
         new = tuple(name for name in size if name not in fits)
+        self._build_optimiser(frozenset(new))
         return Kept(sum(size[name] for name in fits) / sum(size.values()), new)
 
     def _begin_with(self, fits: dict[str, Tensor], origin: Path) -> None:
