@@ -151,8 +151,10 @@ def opened(model: Path, frames: str) -> Iterator[Predictor]:
 def rows_of(clip: str, predictor: Predictor, images: Sequence[Image]) -> list[list[str]]:
     """For each place its name, the share called right, and the three commonest classes.
 
-    Signs where there are none make a row of their own: boxes, and pixels, a frame.
+    Signs where there are none make a row of their own: boxes, and pixels, a frame; a net that
+    knows no signs has none.
     """
+    told = clip in SIGNS and "sign" in predictor.class_names
     classes: tuple[str, ...] = ()
     counts = {place.name: np.zeros(256, np.int64) for place in PLACES[clip]}
     boxes = pixels = 0
@@ -163,7 +165,7 @@ def rows_of(clip: str, predictor: Predictor, images: Sequence[Image]) -> list[li
         for place in PLACES[clip]:
             inside = drawn([place.corners], size)
             counts[place.name] += np.bincount(labels[inside], minlength=256)
-        if clip in SIGNS:
+        if told and "sign" in classes:
             known = drawn([_corners(box) for box in SIGNS[clip]], size)
             pixels += int(((labels == classes.index("sign")) & ~known).sum())
             signs = predicted.shown.class_ids == predictor.class_names.index("sign")
@@ -171,7 +173,7 @@ def rows_of(clip: str, predictor: Predictor, images: Sequence[Image]) -> list[li
                 at = int((y0 + y1) / 2), int((x0 + x1) / 2)
                 boxes += not known[min(at[0], size[0] - 1), min(at[1], size[1] - 1)]
     rows = [_row(place, counts[place.name], classes) for place in PLACES[clip]]
-    if clip in SIGNS:
+    if told:
         n = len(images)
         rows.append(["signs where none are", f"{boxes / n:.2f} boxes", f"{pixels / n:.0f} px"])
     return rows
