@@ -1,6 +1,6 @@
 """Anchor shapes by k-means over the boxes of a training set: the table in export.train.net.street.
 
-Run it from the project's folder: ``.venv/bin/python docs/experiments/anchors.py``.
+Run it from the project's folder: ``.venv/bin/python -m docs.experiments.anchors``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Few-shot trainings compared: a table and a plot of finished runs; it trains and scores nothing.
 
 Run it from the project's folder on folders that ``edge-export train`` wrote:
-``.venv/bin/python docs/experiments/fewshot.py --plot FILE.png RUN...``. Runs of one way and length
+``.venv/bin/python -m docs.experiments.fewshot --plot FILE.png RUN...``. Runs of one way and length
 make one row of the summary.
 """
 

@@ -1,6 +1,6 @@
 """An ncnn graph with its weights as ONNX: the layers of NanoDet-Plus, and no others.
 
-Run it from the project's folder: ``.venv/bin/python docs/experiments/ncnn_onnx.py NET.param
+Run it from the project's folder: ``.venv/bin/python -m docs.experiments.ncnn_onnx NET.param
 NET.bin NET.onnx``. The settings' numbers are those of ncnn's docs/developer-guide/operators.md, the
 layout of the weights that of its src/modelbin.cpp. Height and width stay open, in steps of 64.
 """

@@ -1,6 +1,6 @@
 """What a trunk sees of streets: the street network's pyramid and heads, learnt on top of it.
 
-Run it from the project's folder: ``.venv/bin/python docs/experiments/probe.py NAME FILE`` prints a
+Run it from the project's folder: ``.venv/bin/python -m docs.experiments.probe NAME FILE`` prints a
 row of scores on val for each seed; docs/experiments/trunks.py says what NAME and FILE are. A frozen
 trunk runs once on every view, so a head learns in a minute; with --tune it learns, too.
 """

@@ -1,6 +1,6 @@
 """How models look on roads without labels: pictures side by side, and what they call known places.
 
-Run it from the project's folder: ``.venv/bin/python docs/experiments/roads.py COMMAND --help``.
+Run it from the project's folder: ``.venv/bin/python -m docs.experiments.roads COMMAND --help``.
 Scores against another net are ``edge-export evaluate --data film``; ``at-size`` makes such a net of
 a file whose size is fixed.
 """

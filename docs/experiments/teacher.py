@@ -1,7 +1,7 @@
 """Boxes of a teacher on frames of any data set: NanoDet-Plus, taught by COCO, at sizes of choice.
 
 Run it from the project's folder on the file that docs/experiments/ncnn_onnx.py wrote:
-``.venv/bin/python docs/experiments/teacher.py NET.onnx FOLDER OUT.json --size 1024x512 ...``. It
+``.venv/bin/python -m docs.experiments.teacher NET.onnx FOLDER OUT.json --size 1024x512 ...``. It
 writes {"NAME.jpg": [[x0, y0, x1, y1, class, score], ...]} in pixels of the frame itself.
 """
 

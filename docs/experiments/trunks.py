@@ -1,6 +1,6 @@
 """Trunks that others trained, cut out of their nets, and what each costs; nothing learns here.
 
-Run it from the project's folder: ``.venv/bin/python docs/experiments/trunks.py NAME=FILE...``
+Run it from the project's folder: ``.venv/bin/python -m docs.experiments.trunks NAME=FILE...``
 prints sizes, and times as ratios to the first. FILE is that of export.train.pretrained for lite0,
 NanoDet-Plus's .param with its .bin beside it for nanodet, YOLOX-nano's .onnx for yolox, and - for
 what has learnt nothing: plain, the network's own trunk, and random, a Lite0.

@@ -73,7 +73,7 @@ def test_the_table_is_at_the_scale_of_the_input(
 def test_too_few_boxes_end_the_script_with_a_message_and_no_traceback(tmp_path: Path) -> None:
     make_camvid(tmp_path, images=2)
     done = subprocess.run(
-        [sys.executable, "docs/experiments/anchors.py"],
+        [sys.executable, "-m", "docs.experiments.anchors"],
         env={"OUTRIDER_CAMVID": str(tmp_path)},
         cwd=ROOT,
         capture_output=True,

@@ -101,7 +101,7 @@ def test_a_run_that_is_not_finished_or_not_scored_is_refused(tmp_path: Path) -> 
 
 def test_the_script_runs_from_the_projects_folder_and_its_error_is_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "docs/experiments/fewshot.py", str(tmp_path / "nothing")],
+        [sys.executable, "-m", "docs.experiments.fewshot", str(tmp_path / "nothing")],
         cwd=ROOT,
         capture_output=True,
         text=True,
