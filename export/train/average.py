@@ -26,6 +26,7 @@ from export.train.checkpoint import (
     network_from,
     network_state,
     save_checkpoint,
+    terms_of,
 )
 
 
@@ -66,6 +67,7 @@ def average_checkpoints(checkpoints: Sequence[Path], out: Path) -> list[str]:
             for name, value in weights[0].items()
         },
         "averaged_sha256": list(hashes),
+        "terms": sorted(frozenset().union(*map(terms_of, states))),
     }
     if any(state.get("mask_weights") is not None for state in states):
         given = [class_weights(s, origin=p) for s, p in zip(states, checkpoints, strict=True)]

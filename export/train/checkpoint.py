@@ -183,6 +183,15 @@ def difference(net: StreetNet, wanted: StreetNet) -> str | None:
     return None
 
 
+def terms_of(state: dict[str, Any]) -> frozenset[str]:
+    """The data sets with terms of their own from which its weights learnt, they or those before."""
+    terms = state.get("terms")
+    if isinstance(terms, list) and all(isinstance(name, str) for name in terms):
+        return frozenset(terms)
+    # older ones say only whether there are such sets: there was one
+    return frozenset() if state.get("own_data") is True else frozenset({"camvid"})
+
+
 def class_weights(state: dict[str, Any], *, origin: Path) -> list[float]:
     """What the classes of the mask were weighed by in training.
 

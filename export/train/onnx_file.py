@@ -15,16 +15,17 @@ from engines.errors import SettingsError
 from engines.model_file import save_model, sha256_of, write_spec
 from engines.spec import LARGEST_SIDE, DetectionHead, InputSpec, MaskHead, ModelSpec, TensorSpec
 from export.outputs import check_model_target
-from export.train.checkpoint import class_weights, load_checkpoint, network_from
+from export.train.checkpoint import class_weights, load_checkpoint, network_from, terms_of
 from export.train.net.layers import upsample
 from export.train.net.street import STRIDES, StreetNet
 
 OPSET = 17
 """Taken by TensorRT 8.6 and later, OpenVINO and ONNX Runtime alike."""
-NOTICE = (
-    "Weights trained on the Cambridge-driving Labeled Video Database (CamVid) and on synthetic "
-    "frames: for research and demonstration."
-)
+TERMS = {
+    "camvid": "the Cambridge-driving Labeled Video Database (CamVid)",
+    "cityscapes": "the Cityscapes Dataset",
+}
+"""Data sets that are offered for research, as the notice of a file names them."""
 UNWEIGH = 0.5
 """Share of the class weights of training that the exported mask takes back from its logits.
 
@@ -78,7 +79,7 @@ def label_map(logits: Tensor) -> Tensor:
 
 def spec_for(
     net: StreetNet, *, name: str, height: int, width: int, mask_stride: int, source_sha256: str,
-    notice: str = NOTICE,
+    notice: str = "",
 ) -> ModelSpec:  # fmt: skip
     """The spec of the exported file."""
     channels = [len(a) * (5 + len(net.box_classes)) for a in net.anchors]
@@ -103,6 +104,14 @@ def spec_for(
         source_sha256=source_sha256,
         notice=notice,
     )  # fmt: skip
+
+
+def notice_of(terms: frozenset[str]) -> str:
+    """What a file says of the data with terms that its weights learnt from; empty without any."""
+    if not terms:
+        return ""
+    named = " and ".join(TERMS.get(name, name) for name in sorted(terms))
+    return f"Weights trained on {named}: for research and demonstration."
 
 
 def trained_network(checkpoint: Path) -> StreetNet:
@@ -149,7 +158,7 @@ def export_onnx(
     stride = mask_stride or net.shape.mask_stride
     spec = spec_for(
         net, name="street", height=height, width=width, mask_stride=stride,
-        source_sha256=sha256_of(checkpoint), notice="" if state.get("own_data") is True else NOTICE,
+        source_sha256=sha256_of(checkpoint), notice=notice_of(terms_of(state)),
     )  # fmt: skip
     spec.check(origin=str(checkpoint))  # the app would refuse the file
     buffer = io.BytesIO()

@@ -127,9 +127,9 @@ class Recipe:
     ema: float = 0.999
 
     @property
-    def own_data(self) -> bool:
-        """Whether the weights know nothing of data that come with terms of their own."""
-        return not self.init_sha256 and not any(name in NAMED for name, _ in self.data)
+    def terms(self) -> frozenset[str]:
+        """The data sets by name, each of which comes with terms of its own."""
+        return frozenset(name for name, _ in self.data if name in NAMED)
 
     @property
     def classes(self) -> Classes:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from edge.progress import counted
 from engines.errors import ExportError
-from export.train.checkpoint import difference, network_from, network_state
+from export.train.checkpoint import difference, network_from, network_state, terms_of
 from export.train.dataset import TrainingSet, class_weights
 from export.train.loss import Gains, StreetLoss
 from export.train.net.street import ANCHORS, SHAPES, AuxMask, StreetNet
@@ -58,6 +58,7 @@ class Trainer:
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.sets, self.device = recipe, sets, device
+        self.terms = recipe.terms
         images = len(self.order(torch.Generator()))
         if images < recipe.batch:
             raise ExportError(
@@ -140,6 +141,7 @@ class Trainer:
             )
         self._begin_with(fits, origin)
         self._build_optimiser(frozenset(new))
+        self.terms |= terms_of(state)
         return Kept(share, new)
 
     def begin_with_backbone(self, weights: dict[str, Tensor], *, origin: Path) -> Kept:
@@ -268,7 +270,7 @@ class Trainer:
             "epoch": self.epoch,
             "steps": self.steps,
             "recipe": plain(self.recipe),
-            "own_data": self.recipe.own_data,
+            "terms": sorted(self.terms),
             "mask_weights": self.loss.class_weights.tolist()[: len(self.net.mask_classes)],
             **({"aux": self.aux.state_dict()} if self.aux is not None else {}),
             **({"cut_off": self.cut_off._asdict()} if self.cut_off is not None else {}),
@@ -301,6 +303,7 @@ class Trainer:
                 "another --out folder."
             )
         self.average.load_state_dict(net.state_dict())
+        self.terms |= terms_of(state)
         try:
             self.net.load_state_dict(state["net"])
             if self.aux is not None:

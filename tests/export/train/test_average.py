@@ -38,6 +38,22 @@ def test_the_mean_of_three_is_written_and_can_be_exported(tmp_path: Path) -> Non
     assert read_spec(tmp_path / "mean.onnx").masks[0].classes == ("road", "rest")
 
 
+def test_the_notice_names_the_data_of_all_that_is_averaged(tmp_path: Path) -> None:
+    files = [
+        checkpoint(tmp_path / "a.pt", value=1.0, terms=["cityscapes"]),
+        checkpoint(tmp_path / "b.pt", value=2.0),  # an older one: it knew CamVid alone
+        checkpoint(tmp_path / "c.pt", value=3.0, own_data=True),
+    ]
+    average_checkpoints(files, tmp_path / "mean.pt")
+    export_onnx(tmp_path / "mean.pt", tmp_path / "mean.onnx", height=32, width=32)
+    assert read_spec(tmp_path / "mean.onnx").notice == (
+        "Weights trained on the Cambridge-driving Labeled Video Database (CamVid) and the "
+        "Cityscapes Dataset: for research and demonstration."
+    )
+    export_onnx(files[2], tmp_path / "own.onnx", height=32, width=32)
+    assert read_spec(tmp_path / "own.onnx").notice == ""
+
+
 def test_class_weights_are_averaged_as_their_logarithms(tmp_path: Path) -> None:
     a = checkpoint(tmp_path / "a.pt", value=1.0, mask_weights=[1.0, 4.0])
     b = checkpoint(tmp_path / "b.pt", value=2.0, mask_weights=[9.0, 4.0])

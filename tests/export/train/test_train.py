@@ -177,7 +177,8 @@ def test_a_start_from_other_classes_says_what_it_keeps_and_is_resumed(
 ) -> None:
     init, out = tmp_path / "init.pt", tmp_path / "o"
     net = StreetNet(box_classes=("bus",))
-    save_checkpoint(init, {**network_state(net), "ema": net.state_dict()})
+    terms = ["cityscapes"]
+    save_checkpoint(init, {**network_state(net), "ema": net.state_dict(), "terms": terms})
     recipe = replace(
         TINY, synthetic=0, epochs=1, box_classes="thing=car+sign", mask_classes="road,sky,rest=*",
         lr_head=5e-3, freeze="backbone",
@@ -189,6 +190,9 @@ def test_a_start_from_other_classes_says_what_it_keeps_and_is_resumed(
     assert spec.detection is not None
     assert spec.detection.classes == ("thing",)
     assert spec.masks[0].classes == ("road", "sky", "rest")
+    # the weights know the data of the start, too
+    assert "CamVid" in spec.notice
+    assert "Cityscapes" in spec.notice
     with (out / "log.csv").open() as file:
         assert 0 < float(next(csv.DictReader(file))["val_miou"]) <= 1
     stem = load_checkpoint(last)["ema"]["backbone.stem.0.weight"]
