@@ -305,5 +305,12 @@ def is_quantized(model: onnx.ModelProto) -> bool:
     return any("Quantize" in kind or kind.endswith("Integer") for kind in _op_types(model))
 
 
+def rounds_in_pairs(model: onnx.ModelProto) -> bool:
+    """Whether its integers are those of QuantizeLinear and DequantizeLinear alone: QDQ."""
+    integer = {k for k in _op_types(model) if "Quantize" in k or k.startswith("QLinear")}
+    integer |= {k for k in _op_types(model) if k.endswith("Integer")}
+    return bool(integer) and integer <= {"QuantizeLinear", "DequantizeLinear"}
+
+
 def _op_types(model: onnx.ModelProto) -> frozenset[str]:
     return frozenset(node.op_type for node in nodes(model))

@@ -1,9 +1,9 @@
 """Whether the engine that will run a model says what it was proven to say; it opens none.
 
-A model is adopted and proven in ONNX Runtime at f32. OpenVINO takes integer graphs apart in its own
-way: scores of an int8 net were off by up to 0.5. So what was adopted or quantised is compared in
-both once, and the verdict kept by file, versions and processor. How far the device's own precision
-(bf16) moves scores is the user's choice and not asked here.
+A model is adopted and proven in ONNX Runtime at f32, so what was adopted is compared with that once
+in OpenVINO. Kernels for integers may be wrong in either, depending on the processor: a quantised
+file is held against what it says by itself. Verdicts are kept by file, versions and processor. How
+far the device's own precision (bf16) moves scores is the user's choice and not asked here.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from edge.telemetry.linux import cpu_identity
 from engines import cpu_engines
 from engines.base import Precision
 from engines.files import keep, kept, user_folder
-from engines.model_file import ModelFile, is_quantized
+from engines.model_file import ModelFile, is_quantized, rounds_in_pairs
 
 log = logging.getLogger(__name__)
 
 OFF = "it does not say what it says in onnxruntime"
 """In the last line of the command where that is its verdict."""
 ERRS = "it errs more than the file does by itself"
-"""The same of an int8 file beside the one that it was made from."""
+"""The same of a file whose integers stand in pairs."""
+CPU = ("openvino", "onnxruntime")
 
 
 def proven_engine(
@@ -56,22 +57,25 @@ def proven_engine(
     """
     if file.path.suffix != ".onnx":
         return engine
-    asked = engine == "openvino" or (
-        engine == "auto" and "openvino" in cpu_engines(file, precision)
-    )
-    both = find_module("openvino") is not None and find_module("onnxruntime") is not None
-    if not asked or not both or export_folder() is None:
+    names = cpu_engines(file, precision) if engine == "auto" else (engine,)
+    doubted: tuple[str, ...] = ()
+    if rounds_in_pairs(file.model):
+        doubted = CPU
+    elif foreign or is_quantized(file.model):
+        doubted = ("openvino",)
+    doubted = tuple(name for name in names if name in doubted and find_module(name) is not None)
+    if not doubted or find_module("onnxruntime") is None or export_folder() is None:
         return engine
-    if not (foreign or is_quantized(file.model)):
-        return engine
-    off = verdict(file, "openvino", frames, stop=stop, environ=environ)
-    if not off:
-        return engine
-    if engine == "auto":
-        log.warning("%s; ONNX Runtime runs it instead", off)
-        return "onnxruntime"
-    log.warning("%s; it runs there, as was asked. ONNX Runtime: --engine onnxruntime", off)
-    return engine
+    off = {name: verdict(file, name, frames, stop=stop, environ=environ) for name in doubted}
+    right = [name for name in names if not off.get(name)]
+    for said in filter(None, off.values()):
+        if right:
+            log.warning("%s; %s runs it instead", said, right[0])
+        elif engine == "auto":
+            log.warning("%s; no engine here is right: run what the file was quantised from", said)
+        else:
+            log.warning("%s; it runs there, as was asked. --engine auto takes a right one", said)
+    return engine if len(right) in (0, len(names)) else right[0]
 
 
 def verdict(
@@ -79,27 +83,23 @@ def verdict(
     engine: str,
     frames: str | None,
     *,
-    against: ModelFile | None = None,
     stop: threading.Event | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> str | None:
     """What a file says otherwise in ``engine`` than it should, empty where that is nothing.
 
-    None where that could not be found out, which is told. ``against`` is the file that an int8 one
-    was made from; without it what ONNX Runtime says is right.
+    None where that could not be found out, which is told.
     """
-    on = [f"{name} {version(name)}" for name in ("openvino", "onnxruntime") if find_module(name)]
+    on = [f"{name} {version(name)}" for name in CPU if find_module(name)]
     place, off = None, None
     with contextlib.suppress(FileNotFoundError):  # no folder: it is not kept
-        source = against.sha256 if against else ""
-        key = key_of(file, *on, cpu_identity(), engine, source)
+        key = key_of(file, *on, cpu_identity(), engine)
         place = user_folder("CACHE", environ) / "proven" / f"{file.path.stem}-{key}"
         if (known := kept(place)) is not None:
             return known.decode()
     try:
         log.info("%s: proving what it says in %s once (edge-export verify)", file.path, engine)
-        files = [str(each.path.absolute()) for each in (against, file) if each is not None]
-        words = ["verify", *files, "--engine", engine]
+        words = ["verify", str(file.path.absolute()), "--engine", engine]
         done = proof(words, frames, doing="comparing engines", stop=stop, level=logging.DEBUG)
         if done.code and OFF not in done.last and ERRS not in done.last:
             log.warning("%s: was not proven in %s: %s", file.path, engine, done.last)

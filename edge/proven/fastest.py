@@ -166,7 +166,7 @@ def _choose(
         file, engine = tried[at].file, tried[at].engine
         if file is own:
             break
-        off = verdict(file, engine.name, frames, against=own, stop=stop, environ=environ)
+        off = verdict(file, engine.name, frames, stop=stop, environ=environ)
         if off == "":
             break
         known &= off is not None

@@ -12,7 +12,7 @@ from edge.say import say as show
 from edge.sources import source_files
 from engines import open_engine
 from engines.errors import ExportError, SettingsError
-from engines.model_file import ModelFile
+from engines.model_file import ModelFile, rounds_in_pairs
 from engines.tensorrt.identity import sidecar_path
 from export.commands.data_options import DataOptions, data_options
 from export.commands.options import PATH, Finite, say
@@ -38,8 +38,8 @@ USUAL = Limits()
 )
 @click.option(
     "--engine",
-    help="With an ONNX file alone: compare what it says in this engine with ONNX Runtime, at f32. "
-    "With an FP32 file and an int8 one: whether that errs there more than it does by itself.",
+    help="With an ONNX file alone: compare what it says in this engine with ONNX Runtime, at f32; "
+    "of a file in int8 (QDQ) whether it errs there more than it does by itself.",
 )
 @click.option(
     "--frames",
@@ -114,7 +114,7 @@ def verify(
     where the frames show too little to prove anything: fewer than ten boxes, one class of mask.
     """
     if engine is not None:
-        _in_engine(a, b, engine, frames, chosen.said)
+        _in_engine(a, engine, frames, chosen.said)
         return
     if b is None:
         _prove(a, reference, frames, json_path, said=chosen.said)
@@ -151,23 +151,20 @@ def verify(
         )
 
 
-def _in_engine(
-    model: Path, quantised: Path | None, name: str, frames: str | None, said: Collection[str]
-) -> None:
-    files = [path for path in (model, quantised) if path is not None]
-    alone = all(option in ("a", "b", "engine", "frames") for option in said)
-    if not alone or any(path.suffix != ".onnx" for path in files):
-        raise SettingsError("--engine: goes with one ONNX file, or two, and --frames alone.")
+def _in_engine(model: Path, name: str, frames: str | None, said: Collection[str]) -> None:
+    alone = all(option in ("a", "engine", "frames") for option in said)
+    if not alone or model.suffix != ".onnx":
+        raise SettingsError("--engine: goes with one ONNX file, and --frames alone.")
     read = read_frames(frames)
     say(f"frames       {read.described}")
-    if quantised is not None:
-        errors = output_errors(ModelFile(model), ModelFile(quantised), name, read.images)
+    file = ModelFile(model)
+    if rounds_in_pairs(file.model):
+        errors = output_errors(file, name, read.images)
         for error in errors:
             say(f"{name:<12} {error}")
         if wrong := [str(error) for error in errors if error.fails]:
             raise ExportError(
-                f"{quantised}: in {name} it errs more than the file does by itself: "
-                f"{'; '.join(wrong)}."
+                f"{model}: in {name} it errs more than the file does by itself: {'; '.join(wrong)}."
             )
         return
     parity = compare_with_fp32(

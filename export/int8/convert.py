@@ -79,6 +79,8 @@ def convert_file(path: Path, target: Path | None, *, proof: Proof, say: Say) -> 
     for place in (target, *targets.values()):
         for source in filter(None, (path, proof.judge)):
             check_model_target(place, source, frames=proof.frames)
+    if path.suffix == ".onnx":
+        _check_fp32(ModelFile(path).model, path)  # before it is adopted, which takes a while
     file = runnable(path, proof.frames).path
     model, spec = _readable(file, path)
     name_nodes(model)
@@ -121,8 +123,7 @@ def convert_file(path: Path, target: Path | None, *, proof: Proof, say: Say) -> 
     return made
 
 
-def _readable(file: Path, path: Path) -> tuple[onnx.ModelProto, ModelSpec]:
-    model, spec = load_checked(file)
+def _check_fp32(model: onnx.ModelProto, path: Path) -> None:
     if is_quantized(model):
         raise ExportError(
             f"{path}: is quantised already. Quantise the FP32 file that it was made from."
@@ -131,6 +132,10 @@ def _readable(file: Path, path: Path) -> tuple[onnx.ModelProto, ModelSpec]:
         raise ExportError(
             f"{path}: has float16 tensors inside. Quantise the FP32 file that it was made from."
         )
+
+
+def _readable(file: Path, path: Path) -> tuple[onnx.ModelProto, ModelSpec]:
+    model, spec = load_checked(file)
     if spec.detection is not None:
         check_ap()  # the gate wants it, after minutes
     if opset_of(model) < OPSET:

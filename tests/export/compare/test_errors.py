@@ -1,22 +1,26 @@
-"""A quantised file may err in an engine as much as it does by itself, and no more."""
+"""Rounding may cost a quantised file in an engine what it costs by itself, and no more."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
+from onnx import helper, numpy_helper
 
 from edge.proven.engine import ERRS
 from engines import open_engine
 from engines.errors import ExportError, SettingsError
 from engines.model_file import ModelFile
+from engines.onnxruntime import open_session
 from export.commands.verify import verify
 from export.compare import errors
 from export.compare.errors import OutputError
 from tests.export.planted import change, coarse, gain, pictures, plant
-from tests.tiny_models import tiny_street, tiny_yolov8
+from tests.tiny_models import tiny_yolov8
 
 
 @pytest.fixture
@@ -25,39 +29,34 @@ def frames(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def fp32(tmp_path: Path) -> Path:
-    tiny_yolov8(tmp_path / "a.onnx")
-    return tmp_path / "a.onnx"
-
-
-def quantised(fp32: Path) -> Path:
+def fine(tmp_path: Path) -> Path:
     """The tiny net with int8 in front of its Reshapes."""
-    target = fp32.with_name("int8.onnx")
-    return change(fp32, target, lambda m: coarse(m, before="Reshape", step=0.01))
+    tiny_yolov8(tmp_path / "a.onnx")
+    return change(tmp_path / "a.onnx", tmp_path / "int8.onnx",
+                  lambda m: coarse(m, before="Reshape", step=0.01))  # fmt: skip
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_an_engine_that_computes_what_the_file_says_passes(
-    engine: str, fp32: Path, frames: str
+    engine: str, fine: Path, frames: str
 ) -> None:
-    words = [str(fp32), str(quantised(fp32)), "--engine", engine, "--frames", frames]
+    words = [str(fine), "--engine", engine, "--frames", frames]
     done = CliRunner().invoke(verify, words)
     assert done.exit_code == 0, done.exception
     assert f"{engine:<12} output output0 is " in done.output
 
 
 def test_one_that_errs_more_is_refused_with_both_errors(
-    fp32: Path, frames: str, monkeypatch: pytest.MonkeyPatch
+    fine: Path, frames: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kernels that saturate are played by a file whose image is half as bright."""
-    fine = quantised(fp32)
-    dark = plant(fine, fp32.with_name("dark.onnx"), behind="Transpose", steps=[gain(0.5)])
+    dark = plant(fine, fine.with_name("dark.onnx"), behind="Transpose", steps=[gain(0.5)])
 
     def wrong(file: ModelFile, **options: Any) -> object:
         return open_engine(ModelFile(dark) if file.path == fine else file, **options)
 
     monkeypatch.setattr(errors, "open_engine", wrong)
-    words = [str(fp32), str(fine), "--engine", "openvino", "--frames", frames]
+    words = [str(fine), "--engine", "openvino", "--frames", frames]
     done = CliRunner().invoke(verify, words)
     assert isinstance(done.exception, ExportError)
     assert f"in openvino {ERRS}: output output0 is" in str(done.exception)
@@ -79,13 +78,41 @@ def test_the_limit_is_a_quarter_more(own: float, engine: float, size: float, fai
     assert OutputError("a", own, engine, size).fails is fails
 
 
-def test_files_that_have_nothing_to_do_with_each_other_are_refused(
-    fp32: Path, frames: str, tmp_path: Path
-) -> None:
-    tiny_street(tmp_path / "b.onnx")
-    words = [str(fp32), str(tmp_path / "b.onnx"), "--engine", "openvino", "--frames", frames]
-    done = CliRunner().invoke(verify, words)
-    assert isinstance(done.exception, ExportError)
-    assert "b.onnx: has other outputs than" in str(done.exception)
-    wrong = CliRunner().invoke(verify, [*words[:2], "--engine", "openvino", "--count", "3"])
+@pytest.mark.parametrize("more", [["--count", "3"], ["b.onnx"]])
+def test_another_file_or_option_is_refused(fine: Path, more: list[str]) -> None:
+    wrong = CliRunner().invoke(verify, [str(fine), "--engine", "openvino", *more])
     assert isinstance(wrong.exception, SettingsError)
+
+
+def pair(zero: np.ndarray[Any, Any] | None, scale: float = 0.5) -> onnx.ModelProto:
+    """a → integers → b, six numbers."""
+    where = ["scale"] if zero is None else ["scale", "zero"]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["a", *where], ["whole"]),
+        helper.make_node("DequantizeLinear", ["whole", *where], ["b"]),
+    ]
+    ports = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [6]) for n in "ab"]
+    held = [numpy_helper.from_array(np.array(scale, np.float32), "scale")]
+    held += [] if zero is None else [numpy_helper.from_array(zero, "zero")]
+    graph = helper.make_graph(nodes, "pair", ports[:1], ports[1:], held)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+@pytest.mark.parametrize(
+    ("zero", "low", "high"),
+    [
+        (np.array(0, np.int8), -64.0, 63.5),  # 0.5 · (-128), 0.5 · 127
+        (np.array(10, np.uint8), -5.0, 122.5),  # 0.5 · (0 - 10), 0.5 · (255 - 10)
+        (np.array([0], np.uint8), 0.0, 127.5),
+        (None, 0.0, 127.5),
+    ],
+)
+def test_without_rounding_maps_are_cut_to_their_integers_range(
+    zero: np.ndarray[Any, Any] | None, low: float, high: float
+) -> None:
+    model = pair(zero)
+    onnx.checker.check_model(model)
+    given = np.array([-1000, -0.3, 0, 0.7, 9.9, 1000], np.float32)
+    session = open_session(errors.without_rounding(model).SerializeToString())
+    (got,) = session.run(None, {"a": given})
+    np.testing.assert_array_equal(got, np.clip(given, low, high))
