@@ -279,7 +279,8 @@ def test_views_of_sets_of_two_sizes_make_one_batch_in_the_order_asked_for(root: 
     assert (batch.class_ids[[1, 3], data.boxes.shape[1] :] == -1).all()
     # the photographs have road and sky; the other set is all trees
     assert [bool((labels == 5).any()) for labels in batch.labels] == [True, False, True, False]
-    generator, ratios = torch.Generator().manual_seed(3), []
+    generator = torch.Generator().manual_seed(3)
+    ratios: list[float] = []
     while len(ratios) < 8:  # most views cut the object or show it too small to be learnt
         batch = trainer.views(chosen, generator)
         for n in (0, 2):
