@@ -39,11 +39,11 @@ from export.score.scores import BoxTally, Confusion
 from export.train.batch import MIN_SIDE_PX, Batch, box_sides, joined
 from export.train.dataset import TrainingSet, class_weights, load_training_sets
 from export.train.loss import StreetLoss
-from export.train.net.layers import ConvBN
 from export.train.net.street import ANCHORS, SHAPES, STRIDES, StreetNet
 from export.train.onnx_file import BOX_OUTPUTS, UNWEIGH
 from export.train.recipe import Recipe
 from export.train.views.augment import Augment
+from export.zoo.layers import ConvBN
 
 VIEW = InputSpec("image", 192, 320)
 """Half of the app's input, and so are the anchors."""

@@ -30,11 +30,11 @@ from docs.experiments.teacher import MEAN, STD
 from edge.cli import invoke
 from engines.errors import ExportError
 from engines.model_file import load_model
-from export.train.net.lite0 import Lite0
-from export.train.net.plain import Backbone
 from export.train.net.street import SHAPES
 from export.train.onnx_file import OPSET
 from export.train.pretrained import imagenet_weights
+from export.zoo.trunks.lite0 import Lite0
+from export.zoo.trunks.plain import Backbone
 
 APP_HW = (384, 640)
 TAPS = {"nanodet": ("2", "32", "91", "122"), "yolox": ("721", "781", "841", "886")}
@@ -94,7 +94,7 @@ def own(name: str, file: Path) -> Lite0 | Backbone:
         return Backbone(shape.stem, shape.widths, shape.depths, shape.expand)
     net = Lite0()
     if name == "lite0":
-        net.load_state_dict(imagenet_weights(file))
+        net.load_state_dict(imagenet_weights(file, "lite0", net))
     return net
 
 

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from engines.errors import ExportError
-from export.train.net.layers import Depthwise
+from export.zoo.layers import Depthwise
 
 LEAST_WEIGHT = 1e-6
 """A channel of smaller weights says nothing, and is not made louder than so."""

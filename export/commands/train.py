@@ -17,8 +17,10 @@ from export.data.by_name import NAMED, class_names
 from export.data.camvid import Split, default_root
 from export.data.class_set import Classes
 from export.data.folder import LAYOUT
+from export.train.net.nets import network_of
 from export.train.recipe import Option, Recipe
 from export.train.train import run_training
+from export.zoo import STREET
 
 SPLITS: tuple[Split, ...] = ("train", "val")
 """What may be trained on."""
@@ -30,7 +32,8 @@ _SPECIAL = {
     "backbone_sha256": click.option(
         "--backbone-weights",
         type=options.PATH,
-        help="ImageNet weights of that backbone: efficientnet-lite0-57934424.pth.",
+        help="ImageNet weights of that backbone: efficientnet-lite0-57934424.pth, or the state of "
+        "torchvision's or timm's vgg16 (vgg16_bn for segnet, deconvnet) or resnet18.",
     ),
     "teacher_sha256": click.option(
         "--teacher",
@@ -55,7 +58,7 @@ _SPECIAL = {
         default="320x448",
         show_default=True,
         metavar="HxW",
-        help="Size of the augmented views; multiples of 32.",
+        help="Size of the augmented views; multiples of 32 (of the zoo: as the network needs).",
     ),
     "init_sha256": click.option(
         "--init",
@@ -103,7 +106,6 @@ def _option(name: str, default: Any, asked: Option) -> Any:
     help="Folder of checkpoint, log and plot; an unfinished training in it is resumed.",
 )
 @click.option("--root", type=options.PATH, help="CamVid's folder.")
-@click.option("--net", type=click.Choice(["street"]), default="street", expose_value=False)
 @_of_recipe
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
@@ -120,7 +122,7 @@ def train(
     *, out: Path, root: Path | None, init: Path | None, backbone_weights: Path | None,
     teacher: Path | None, device: str, eval_every: int, **recipe: Any,
 ) -> None:  # fmt: skip
-    """Train the street network on CamVid, Cityscapes, your own images and the synthetic street.
+    """Train a network on CamVid, Cityscapes, your own images and the synthetic street.
 
     Writes OUT/last.pt (resumed when the same command is started again), OUT/log.csv and
     OUT/plot.png. With --init it begins with weights learnt before, if need be for other classes;
@@ -136,7 +138,7 @@ def recipe_of(*, splits: str, size: str, data: str, **given: Any) -> Recipe:
     """The recipe that the options of the command describe.
 
     Raises:
-        SettingsError: splits, size or classes are wrong.
+        SettingsError: splits, size, classes or network are wrong.
     """
     names = () if splits.strip() == "none" else tuple(s.strip() for s in splits.split(","))
     chosen: tuple[Split, ...] = tuple(s for s in SPLITS if s in names)
@@ -145,9 +147,10 @@ def recipe_of(*, splits: str, size: str, data: str, **given: Any) -> Recipe:
             f"--splits {splits}: wanted train, val or both (test is for scoring only), or none."
         )
     height, width = options.parse_size(size, example="320x448")
-    if min(height, width) < MIN_SIDE or height % 32 or width % 32:
+    multiple = 32 if given["net"] == STREET else 1  # the zoo's own are looked at below
+    if min(height, width) < MIN_SIDE or height % multiple or width % multiple:
         raise SettingsError(
-            f"--size {size}: wanted multiples of 32, {MIN_SIDE} or more, such as 320x448."
+            f"--size {size}: wanted multiples of {multiple}, {MIN_SIDE} or more, such as 320x448."
         )
     given = {name: value for name, value in given.items() if value is not None}
     sets = data_of(data)
@@ -159,10 +162,13 @@ def recipe_of(*, splits: str, size: str, data: str, **given: Any) -> Recipe:
     given |= {"box_classes": classes.boxes.text, "mask_classes": classes.mask.text}
     if not any(name in NAMED for name, _ in sets):
         given = {"synthetic": 0, **given}
-    return Recipe(
+    recipe = Recipe(
         splits=chosen, data=sets, box_names=box_names, mask_names=mask_names, height=height,
         width=width, **given,
     )  # fmt: skip
+    with torch.device("meta"):  # says now what does not go together, and costs nothing
+        network_of(recipe)
+    return recipe
 
 
 def data_of(text: str) -> tuple[tuple[str, int], ...]:

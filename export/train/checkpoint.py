@@ -15,10 +15,12 @@ from typing import Any
 
 import torch
 
-from engines.errors import ExportError
+from engines.errors import ExportError, SettingsError
 from engines.files import replacing
-from export.train.net import lite0
+from export.train.net.nets import Network
 from export.train.net.street import SHAPES, Shape, StreetNet
+from export.zoo import build
+from export.zoo.trunks import lite0
 
 WIDEST = 4096
 """Channels, or blocks, of any network of ours at most."""
@@ -89,7 +91,7 @@ def load_tensors(path: Path, *, what: str, wanted: str, make: str) -> dict[str, 
     return state
 
 
-def network_state(net: StreetNet) -> dict[str, Any]:
+def network_state(net: Network) -> dict[str, Any]:
     """What it takes to build the network again, beside its weights."""
     return {
         "shape": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(net.shape).items()},
@@ -99,32 +101,24 @@ def network_state(net: StreetNet) -> dict[str, Any]:
     }
 
 
-def network_from(state: dict[str, Any], *, origin: Path) -> StreetNet:
+def network_from(state: dict[str, Any], *, origin: Path) -> Network:
     """Build the network of a checkpoint with its averaged weights, in evaluation mode.
 
     Raises:
         ExportError: the weights do not fit the network described, or are not finite.
     """
     try:
-        shape: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in state["shape"].items()
-        }
-        described: dict[str, Any] = {
-            "box_classes": tuple(state["box_classes"]),
-            "mask_classes": tuple(state["mask_classes"]),
-            "anchors": tuple(tuple((a[0], a[1]) for a in level) for level in state["anchors"]),
-        }
-        for problem in _problems(shape, **described):
-            raise ValueError(problem)
         with torch.device("meta"):  # no memory yet for what the file only says
-            empty = StreetNet(Shape(**shape), **described).state_dict()
+            empty = _described(state).state_dict()
         for name, value in empty.items():
             if state["ema"][name].shape != value.shape:
                 given = list(state["ema"][name].shape)
                 raise ValueError(f"{name} is {given}, wanted {list(value.shape)}")
-        net = StreetNet(Shape(**shape), **described)
+        net = _described(state)
         net.load_state_dict(state["ema"])
-    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as exc:
+    except (
+        AttributeError, LookupError, SettingsError, TypeError, ValueError, RuntimeError,
+    ) as exc:  # fmt: skip
         reason = (str(exc).splitlines() or [type(exc).__name__])[0]
         raise ExportError(
             f"{origin}: its weights do not fit its network: {reason}. "
@@ -139,14 +133,28 @@ def network_from(state: dict[str, Any], *, origin: Path) -> StreetNet:
     return net.eval()
 
 
+def _described(state: dict[str, Any]) -> Network:
+    """The network that a checkpoint describes, with random weights."""
+    shape: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in state["shape"].items()
+    }
+    box_classes, mask_classes = tuple(state["box_classes"]), tuple(state["mask_classes"])
+    for problem in _wrong_classes(box_classes, mask_classes):
+        raise ValueError(problem)
+    if "net" in shape:  # one of the zoo
+        return build(shape["net"], shape["backbone"], mask_classes)
+    anchors = tuple(tuple((a[0], a[1]) for a in level) for level in state["anchors"])
+    for problem in _problems(shape, anchors):
+        raise ValueError(problem)
+    return StreetNet(
+        Shape(**shape), box_classes=box_classes, mask_classes=mask_classes, anchors=anchors
+    )
+
+
 def _problems(
-    shape: dict[str, Any],
-    *,
-    box_classes: tuple[Any, ...],
-    mask_classes: tuple[Any, ...],
-    anchors: tuple[tuple[tuple[Any, Any], ...], ...],
+    shape: dict[str, Any], anchors: tuple[tuple[tuple[Any, Any], ...], ...]
 ) -> Iterator[str]:
-    """What no network of ours has: a file made of it would be refused by the app."""
+    """What no street network has: a file made of it would be refused by the app."""
     if shape.get("backbone", "plain") not in SHAPES:
         yield f"backbone {shape['backbone']!a:.60}, wanted {' or '.join(SHAPES)}"
     elif shape.get("backbone") == "lite0" and shape.get("widths") != lite0.WIDTHS:
@@ -162,6 +170,12 @@ def _problems(
                 yield f"{key} {value!a:.60}, wanted whole numbers of 1 to {WIDEST}"
     if shape.get("mask_stride", 4) not in MASK_STRIDES:
         yield f"mask_stride {shape['mask_stride']}, wanted {' or '.join(map(str, MASK_STRIDES))}"
+    for side in (side for level in anchors for wh in level for side in wh):
+        if not isinstance(side, int | float) or not 0 < side < math.inf:
+            yield f"anchors with {side!a:.60}, wanted numbers above 0"
+
+
+def _wrong_classes(box_classes: tuple[Any, ...], mask_classes: tuple[Any, ...]) -> Iterator[str]:
     for what, names in (("box_classes", box_classes), ("mask_classes", mask_classes)):
         if not all(isinstance(name, str) and name.isprintable() for name in names):
             yield f"{what} {names!a:.60}, wanted names that can be printed"
@@ -169,12 +183,9 @@ def _problems(
             yield f"{what}: {len(names)} names, wanted 256 at most, none twice"
     if not box_classes and not mask_classes:
         yield "no classes of boxes or mask"
-    for side in (side for level in anchors for wh in level for side in wh):
-        if not isinstance(side, int | float) or not 0 < side < math.inf:
-            yield f"anchors with {side!a:.60}, wanted numbers above 0"
 
 
-def difference(net: StreetNet, wanted: StreetNet) -> str | None:
+def difference(net: Network, wanted: Network) -> str | None:
     """In words, how a network differs from the one that is wanted; None where it does not."""
     given = network_state(net)
     for key, value in network_state(wanted).items():

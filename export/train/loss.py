@@ -21,8 +21,9 @@ from torch import Tensor
 
 from export.data.labelled import UNLABELLED
 from export.train.batch import Batch, box_sides
-from export.train.net.layers import upsample
-from export.train.net.street import STRIDES, Outputs
+from export.train.net.street import STRIDES
+from export.zoo.layers import upsample
+from export.zoo.mask_net import Outputs
 
 MAX_SHAPE_RATIO = 4.0
 """An anchor serves objects up to this many times wider, narrower, taller or shorter than itself."""
@@ -226,10 +227,15 @@ class StreetLoss:
             box, classes = box + parts[0], classes + parts[2]
             objectness = objectness + LEVEL_BALANCE[i] * parts[1]
         logits = among_known(outputs.mask.float(), batch)
-        # at half resolution, as the exported mask is made
-        mask = self._cross_entropy(upsample(logits), batch.labels[:, ::2, ::2])
+        stride = batch.labels.shape[1] // logits.shape[2]
+        # at half resolution, as the exported mask is made, or at that of the network if finer
+        fine, step = upsample(logits) if stride == 4 else logits, min(stride, 2)
+        mask = self._cross_entropy(fine, batch.labels[:, ::step, ::step])
         if self.gains.lovasz:
-            few = lovasz_softmax(logits[:, :, ::2, ::2], batch.labels[:, 1::8, 1::8])
+            first, apart = 1 // stride, 8 // stride
+            few = lovasz_softmax(
+                logits[:, :, first::apart, first::apart], batch.labels[:, 1::8, 1::8]
+            )
             mask = mask + self.gains.lovasz * few
         if aux is not None:
             early = self._cross_entropy(

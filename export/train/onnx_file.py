@@ -16,8 +16,10 @@ from engines.model_file import save_model, sha256_of, write_spec
 from engines.spec import LARGEST_SIDE, DetectionHead, InputSpec, MaskHead, ModelSpec, TensorSpec
 from export.outputs import check_model_target
 from export.train.checkpoint import class_weights, load_checkpoint, network_from, terms_of
-from export.train.net.layers import upsample
+from export.train.net.nets import Network, mask_stride_of
 from export.train.net.street import STRIDES, StreetNet
+from export.zoo.layers import upsample
+from export.zoo.mask_net import MaskNet, sizes_that_fit
 
 OPSET = 17
 """Taken by TensorRT 8.6 and later, OpenVINO and ONNX Runtime alike."""
@@ -43,10 +45,13 @@ BOX_OUTPUTS = tuple(f"boxes_{s}" for s in STRIDES)
 class Deployed(nn.Module):
     """The network as the app meets it: camera bytes in; box logits and a label map out."""
 
-    def __init__(self, net: StreetNet, *, mask_stride: int) -> None:
+    def __init__(self, net: Network, *, mask_stride: int) -> None:
         super().__init__()
         self.net = net
         self.mask_stride = mask_stride
+        self.turned = isinstance(net, StreetNet)
+        if not isinstance(net, StreetNet):
+            return
         stem = net.backbone.stem[0]
         assert isinstance(stem, nn.Conv2d)
         # the network was trained on RGB: turning the first filters round costs nothing at run time
@@ -58,11 +63,15 @@ class Deployed(nn.Module):
         Boxes or labels are left out where the network has no classes of them.
         """
         x = image.float().permute(0, 3, 1, 2) * (1 / 255)  # (1, 3, H, W)
+        if not self.turned:
+            x = x[:, [2, 1, 0]]  # RGB
         outputs = self.net(x)
         boxes = outputs.boxes if self.net.box_classes else ()
         if not self.net.mask_classes:
             return boxes
-        logits = outputs.mask if self.mask_stride == 4 else upsample(outputs.mask)
+        logits = outputs.mask
+        if self.turned and self.mask_stride == 2:
+            logits = upsample(logits)
         return (*boxes, label_map(logits))
 
 
@@ -78,14 +87,14 @@ def label_map(logits: Tensor) -> Tensor:
 
 
 def spec_for(
-    net: StreetNet, *, name: str, height: int, width: int, mask_stride: int, source_sha256: str,
+    net: Network, *, name: str, height: int, width: int, mask_stride: int, source_sha256: str,
     notice: str = "",
 ) -> ModelSpec:  # fmt: skip
     """The spec of the exported file."""
     channels = [len(a) * (5 + len(net.box_classes)) for a in net.anchors]
     boxes = [
         TensorSpec(n, (1, c, height // s, width // s), "float32")
-        for n, c, s in zip(BOX_OUTPUTS, channels, STRIDES, strict=True)
+        for n, c, s in zip(BOX_OUTPUTS, channels, STRIDES, strict=False)  # or no anchors at all
     ]
     labels = TensorSpec("labels", (1, height // mask_stride, width // mask_stride), "uint8")
     return ModelSpec(
@@ -114,7 +123,7 @@ def notice_of(terms: frozenset[str]) -> str:
     return f"Weights trained on {named}: for research and demonstration."
 
 
-def trained_network(checkpoint: Path) -> StreetNet:
+def trained_network(checkpoint: Path) -> Network:
     """The averaged network, a share of the class weights taken back from the mask's logits.
 
     Raises:
@@ -123,7 +132,7 @@ def trained_network(checkpoint: Path) -> StreetNet:
     return _network_of(load_checkpoint(checkpoint), origin=checkpoint)
 
 
-def _network_of(state: dict[str, Any], *, origin: Path) -> StreetNet:
+def _network_of(state: dict[str, Any], *, origin: Path) -> Network:
     net = network_from(state, origin=origin)
     if "mask_weights" in state and net.mask_classes:
         assert net.mask_out.bias is not None
@@ -143,21 +152,27 @@ def export_onnx(
     """Write ``out`` atomically from the averaged weights of ``checkpoint``.
 
     Raises:
-        SettingsError: the size is not a multiple of 32.
+        SettingsError: the size does not fit the network, or a stride is asked for that it lacks.
         ExportError: the checkpoint cannot be read, or is not one of this network.
         ModelError: the file cannot be written.
     """
-    for side, n in (("height", height), ("width", width)):
-        if n % max(STRIDES) or not 0 < n <= LARGEST_SIDE:
-            raise SettingsError(
-                f"--size: {side} {n}, wanted a multiple of {max(STRIDES)} up to {LARGEST_SIDE}."
-            )
     check_model_target(out, checkpoint)
     state = load_checkpoint(checkpoint)
     net = _network_of(state, origin=checkpoint)
-    stride = mask_stride or net.shape.mask_stride
+    multiple = max(STRIDES) if isinstance(net, StreetNet) else net.multiple
+    for side, n in (("height", height), ("width", width)):
+        if n % multiple or not 0 < n <= LARGEST_SIDE:
+            raise SettingsError(
+                f"--size: {side} {n}, wanted {sizes_that_fit(n, multiple)}, up to {LARGEST_SIDE}."
+            )
+    name = "street" if isinstance(net, StreetNet) else net.shape.net
+    stride = mask_stride or mask_stride_of(net)
+    if isinstance(net, MaskNet) and stride != net.stride:
+        raise SettingsError(
+            f"--mask-stride {stride}: {name} gives its mask at stride {net.stride}. Leave it out."
+        )
     spec = spec_for(
-        net, name="street", height=height, width=width, mask_stride=stride,
+        net, name=name, height=height, width=width, mask_stride=stride,
         source_sha256=sha256_of(checkpoint), notice=notice_of(terms_of(state)),
     )  # fmt: skip
     spec.check(origin=str(checkpoint))  # the app would refuse the file

@@ -5,29 +5,24 @@ from __future__ import annotations
 from torch import nn
 from torch.optim import AdamW
 
-from export.train.net.street import StreetNet
+from export.train.net.nets import Network
 from export.train.recipe import Recipe
 
 HEADS = ("heads.", "mask_conv.", "mask_out.")
 """What reads boxes and mask from the features: learns at ``lr_head``."""
-EARLY = {
-    "plain": ("backbone.stem", "backbone.stages.0"),
-    "lite0": ("backbone.stem", *(f"backbone.blocks.{i}" for i in range(3))),
-}
-"""The blocks of each backbone up to stride 4."""
 
 
-def frozen_parts(net: StreetNet, freeze: str) -> tuple[str, ...]:
+def frozen_parts(net: Network, freeze: str) -> tuple[str, ...]:
     """The parts of the network that ``Recipe.freeze`` keeps as they came."""
     if freeze == "early":
-        return EARLY[net.shape.backbone]
+        return tuple(f"backbone.{part}" for part in net.backbone.early)
     if freeze != "features":
         return (freeze,) if freeze else ()
     return tuple(name for name, _ in net.named_children() if f"{name}." not in HEADS)
 
 
 def optimiser_of(
-    net: StreetNet, aux: nn.Module | None, recipe: Recipe, new: frozenset[str]
+    net: Network, aux: nn.Module | None, recipe: Recipe, new: frozenset[str]
 ) -> tuple[AdamW, list[float]]:
     """AdamW over what is not frozen, and each group's rate as a share of ``Recipe.lr``.
 

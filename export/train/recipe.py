@@ -39,9 +39,14 @@ def option(default: Any, help: str | None = None, **taken: Any) -> Any:
 class Recipe:
     """All that decides the outcome of a training; kept in the checkpoint and in the model card."""
 
+    net: str = option(
+        "street", "street, the shipped one with boxes and mask, or one of those that 'edge-export "
+        "zoo' lists, with a mask alone.",
+    )  # fmt: skip
     backbone: str = option(
         "plain", "What the network looks with: plain learns from nothing, lite0 is "
-        "EfficientNet-Lite0, which --backbone-weights can begin with.", words=("plain", "lite0"),
+        "EfficientNet-Lite0; --backbone-weights can begin with that, or with vgg16 or resnet18.",
+        words=("plain", "lite0", "vgg16", "resnet18", "xception"),
     )  # fmt: skip
     backbone_sha256: str = ""
     """File of weights that the backbone starts from; empty: from scratch, or --init has it."""

@@ -22,8 +22,9 @@ from export.score.scores import mean
 from export.train.checkpoint import load_checkpoint, save_checkpoint
 from export.train.dataset import load_training_sets
 from export.train.log import TrainingLog
+from export.train.net.nets import network_of
 from export.train.onnx_file import export_onnx
-from export.train.pretrained import imagenet_weights
+from export.train.pretrained import WANTED, imagenet_weights
 from export.train.recipe import Recipe
 from export.train.trainer import Kept, Trainer
 
@@ -49,10 +50,10 @@ def run_training(
             that it cannot begin with, or another training writes to ``out``.
         ExportError: data, checkpoint or loss are wrong; the last good checkpoint is kept.
     """
-    if backbone_weights is not None and recipe.backbone != "lite0":
+    if backbone_weights is not None and recipe.backbone not in WANTED:
         raise SettingsError(
-            f"--backbone-weights: are of EfficientNet-Lite0, and --backbone is {recipe.backbone}. "
-            "Add --backbone lite0, or leave them out."
+            f"--backbone-weights: are of {', '.join(title for title, *_ in WANTED.values())}, and "
+            f"--backbone is {recipe.backbone}. Add --backbone lite0, or leave them out."
         )
     if backbone_weights is not None and init is not None:
         raise SettingsError(
@@ -107,7 +108,9 @@ def _train_in(
         recipe = replace(recipe, init_sha256=sha256_of(init))
     trunk = None
     if backbone_weights is not None:
-        trunk = imagenet_weights(backbone_weights)
+        with torch.device("meta"):
+            empty = network_of(recipe).backbone
+        trunk = imagenet_weights(backbone_weights, recipe.backbone, empty)
         recipe = replace(recipe, backbone_sha256=sha256_of(backbone_weights))
     if teacher is not None:
         hashes = [sha256_of(file) for file in sorted(teacher.glob("*.json"))]

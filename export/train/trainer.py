@@ -22,7 +22,8 @@ from engines.errors import ExportError
 from export.train.checkpoint import difference, network_from, network_state, terms_of
 from export.train.dataset import TrainingSet, class_weights
 from export.train.loss import Gains, StreetLoss
-from export.train.net.street import ANCHORS, SHAPES, AuxMask, StreetNet
+from export.train.net.nets import network_of
+from export.train.net.street import ANCHORS, AuxMask, StreetNet
 from export.train.parts import frozen_parts, optimiser_of
 from export.train.recipe import Recipe, learning_rate, plain
 from export.train.views.views import Views
@@ -66,15 +67,13 @@ class Trainer:
                 f"more images or a smaller --batch."
             )
         classes = recipe.classes
-        net = StreetNet(
-            SHAPES[recipe.backbone],
-            box_classes=classes.boxes.names,
-            mask_classes=classes.mask.names,
-        )
+        net = network_of(recipe)
         self.net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = deepcopy(self.net).eval()
         labels = net.mask_out.out_channels
-        self.aux = AuxMask(net.shape, labels).to(device) if recipe.aux else None
+        self.aux = None
+        if recipe.aux and isinstance(net, StreetNet):
+            self.aux = AuxMask(net.shape, labels).to(device)
         self.frozen = frozen_parts(self.net, recipe.freeze)
         for part in self.frozen:
             self.net.get_submodule(part).requires_grad_(False)
@@ -123,7 +122,7 @@ class Trainer:
         mine, theirs = self.net.state_dict(), given.state_dict()
         differing: tuple[str, ...] = ()
         if (given.box_classes, given.anchors) != (self.net.box_classes, self.net.anchors):
-            differing += tuple(f"heads.{i}.out." for i in range(len(self.net.heads)))
+            differing += tuple(f"heads.{i}.out." for i in range(len(self.net.anchors)))
         if given.mask_classes != self.net.mask_classes:
             differing += ("mask_out.",)
         fits = {
@@ -214,6 +213,7 @@ class Trainer:
         words = f"epoch {self.epoch + 1}/{self.recipe.epochs},"
         left = counted(batches[done:], words, total=len(batches) - done, unit="batches")
         for i, chosen in enumerate(left, done):
+            torch.manual_seed(seed * 65_537 + i)  # dropout draws from the generator of all
             rate = learning_rate(self.recipe, self.epoch + i / len(batches))
             for group, factor in zip(self.optimiser.param_groups, self.rates, strict=True):
                 group["lr"] = rate * factor

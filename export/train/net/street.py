@@ -11,16 +11,15 @@ Shapes at the line ends are for an input of (N, 3, H, W).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.data.camvid import BOX_CLASSES, CLASSES
-from export.train.net import lite0
-from export.train.net.layers import ConvBN, Separable, upsample
-from export.train.net.plain import Backbone
+from export.zoo.layers import ConvBN, Separable, upsample
+from export.zoo.mask_net import Outputs
+from export.zoo.trunks import lite0, plain
 
 STRIDES = (8, 16, 32)
 
@@ -42,10 +41,10 @@ class Shape:
     """
 
     backbone: str = "plain"
-    stem: int = 32
-    widths: tuple[int, int, int, int] = (48, 96, 192, 256)
-    depths: tuple[int, int, int, int] = (1, 3, 5, 3)
-    expand: int = 2
+    stem: int = plain.STEM
+    widths: tuple[int, int, int, int] = plain.WIDTHS
+    depths: tuple[int, int, int, int] = plain.DEPTHS
+    expand: int = plain.EXPAND
     pyramid: int = 96
     mask: int = 64
     mask_stride: int = 4
@@ -57,13 +56,6 @@ SHAPES = {
     "lite0": Shape(backbone="lite0", widths=lite0.WIDTHS, mask=48, bottom_up=1),
 }
 """The network over each backbone, as it is trained."""
-
-
-class Outputs(NamedTuple):
-    """Raw outputs: per stride (N, A·(5+C), H/s, W/s) box logits; mask logits (N, K, H/4, W/4)."""
-
-    boxes: tuple[Tensor, Tensor, Tensor]
-    mask: Tensor
 
 
 class BoxHead(nn.Module):
@@ -122,7 +114,7 @@ class StreetNet(nn.Module):
         self.backbone = (
             lite0.Lite0()
             if shape.backbone == "lite0"
-            else Backbone(shape.stem, shape.widths, shape.depths, shape.expand)
+            else plain.Backbone(shape.stem, shape.widths, shape.depths, shape.expand)
         )
         self.context = ConvBN(w[3], w[3])
         self.lateral = nn.ModuleList([ConvBN(w[1], p), ConvBN(w[2], p), ConvBN(w[3], p)])

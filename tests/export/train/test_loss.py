@@ -19,7 +19,8 @@ from export.train.loss import (
     crowd_cells,
     lovasz_softmax,
 )
-from export.train.net.street import ANCHORS, Outputs
+from export.train.net.street import ANCHORS
+from export.zoo.mask_net import Outputs
 
 
 def batch_of(boxes: list[list[float]], *, ids: list[int], crowd: list[bool], hw: int = 64) -> Batch:

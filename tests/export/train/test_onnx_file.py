@@ -13,9 +13,9 @@ from engines import open_engine
 from engines.errors import ExportError, ModelError, SettingsError
 from engines.model_file import read_spec
 from export.train.checkpoint import load_checkpoint, network_from, network_state, save_checkpoint
-from export.train.net.layers import upsample
 from export.train.net.street import StreetNet
 from export.train.onnx_file import export_onnx, label_map
+from export.zoo.layers import upsample
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,6 @@ from export.train.checkpoint import (
 )
 from export.train.dataset import TrainingSet, load_training_set
 from export.train.loss import Gains, StreetLoss
-from export.train.net.lite0 import Lite0
 from export.train.net.street import ANCHORS, SHAPES, AuxMask, Shape, StreetNet
 from export.train.recipe import Recipe
 from export.train.trainer import Trainer
@@ -33,6 +32,7 @@ from export.train.views.augment import Augment
 from export.train.views.cameras import Cameras
 from export.train.views.mosaic import Mosaic
 from export.train.views.paste import Paste
+from export.zoo.trunks.lite0 import Lite0
 from tests.export.street_data import make_camvid
 
 CPU = torch.device("cpu")

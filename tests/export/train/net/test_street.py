@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from docs.experiments.anchors import k_means_anchors
-from export.train.net.layers import Depthwise
 from export.train.net.street import ANCHORS, STRIDES, StreetNet
+from export.zoo.layers import Depthwise
 
 
 @pytest.mark.parametrize(("h", "w"), [(64, 96), (96, 64), (32, 160)])

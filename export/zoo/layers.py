@@ -1,4 +1,4 @@
-"""The layers that the street network is built of."""
+"""The layers that more than one network is built of."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ class ConvBN(nn.Sequential):
     """Convolution without bias, batch norm, and ReLU unless ``act`` is off."""
 
     def __init__(
-        self, c_in: int, c_out: int, k: int = 1, *, stride: int = 1, act: bool = True
+        self,
+        c_in: int,
+        c_out: int,
+        k: int = 1,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        act: bool = True,
     ) -> None:
         layers: list[nn.Module] = [
-            nn.Conv2d(c_in, c_out, k, stride, k // 2, bias=False),
+            nn.Conv2d(c_in, c_out, k, stride, dilation * (k // 2), dilation, bias=False),
             nn.BatchNorm2d(c_out),
         ]
         if act:
@@ -44,8 +51,10 @@ class Depthwise(nn.Conv2d):
 class Separable(nn.Sequential):
     """Depthwise k×k, then pointwise 1×1: the light stand-in for a full convolution."""
 
-    def __init__(self, c_in: int, c_out: int, k: int = 3, *, stride: int = 1) -> None:
-        super().__init__(Depthwise(c_in, k, stride=stride), ConvBN(c_in, c_out))
+    def __init__(
+        self, c_in: int, c_out: int, k: int = 3, *, stride: int = 1, dilation: int = 1
+    ) -> None:
+        super().__init__(Depthwise(c_in, k, stride=stride, dilation=dilation), ConvBN(c_in, c_out))
 
 
 def upsample(x: Tensor, scale: float = 2.0) -> Tensor:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from export.train.net.layers import ConvBN, Depthwise, Separable
+from export.zoo.layers import ConvBN, Depthwise, Separable
+from export.zoo.trunks.base import Trunk
+
+STEM, WIDTHS, DEPTHS, EXPAND = 32, (48, 96, 192, 256), (1, 3, 5, 3), 2
+"""As the street network is trained over it."""
 
 
 class Block(nn.Module):
@@ -29,9 +33,9 @@ class Block(nn.Module):
 class Down(nn.Module):
     """Halve the resolution: depthwise 3×3 of stride 2, then pointwise to the new width."""
 
-    def __init__(self, c_in: int, c_out: int) -> None:
+    def __init__(self, c_in: int, c_out: int, *, stride: int = 2) -> None:
         super().__init__()
-        self.conv = Separable(c_in, c_out, stride=2)
+        self.conv = Separable(c_in, c_out, stride=stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, h, w) → (N, c_out, h/2, w/2)."""
@@ -39,20 +43,38 @@ class Down(nn.Module):
         return out
 
 
-class Backbone(nn.Module):
-    """Four stages at strides 4, 8, 16, 32; the last two look wide by dilation."""
+class Backbone(Trunk):
+    """Four stages at strides 4, 8, 16, 32; the last two look wide by dilation.
+
+    No stride is above ``output_stride``: the stages that would halve once more are dilated more.
+    """
+
+    early = ("stem", "stages.0")
 
     def __init__(
-        self, stem: int, widths: tuple[int, ...], depths: tuple[int, ...], expand: int
+        self,
+        stem: int = STEM,
+        widths: tuple[int, ...] = WIDTHS,
+        depths: tuple[int, ...] = DEPTHS,
+        expand: int = EXPAND,
+        *,
+        output_stride: int = 32,
     ) -> None:
         super().__init__()
+        self.widths = widths
+        self.strides = tuple(min(s, output_stride) for s in (4, 8, 16, 32))
         self.stem = ConvBN(3, stem, 3, stride=2)
         # dilations grow along a stage so that neighbouring blocks see different neighbourhoods
         reach = ((1, 1, 1), (1, 1, 1, 1), (1, 2, 1, 4, 1, 2, 1), (1, 2, 3, 1))
         stages, c = [], stem
-        for width, depth, dilations in zip(widths, depths, reach, strict=True):
-            blocks = [Block(width, expand=expand, dilation=dilations[i]) for i in range(depth)]
-            stages.append(nn.Sequential(Down(c, width), *blocks))
+        held = 1
+        for width, depth, dilations, s in zip(widths, depths, reach, (4, 8, 16, 32), strict=True):
+            stride = 1 if s > output_stride else 2
+            held *= 2 // stride
+            blocks = [
+                Block(width, expand=expand, dilation=held * dilations[i]) for i in range(depth)
+            ]
+            stages.append(nn.Sequential(Down(c, width, stride=stride), *blocks))
             c = width
         self.stages = nn.ModuleList(stages)
 

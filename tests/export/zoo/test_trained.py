@@ -1,0 +1,144 @@
+"""Every network of the zoo is trained a little, exported, run, and is what torch computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from engines import open_engine
+from engines.errors import SettingsError
+from engines.model_file import read_spec
+from export.commands.train import train
+from export.data.by_name import val_data
+from export.data.camvid import CLASSES
+from export.score.evaluate import evaluate_model
+from export.tensorrt.check.check import check_file
+from export.tensorrt.check.judge import best_judge
+from export.train.checkpoint import load_checkpoint, save_checkpoint
+from export.train.dataset import TrainingSet, load_training_set
+from export.train.onnx_file import export_onnx, trained_network
+from export.train.recipe import Recipe
+from export.train.train import run_training
+from export.train.trainer import Trainer
+from export.zoo import NETS
+from tests.export.street_data import make_camvid
+from tests.rtx_here import needs_rtx
+
+CPU = torch.device("cpu")
+
+
+def recipe_of(name: str, backbone: str = "lite0") -> Recipe:
+    return Recipe(
+        net=name, backbone="plain" if name == "strided" else backbone, epochs=100, batch=2,
+        synthetic=0, height=64, width=96, warmup_epochs=0, lr=2e-3,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_camvid(tmp_path_factory.mktemp("camvid"))
+
+
+@pytest.fixture(scope="module")
+def data(root: Path) -> TrainingSet:
+    return load_training_set(root, Recipe(synthetic=0), device=CPU)
+
+
+@pytest.fixture(scope="module", params=list(NETS))
+def trained(
+    request: pytest.FixtureRequest, data: TrainingSet, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[float]]:
+    """A checkpoint and its losses."""
+    trainer = Trainer(recipe_of(request.param), [data], device=CPU)
+    losses = [trainer.run_epoch()["mask"] for _ in range(4)]
+    path = tmp_path_factory.mktemp(request.param) / f"{request.param}.pt"
+    save_checkpoint(path, trainer.state())
+    export_onnx(path, path.with_suffix(".onnx"), height=64, width=96)
+    return path, losses
+
+
+def test_the_loss_falls(trained: tuple[Path, list[float]]) -> None:
+    _, losses = trained
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_the_file_computes_what_torch_does(trained: tuple[Path, list[float]], engine: str) -> None:
+    path, _ = trained
+    image = np.random.default_rng(0).integers(0, 255, (1, 64, 96, 3)).astype(np.uint8)
+    image[:, 20:40, 30:70] = (20, 20, 230)
+    opened = open_engine(path.with_suffix(".onnx"), engine=engine, precision="f32")
+    try:
+        opened.inputs(0)["image"][...] = image
+        opened.submit(0)
+        got = opened.wait(0)["labels"].copy()
+    finally:
+        opened.close()
+    net = trained_network(path)
+    rgb = torch.from_numpy(image[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        logits = net(rgb).mask
+    spec = read_spec(path.with_suffix(".onnx"))
+    assert (spec.name, spec.detection, spec.masks[0].classes) == (path.stem, None, CLASSES)
+    assert got.shape == spec.outputs[0].shape == (1, *logits.shape[2:])
+    assert (got == logits.argmax(1).numpy()).mean() > 0.999
+
+
+@needs_rtx
+def test_the_real_parser_takes_the_file(trained: tuple[Path, list[float]]) -> None:
+    judge, reasons = best_judge()
+    assert judge is not None, reasons
+    report = check_file(trained[0].with_suffix(".onnx"), judge=judge, release="10.3")
+    assert report.taken, report.findings
+
+
+def test_a_training_that_was_cut_off_ends_where_an_unbroken_one_does(
+    root: Path, data: TrainingSet, tmp_path: Path
+) -> None:
+    """With dropout (DeepLab v1 has it), and through the command's own function."""
+    from dataclasses import replace
+
+    recipe = replace(recipe_of("deeplabv1"), epochs=2)
+    whole = Trainer(recipe, [data], device=CPU)
+    whole.run_epoch()
+    save_checkpoint(tmp_path / "last.pt", whole.state())
+    whole.run_epoch()
+    last = run_training(recipe, out=tmp_path, root=root, device=CPU, eval_every=0)
+    state = load_checkpoint(last)
+    assert state["epoch"] == 2
+    for name, value in whole.state()["ema"].items():
+        torch.testing.assert_close(value, state["ema"][name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_network_is_trained_and_scored_by_the_command(root: Path, tmp_path: Path) -> None:
+    arguments = ["--net", "fcn8s", "--backbone", "lite0", "--root", str(root), "--epochs", "1"]
+    arguments += ["--batch", "2", "--synthetic", "0", "--device", "cpu", "--size", "72x104"]
+    done = CliRunner().invoke(train, [*arguments, "--out", str(tmp_path), "--eval-every", "1"])
+    assert done.exit_code == 0, done.exception
+    assert load_checkpoint(tmp_path / "last.pt")["shape"] == {"net": "fcn8s", "backbone": "lite0"}
+    val = val_data("camvid", {"camvid": root}, Recipe().classes)
+    assert val is not None
+    report = evaluate_model(tmp_path / "candidate.onnx", val)
+    assert 0 <= (report.miou or 0) <= 1
+    assert report.ap is None
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--net", "fcn9s"], "nearest is 'fcn8s'"),
+        (["--net", "unet", "--box-classes", "car"], "gives a mask alone, no boxes"),
+        (["--net", "unet", "--size", "72x104"], "wanted a multiple of 32, such as 64 or 96"),
+    ],
+)
+def test_the_command_refuses_what_does_not_go(
+    options: list[str], says: str, tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(train, [*options, "--out", str(tmp_path / "o")])
+    assert isinstance(done.exception, SettingsError)
+    assert says in str(done.exception)
+    assert not (tmp_path / "o").exists()
