@@ -41,7 +41,11 @@ commands = ExportGroup(
     table={
         "train": (
             "export.commands.train:train",
-            "Train the street network on streets or on your own images.",
+            "Train the street network, or one of the zoo, on streets or your own images.",
+        ),
+        "zoo": (
+            "export.commands.zoo:zoo",
+            "List the networks that can be trained: size, cost, how far they see.",
         ),
         "average": (
             "export.commands.average:average",

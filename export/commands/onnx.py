@@ -18,7 +18,7 @@ from export.train.onnx_file import export_onnx
     default="384x640",
     show_default=True,
     metavar="HxW",
-    help="Input size; multiples of 32.",
+    help="Input size; multiples of 32, or of what a network of the zoo needs.",
 )
 @click.option(
     "--mask-stride",

@@ -13,7 +13,7 @@ def where_largest(x: Tensor) -> Tensor:
     Counted by rows; of equal ones the first, as max-pooling remembers them.
     """
     n, c, h, w = (int(side) for side in x.shape)
-    window = F.pixel_unshuffle(x, 2).view(n, c, 4, h // 2, w // 2)  # space to depth
+    window = F.pixel_unshuffle(x, 2).reshape(n, c, 4, h // 2, w // 2)  # space to depth
     return window.argmax(2)
 
 
@@ -22,6 +22,6 @@ def unpool(x: Tensor, where: Tensor) -> Tensor:
     n, c, h, w = (int(side) for side in x.shape)
     places = torch.arange(4, device=x.device).view(1, 1, 4, 1, 1)
     hot = (where.unsqueeze(2) == places).to(x.dtype)  # (N, C, 4, h, w), one of four is 1
-    mask = F.pixel_shuffle(hot.view(n, 4 * c, h, w), 2)  # (N, C, 2h, 2w), depth to space
+    mask = F.pixel_shuffle(hot.reshape(n, 4 * c, h, w), 2)  # (N, C, 2h, 2w), depth to space
     values = F.interpolate(x, scale_factor=2.0, mode="nearest")
     return torch.where(mask > 0, values, torch.zeros((), dtype=x.dtype, device=x.device))
