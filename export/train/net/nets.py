@@ -34,7 +34,6 @@ def network_of(recipe: Recipe) -> Network:
             box_classes=classes.boxes.names,
             mask_classes=classes.mask.names,
         )
-    net = build(recipe.net, recipe.backbone, classes.mask.names)
     for asked, option in ((recipe.box_classes, "--box-classes"), (recipe.min_cells, "--min-cells")):
         if asked:
             raise SettingsError(
@@ -50,6 +49,7 @@ def network_of(recipe: Recipe) -> Network:
             f"--net {recipe.net}: gives a mask alone, and the data have no label maps. Take --net "
             "street, or data with labels."
         )
+    net = build(recipe.net, recipe.backbone, classes.mask.names)
     for side in (recipe.height, recipe.width):
         if side % net.multiple:
             raise SettingsError(

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from torch import Tensor
 
+from edge.vision.types import Image
 from engines import open_engine
 from engines.errors import SettingsError
 from engines.model_file import read_spec
@@ -30,6 +32,13 @@ from tests.export.street_data import make_camvid
 from tests.rtx_here import needs_rtx
 
 CPU = torch.device("cpu")
+IMAGE = np.random.default_rng(0).integers(0, 255, (1, 64, 96, 3)).astype(np.uint8)
+IMAGE[:, 20:40, 30:70] = (20, 20, 230)
+
+
+def rgb_of(image: Image) -> Tensor:
+    """(1, H, W, 3) uint8 BGR → (1, 3, H, W) RGB 0..1."""
+    return torch.from_numpy(image[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
 
 
 def recipe_of(name: str, backbone: str = "lite0") -> Recipe:
@@ -61,6 +70,9 @@ def trained(
     """A checkpoint and its losses."""
     trainer = Trainer(recipe_of(request.param), [data], device=CPU)
     losses = [trainer.run_epoch()["mask"] for _ in range(4)]
+    net = trainer.average
+    with torch.no_grad():  # so little trained, it says one class everywhere: no test of a file
+        net.mask_out.bias -= net(rgb_of(IMAGE)).mask.mean((0, 2, 3))  # type: ignore[operator]
     path = tmp_path_factory.mktemp(request.param) / f"{request.param}.pt"
     save_checkpoint(path, trainer.state())
     export_onnx(path, path.with_suffix(".onnx"), height=64, width=96)
@@ -75,23 +87,21 @@ def test_the_loss_falls(trained: tuple[Path, list[float]]) -> None:
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_the_file_computes_what_torch_does(trained: tuple[Path, list[float]], engine: str) -> None:
     path, _ = trained
-    image = np.random.default_rng(0).integers(0, 255, (1, 64, 96, 3)).astype(np.uint8)
-    image[:, 20:40, 30:70] = (20, 20, 230)
     opened = open_engine(path.with_suffix(".onnx"), engine=engine, precision="f32")
     try:
-        opened.inputs(0)["image"][...] = image
+        opened.inputs(0)["image"][...] = IMAGE
         opened.submit(0)
         got = opened.wait(0)["labels"].copy()
     finally:
         opened.close()
     net = trained_network(path)
-    rgb = torch.from_numpy(image[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
-        logits = net(rgb).mask
+        logits = net(rgb_of(IMAGE)).mask
     spec = read_spec(path.with_suffix(".onnx"))
     assert (spec.name, spec.detection, spec.masks[0].classes) == (path.stem, None, CLASSES)
     assert got.shape == spec.outputs[0].shape == (1, *logits.shape[2:])
-    assert (got == logits.argmax(1).numpy()).mean() > 0.999
+    assert len(np.unique(got)) > 2
+    assert (got == logits.argmax(1).numpy()).mean() > 0.995
 
 
 @needs_rtx
