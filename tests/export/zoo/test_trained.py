@@ -73,7 +73,7 @@ def trained(
     losses = [trainer.run_epoch()["mask"] for _ in range(4)]
     net = trainer.average
     with torch.no_grad():  # so little trained, it says one class everywhere: no test of a file
-        net.mask_out.bias -= net(rgb_of(IMAGE)).mask.mean((0, 2, 3))  # type: ignore[operator]
+        net.mask_out.bias -= net(rgb_of(IMAGE)).mask.mean((0, 2, 3))
     path = tmp_path_factory.mktemp(request.param) / f"{request.param}.pt"
     save_checkpoint(path, trainer.state())
     export_onnx(path, path.with_suffix(".onnx"), height=64, width=96)
