@@ -46,7 +46,7 @@ def conv(k: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
         # and here between two rows of two
         ([nn.MaxPool2d(2), nn.Upsample(scale_factor=2, mode="bilinear")], 4),
         # kernel 3 and stride 2: every other row is of two
-        ([conv(2, stride=2), nn.ConvTranspose2d(3, 3, 3, 2, 1, output_padding=1)], 4),
+        ([nn.Conv2d(3, 3, 2, 2), nn.ConvTranspose2d(3, 3, 3, 2, 1, output_padding=1)], 4),
         ([nn.PixelUnshuffle(2), nn.Conv2d(12, 12, 3, padding=1), nn.PixelShuffle(2)], 6),
         ([nn.AdaptiveAvgPool2d(1), nn.Upsample(size=(8192, 64))], math.inf),
     ],
