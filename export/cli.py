@@ -44,7 +44,7 @@ commands = ExportGroup(
             "Train the street network, or one of the zoo, on streets or your own images.",
         ),
         "zoo": (
-            "export.commands.zoo:zoo",
+            "export.commands.train:zoo",
             "List the networks that can be trained: size, cost, how far they see.",
         ),
         "average": (

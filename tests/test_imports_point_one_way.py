@@ -37,7 +37,6 @@ DEFINES_WITH_TORCH = (
     "export/commands/average.py",
     "export/commands/onnx.py",
     "export/commands/train.py",
-    "export/commands/zoo.py",
     "export/train/views/augment.py",
     "export/train/views/cameras.py",
     "export/train/views/faults.py",

@@ -1,7 +1,8 @@
-"""``edge-export train``; most of its options are the fields of ``Recipe``."""
+"""``edge-export train``, most of its options the fields of ``Recipe``; ``zoo`` lists its networks."""
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import fields
 from os.path import isdir, realpath
@@ -17,16 +18,19 @@ from export.data.by_name import NAMED, class_names
 from export.data.camvid import Split, default_root
 from export.data.class_set import Classes
 from export.data.folder import LAYOUT
-from export.train.net.nets import network_of
-from export.train.recipe import Option, Recipe
+from export.train.net.nets import mask_stride_of, network_of
+from export.train.recipe import OPTIONS, Option, Recipe
 from export.train.train import run_training
-from export.zoo import STREET
+from export.zoo import NETS, STREET
+from export.zoo.measure import multiply_adds, parameters, receptive_field
 
 SPLITS: tuple[Split, ...] = ("train", "val")
 """What may be trained on."""
 MOST_TIMES = 100
 MIN_SIDE = 64
 """Smallest side of a view: two cells of the coarsest grid."""
+ZOO_HEIGHT, ZOO_WIDTH = 384, 640
+"""What the app shows a network, for which 'zoo' counts."""
 
 _SPECIAL = {
     "backbone_sha256": click.option(
@@ -204,3 +208,33 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise SettingsError("--device cuda: PyTorch sees no CUDA device here. Use --device cpu.")
     return torch.device(name)
+
+
+@click.command()
+@click.option(
+    "--backbone",
+    type=click.Choice(OPTIONS["backbone"].words),
+    default="plain",
+    show_default=True,
+    help="What the networks look with.",
+)
+def zoo(backbone: str) -> None:
+    """List the networks that 'edge-export train --net' knows, over one backbone.
+
+    Parameters; multiply-adds of the convolutions at 384x640; pixels that one of the mask depends
+    on, in height; the stride of the mask.
+    """
+    options.say(f"{'net':<17}{'parameters':>11}{'multiply-adds':>15}{'sees':>7}{'stride':>8}")
+    for name in (STREET, *NETS):
+        try:
+            with torch.device("meta"):  # no memory for weights
+                net = network_of(Recipe(net=name, backbone=backbone)).eval()
+        except SettingsError:
+            options.say(f"{name:<17}{f'not over {backbone}':>26}")
+            continue
+        seen = receptive_field(net)
+        options.say(
+            f"{name:<17}{parameters(net) / 1e6:>9.2f} M"
+            f"{multiply_adds(net, ZOO_HEIGHT, ZOO_WIDTH) / 1e9:>13.2f} G"
+            f"{'all' if math.isinf(seen) else f'{seen:.0f}':>7}{mask_stride_of(net):>8}"
+        )

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor, nn
 
-from export.commands.zoo import zoo
+from export.commands.train import zoo
 from export.zoo import NETS, build
 from export.zoo.mask_net import MaskNet
 from export.zoo.measure import multiply_adds, parameters, receptive_field
