@@ -1,4 +1,4 @@
-"""``edge-export train``, most of its options the fields of ``Recipe``; ``zoo`` lists its networks."""
+"""``edge-export train``, whose options are the fields of ``Recipe``, and ``zoo``, its networks."""
 
 from __future__ import annotations
 
