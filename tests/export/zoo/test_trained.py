@@ -70,7 +70,7 @@ def trained(
 ) -> tuple[Path, list[float]]:
     """A checkpoint and its losses."""
     trainer = Trainer(recipe_of(request.param), [data], device=CPU)
-    losses = [trainer.run_epoch()["mask"] for _ in range(4)]
+    losses = [trainer.run_epoch()["mask"] for _ in range(10)]  # of two steps each
     net = trainer.average
     with torch.no_grad():  # so little trained, it says one class everywhere: no test of a file
         net.mask_out.bias -= net(rgb_of(IMAGE)).mask.mean((0, 2, 3))
@@ -82,7 +82,7 @@ def trained(
 
 def test_the_loss_falls(trained: tuple[Path, list[float]]) -> None:
     _, losses = trained
-    assert losses[-1] < 0.9 * losses[0]
+    assert sum(losses[-3:]) / 3 < 0.9 * sum(losses[:3]) / 3
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
