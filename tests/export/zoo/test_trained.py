@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from numpy.typing import NDArray
 from torch import Tensor
 
 from edge.vision.types import Image
@@ -21,13 +22,13 @@ from export.data.camvid import CLASSES
 from export.score.evaluate import evaluate_model
 from export.tensorrt.check.check import check_file
 from export.tensorrt.check.judge import best_judge
-from export.train.checkpoint import load_checkpoint, save_checkpoint
+from export.train.checkpoint import load_checkpoint, network_state, save_checkpoint
 from export.train.dataset import TrainingSet, load_training_set
 from export.train.onnx_file import export_onnx, trained_network
 from export.train.recipe import Recipe
 from export.train.train import run_training
 from export.train.trainer import Trainer
-from export.zoo import NETS
+from export.zoo import NETS, build
 from tests.export.street_data import make_camvid
 from tests.rtx_here import needs_rtx
 
@@ -39,6 +40,16 @@ IMAGE[:, 20:40, 30:70] = (20, 20, 230)
 def rgb_of(image: Image) -> Tensor:
     """(1, H, W, 3) uint8 BGR → (1, 3, H, W) RGB 0..1."""
     return torch.from_numpy(image[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
+
+
+def labels_of(model: Path, engine: str) -> NDArray[np.uint8]:
+    opened = open_engine(model, engine=engine, precision="f32")
+    try:
+        opened.inputs(0)["image"][...] = IMAGE
+        opened.submit(0)
+        return opened.wait(0)["labels"].copy()
+    finally:
+        opened.close()
 
 
 def recipe_of(name: str, backbone: str = "lite0") -> Recipe:
@@ -88,13 +99,7 @@ def test_the_loss_falls(trained: tuple[Path, list[float]]) -> None:
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_the_file_computes_what_torch_does(trained: tuple[Path, list[float]], engine: str) -> None:
     path, _ = trained
-    opened = open_engine(path.with_suffix(".onnx"), engine=engine, precision="f32")
-    try:
-        opened.inputs(0)["image"][...] = IMAGE
-        opened.submit(0)
-        got = opened.wait(0)["labels"].copy()
-    finally:
-        opened.close()
+    got = labels_of(path.with_suffix(".onnx"), engine)
     net = trained_network(path)
     with torch.no_grad():
         logits = net(rgb_of(IMAGE)).mask
@@ -103,6 +108,32 @@ def test_the_file_computes_what_torch_does(trained: tuple[Path, list[float]], en
     assert got.shape == spec.outputs[0].shape == (1, *logits.shape[2:])
     assert len(np.unique(got)) > 2
     assert (got == logits.argmax(1).numpy()).mean() > 0.995
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "backbone"),
+    [
+        ("fcn8s", "vgg16"), ("segnet", "vgg16"), ("deeplabv1", "vgg16"), ("unet", "vgg16"),
+        ("upsample", "resnet18"), ("deeplabv3plus", "xception"),
+    ],
+)  # fmt: skip
+def test_on_the_backbones_of_the_sources_the_file_computes_what_torch_does(
+    name: str, backbone: str, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    net = build(name, backbone, CLASSES).eval()
+    with torch.no_grad():
+        net.mask_out.weight.normal_(std=0.1)  # of FCN's, 0 at first
+        assert net.mask_out.bias is not None
+        net.mask_out.bias -= net(rgb_of(IMAGE)).mask.mean((0, 2, 3))
+        wanted = net(rgb_of(IMAGE)).mask.argmax(1).numpy()
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, {**network_state(net), "ema": net.state_dict()})
+    export_onnx(path, tmp_path / "a.onnx", height=64, width=96)
+    got = labels_of(tmp_path / "a.onnx", "onnxruntime")
+    assert len(np.unique(got)) > 2
+    assert (got == wanted).mean() > 0.995
 
 
 @needs_rtx
