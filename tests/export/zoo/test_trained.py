@@ -42,10 +42,10 @@ def rgb_of(image: Image) -> Tensor:
     return torch.from_numpy(image[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
 
 
-def labels_of(model: Path, engine: str) -> NDArray[np.uint8]:
+def labels_of(model: Path, engine: str, image: Image = IMAGE) -> NDArray[np.uint8]:
     opened = open_engine(model, engine=engine, precision="f32")
     try:
-        opened.inputs(0)["image"][...] = IMAGE
+        opened.inputs(0)["image"][...] = image
         opened.submit(0)
         return opened.wait(0)["labels"].copy()
     finally:
@@ -108,6 +108,22 @@ def test_the_file_computes_what_torch_does(trained: tuple[Path, list[float]], en
     assert got.shape == spec.outputs[0].shape == (1, *logits.shape[2:])
     assert len(np.unique(got)) > 1
     assert (got == logits.argmax(1).numpy()).mean() > 0.995
+
+
+@pytest.mark.parametrize("name", ["fcn8s", "deeplabv3plus"])
+def test_a_size_of_no_multiple_goes_where_the_source_takes_any(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = build(name, "plain", CLASSES).eval()
+    image = np.tile(IMAGE, (1, 2, 2, 1))[:, :75, :101]
+    with torch.no_grad():
+        net.mask_out.weight.normal_(std=0.1)
+        wanted = net(rgb_of(image)).mask.argmax(1).numpy()
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, {**network_state(net), "ema": net.state_dict()})
+    export_onnx(path, tmp_path / "a.onnx", height=75, width=101)
+    got = labels_of(tmp_path / "a.onnx", "onnxruntime", image)
+    assert got.shape == (1, 75, 101)
+    assert (got == wanted).mean() > 0.995
 
 
 @pytest.mark.slow
