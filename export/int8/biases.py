@@ -52,7 +52,7 @@ def mean_shifts(
         and all(name in graph.constants for name in layer.node.input[2:])
     ]
     means = {layer.name: f"{layer.name}/shift" for layer in layers}
-    pairs = Pairs(plan.form)
+    pairs = Pairs(plan)
     for layer in layers:
         node = layer.node
         copy = onnx.NodeProto()

@@ -69,6 +69,13 @@ class Graph:
             return str(readers[0].output[0])
         return name
 
+    def joined(self, name: str) -> bool:
+        """Whether a Concat makes it, or a Relu behind one."""
+        made = self.maker.get(name)
+        if made is not None and made.op_type == "Relu":
+            made = self.maker.get(made.input[0])
+        return made is not None and made.op_type == "Concat"
+
     def maps(self, node: onnx.NodeProto) -> list[str]:
         """The inputs that are maps: not weights, biases, sizes."""
         read = node.input if node.op_type in ("Add", "Concat", "Mul") else node.input[:1]

@@ -20,9 +20,9 @@ Form = Literal["int8", "uint8"]
 """Of the activations: symmetric int8, which TensorRT asks for, or uint8 with a zero point."""
 Range = tuple[float, float]
 """Lowest and highest value of a tensor that its integers reach."""
-WEIGHT_MAX: Mapping[Form, int] = {"int8": 127, "uint8": 63}
-"""CPUs without VNNI add two products of uint8 and int8 in 16 bits, which 2·255·127 overflows and
-2·255·63 does not: weights have seven bits there."""
+EIGHT, SEVEN = 127, 63
+"""The largest weight. CPUs without VNNI add two products of uint8 and int8 in 16 bits, which
+2·255·127 overflows and 2·255·63 does not."""
 _SMALLEST = 2.0**-100
 """A scale that is no subnormal, of what is 0 throughout."""
 
@@ -37,11 +37,11 @@ def activation_scale(low_high: Range, form: Form) -> tuple[Array, Array]:
     return np.asarray(scale, np.float32), np.asarray(np.rint(-low / scale), np.uint8)
 
 
-def integer_weights(layer: Layer, form: Form) -> tuple[Array, Array]:
-    """Weights as int8 and one scale for each output channel, (C_out,); their zero points are 0."""
+def integer_weights(layer: Layer, top: int) -> tuple[Array, Array]:
+    """Weights up to ``top`` and one scale for each output channel, (C_out,); zero points are 0."""
     others = tuple(i for i in range(layer.weights.ndim) if i != layer.axis)
     largest = np.abs(layer.weights).max(axis=others, keepdims=True)
-    scales = np.maximum(largest / WEIGHT_MAX[form], _SMALLEST)
+    scales = np.maximum(largest / top, _SMALLEST)
     return np.rint(layer.weights / scales).astype(np.int8), scales.ravel().astype(np.float32)
 
 
@@ -53,6 +53,8 @@ class Plan:
     kept: Mapping[str, str]
     ranges: Mapping[str, Range]
     form: Form
+    top: int = EIGHT
+    """Of the integer weights."""
 
 
 def quantised_tensors(graph: Graph, kept: Collection[str], form: Form) -> dict[str, set[str]]:
@@ -76,23 +78,34 @@ def quantised_tensors(graph: Graph, kept: Collection[str], form: Form) -> dict[s
 class Pairs:
     """Pairs as they are written: their nodes, one after another, and constants by name."""
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.nodes: list[onnx.NodeProto] = []
-        self._form, self._constants = form, dict[str, Array]()
+        self._plan, self._constants = plan, dict[str, Array]()
 
     def of_map(self, name: str, low_high: Range) -> str:
-        """What tensor ``name`` is after its integers; written once."""
+        """What tensor ``name`` is after its integers; written once.
+
+        OpenVINO (2026.4) moves a pair in front of the Concat that it stands behind, and where its
+        kernels want uint8 (all but AMX) leaves a signed one two of its 256 levels. It moves none
+        that a Clip parts from the Concat, if the Clip is the narrower one: -128 is not used.
+        """
         if f"{name}/scale" not in self._constants:
-            scale, zero = activation_scale(low_high, self._form)
+            scale, zero = activation_scale(low_high, self._plan.form)
             self._constants |= {f"{name}/scale": scale, f"{name}/zero": zero}
-            self.nodes.append(_node("Quantize", name, "", "integers"))
+            source = ""
+            if self._plan.form == "int8" and self._plan.graph.joined(name):
+                ends = {f"{name}/lowest": -127 * scale, f"{name}/highest": 127 * scale}
+                self._constants |= {at: np.asarray(end, np.float32) for at, end in ends.items()}
+                source, cut = "cut", f"{name}/cut"
+                self.nodes.append(helper.make_node("Clip", [name, *ends], [cut], cut))
+            self.nodes.append(_node("Quantize", name, source, "integers"))
             self.nodes.append(_node("Dequantize", name, "integers", "dequantised"))
         return f"{name}/dequantised"
 
     def of_weights(self, layer: Layer) -> str:
         """What a layer's weights are as integers."""
         at = f"{layer.name}/weights"
-        whole, scales = integer_weights(layer, self._form)
+        whole, scales = integer_weights(layer, self._plan.top)
         self._constants |= {f"{at}/integers": whole, f"{at}/scale": scales}
         self._constants[f"{at}/zero"] = np.zeros(scales.shape, np.int8)
         self.nodes.append(_node("Dequantize", at, "integers", "dequantised", axis=layer.axis))
@@ -108,7 +121,7 @@ def to_qdq(plan: Plan) -> onnx.ModelProto:
     """The quantised model."""
     graph = plan.graph
     tensors = quantised_tensors(graph, plan.kept, plan.form)
-    pairs = Pairs(plan.form)
+    pairs = Pairs(plan)
 
     def round_trip(names: Iterable[str]) -> None:
         for name in names:

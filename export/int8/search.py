@@ -13,15 +13,17 @@ from pathlib import Path
 
 import onnx
 
+from engines import cpu_engines
 from engines.base import Array
 from engines.errors import ExportError
-from engines.model_file import write_spec
+from engines.model_file import ModelFile, write_spec
 from engines.spec import ModelSpec
+from export.compare.errors import output_errors
 from export.int8.biases import corrected, mean_shifts
 from export.int8.equalise import equalise
 from export.int8.gate import Gate, Verdict
 from export.int8.layers import Graph
-from export.int8.qdq import Form, Plan, quantised_tensors, to_qdq
+from export.int8.qdq import EIGHT, SEVEN, Form, Plan, quantised_tensors, to_qdq
 from export.int8.ranges import Measured, measure
 from export.int8.sensitivity import ranked
 
@@ -117,11 +119,13 @@ class Search:
             ExportError, EngineError: a graph cannot be run.
         """
         start = graphs[0].graph.float_from_start()
-        tried = [
-            self._judged(Quantised(f"{method}{p.name}", Plan(p.graph, start, ranges, self._form)))
+        plans = [
+            Quantised(f"{method}{p.name}", Plan(p.graph, start, ranges, self._form))
             for p in graphs
             for method, ranges in p.measured.ranges.items()
         ]
+        top = self._largest_weight(plans[0])
+        tried = [self._judged(replace(one, plan=replace(one.plan, top=top))) for one in plans]
         best = min(tried, key=_by_worst)
         shifts = mean_shifts(best.plan, self._frames.few, origin=origin)
         name = f"{best.name}, biases corrected"
@@ -133,6 +137,20 @@ class Search:
             if not confirmed[-1].refused:
                 return confirmed[-1]
         return self._with_float_layers(confirmed[0], origin=origin)
+
+    def _largest_weight(self, one: Quantised) -> int:
+        """Seven bits for CPUs, and where an engine here errs more with eight than the file does."""
+        if self._form == "uint8":
+            return SEVEN
+        self._write(one)
+        file = ModelFile(self._file)
+        images = [image for feed in self._frames.few[:FEWER] for (image,) in feed.values()]
+        for engine in cpu_engines(file, "f32"):
+            for error in output_errors(file, engine, images):
+                if error.fails:
+                    self._say(f"{self._form:<12} weights of 7 bits, as with 8 in {engine} {error}")
+                    return SEVEN
+        return EIGHT
 
     def _with_float_layers(self, found: Quantised, *, origin: str) -> Quantised:
         """The fewest of the most harmful layers in float with which the gate holds, by halving."""

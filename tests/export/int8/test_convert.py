@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from onnx import numpy_helper
 
 from edge.proven.int8_beside import gated_beside
 from edge.settings.settings import SHIPPED_MODEL
@@ -19,6 +20,7 @@ from engines import open_engine
 from engines.errors import ExportError, ModelError, OutriderError, SettingsError
 from engines.model_file import ModelFile, is_quantized, read_spec, sha256_of
 from export.commands.precision import int8
+from export.compare.errors import OutputError
 from export.fp16.convert import convert_file as to_fp16
 from export.int8 import search
 from export.int8.convert import FLOAT_KEY, Proof, convert_file
@@ -149,6 +151,28 @@ def test_what_openvino_computes_otherwise_is_refused_with_what_it_lost(
     with pytest.raises(ExportError, match=r"a\.int8\.onnx: in openvino mIoU 1\.0000 to 0\.5000"):
         convert(path, streets(tmp_path / "frames"))
     assert {p.name for p in tmp_path.iterdir()} == {"a.onnx", "frames"}
+
+
+def test_weights_have_seven_bits_where_an_engine_saturates_at_eight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine is right here: that it errs is played."""
+    path = planted(tmp_path / "a.onnx", [gain(1), *LAST])
+    frames = streets(tmp_path / "frames")
+    monkeypatch.setattr("export.int8.ranges.METHODS", ("min-max",))  # one way is enough
+    monkeypatch.setattr("export.int8.convert.FORMS", {"int8": ""})
+
+    def largest() -> int:
+        weights = [t for t in onnx.load(str(made)).graph.initializer if "weights/int" in t.name]
+        return max(int(np.abs(numpy_helper.to_array(t).astype(int)).max()) for t in weights)
+
+    (made,), said = convert(path, frames)
+    assert largest() == 127
+    errs = [OutputError("labels", 0.1, 0.2, 1.0)]
+    monkeypatch.setattr(search, "output_errors", lambda _, engine, __: errs[engine != "openvino" :])
+    (made,), said = convert(path, frames)
+    assert largest() == 63
+    assert any("of 7 bits, as with 8 in openvino output labels is off by 0.2" in x for x in said)
 
 
 def test_frames_that_show_nothing_to_judge_by_are_refused(tmp_path: Path) -> None:
