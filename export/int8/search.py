@@ -118,14 +118,19 @@ class Search:
         Raises:
             ExportError, EngineError: a graph cannot be run.
         """
+        found = self._found(graphs, SEVEN if self._form == "uint8" else EIGHT, origin=origin)
+        if found.refused and found.plan.top == EIGHT and (error := self._errs(found)):
+            self._say(f"{self._form:<12} weights of 7 bits, as with 8 in {error}")
+            found = self._found(graphs, SEVEN, origin=origin)
+        return found
+
+    def _found(self, graphs: Sequence[Prepared], top: int, *, origin: str) -> Quantised:
         start = graphs[0].graph.float_from_start()
-        plans = [
-            Quantised(f"{method}{p.name}", Plan(p.graph, start, ranges, self._form))
+        tried = [
+            self._judged(Quantised(name + p.name, Plan(p.graph, start, ranges, self._form, top)))
             for p in graphs
-            for method, ranges in p.measured.ranges.items()
+            for name, ranges in p.measured.ranges.items()
         ]
-        top = self._largest_weight(plans[0])
-        tried = [self._judged(replace(one, plan=replace(one.plan, top=top))) for one in plans]
         best = min(tried, key=_by_worst)
         shifts = mean_shifts(best.plan, self._frames.few, origin=origin)
         name = f"{best.name}, biases corrected"
@@ -138,19 +143,16 @@ class Search:
                 return confirmed[-1]
         return self._with_float_layers(confirmed[0], origin=origin)
 
-    def _largest_weight(self, one: Quantised) -> int:
-        """Seven bits for CPUs, and where an engine here errs more with eight than the file does."""
-        if self._form == "uint8":
-            return SEVEN
+    def _errs(self, one: Quantised) -> str:
+        """The engine here that errs more than the file by itself, and by how much; or nothing."""
         self._write(one)
         file = ModelFile(self._file)
         images = [image for feed in self._frames.few[:FEWER] for (image,) in feed.values()]
         for engine in cpu_engines(file, "f32"):
             for error in output_errors(file, engine, images):
                 if error.fails:
-                    self._say(f"{self._form:<12} weights of 7 bits, as with 8 in {engine} {error}")
-                    return SEVEN
-        return EIGHT
+                    return f"{engine} {error}"
+        return ""
 
     def _with_float_layers(self, found: Quantised, *, origin: str) -> Quantised:
         """The fewest of the most harmful layers in float with which the gate holds, by halving."""

@@ -28,7 +28,7 @@ def test_the_mean_comes_back(form: Form, bias: list[str]) -> None:
     x = np.array([[[[0.0, 1.0, 2.0]], [[10.0, 11.0, 12.0]]]], np.float32)
     ranges = {"x": (0.0, 127.0 if form == "int8" else 255.0), "a": (0.0, 1000.0)}
     graph = Graph(model)
-    plan = Plan(graph, {"y": "it is the last"}, ranges, form)
+    plan = Plan(graph, {"y": "it is the last"}, ranges, form, most)
     true = run(model, x)["a"].mean()
     made = run(to_qdq(plan), x)["a"].mean()
     assert true - made == pytest.approx(0.4 * 11, rel=1e-4)
