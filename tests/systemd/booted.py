@@ -107,7 +107,12 @@ class Boot:
         return dict(line.split("=", 1) for line in lines if "=" in line)
 
     def journal(self, *words: str) -> str:
-        """``journalctl`` of this boot, such as ``journal("-u", "outrider")``."""
+        """``journalctl`` of this boot, such as ``journal("-u", "outrider")``.
+
+        What a service printed last can still be on its way to the journal: wait with ``until`` for
+        a line that is to come.
+        """
+        self.run("journalctl", "--sync")
         return self.run("journalctl", "-b", "--no-pager", *words).stdout
 
     def write(self, path: str, text: str) -> None:

@@ -115,7 +115,8 @@ def test_settings_change_without_a_lost_frame_and_a_stop_closes_the_recording(bo
     before = lines.until_more(20)
     street.configure(source + sinks + "[detect]\nconf = 0.9\n")
     boot.ctl("reload", street.unit)  # which comes back when they are read
-    assert "the settings were read again: detect.conf" in street.journal()
+    told = "the settings were read again: detect.conf"
+    street.until(lambda: told in street.journal(), "the journal tells that they are")
     after = lines.until_more(20)
     street.configure(source + sinks + "[detect]\nconf = 9\n")
     boot.ctl("reload", street.unit)
