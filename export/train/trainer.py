@@ -213,7 +213,8 @@ class Trainer:
         words = f"epoch {self.epoch + 1}/{self.recipe.epochs},"
         left = counted(batches[done:], words, total=len(batches) - done, unit="batches")
         for i, chosen in enumerate(left, done):
-            torch.manual_seed(seed * 65_537 + i)  # dropout draws from the generator of all
+            # dropout draws from the generator of all, which takes 64 bits
+            torch.manual_seed((seed * 65_537 + i) % 2**63)
             rate = learning_rate(self.recipe, self.epoch + i / len(batches))
             for group, factor in zip(self.optimiser.param_groups, self.rates, strict=True):
                 group["lr"] = rate * factor

@@ -291,6 +291,11 @@ def test_views_of_sets_of_two_sizes_make_one_batch_in_the_order_asked_for(root: 
     assert ratios == pytest.approx([4 / 3] * len(ratios), rel=0.2)
 
 
+def test_the_largest_seed_trains(root: Path) -> None:
+    trainer = of_recipe(root, seed=2**31 - 1)
+    assert all(math.isfinite(value) for value in trainer.run_epoch().values())
+
+
 def test_an_auxiliary_mask_is_trained_and_resumed_but_no_part_of_the_network(root: Path) -> None:
     trainer = of_recipe(root, aux=0.4)
     assert trainer.aux is not None
