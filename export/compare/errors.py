@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -19,10 +20,11 @@ from edge.progress import counted
 from edge.vision.types import Image
 from engines import open_engine
 from engines.base import Array, Engine
-from engines.model_file import ModelFile, load_weights
-from engines.onnxruntime import OnnxRuntimeEngine, open_session
-from engines.runtimes import foreign_errors
-from export.onnx.graph import check_weights, constant_tensor
+from engines.model_file import ModelFile
+from engines.onnxruntime import OnnxRuntimeEngine
+from engines.spec import ModelSpec
+from export.onnx.graph import constant_tensor, load_checked
+from export.onnx.session import open_session
 from export.score.predictor import Predictor
 
 MORE = 1.25
@@ -57,20 +59,19 @@ def output_errors(file: ModelFile, engine: str, frames: Sequence[Image]) -> list
 
     Raises:
         ModelError, EngineError: it cannot be run.
-        ExportError: its weights are broken.
+        ExportError: its weights are broken, or its graph.
     """
-    load_weights(file.model, file.path)
-    check_weights(file.model, origin=str(file.path))
+    model, spec = load_checked(file.path)  # of its own: the engine opens the file as it is
     with ExitStack() as stack:
 
         def opened(engine: Engine) -> Predictor:
             return Predictor(stack.enter_context(closing(engine)))
 
         candidate = opened(open_engine(file, engine=engine, precision="f32"))
-        own = opened(_plain(file, file.model))
-        exact = opened(_plain(file, without_rounding(file.model)))
+        own = opened(_plain(model, spec, file.path))
+        exact = opened(_plain(without_rounding(model), spec, file.path))
         predictors = (exact, own, candidate)
-        sums = {tensor.name: np.zeros(3) for tensor in file.required_spec().outputs}
+        sums = {tensor.name: np.zeros(3) for tensor in spec.outputs}
         for frame in counted(frames, "comparing", total=len(frames)):
             for predictor in predictors:
                 predictor.predict(frame)
@@ -133,8 +134,7 @@ def _distances(exact: Array, own: Array, engine: Array) -> tuple[float, float, f
     return near, far, float(np.mean(np.abs(exact)))
 
 
-def _plain(file: ModelFile, model: onnx.ModelProto) -> Engine:
+def _plain(model: onnx.ModelProto, spec: ModelSpec, path: Path) -> Engine:
     """ONNX Runtime with nothing fused: integers become floats again before each computation."""
-    with foreign_errors(f"{file.path}: ONNX Runtime cannot load it"):
-        session = open_session(model.SerializeToString(), optimise=False)
-    return OnnxRuntimeEngine(session, file.required_spec(), slots=1, quantized=True)
+    session = open_session(model.SerializeToString(), origin=str(path), optimise=False)
+    return OnnxRuntimeEngine(session, spec, slots=1, quantized=True)

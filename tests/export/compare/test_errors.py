@@ -46,6 +46,21 @@ def test_an_engine_that_computes_what_the_file_says_passes(
     assert f"{engine:<12} output output0 is " in done.output
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_weights_may_lie_behind_links(engine: str, fine: Path, frames: str) -> None:
+    cache = fine.parent / "cache"
+    cache.mkdir()
+    onnx.save(
+        onnx.load(str(fine)), str(cache / "model"), save_as_external_data=True, location="w",
+        size_threshold=100,
+    )  # fmt: skip
+    linked = fine.with_name("linked.onnx")
+    linked.symlink_to("cache/model")
+    (fine.parent / "w").symlink_to("cache/w")
+    done = CliRunner().invoke(verify, [str(linked), "--engine", engine, "--frames", frames])
+    assert done.exit_code == 0, done.exception
+
+
 def test_one_that_errs_more_is_refused_with_both_errors(
     fine: Path, frames: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
