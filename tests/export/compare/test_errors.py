@@ -48,15 +48,16 @@ def test_an_engine_that_computes_what_the_file_says_passes(
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_weights_may_lie_behind_links(engine: str, fine: Path, frames: str) -> None:
-    cache = fine.parent / "cache"
+    cache, snapshot = fine.parent / "cache", fine.parent / "snapshot"
     cache.mkdir()
+    snapshot.mkdir()
     onnx.save(
         onnx.load(str(fine)), str(cache / "model"), save_as_external_data=True, location="w",
         size_threshold=100,
     )  # fmt: skip
-    linked = fine.with_name("linked.onnx")
-    linked.symlink_to("cache/model")
-    (fine.parent / "w").symlink_to("cache/w")
+    linked = snapshot / "linked.onnx"
+    linked.symlink_to("../cache/model")
+    (snapshot / "w").symlink_to("../cache/w")
     done = CliRunner().invoke(verify, [str(linked), "--engine", engine, "--frames", frames])
     assert done.exit_code == 0, done.exception
 
