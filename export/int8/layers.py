@@ -20,6 +20,11 @@ GLUE = ("Add", "Concat", "Resize", "MaxPool", "AveragePool")
 ACTIVATIONS = ("Relu", "Clip", "LeakyRelu")
 """What engines fuse into the layer before: nothing is quantised between the two."""
 _RESHAPES = ("Reshape", "Transpose", "Softmax")
+_LEFT_OUT = (
+    *("Relu", "Identity", "Dropout", "Slice"),
+    *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"),
+)
+"""What OpenVINO moves a pair over, or takes out where it changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +75,9 @@ class Graph:
         return name
 
     def joined(self, name: str) -> bool:
-        """Whether a Concat makes it, or a Relu behind one."""
+        """Whether a Concat makes it, with nothing behind that keeps OpenVINO from moving a pair."""
         made = self.maker.get(name)
-        if made is not None and made.op_type == "Relu":
+        while made is not None and made.op_type in _LEFT_OUT:
             made = self.maker.get(made.input[0])
         return made is not None and made.op_type == "Concat"
 
