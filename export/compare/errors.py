@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edge.progress import counted
 from edge.vision.types import Image
@@ -84,7 +84,7 @@ def without_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph where maps are cut to their integers' range and not rounded.
 
     A ReLU may be nothing but that range's end. Integer weights stay. Where channels have scales of
-    their own, or integers are no whole bytes, maps are rounded still.
+    their own, integers are no whole bytes or are read by more than their pair, maps are rounded.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
@@ -93,10 +93,16 @@ def without_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in graph.node:
         if node.op_type == "Constant" and (held := constant_tensor(node)) is not None:
             constants[node.output[0]] = held
+    needed = {output.name for output in graph.output}
+    for node in graph.node:
+        if node.op_type != "DequantizeLinear":
+            needed.update(node.input)
     whole: set[str] = set()
     """Integers that are none any more."""
     for node in graph.node:
-        if node.op_type == "QuantizeLinear" and (ends := _ends(node, constants)) is not None:
+        if node.op_type == "QuantizeLinear" and node.output[0] not in needed:
+            if (ends := _ends(node, constants)) is None:
+                continue
             names = [f"{node.output[0]}/{end}" for end in ("lowest", "highest")]
             graph.initializer.extend(map(numpy_helper.from_array, ends, names))
             node.CopyFrom(helper.make_node("Clip", [node.input[0], *names], node.output, node.name))
@@ -112,10 +118,11 @@ def _ends(
 ) -> tuple[Array, Array] | None:
     """The lowest and the highest value that a tensor's integers stand for."""
     held = [constants.get(name) for name in node.input[1:]]
-    if not held or any(tensor is None for tensor in held):
+    if not held or None in held:
         return None
     scale, *zeros = (numpy_helper.to_array(tensor) for tensor in held if tensor is not None)
-    zero = zeros[0] if zeros else np.zeros((), np.uint8)
+    kind = next((a.i for a in node.attribute if a.name == "output_dtype"), 0) or TensorProto.UINT8
+    zero = zeros[0] if zeros else np.zeros((), helper.tensor_dtype_to_np_dtype(kind))
     if scale.size != 1 or zero.size != 1 or zero.dtype not in (np.int8, np.uint8):
         return None
     reach = np.iinfo(zero.dtype)

@@ -132,3 +132,26 @@ def test_without_rounding_maps_are_cut_to_their_integers_range(
     session = open_session(errors.without_rounding(model).SerializeToString())
     (got,) = session.run(None, {"a": given})
     np.testing.assert_array_equal(got, np.clip(given, low, high))
+
+
+def test_integers_may_have_their_type_from_an_attribute() -> None:
+    model = pair(None)
+    how = helper.make_attribute("output_dtype", onnx.TensorProto.INT8)
+    model.graph.node[0].attribute.append(how)
+    model.opset_import[0].version = 21
+    onnx.checker.check_model(model)
+    given = np.array([-1000, -0.3, 0, 0.7, 9.9, 1000], np.float32)
+    session = open_session(errors.without_rounding(model).SerializeToString())
+    (got,) = session.run(None, {"a": given})
+    np.testing.assert_array_equal(got, np.clip(given, -64, 63.5))
+
+
+def test_integers_that_others_read_stay() -> None:
+    """A Reshape between the two of a pair, say."""
+    model = pair(None)
+    model.graph.node[0].output[0] = "still"
+    model.graph.node.insert(1, helper.make_node("Identity", ["still"], ["whole"]))
+    onnx.checker.check_model(model)
+    session = open_session(errors.without_rounding(model).SerializeToString())
+    (got,) = session.run(None, {"a": np.array([-1, 0.7, 0.8, 9.9, 30, 1000], np.float32)})
+    assert got.tolist() == [0, 0.5, 1, 10, 30, 127.5]
