@@ -58,15 +58,15 @@ def proven_engine(
     if file.path.suffix != ".onnx":
         return engine
     names = cpu_engines(file, precision) if engine == "auto" else (engine,)
-    doubted: tuple[str, ...] = ()
+    may_err: tuple[str, ...] = ()
     if rounds_in_pairs(file.model):
-        doubted = CPU
+        may_err = CPU
     elif foreign or is_quantized(file.model):
-        doubted = ("openvino",)
-    doubted = tuple(name for name in names if name in doubted and find_module(name) is not None)
-    if not doubted or find_module("onnxruntime") is None or export_folder() is None:
+        may_err = ("openvino",)
+    may_err = tuple(name for name in names if name in may_err and find_module(name) is not None)
+    if not may_err or find_module("onnxruntime") is None or export_folder() is None:
         return engine
-    off = {name: verdict(file, name, frames, stop=stop, environ=environ) for name in doubted}
+    off = {name: verdict(file, name, frames, stop=stop, environ=environ) for name in may_err}
     right = [name for name in names if not off.get(name)]
     for said in filter(None, off.values()):
         if right:
@@ -74,7 +74,7 @@ def proven_engine(
         elif engine == "auto":
             log.warning("%s; no engine here is right: run what the file was quantised from", said)
         else:
-            log.warning("%s; it runs there, as was asked. --engine auto takes a right one", said)
+            log.warning("%s; it runs there, as was asked. --engine auto seeks a right one", said)
     return engine if len(right) in (0, len(names)) else right[0]
 
 

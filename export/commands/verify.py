@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from edge.proven.engine import ERRS, OFF
 from edge.say import say as show
 from edge.sources import source_files
 from engines import open_engine
@@ -163,9 +164,7 @@ def _in_engine(model: Path, name: str, frames: str | None, said: Collection[str]
         for error in errors:
             say(f"{name:<12} {error}")
         if wrong := [str(error) for error in errors if error.fails]:
-            raise ExportError(
-                f"{model}: in {name} it errs more than the file does by itself: {'; '.join(wrong)}."
-            )
+            raise ExportError(f"{model}: in {name} {ERRS}: {'; '.join(wrong)}.")
         return
     parity = compare_with_fp32(
         model,
@@ -176,10 +175,7 @@ def _in_engine(model: Path, name: str, frames: str | None, said: Collection[str]
         scored=False,
     )
     if parity.failures:
-        raise ExportError(
-            f"{model}: in {name} it does not say what it says in onnxruntime: "
-            f"{'; '.join(parity.failures)}."
-        )
+        raise ExportError(f"{model}: in {name} {OFF}: {'; '.join(parity.failures)}.")
     if parity.doubts:
         say(f"warning      not proven in {name}: {'; '.join(parity.doubts)}")
 

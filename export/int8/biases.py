@@ -58,7 +58,7 @@ def mean_shifts(
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         copy.name = copy.output[0] = at = f"{layer.name}/beside"
-        copy.input[0] = pairs.of_map(node.input[0], plan.ranges[node.input[0]])
+        copy.input[0] = pairs.of_map(node.input[0])
         copy.input[1] = pairs.of_weights(layer)
         pairs.nodes += [
             copy,

@@ -154,7 +154,7 @@ def _frames(proof: Proof, say: Say) -> tuple[Sequence[Image], Sequence[Image]]:
     data = proof.labelled
     if data is not None and proof.frames is None:
         step = max(1, data.count // COUNT)
-        images = [data.load(i).image for i in range(0, data.count, step)][:COUNT]
+        images = [data.load(i).image for i in range(0, data.count, step)[:COUNT]]
         said = f"{len(images)} of the {data.count} images that judge; --frames names others"
         calibrate, judge = images, []
     else:

@@ -74,10 +74,12 @@ class Verdict:
     @property
     def holds(self) -> bool:
         """Whether no loss is past its limit and every output finite."""
-        return bool(self.losses) and not any(self.failures())
+        return not any(self.failures())
 
     def failures(self) -> Iterator[str]:
         """Why it does not hold."""
+        if not self.losses:
+            yield "nothing was judged"
         yield from (f"output {name} is not finite" for name in self.broken)
         yield from (f"{x}, {x.allowed:g} may be lost" for x in self.losses if not x.share <= 1)
 

@@ -82,7 +82,7 @@ class Pairs:
         self.nodes: list[onnx.NodeProto] = []
         self._plan, self._constants = plan, dict[str, Array]()
 
-    def of_map(self, name: str, low_high: Range) -> str:
+    def of_map(self, name: str) -> str:
         """What tensor ``name`` is after its integers; written once.
 
         OpenVINO (2026.4) moves a pair in front of the Concat that it stands behind, and where its
@@ -90,7 +90,7 @@ class Pairs:
         that a Clip parts from the Concat, if the Clip is the narrower one: -128 is not used.
         """
         if f"{name}/scale" not in self._constants:
-            scale, zero = activation_scale(low_high, self._plan.form)
+            scale, zero = activation_scale(self._plan.ranges[name], self._plan.form)
             self._constants |= {f"{name}/scale": scale, f"{name}/zero": zero}
             source = ""
             if self._plan.form == "int8" and self._plan.graph.joined(name):
@@ -126,7 +126,7 @@ def to_qdq(plan: Plan) -> onnx.ModelProto:
     def round_trip(names: Iterable[str]) -> None:
         for name in names:
             if name in tensors:
-                pairs.of_map(name, plan.ranges[name])
+                pairs.of_map(name)
 
     round_trip(i.name for i in graph.model.graph.input)
     for node in graph.model.graph.node:
