@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,11 +149,21 @@ def export_onnx(
     height: int = 384,
     width: int = 640,
     mask_stride: int | None = None,
+    conf: float | None = None,
 ) -> ModelSpec:
     """Write ``out`` atomically from the averaged weights of ``checkpoint``.
 
+    Args:
+        checkpoint: of a training.
+        out: the ONNX file.
+        height: of the input, px.
+        width: likewise.
+        mask_stride: None for what the checkpoint says.
+        conf: the score from which boxes are shown, as the file recommends it; None for ``CONF``.
+
     Raises:
-        SettingsError: the size does not fit the network, or a stride is asked for that it lacks.
+        SettingsError: the size does not fit the network, or a stride or score is asked for that it
+            lacks.
         ExportError: the checkpoint cannot be read, or is not one of this network.
         ModelError: the file cannot be written.
     """
@@ -175,6 +186,10 @@ def export_onnx(
         net, name=name, height=height, width=width, mask_stride=stride,
         source_sha256=sha256_of(checkpoint), notice=notice_of(terms_of(state)),
     )  # fmt: skip
+    if conf is not None:
+        if spec.detection is None:
+            raise SettingsError(f"--conf {conf:g}: {name} gives no boxes. Leave it out.")
+        spec = replace(spec, detection=replace(spec.detection, conf=conf))
     spec.check(origin=str(checkpoint))  # the app would refuse the file
     buffer = io.BytesIO()
     with warnings.catch_warnings():
