@@ -18,10 +18,10 @@ from export.data.by_name import NAMED, class_names
 from export.data.camvid import Split, default_root
 from export.data.class_set import Classes
 from export.data.folder import LAYOUT
-from export.train.net.nets import mask_stride_of, network_of
+from export.train.net.nets import network_of, stride_of
 from export.train.recipe import OPTIONS, Option, Recipe
 from export.train.train import run_training
-from export.zoo import NETS, STREET
+from export.zoo import BOX_NETS, NETS, STREET
 from export.zoo.measure import multiply_adds, parameters, receptive_field
 
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -221,11 +221,11 @@ def choose_device(name: str) -> torch.device:
 def zoo(backbone: str) -> None:
     """List the networks that 'edge-export train --net' knows, over one backbone.
 
-    Parameters; multiply-adds of the convolutions at 384x640; pixels that one of the mask depends
-    on, in height; the stride of the mask.
+    Parameters; multiply-adds of convolutions and matrices at 384x640; pixels, in height, that one
+    of the mask depends on, or of the map that boxes are read from; and the stride of that.
     """
     options.say(f"{'net':<17}{'parameters':>11}{'multiply-adds':>15}{'sees':>7}{'stride':>8}")
-    for name in (STREET, *NETS):
+    for name in (STREET, *NETS, *BOX_NETS):
         try:
             with torch.device("meta"):  # no memory for weights
                 net = network_of(Recipe(net=name, backbone=backbone)).eval()
@@ -236,5 +236,5 @@ def zoo(backbone: str) -> None:
         options.say(
             f"{name:<17}{parameters(net) / 1e6:>9.2f} M"
             f"{multiply_adds(net, ZOO_HEIGHT, ZOO_WIDTH) / 1e9:>13.2f} G"
-            f"{'all' if math.isinf(seen) else f'{seen:.0f}':>7}{mask_stride_of(net):>8}"
+            f"{'all' if math.isinf(seen) else f'{seen:.0f}':>7}{stride_of(net):>8}"
         )

@@ -68,13 +68,13 @@ class TorchEngine(EngineBase):
                 f"{checkpoint}: a checkpoint needs torch, which is not installed here. Install it "
                 "from the project's folder: pip install -e '.[train]'"
             ) from exc
-        from export.train.net.nets import mask_stride_of
+        from export.train.net.nets import stride_of
         from export.train.onnx_file import Deployed, spec_for, trained_network
 
         net = trained_network(checkpoint)
         height, width = (like.input.height, like.input.width) if like else DEFAULT_SIZE
         masks = [t.shape for t in like.outputs if t.dtype == "uint8"] if like else []
-        stride = height // masks[0][1] if masks else mask_stride_of(net)
+        stride = height // masks[0][1] if masks else stride_of(net)
         spec = spec_for(
             net, name=checkpoint.stem, height=height, width=width, mask_stride=stride,
             source_sha256=sha256_of(checkpoint),

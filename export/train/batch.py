@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from export.zoo.boxes.targets import box_sides as box_sides
+
 MIN_VISIBLE = 0.35
 """Share of a box that must remain in a view; less becomes a region that no loss counts."""
 MIN_SIDE_PX = 3.0
@@ -62,11 +64,6 @@ def joined(parts: Sequence[Batch], order: Tensor) -> Batch:
         if known
         else None,
     )
-
-
-def box_sides(boxes: Tensor) -> Tensor:
-    """Widths and heights (…, 2) of boxes (…, 4) xyxy."""
-    return boxes[..., 2:] - boxes[..., :2]
 
 
 def drawn(count: int, batch: Batch, generator: torch.Generator) -> Tensor:

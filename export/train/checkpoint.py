@@ -19,7 +19,7 @@ from engines.errors import ExportError, SettingsError
 from engines.files import replacing
 from export.train.net.nets import Network
 from export.train.net.street import SHAPES, Shape, StreetNet
-from export.zoo import build
+from export.zoo import BOX_NETS, build, build_boxes
 from export.zoo.trunks import lite0
 
 WIDEST = 4096
@@ -141,6 +141,8 @@ def _described(state: dict[str, Any]) -> Network:
     box_classes, mask_classes = tuple(state["box_classes"]), tuple(state["mask_classes"])
     for problem in _wrong_classes(box_classes, mask_classes):
         raise ValueError(problem)
+    if shape.get("net") in BOX_NETS:
+        return build_boxes(shape["net"], shape["backbone"], box_classes)
     if "net" in shape:  # one of the zoo
         return build(shape["net"], shape["backbone"], mask_classes)
     anchors = tuple(tuple((a[0], a[1]) for a in level) for level in state["anchors"])

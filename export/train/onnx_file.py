@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from engines.model_file import save_model, sha256_of, write_spec
 from engines.spec import LARGEST_SIDE, DetectionHead, InputSpec, MaskHead, ModelSpec, TensorSpec
 from export.outputs import check_model_target
 from export.train.checkpoint import class_weights, load_checkpoint, network_from, terms_of
-from export.train.net.nets import Network, mask_stride_of
+from export.train.net.nets import Network, stride_of
 from export.train.net.street import STRIDES, StreetNet
+from export.zoo.boxes.box_net import BoxNet
 from export.zoo.layers import upsample
 from export.zoo.mask_net import MaskNet, sizes_that_fit
 
@@ -66,6 +68,8 @@ class Deployed(nn.Module):
         x = image.float().permute(0, 3, 1, 2) * (1 / 255)  # (1, 3, H, W)
         if not self.turned:
             x = x[:, [2, 1, 0]]  # RGB
+        if isinstance(self.net, BoxNet):
+            return (self.net(x),)  # (1, 4+C, P)
         outputs = self.net(x)
         boxes = outputs.boxes if self.net.box_classes else ()
         if not self.net.mask_classes:
@@ -92,6 +96,20 @@ def spec_for(
     notice: str = "",
 ) -> ModelSpec:  # fmt: skip
     """The spec of the exported file."""
+    if isinstance(net, BoxNet):
+        with torch.device("meta"):  # how many boxes it gives is all that is asked
+            rows = deepcopy(net).to("meta")(torch.zeros(1, 3, height, width))
+        return ModelSpec(
+            name=name,
+            input=InputSpec("image", height, width),
+            outputs=(TensorSpec("boxes", tuple(rows.shape), "float32"),),
+            detection=DetectionHead(
+                family="yolov8", outputs=("boxes",), classes=net.box_classes, conf=CONF,
+                nms_iou=net.nms_iou,
+            ),
+            source_sha256=source_sha256,
+            notice=notice,
+        )  # fmt: skip
     channels = [len(a) * (5 + len(net.box_classes)) for a in net.anchors]
     boxes = [
         TensorSpec(n, (1, c, height // s, width // s), "float32")
@@ -135,7 +153,7 @@ def trained_network(checkpoint: Path) -> Network:
 
 def _network_of(state: dict[str, Any], *, origin: Path) -> Network:
     net = network_from(state, origin=origin)
-    if "mask_weights" in state and net.mask_classes:
+    if "mask_weights" in state and not isinstance(net, BoxNet) and net.mask_classes:
         assert net.mask_out.bias is not None
         with torch.no_grad():
             net.mask_out.bias -= UNWEIGH * torch.tensor(class_weights(state, origin=origin)).log()
@@ -177,7 +195,13 @@ def export_onnx(
                 f"--size: {side} {n}, wanted {sizes_that_fit(n, multiple)}, up to {LARGEST_SIDE}."
             )
     name = "street" if isinstance(net, StreetNet) else net.shape.net
-    stride = mask_stride or mask_stride_of(net)
+    stride = mask_stride or stride_of(net)
+    if isinstance(net, BoxNet) and (mask_stride or min(height, width) < net.least):
+        raise SettingsError(
+            f"--mask-stride {mask_stride}: {name} gives no mask. Leave it out."
+            if mask_stride
+            else f"--size {height}x{width}: wanted sides of {net.least} or more for {name}."
+        )
     if isinstance(net, MaskNet) and stride != net.stride:
         raise SettingsError(
             f"--mask-stride {stride}: {name} gives its mask at stride {net.stride}. Leave it out."

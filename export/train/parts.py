@@ -8,7 +8,7 @@ from torch.optim import AdamW
 from export.train.net.nets import Network
 from export.train.recipe import Recipe
 
-HEADS = ("heads.", "mask_conv.", "mask_out.")
+HEADS = ("heads.", "mask_conv.", "mask_out.", "class_out.", "box_out.")
 """What reads boxes and mask from the features: learns at ``lr_head``."""
 
 

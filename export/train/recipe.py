@@ -41,7 +41,7 @@ class Recipe:
 
     net: str = option(
         "street", "street, the shipped one with boxes and mask, or one of those that 'edge-export "
-        "zoo' lists, with a mask alone.",
+        "zoo' lists, with a mask or boxes alone.",
     )  # fmt: skip
     backbone: str = option(
         "plain", "What the network looks with: plain learns from nothing, lite0 is "

@@ -19,14 +19,18 @@ from torch import Tensor
 
 from edge.progress import counted
 from engines.errors import ExportError
+from export.train.batch import Batch
 from export.train.checkpoint import difference, network_from, network_state, terms_of
 from export.train.dataset import TrainingSet, class_weights
+from export.train.log import LOSSES
 from export.train.loss import Gains, StreetLoss
 from export.train.net.nets import network_of
 from export.train.net.street import ANCHORS, AuxMask, StreetNet
 from export.train.parts import frozen_parts, optimiser_of
 from export.train.recipe import Recipe, learning_rate, plain
 from export.train.views.views import Views
+from export.zoo.boxes.box_net import BoxNet
+from export.zoo.boxes.targets import Objects
 
 KEEP_S = 180.0
 """So much of an epoch is lost at most; an epoch of Cityscapes takes a CPU ten minutes or more."""
@@ -70,7 +74,12 @@ class Trainer:
         net = network_of(recipe)
         self.net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = deepcopy(self.net).eval()
-        labels = net.mask_out.out_channels
+        labels = 1 if isinstance(net, BoxNet) else net.mask_out.out_channels
+        if isinstance(net, BoxNet) and any(data.known is not None for data in sets):
+            raise ExportError(
+                f"--net {recipe.net}: the data sets label different classes of boxes, which it "
+                "would take for background. Choose classes that all have, with --box-classes."
+            )
         self.aux = None
         if recipe.aux and isinstance(net, StreetNet):
             self.aux = AuxMask(net.shape, labels).to(device)
@@ -123,6 +132,7 @@ class Trainer:
         differing: tuple[str, ...] = ()
         if (given.box_classes, given.anchors) != (self.net.box_classes, self.net.anchors):
             differing += tuple(f"heads.{i}.out." for i in range(len(self.net.anchors)))
+            differing += ("class_out.",)
         if given.mask_classes != self.net.mask_classes:
             differing += ("mask_out.",)
         fits = {
@@ -232,10 +242,7 @@ class Trainer:
         """Learn from one batch. The host waits for the device once, to see that all is finite."""
         batch = self.views(chosen, generator)
         images = batch.images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            outputs, features = self.net.with_features(images)
-            early = self.aux(features) if self.aux is not None else None
-        total, parts = self.loss(outputs, batch, aux=early)
+        total, parts = self._losses(images, batch)
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, 10.0)
@@ -250,6 +257,19 @@ class Trainer:
         self.optimiser.step()
         self._follow()
         return parts
+
+    def _losses(self, images: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The total, and its parts (detached scalars) for the log."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            if isinstance(self.net, BoxNet):
+                objects = Objects(batch.boxes, batch.class_ids, batch.crowd)
+                parts = self.net.losses(images, objects)
+                nothing = batch.boxes.new_zeros(())
+                each = {name: parts.get(name, nothing).detach() for name in LOSSES}
+                return torch.stack([*parts.values()]).sum(), each
+            outputs, features = self.net.with_features(images)
+            early = self.aux(features) if self.aux is not None else None
+        return self.loss(outputs, batch, aux=early)
 
     @torch.no_grad()
     def _follow(self) -> None:

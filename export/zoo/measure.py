@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from export.zoo.mask_net import Outputs
+from export.zoo.boxes.box_net import BoxNet
 
 HEIGHT, WIDTH = 8192, 64
 """Of the image in which a receptive field is followed: higher than any of them."""
@@ -41,21 +41,22 @@ def multiply_adds(net: nn.Module, height: int, width: int) -> int:
 def receptive_field(net: nn.Module) -> float:
     """Rows of the image that a pixel of the mask can depend on; inf where that is all of them.
 
-    ``net`` is in evaluation mode on the device 'meta'. Where pixels of the mask differ in it, that
-    of the one that sees most. Follows the rows that take part back through every operator; the
-    largest sums of Araujo et al., distill.pub 2019, without their need for a chain.
+    Without a mask, one of the map that boxes are read from. ``net`` is in evaluation mode on the
+    device 'meta'. Where pixels differ in it, that of the one that sees most. Follows the
+    rows that take part back through every operator; the largest sums of Araujo et al.,
+    distill.pub 2019, without their need for a chain.
 
     Raises:
         NotImplementedError: an operator is met that changes the height in an unknown way.
     """
     image = torch.zeros(1, 3, HEIGHT, WIDTH, device="meta")
     with _Record() as record:
-        outputs: Outputs = net(image)
-    stride = HEIGHT // int(outputs.mask.shape[2])
-    middle = int(outputs.mask.shape[2]) // 2
+        read: Tensor = net.seen(image) if isinstance(net, BoxNet) else net(image).mask
+    stride = round(HEIGHT / int(read.shape[2]))
+    middle = int(read.shape[2]) // 2
     most = 0.0
     for row in range(middle, middle + max(PERIOD // stride, 1)):
-        seen = {id(outputs.mask): Rows(row, row)}
+        seen = {id(read): Rows(row, row)}
         for call in reversed(record.calls):
             rows = [seen[id(out)] for out in call.outputs if id(out) in seen]
             if not rows:

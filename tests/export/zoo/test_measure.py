@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 from export.commands.train import zoo
-from export.zoo import NETS, build
+from export.zoo import BOX_NETS, NETS, build
 from export.zoo.mask_net import MaskNet
 from export.zoo.measure import multiply_adds, parameters, receptive_field
 
@@ -98,6 +98,8 @@ def test_the_command_lists_every_network() -> None:
     done = CliRunner().invoke(zoo, ["--backbone", "lite0"])
     assert done.exit_code == 0, done.exception
     rows = {line.split()[0]: line for line in done.output.splitlines()}
-    assert set(rows) == {"net", "street", *NETS}
+    assert set(rows) == {"net", "street", *NETS, *BOX_NETS}
     assert rows["street"].split()[-2:] == ["all", "4"]
     assert "not over lite0" in rows["strided"]
+    assert "not over lite0" in rows["overfeat"]
+    assert rows["localise"].split()[-2:] == ["all", "32"]

@@ -1,0 +1,1 @@
+"""The networks that detection is taught with, from one object to Faster R-CNN."""
