@@ -18,6 +18,7 @@ import click
 from edge.commands.figures import JSON, check_figures, write_figures
 from edge.credential import first_text
 from edge.say import answer
+from edge.settings.grid import check_option
 from engines.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -43,6 +44,14 @@ BESIDE_TIMEOUT_S = 600
     show_default=True,
     help="Frames that the pipeline keeps in the engine at once.",
 )
+@click.option(
+    "--tiles",
+    metavar="CxR",
+    default="1x1",
+    show_default=True,
+    callback=check_option,
+    help="Columns and rows of tiles; counts in the pipeline's figures.",
+)
 @click.option("--frames", type=click.IntRange(20), default=300, show_default=True)
 @click.option(
     "--peer",
@@ -60,8 +69,8 @@ BESIDE_TIMEOUT_S = 600
 @JSON
 def bench(
     source: str, source_file: str | None, model: Path | None, engine: str, threads: int | None,
-    slots: int, frames: int, peers: tuple[Path, ...], beside: str | None, soak: int | None,
-    json_file: Path | None,
+    slots: int, tiles: str, frames: int, peers: tuple[Path, ...], beside: str | None,
+    soak: int | None, json_file: Path | None,
 ) -> None:  # fmt: skip
     """Measure stages, the bare engine and the whole pipeline on this machine."""
     from edge.settings.settings import SHIPPED_MODEL
@@ -75,7 +84,7 @@ def bench(
 
     from edge.machine.bench import Bench
 
-    b = Bench(source, model, engine, threads, slots, frames)
+    b = Bench(source, model, engine, threads, slots, frames, tiles)
     with contextlib.redirect_stdout(sys.stderr) if to_stdout else contextlib.nullcontext():
         figures = _measure(b, peers=peers, program=program, soak_frames=soak)
     if json_file is not None:
@@ -103,6 +112,8 @@ def _measure(
     b = replace(b, model=choice.file.path, engine=choice.engine, plain=file.path)
     shown = redact(b.source)
     figures: dict[str, Any] = {"machine": machine(), "model": str(b.model), "source": shown}
+    if b.passes > 1:
+        figures["tiles"] = b.tiles
     answer(f"{figures['machine']}\nmodel {b.model.name}, source {shown}\n")
 
     for row in choice.timed:
@@ -126,7 +137,7 @@ def _measure(
     ratios, walls = [], []
     for _ in range(3):
         # bound and pipeline in turn: a machine that slows down slows both
-        bound = scheduling_bound_ms(b.bare(images, ())["default"], reading)
+        bound = scheduling_bound_ms(b.bare(images, ())["default"].times(b.passes), reading)
         run = b.pipeline(overlay=False)
         walls.append(1e3 / run["fps"])
         ratios.append(walls[-1] / bound)
@@ -140,7 +151,7 @@ def _measure(
     if program is not None:
         figures["beside"] = _beside(b, program)
     figures["camera"] = _camera(b, images, fps=30.0, frames=min(b.frames, 300))
-    fps = OVERLOAD * 1e3 / bare["default"].wall_ms
+    fps = OVERLOAD * 1e3 / (b.passes * bare["default"].wall_ms)
     figures["overload"] = _camera(b, images, fps=fps, frames=OVERLOAD_FRAMES)
     if soak_frames:
         figures["soak"] = soak(b, frames=soak_frames)

@@ -56,7 +56,7 @@ def _models(settings: Settings) -> Iterator[str]:
     """Open every model, which compares its tensors with its spec, and look for the classes."""
     from edge.run.app import open_model
     from edge.sinks.record.trigger import check_classes
-    from edge.vision.perception import Perception
+    from edge.vision.tiles.tiled import open_perception
 
     opened: list[Engine] = []
     try:
@@ -70,10 +70,11 @@ def _models(settings: Settings) -> Iterator[str]:
                 yield f"  boxes of {len(head.classes)} classes: {_some(head.classes)}"
             for mask in engine.spec.masks:
                 yield f"  mask {mask.name}: {_some(mask.classes)}"
-        letterbox, blur = settings.model.letterbox, settings.output.blur
-        perception = Perception(
-            opened, classes=settings.detect.classes, letterbox=letterbox, blur=blur
-        )
+        model, blur = settings.model, settings.output.blur
+        perception = open_perception(
+            opened, tiles=model.tiles, classes=settings.detect.classes, letterbox=model.letterbox,
+            blur=blur,
+        )  # fmt: skip
         events, kept = settings.record.event_classes, settings.detect.classes
         check_classes(events, perception.class_names, kept)
         if blur:

@@ -34,6 +34,8 @@ from edge.sources.options import SourceOptions
 from edge.telemetry.linux import cpu_name
 from edge.vision.letterbox import Letterbox
 from edge.vision.perception import Perception
+from edge.vision.tiles.geometry import read_tiles
+from edge.vision.tiles.tiled import open_perception
 from edge.vision.types import Frame, Image, Result
 from engines import open_engine
 from engines.base import Array, Engine
@@ -62,6 +64,7 @@ class Bench:
     threads: int | None = None
     slots: int = 1
     frames: int = 300
+    tiles: str = "1x1"
     plain: Path | None = None
     """The f32 file, where ``model`` is an int8 one that runs instead of it."""
 
@@ -74,7 +77,13 @@ class Bench:
 
     def perception(self) -> Perception:
         """The app's path over the model, to be opened on the infer thread."""
-        return Perception(self.open(slots=self.slots))
+        return open_perception(self.open(slots=self.slots), tiles=self.tiles)
+
+    @property
+    def passes(self) -> int:
+        """Runs of the engine that a frame takes: each tile and the whole."""
+        columns, rows = read_tiles(self.tiles)
+        return 1 if columns * rows == 1 else columns * rows + 1
 
     def open_source(self, stop: threading.Event) -> Source:
         """The source, every frame of it."""

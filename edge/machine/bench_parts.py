@@ -30,6 +30,10 @@ class Cost:
     wall_ms: float
     cpu_ms: float
 
+    def times(self, count: int) -> Cost:
+        """What so many calls cost."""
+        return Cost(count * self.wall_ms, count * self.cpu_ms)
+
 
 class MemorySource:
     """Frames from memory, over and over; at ``fps`` as a camera would give them, or on demand."""

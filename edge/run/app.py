@@ -171,22 +171,24 @@ def open_model(
         timed += choice.timed
     if choice.opened is not None:
         return choice.opened
-    options = model.model_dump(exclude={"files", "letterbox", "engine"})
+    options = model.model_dump(exclude={"files", "letterbox", "tiles", "engine"})
     return open_engine(choice.file, engine=choice.engine, **options)
 
 
 def _open_perception(
     settings: Settings, asked_to_stop: threading.Event, timed: list[Timed]
 ) -> Perception:
-    from edge.vision.perception import Perception
+    from edge.vision.tiles.tiled import open_perception
 
     opened: list[Engine] = []
     try:
         for path in settings.model.files:
             opened.append(open_model(settings, path, timed=timed, stop=asked_to_stop))
-        letterbox, blur = settings.model.letterbox, settings.output.blur
+        model, blur = settings.model, settings.output.blur
         kept = settings.detect.model_dump()
-        return Perception(opened, **kept, letterbox=letterbox, blur=blur)
+        return open_perception(
+            opened, **kept, tiles=model.tiles, letterbox=model.letterbox, blur=blur
+        )
     except BaseException:
         for engine in opened:
             engine.close()
@@ -205,6 +207,8 @@ def _report(
     errors = [] if ending.error is None else [ending.error]
     report = pipeline.report(model=", ".join(str(path) for path in settings.model.files))
     report["source"] = redact(settings.source.uri)
+    if settings.model.tiles != "1x1":
+        report["tiles"] = settings.model.tiles
     if timed:
         report["timed"] = [asdict(row) for row in timed]
     report["ended"] = ending.reason

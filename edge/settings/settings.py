@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 import edge.sinks
 import edge.sources
 import engines
 from edge.credential import VARIABLE
+from edge.settings.grid import check_grid
 from edge.settings.options import FromFolder, Option
 from edge.settings.regions import read_regions
 from edge.sinks.record.options import RecordOptions
@@ -120,6 +121,7 @@ class ModelSettings(_Section):
     """Which networks run, and in what. ``threads`` and ``slots`` of None leave it to the engine.
 
     ``letterbox`` says where frames are resized: 'auto' measures where an engine can do it, too.
+    ``tiles`` of 2x1 look at two halves of a frame that overlap, and at the whole.
     ``trust`` holds the SHA-256 of TensorRT plans that are loaded without a sidecar.
     """
 
@@ -137,6 +139,11 @@ class ModelSettings(_Section):
     )
     slots: int | None = Field(None, ge=1, le=4)
     letterbox: Literal["auto", "host", "device"] = "auto"
+    tiles: Annotated[
+        str,
+        AfterValidator(check_grid),
+        Option(21, "--tiles", "CxR", "Look for small objects in C columns and R rows of tiles."),
+    ] = "1x1"
     trust: Annotated[
         _Hashes,
         Option(12, "--trust", "SHA256", "Load the TensorRT plan with this hash without a sidecar."),

@@ -9,6 +9,7 @@ import click
 
 from edge.proven.adopt_cache import runnable
 from edge.say import say
+from edge.settings.grid import check_option
 from engines.base import Precision
 from export.commands.data_options import DataOptions, data_options
 from export.commands.options import PATH
@@ -32,6 +33,14 @@ from export.score.report import table
     "--precision", type=click.Choice(["f32", "default"]), default="f32", show_default=True
 )
 @click.option(
+    "--tiles",
+    metavar="CxR",
+    default="1x1",
+    show_default=True,
+    callback=check_option,
+    help="Columns and rows of tiles that each frame is also seen in.",
+)
+@click.option(
     "--html",
     "html_path",
     type=PATH,
@@ -42,6 +51,7 @@ def evaluate(
     model: Path,
     engine: str,
     precision: Precision,
+    tiles: str,
     html_path: Path | None,
     json_path: Path | None,
     chosen: DataOptions,
@@ -58,8 +68,8 @@ def evaluate(
     data = chosen.open()
     chosen.log.check(data.split)
     report = evaluate_model(
-        model, data, renames=chosen.renames, engine=engine, precision=precision, adopt=runnable,
-        gallery=gallery, progress=True,
+        model, data, renames=chosen.renames, engine=engine, precision=precision, tiles=tiles,
+        adopt=runnable, gallery=gallery, progress=True,
     )  # fmt: skip
     report.check()
     chosen.log.append(report)

@@ -32,6 +32,7 @@ def evaluate_model(
     renames: Mapping[str, str] | None = None,
     engine: str = "auto",
     precision: Precision = "f32",
+    tiles: str = "1x1",
     adopt: Callable[[Path, str | None], ModelFile] | None = None,
     gallery: Gallery | None = None,
     progress: bool = False,
@@ -55,7 +56,7 @@ def evaluate_model(
     opened = open_engine(file, engine=engine, precision=precision)
     try:
         classes = class_map(opened.spec, data, renames or {}, origin=str(path))
-        predictor, scorer = Predictor(opened), FrameScorer(data, classes)
+        predictor, scorer = Predictor(opened, tiles=tiles), FrameScorer(data, classes)
         numbers: Iterable[int] = range(data.count)
         for i in counted(numbers, "scoring", total=data.count) if progress else numbers:
             frame = data.load(i)
@@ -76,6 +77,7 @@ def evaluate_model(
             model_sha256=any_sha256(path),
             engine=opened.name,
             precision=opened.precision,
+            tiles=None if tiles == "1x1" else tiles,
             data=data.name,
             split=data.split,
             source=data.source,

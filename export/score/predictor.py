@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from edge.vision.perception import Perception
+from edge.vision.tiles.tiled import open_perception
 from edge.vision.types import Detections, Image, Mask
 from engines.base import Array, Engine
 from engines.errors import ExportError
@@ -34,11 +34,11 @@ class Prediction:
 class Predictor:
     """One engine in the app's own path; ``outputs`` and ``candidates`` are of the last frame."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, tiles: str = "1x1") -> None:
         """Build the decoders of ``engine``, which stays the caller's to close."""
         self.engine, self.spec = engine, engine.spec
         # On the host everywhere, so that two models that are compared get the same bits.
-        self._perception = Perception(engine, letterbox="host")
+        self._perception = open_perception(engine, tiles=tiles, letterbox="host")
         self.class_names = self._perception.class_names
         self._ns: dict[str, list[int]] = {"letterbox": [], "infer": [], "decode": []}
 

@@ -78,6 +78,7 @@ class EvaluationReport:
     source: str | None = None
     ap_of_area: dict[str, float | None] | None = None
     conf: float | None = None
+    tiles: str | None = None
     latency_ms: dict[str, dict[str, float]] | None = None
     renamed: dict[str, str] | None = None
     lacking: dict[str, tuple[str, ...]] | None = None
@@ -120,6 +121,7 @@ def table(report: EvaluationReport) -> str:
     lines = [
         f"{report.model} ({report.model_sha256[:12]}) on {where}, {report.images} images, "
         f"{width}x{height}, {report.engine} {report.precision}"
+        f"{f', tiles {report.tiles} and the whole' if report.tiles else ''}"
     ]
     if report.infer_ms_median is not None:
         lines.append(f"infer      {report.infer_ms_median:.2f} ms median")

@@ -204,6 +204,7 @@ OPTIONS: dict[str, tuple[str, str, Any]] = {
     "--source-file": ("s", "source.uri_file", "s"),
     "--sink-file": ("s", "output.sink_files", ["s"]),
     "--raw-fps": ("40", "source.raw_fps", 40.0),
+    "--tiles": ("2x1", "model.tiles", "2x1"),
 }
 """Option, a value of it, and what becomes of that: in the order of the help."""
 

@@ -1,0 +1,36 @@
+"""Checks the grid of tiles as settings and options write it; where tiles lie is told elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic_core import PydanticCustomError
+
+from edge.vision.tiles.geometry import read_tiles
+from engines.errors import SettingsError
+
+
+def check_grid(text: str) -> str:
+    """``text``, where it is columns and rows of tiles.
+
+    Raises:
+        PydanticCustomError: what is wanted instead.
+    """
+    try:
+        read_tiles(text)
+    except ValueError as exc:
+        raise PydanticCustomError("grid", "{words}", {"words": str(exc)}) from exc
+    return text
+
+
+def check_option(_context: Any, _option: Any, text: str) -> str:
+    """The same for the option of a command, before anything is opened.
+
+    Raises:
+        SettingsError: it is no grid.
+    """
+    try:
+        read_tiles(text)
+    except ValueError as exc:
+        raise SettingsError(f'--tiles: got "{text}", wanted {exc}') from exc
+    return text
