@@ -283,3 +283,16 @@ def test_scoring_and_comparing_know_nothing_of_the_running_app() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert ran.stdout.strip() == "[]"
+
+
+def test_tiles_are_scored_named_and_paid_for(camvid: Path, model: Path, tmp_path: Path) -> None:
+    scored = tmp_path / "s.json"
+    done = run(model, "--root", camvid, "--split", "val", "--tiles", "2x1", "--json", scored)
+    assert done.exit_code == 0, done.output
+    assert "tiles 2x1 and the whole" in done.output
+    scores = json.loads(scored.read_text())
+    assert scores["tiles"] == "2x1"
+    assert scores["ap"] is not None
+    refused = run(model, "--root", camvid, "--tiles", "9x9")
+    assert isinstance(refused.exception, SettingsError)
+    assert '--tiles: got "9x9", wanted COLUMNSxROWS' in str(refused.exception)

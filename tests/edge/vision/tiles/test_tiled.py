@@ -15,7 +15,7 @@ from edge.vision.types import Detections, Mask
 from engines import open_engine
 from engines.base import Engine
 from engines.errors import SettingsError
-from tests.edge.vision.test_perception import frame, replay
+from tests.edge.vision.test_perception import Row, frame, replay
 from tests.tiny_models import grey, paint, tiny_mask, tiny_street
 
 CENTRE = ((0.3, 0.0), (0.7, 0.0), (0.7, 1.0), (0.3, 1.0))
@@ -79,9 +79,10 @@ def test_of_an_object_that_both_tiles_cut_the_whole_frame_has_the_box() -> None:
 
 
 def test_slots_hold_the_tiles_of_two_frames_at_once() -> None:
-    first, second = [(20, 32, 8, 8, 0.8, 0)], [(40, 32, 8, 8, 0.7, 1)]
+    first: Row = (20, 32, 8, 8, 0.8, 0)
+    second: Row = (40, 32, 8, 8, 0.7, 1)
     # Both frames are submitted before the first is waited for: their left tiles run first.
-    engine = replay(first, second, [], [], [], [], slots=2)
+    engine = replay([first], [second], [], [], [], [], slots=2)
     perception = open_perception(engine, tiles="2x1")
     for slot in (0, 1):
         perception.prepare(frame(115, 64), slot)
