@@ -12,7 +12,8 @@ import io
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,17 +71,7 @@ def trunk(
                 module.momentum = 1.0
         with torch.no_grad():
             net(settle)
-    buffer, image = io.BytesIO(), (torch.zeros(1, 3, *size_hw),)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the tracing exporter's age; it folds the norms
-        torch.onnx.export(
-            net.eval(),
-            image,
-            buffer,  # type: ignore[arg-type]  # the tracing exporter takes open files
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    return onnx.load_from_string(buffer.getvalue())
+    return exported(net, torch.zeros(1, 3, *size_hw))
 
 
 def own(name: str, file: Path) -> Lite0 | Backbone:
@@ -96,6 +87,21 @@ def own(name: str, file: Path) -> Lite0 | Backbone:
     if name == "lite0":
         net.load_state_dict(imagenet_weights(file, "lite0", net))
     return net
+
+
+def exported(net: nn.Module, image: Tensor) -> onnx.ModelProto:
+    """A network as it is, for images such as ``image``; norms are folded."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the tracing exporter's age; it folds the norms
+        torch.onnx.export(
+            net.eval(),
+            (image,),
+            buffer,  # type: ignore[arg-type]  # the tracing exporter takes open files
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    return onnx.load_from_string(buffer.getvalue())
 
 
 def cut(model: onnx.ModelProto, taps: Sequence[str], size_hw: tuple[int, int]) -> onnx.ModelProto:
@@ -164,6 +170,17 @@ def in_openvino(model: onnx.ModelProto) -> Run:
     return run
 
 
+def cpu_seconds(runs: Mapping[Any, Callable[[], Any]], rounds: int) -> dict[Any, float]:
+    """Median of each run's CPU seconds, in turn: what else runs on the core does not count."""
+    took: dict[Any, list[float]] = {key: [] for key in runs}
+    for _ in range(rounds):
+        for key, run in runs.items():
+            began = time.process_time()
+            run()
+            took[key].append(time.process_time() - began)
+    return {key: statistics.median(times) for key, times in took.items()}
+
+
 @click.command()
 @click.argument("trunks", nargs=-1, required=True, metavar="NAME=FILE...")
 @click.option(
@@ -180,14 +197,8 @@ def main(trunks: Sequence[str], rounds: int) -> None:
         models[name] = trunk(name, Path(file), APP_HW)
     engines = (in_openvino, in_onnxruntime)
     runs = {(name, e): e(model) for name, model in models.items() for e in engines}
-    took: dict[Any, list[float]] = {key: [] for key in runs}
     image = np.random.default_rng(0).random((1, 3, *APP_HW), np.float32)
-    for _ in range(rounds):
-        for key, run in runs.items():
-            began = time.process_time()  # what else runs on the core does not count
-            run(image)
-            took[key].append(time.process_time() - began)
-    typical = {key: statistics.median(times) for key, times in took.items()}
+    typical = cpu_seconds({key: partial(run, image) for key, run in runs.items()}, rounds)
     first = next(iter(models))
     click.echo("| trunk | M parameters | GMAC | M numbers written | OpenVINO | ONNX Runtime |")
     click.echo("|---|---|---|---|---|---|")
