@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ import pytest
 from edge.machine.bench import Bench, machine, scheduling_bound_ms, soak
 from edge.machine.bench_parts import Cost
 from engines.errors import ModelError, SourceError
+from engines.openvino import OpenVinoEngine
 from tests.edge.door import DEADLINE_S
 from tests.edge.media_files import write_video
 from tests.tiny_models import tiny_street
@@ -87,6 +89,26 @@ def test_the_pipeline_renders_every_frame_with_and_without_the_picture(bench: Be
         report = bench.pipeline(overlay=overlay)
         assert report["frames"]["rendered"] == 20
         assert report["stages"]["overlay"]["count"] == (20 if overlay else 0)
+
+
+def test_a_pipeline_with_tiles_renders_every_frame_and_is_bound_by_every_pass(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bench.passes == 1
+    tiled = replace(bench, tiles="3x2")
+    assert tiled.passes == 7  # six tiles and the whole
+    assert Cost(2.0, 3.0).times(7) == Cost(14.0, 21.0)
+    runs: list[int] = []
+    submit = OpenVinoEngine.submit
+
+    def counted(engine: OpenVinoEngine, slot: int) -> None:
+        runs.append(slot)
+        submit(engine, slot)
+
+    monkeypatch.setattr(OpenVinoEngine, "submit", counted)
+    report = replace(tiled, engine="openvino").pipeline(overlay=False)
+    assert report["frames"]["rendered"] == 20
+    assert len(runs) >= 7 * 20
 
 
 def test_the_apps_own_cpu_is_measured_on_recorded_outputs(bench: Bench, tmp_path: Path) -> None:
