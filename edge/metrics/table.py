@@ -30,6 +30,8 @@ def frame_time_table(report: Mapping[str, Any]) -> str:
         f"{report['detections_total']} boxes, peak memory {report['peak_rss_mb']:.0f} MB"
     )
     engine = f"model: {report['model']} on {report['engine']} at {report['precision']}"
+    if tiles := report.get("tiles"):
+        engine += f", in {tiles} tiles and the whole frame"
     if report["opened_s"] is not None:
         engine += f", opened in {_number(report['opened_s'], 2)} s"
     lines = [head, *rows, ledger, rates, engine]

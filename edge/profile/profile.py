@@ -139,6 +139,8 @@ def _what(settings: Settings, metrics: dict[str, Any]) -> Iterator[tuple[str, st
     yield "models", ", ".join(str(path) for path in settings.model.files)
     if engine := metrics.get("engine"):
         yield "engine", f"{engine} at {metrics['precision']}"
+    if tiles := metrics.get("tiles"):
+        yield "tiles", f"{tiles} and the whole frame"
     yield "sinks", sinks + (", so nothing is drawn or kept" if sinks == "null" else "")
     limits = settings.pipeline.model_dump(exclude_none=True)
     asked = ", ".join(f"{name} {value:g}" for name, value in limits.items())

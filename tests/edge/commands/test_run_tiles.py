@@ -24,6 +24,7 @@ def test_the_shipped_network_sees_tiles_and_every_pass_is_in_the_time(tmp_path: 
             "--metrics", f"{tiles}.json", cwd=tmp_path,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
+        assert ("in 2x1 tiles and the whole frame" in done.stderr) == (tiles == "2x1")
         reports[tiles] = json.loads((tmp_path / f"{tiles}.json").read_text())
         assert len((tmp_path / f"{tiles}.jsonl").read_text().splitlines()) == 6
     assert SHIPPED_MODEL.name in reports["2x1"]["model"]

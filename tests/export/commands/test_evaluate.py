@@ -287,11 +287,24 @@ def test_scoring_and_comparing_know_nothing_of_the_running_app() -> None:
 
 def test_tiles_are_scored_named_and_paid_for(camvid: Path, model: Path, tmp_path: Path) -> None:
     scored = tmp_path / "s.json"
-    done = run(model, "--root", camvid, "--split", "val", "--tiles", "2x1", "--json", scored)
+    done = run(
+        model,
+        "--root",
+        camvid,
+        "--split",
+        "val",
+        "--tiles",
+        "2x1",
+        "--json",
+        scored,
+        "--html",
+        tmp_path / "s.html",
+    )
     assert done.exit_code == 0, done.output
     assert "tiles 2x1 and the whole" in done.output
     scores = json.loads(scored.read_text())
     assert scores["tiles"] == "2x1"
+    assert "in 2x1 tiles and the whole frame" in (tmp_path / "s.html").read_text()
     assert scores["ap"] is not None
     refused = run(model, "--root", camvid, "--tiles", "9x9")
     assert isinstance(refused.exception, SettingsError)
