@@ -91,7 +91,10 @@ def checkerboard() -> str:
     head = ("enlarged by", "weights all one", "random weights", f"{STEPS // 10} steps, ppm",
             f"{STEPS} steps, ppm", "RMSE then, grey levels")  # fmt: skip
     own = measured.nyquist_share(seen[0][0]) * 1e6
-    return table(head, rows) + f"\n\nThe images that are to come out have {own:.0f} ppm."
+    note = (
+        f"The images that are to come out have {own:.0f} ppm. {here()}, torch {torch.__version__}."
+    )
+    return f"{table(head, rows)}\n\n{note}"
 
 
 def matrix() -> str:
@@ -184,10 +187,9 @@ def milliseconds(models: dict[str, Any], image: Any, rounds: int) -> dict[str, l
     return {name: [f"{took[name, title] * 1e3:.3g}" for title in ENGINES] for name in models}
 
 
-def stamp() -> str:
-    """What the times are, of which machine and day."""
-    day = datetime.now(timezone.utc).strftime("%Y-%m-%d")
-    return f"\n\nCPU time on one thread, f32, medians; {cpu_model()}, {day}."
+def here() -> str:
+    """The machine and the day."""
+    return f"{cpu_model()}, {datetime.now(timezone.utc):%Y-%m-%d}"
 
 
 def cpu_model() -> str:
@@ -245,7 +247,10 @@ def nets(times: bool) -> str:
 
 def timed(head: Sequence[str], rows: Iterable[Sequence[str]], times: bool) -> str:
     """A table, where ``times`` with what each engine takes."""
-    return table((*head, *ENGINES), rows) + stamp() if times else table(head, rows)
+    if not times:
+        return table(head, rows)
+    stamp = f"CPU time on one thread, f32, medians; {here()}."
+    return f"{table((*head, *ENGINES), rows)}\n\n{stamp}"
 
 
 PARTS: dict[str, Callable[[], str]] = {

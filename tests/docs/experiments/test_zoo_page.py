@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from docs.experiments.trunks import exported
 from docs.experiments.zoo_measured import (
     Chain,
     dilated,
@@ -20,10 +21,20 @@ from docs.experiments.zoo_measured import (
     slopes,
     untrained,
 )
-from docs.experiments.zoo_page import FOUND, PAGE, PARTS, TRUTH, iou, matrix, put
+from docs.experiments.zoo_page import (
+    FOUND,
+    PAGE,
+    PARTS,
+    TRUTH,
+    iou,
+    matrix,
+    milliseconds,
+    nets,
+    put,
+    separable,
+)
 from engines.errors import ExportError
 from export.score.scores import Confusion
-from export.zoo import BOX_NETS, NETS
 from export.zoo.measure import receptive_field
 
 
@@ -103,11 +114,20 @@ def test_the_page_is_as_the_code_has_it() -> None:
     page = PAGE.read_text()
     for part, make in (("matrix", matrix), ("iou", iou)):
         assert put(page, part, make()) == page
-    for name in (*NETS, *BOX_NETS):
-        assert f"| `{name}` |" in page
+    for timed in (nets, separable):
+        for row in timed(False).splitlines()[2:]:  # with times, more columns follow
+            assert row.removesuffix(" |") in page
     for picture in PAGE.with_name("zoo").iterdir():
         assert f"(zoo/{picture.name})" in page
         assert picture.stat().st_size < 150_000
+
+
+def test_times_are_taken_in_every_engine() -> None:
+    x = torch.rand(1, 8, 32, 32)
+    few, many = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 256, 7, padding=3)
+    took = milliseconds({"few": exported(few, x), "many": exported(many, x)}, x.numpy(), 3)
+    for a, b in zip(took["few"], took["many"], strict=True):
+        assert 0 < float(a) < float(b)
 
 
 def test_a_page_without_the_marks_is_refused() -> None:
