@@ -25,10 +25,11 @@ from edge.cli import invoke
 from edge.street import StreetScene
 from edge.telemetry.linux import cpu_identity
 from engines.errors import ExportError
-from export.data.camvid import CLASSES
 from export.score.scores import Confusion
+from export.train.net.nets import network_of
 from export.train.onnx_file import Deployed
-from export.zoo import BOX_NETS, NETS, OWN_ENCODER, build, build_boxes
+from export.train.recipe import Recipe
+from export.zoo import BOX_NETS, NETS, OWN_ENCODER
 from export.zoo.layers import Depthwise
 from export.zoo.measure import multiply_adds, parameters, receptive_field
 
@@ -62,9 +63,8 @@ def backbone_of(name: str) -> str:
 
 
 def made(name: str) -> nn.Module:
-    """A network of the zoo with random weights, in evaluation mode."""
-    make: Callable[[str, str, tuple[str, ...]], nn.Module] = build if name in NETS else build_boxes
-    return make(name, backbone_of(name), CLASSES).eval()
+    """A network as ``edge-export train`` begins with it, random weights, in evaluation mode."""
+    return network_of(Recipe(net=name, backbone=backbone_of(name))).eval()
 
 
 def checkerboard() -> str:
