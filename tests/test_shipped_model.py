@@ -30,6 +30,7 @@ def test_it_is_small_and_says_what_it_is() -> None:
     assert spec.detection.classes == BOX_CLASSES
     assert [m.classes for m in spec.masks] == [CLASSES]
     assert "CamVid" in spec.notice
+    assert "Cityscapes" in spec.notice
 
 
 def test_it_has_at_most_two_million_parameters() -> None:
@@ -57,12 +58,12 @@ def test_it_scores_on_camvid_what_the_project_promises(shared: Path) -> None:
     report = score_on(SHIPPED_MODEL, root=shared / "data" / "camvid", split="test")
     assert report.precision == "f32"
     assert report.miou is not None
-    assert report.miou >= 0.65
+    assert report.miou >= 0.66
     assert report.ap50 is not None
     assert report.ap50["car"] is not None
     assert report.ap50["car"] >= 0.75
     assert report.ap50["pedestrian"] is not None
-    assert report.ap50["pedestrian"] >= 0.49
+    assert report.ap50["pedestrian"] >= 0.43
 
 
 def seen_on(clip: Path, model: Path) -> list[tuple[Detections, tuple[Mask, ...]]]:

@@ -14,7 +14,7 @@ from engines.errors import ExportError, ModelError, SettingsError
 from engines.model_file import read_spec
 from export.train.checkpoint import load_checkpoint, network_from, network_state, save_checkpoint
 from export.train.net.street import StreetNet
-from export.train.onnx_file import export_onnx, label_map
+from export.train.onnx_file import export_onnx
 from export.zoo.layers import upsample
 
 
@@ -66,16 +66,7 @@ def test_the_first_node_casts_and_the_last_casts_back(checkpoint: Path, tmp_path
     nodes = [n.op_type for n in onnx.load(str(tmp_path / "a.onnx")).graph.node]
     # TensorRT converts uint8 only at the network's edge, and only from and to float
     assert nodes[0] == "Cast"
-    assert nodes[-2:] == ["ReduceMax", "Cast"]
-
-
-def test_the_label_is_the_class_of_the_largest_logit() -> None:
-    logits = torch.randn(2, 11, 5, 7, generator=torch.Generator().manual_seed(0))
-    labels = label_map(logits)
-    assert labels.dtype == torch.uint8
-    assert torch.equal(labels.long(), logits.argmax(1))
-    # below zero, too; and of equal ones the last
-    assert label_map(torch.tensor([-3.0, -1, -1, -2]).view(1, 4, 1, 1)).item() == 2
+    assert nodes[-3:] == ["ArgMax", "Cast", "Cast"]
 
 
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -117,7 +117,10 @@ def test_of_its_fp16_form_every_convolution_is_fp16_in_nvidias_network(tmp_path:
     convert_file(SHIPPED_MODEL, target, say=lambda _: None)
     done = run(target, "--trt", "10.3")
     assert done.exit_code == 0, done.output
-    assert "nodes, FP16, 69 of 69 convolutions and matrix products in FP16\n" in done.output
+    nodes = onnx.load(str(target)).graph.node
+    n = sum(node.op_type in ("Conv", "ConvTranspose", "MatMul", "Gemm") for node in nodes)
+    assert n >= 50
+    assert f"nodes, FP16, {n} of {n} convolutions and matrix products in FP16\n" in done.output
     assert "and by       a table of operators and types for TensorRT 10.3" in done.output
 
 
