@@ -1,1 +1,1 @@
-"""The networks that detection is taught with, from one object to Faster R-CNN."""
+"""The networks that detection is taught with: one object, and a classifier of windows."""

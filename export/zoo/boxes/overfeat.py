@@ -2,7 +2,8 @@
 
 Its fully connected layers are convolutions, and nothing is padded: so an image larger than a window
 gives a map of what each of its windows would have given alone, without computing anything twice.
-At every place of every scale a class, or none, and a box.
+At every place of every scale a class, or none, and a box, of which the app keeps the best where the
+paper joins those that overlap.
 """
 
 from __future__ import annotations

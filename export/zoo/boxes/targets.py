@@ -92,7 +92,8 @@ def match(
     """What each of the places (B, P, 4) is to say: class (B, P) and box (B, P, 4).
 
     It is an object's from IoU ``object_from`` on, and background below ``ground_below``; between
-    them, or half inside a crowd, it is ignored. With ``best`` no object is without a place.
+    them, or half inside a crowd, it is ignored. With ``best`` the place that overlaps
+    an object most counts below that too, for the object that it overlaps most itself.
     """
     if not objects.class_ids.shape[1]:
         return places.new_zeros(places.shape[:2], dtype=torch.long), torch.zeros_like(places)
