@@ -34,7 +34,7 @@ from edge.sources.options import SourceOptions
 from edge.telemetry.linux import cpu_name
 from edge.vision.letterbox import Letterbox
 from edge.vision.perception import Perception
-from edge.vision.tiles.geometry import read_tiles
+from edge.vision.tiles.grid import read_tiles
 from edge.vision.tiles.tiled import open_perception
 from edge.vision.types import Frame, Image, Result
 from engines import open_engine

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
-from edge.vision.tiles.geometry import read_tiles
+from edge.vision.tiles.grid import read_tiles
 from engines.errors import SettingsError
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,6 @@ from edge.vision.decode.nms import CANDIDATES, best
 Window = tuple[int, int, int, int]
 """x0, y0, x1, y1 of a tile in frame px."""
 
-MOST = 16
-"""Tiles, each of which costs as much as a frame without tiles."""
 OVERLAP = 0.2
 """Part of a tile's side that it shares with its neighbour.
 
@@ -30,19 +27,6 @@ SAME_IOU = 0.45
 """Boxes of two passes are of one object above it: each pass places a small box by its own grid."""
 SAME_PART = 0.7
 """Above this intersection over the smaller box, a box may be a part of what the other shows."""
-
-
-def read_tiles(text: str) -> tuple[int, int]:
-    """Columns and rows out of ``2x1``; 1x1 is the whole frame alone.
-
-    Raises:
-        ValueError: says what is wanted.
-    """
-    found = re.fullmatch(r"([0-9]{1,2})x([0-9]{1,2})", text)
-    columns, rows = (int(found[1]), int(found[2])) if found else (0, 0)
-    if not 1 <= columns * rows <= MOST:
-        raise ValueError(f'COLUMNSxROWS, such as "2x1", of 1 to {MOST} tiles in all')
-    return columns, rows
 
 
 def windows(frame_wh: tuple[int, int], grid: tuple[int, int]) -> list[Window]:

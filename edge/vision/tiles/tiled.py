@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from edge.vision.perception import Perception
 from edge.vision.polygon import Polygon
 from edge.vision.regions import Regions
-from edge.vision.tiles.geometry import Window, merge, read_tiles, whole, windows
+from edge.vision.tiles.geometry import Window, merge, whole, windows
+from edge.vision.tiles.grid import read_tiles
 from edge.vision.types import Detections, Image, Mask
 from engines.base import Engine
 from engines.errors import SettingsError

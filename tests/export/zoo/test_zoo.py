@@ -86,7 +86,7 @@ def test_an_unknown_network_is_refused_with_the_nearest_name() -> None:
     ("asked", "says"),
     [
         ({"box_classes": "car"}, "--box-classes car: --net unet gives a mask alone, no boxes"),
-        ({"min_cells": 2.0}, "--min-cells 2.0: --net unet gives a mask alone"),
+        ({"min_cells": 2.0}, "--min-cells 2.0: belongs to --net street"),
         ({"aux": 0.4}, "--aux 0.4: belongs to --net street"),
         ({"mask_names": ()}, "the data have no label maps"),
         ({"height": 200}, "--size 200x448: 200, wanted a multiple of 32, such as 192 or 224"),

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.vision.tiles.geometry import Window, merge, read_tiles, whole, windows
+from edge.vision.tiles.geometry import Window, merge, whole, windows
+from edge.vision.tiles.grid import read_tiles
 
 FRAME: Window = (0, 0, 180, 100)
 LEFT: Window = (0, 0, 100, 100)
