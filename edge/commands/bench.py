@@ -18,7 +18,7 @@ import click
 from edge.commands.figures import JSON, check_figures, write_figures
 from edge.credential import first_text
 from edge.say import answer
-from edge.settings.grid import check_option
+from edge.settings.grid import TILES
 from engines.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -44,14 +44,7 @@ BESIDE_TIMEOUT_S = 600
     show_default=True,
     help="Frames that the pipeline keeps in the engine at once.",
 )
-@click.option(
-    "--tiles",
-    metavar="CxR",
-    default="1x1",
-    show_default=True,
-    callback=check_option,
-    help="Columns and rows of tiles; counts in the pipeline's figures.",
-)
+@TILES
 @click.option("--frames", type=click.IntRange(20), default=300, show_default=True)
 @click.option(
     "--peer",

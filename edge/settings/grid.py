@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import click
 from pydantic_core import PydanticCustomError
 
 from edge.vision.tiles.grid import read_tiles
@@ -23,7 +24,7 @@ def check_grid(text: str) -> str:
     return text
 
 
-def check_option(_context: Any, _option: Any, text: str) -> str:
+def _check_option(_context: Any, _option: Any, text: str) -> str:
     """The same for the option of a command, before anything is opened.
 
     Raises:
@@ -34,3 +35,14 @@ def check_option(_context: Any, _option: Any, text: str) -> str:
     except ValueError as exc:
         raise SettingsError(f'--tiles: got "{text}", wanted {exc}') from exc
     return text
+
+
+TILES = click.option(
+    "--tiles",
+    metavar="CxR",
+    default="1x1",
+    show_default=True,
+    callback=_check_option,
+    help="Columns and rows of tiles that each frame is also seen in.",
+)
+"""For commands that have no settings."""

@@ -180,23 +180,24 @@ class Perception:
     def choose_letterbox(self, image: Image, slot: int) -> None:
         """Measure where frames of this size are letterboxed fastest, unless that is known.
 
-        ``slot`` must be free. ``prepare`` does this for a frame of a new size: call it before,
-        where ``prepare`` is timed.
+        ``slot`` must be free. ``prepare`` does it too: call it before, where that is timed.
         """
-        frame_wh = (image.shape[1], image.shape[0])
+        self._fit(image, slot)
+
+    def _fit(self, image: Image, slot: int) -> None:
+        frame_wh = image.shape[1], image.shape[0]
         for model in self._models:
             if frame_wh in model.letterboxes:
                 continue
             box, device = Letterbox.fit(frame_wh, model.engine.spec.input), model.device
-            model.letterboxes[frame_wh] = (
-                box,
-                device is not None
-                and (self._place == "device" or device_is_faster(device, box, image, slot)),
+            on_device = device is not None and (
+                self._place == "device" or device_is_faster(device, box, image, slot)
             )
+            model.letterboxes[frame_wh] = box, on_device
 
     def prepare(self, image: Image, slot: int) -> None:
         """Letterbox ``image`` (H, W, 3) BGR into every engine's input of ``slot``."""
-        self.choose_letterbox(image, slot)
+        self._fit(image, slot)
         for model in self._models:
             box, on_device = model.letterboxes[image.shape[1], image.shape[0]]
             model.prepared[slot] = box
@@ -336,10 +337,8 @@ def _joined(names: Iterable[str]) -> str:
 
 def _join(parts: Sequence[Detections], *, limit: int | None = None) -> Detections:
     parts = [part for part in parts if len(part)]
-    if not parts:
-        return Detections.empty()
-    if len(parts) == 1:
-        return parts[0]
+    if len(parts) < 2:
+        return parts[0] if parts else Detections.empty()
     scores = np.concatenate([part.scores for part in parts])
     order = np.argsort(-scores, kind="stable")[:limit]
     return Detections(

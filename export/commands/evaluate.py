@@ -9,7 +9,7 @@ import click
 
 from edge.proven.adopt_cache import runnable
 from edge.say import say
-from edge.settings.grid import check_option
+from edge.settings.grid import TILES
 from engines.base import Precision
 from export.commands.data_options import DataOptions, data_options
 from export.commands.options import PATH
@@ -32,14 +32,7 @@ from export.score.report import table
 @click.option(
     "--precision", type=click.Choice(["f32", "default"]), default="f32", show_default=True
 )
-@click.option(
-    "--tiles",
-    metavar="CxR",
-    default="1x1",
-    show_default=True,
-    callback=check_option,
-    help="Columns and rows of tiles that each frame is also seen in.",
-)
+@TILES
 @click.option(
     "--html",
     "html_path",

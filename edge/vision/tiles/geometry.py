@@ -76,21 +76,32 @@ def merge(
     score. Of the rest a box falls where a better one of its class stays and overlaps it.
     """
     order = best(scores, limit=CANDIDATES)
-    xyxy, class_ids = xyxy[order], class_ids[order]
-    seen_in, passes = seen_in[order], passes[order]
-    # [i, j] asks whether box i falls to box j.
-    low = np.maximum(xyxy[:, None, :2], xyxy[None, :, :2])
-    high = np.minimum(xyxy[:, None, 2:], xyxy[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)  # (N, N)
-    area = (xyxy[:, 2:] - xyxy[:, :2]).prod(axis=1)
-    rivals = (class_ids[:, None] == class_ids) & (passes[:, None] != passes)
-    near = SEAM * (seen_in[:, 2:] - seen_in[:, :2])[:, None]  # (N, 1, 2)
-    reaches = (xyxy[None, :, :2] < seen_in[:, None, :2] - near).any(axis=2)
-    reaches |= (xyxy[None, :, 2:] > seen_in[:, None, 2:] + near).any(axis=2)
-    part = rivals & reaches & (area[:, None] < area) & (shared > SAME_PART * area[:, None])
-    same = rivals & (shared > SAME_IOU * (area[:, None] + area - shared))
-    left = ~part.any(axis=1)
-    for i in range(len(order)):
-        if left[i]:
-            left[i + 1 :] &= ~same[i + 1 :, i]
+    ids, left = class_ids[order], np.ones(len(order), bool)
+    for one in np.unique(ids):
+        of = np.flatnonzero(ids == one)
+        left[of] = _stay(xyxy[order[of]], seen_in[order[of]], passes[order[of]])
     return np.asarray(order[left])
+
+
+def _stay(
+    xyxy: NDArray[np.float32], seen_in: NDArray[np.float32], passes: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Which boxes of one class, by falling score, stay."""
+    x0, y0, x1, y1 = np.ascontiguousarray(xyxy.T)
+    # [i, j] asks whether box i falls to box j; all is dense in N² but what few pairs decide.
+    shared = np.minimum(x1[:, None], x1) - np.maximum(x0[:, None], x0)
+    high = np.minimum(y1[:, None], y1) - np.maximum(y0[:, None], y0)
+    np.maximum(shared, 0, out=shared)
+    shared *= np.maximum(high, 0, out=high)
+    area = (x1 - x0) * (y1 - y0)
+    rivals = passes[:, None] != passes
+    left = np.ones(len(xyxy), bool)
+    small, large = np.nonzero(rivals & (shared > SAME_PART * area[:, None]))
+    near = np.tile(SEAM * (seen_in[small, 2:] - seen_in[small, :2]), 2)
+    beyond = (xyxy[large] - seen_in[small]) * np.array((-1, -1, 1, 1), np.float32)
+    left[small[(area[small] < area[large]) & (beyond > near).any(axis=1)]] = False
+    same = rivals & (shared * (1 + SAME_IOU) > SAME_IOU * (area[:, None] + area))
+    for i in np.flatnonzero(same.any(axis=1)):
+        if left[i]:
+            left[i + 1 :] &= ~same[i, i + 1 :]
+    return left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,11 @@ class Tiled(Perception):
         # A device keeps memory for frames of one size: tile and frame in turn would be allocated
         # anew at each pass.
         super().__init__(engines, letterbox="host" if letterbox == "auto" else letterbox, **options)
+        self._all = self._models, self._devices
+        boxed = [model for model in self._models if model.decoder is not None]
+        on_device = [model.engine for model in boxed]
+        self._boxed = boxed, [engine for engine in self._devices if engine in on_device]
+        """Those that look at tiles: a model with masks alone has nothing to say of them."""
         if self.first_head is None:
             raise SettingsError(
                 f'tiles: got "{grid[0]}x{grid[1]}" for a model without boxes, wanted one with '
@@ -73,13 +79,24 @@ class Tiled(Perception):
 
     def choose_letterbox(self, image: Image, slot: int) -> None:
         """As ``Perception.choose_letterbox``, for the whole frame and for tiles."""
-        super().choose_letterbox(image, slot)
-        super().choose_letterbox(_view(image, self._windows(image)[0]), slot)
+        self._fit(image, slot)
+        with self._in_tiles():
+            self._fit(_view(image, self._windows(image)[0]), slot)
 
     def prepare(self, image: Image, slot: int) -> None:
         """Letterbox the first tile of ``image`` (H, W, 3); it is kept until ``wait``."""
         self._images[slot] = image
-        super().prepare(_view(image, self._windows(image)[0]), slot)
+        with self._in_tiles():
+            super().prepare(_view(image, self._windows(image)[0]), slot)
+
+    def submit(self, slot: int) -> None:
+        """Start the first tile.
+
+        Raises:
+            EngineError: an engine refused.
+        """
+        with self._in_tiles():
+            super().submit(slot)
 
     def wait(self, slot: int) -> None:
         """Block until the submitted tile is done, then run the other tiles and the whole frame.
@@ -89,16 +106,26 @@ class Tiled(Perception):
         """
         image = self._images[slot]
         self._gpu[slot] = {}
-        for number, window in enumerate(self._windows(image)):
-            if number:
-                super().prepare(_view(image, window), slot)
-                self.submit(slot)
-            self._end(slot)
-            self._hold(slot, number)
+        with self._in_tiles():
+            for number, window in enumerate(self._windows(image)):
+                if number:
+                    super().prepare(_view(image, window), slot)
+                    super().submit(slot)
+                self._end(slot)
+                self._hold(slot, number)
         super().prepare(image, slot)
-        self.submit(slot)
+        super().submit(slot)
         self._end(slot)
         del self._images[slot]
+
+    @contextmanager
+    def _in_tiles(self) -> Iterator[None]:
+        """What is done within is done by the models with boxes alone."""
+        self._models, self._devices = self._boxed
+        try:
+            yield
+        finally:
+            self._models, self._devices = self._all
 
     def _end(self, slot: int) -> None:
         """Wait for one pass and add its times on the GPU."""
@@ -114,7 +141,8 @@ class Tiled(Perception):
         for model in self._models:
             box, outputs = model.done(slot)
             head = model.engine.spec.detection
-            names = head.outputs if head is not None else ()
+            assert head is not None
+            names = head.outputs
             model.prepared[self._key(slot, number)] = box
             model.outputs[self._key(slot, number)] = {n: outputs[n].copy() for n in names}
 
@@ -140,7 +168,7 @@ class Tiled(Perception):
         wh = self._models[0].done(slot)[0].frame_wh
         found = [(frame, (0, 0, *wh))]
         for key, window in self._passes(slot):
-            for model in self._models:
+            for model in self._boxed[0]:
                 boxes = self._detect(model, key, conf)
                 xyxy = boxes.xyxy + np.array(window[:2] * 2, np.float32)
                 keep = whole(xyxy, window, wh)

@@ -134,6 +134,29 @@ def test_what_only_a_tile_shows_is_blurred_too(engine: Engine) -> None:
     assert any(x0 <= 136 <= x1 and y0 <= 36 <= y1 for x0, y0, x1, y1 in hidden)
 
 
+def test_a_model_with_masks_alone_sees_the_whole_frame_once(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_mask(tmp_path / "mask.onnx")
+    masks = open_engine(tmp_path / "mask.onnx", engine="onnxruntime", precision="f32")
+    runs: list[Engine] = []
+    submit = type(masks).submit
+
+    def counted(one: Engine, slot: int) -> None:
+        runs.append(one)
+        submit(one, slot)
+
+    monkeypatch.setattr(type(masks), "submit", counted)
+    try:
+        found, seen = see(open_perception([masks, engine], tiles="2x1"), street())
+        _, (wanted,) = see(Perception(masks), street())
+    finally:
+        masks.close()
+    assert (runs.count(masks), runs.count(engine)) == (1 + 1, 3)
+    assert set(found.class_ids.tolist()) == {0, 1}
+    np.testing.assert_array_equal(seen[0].labels, wanted.labels)
+
+
 def test_a_model_without_boxes_is_refused_with_the_next_step(tmp_path: Path) -> None:
     tiny_mask(tmp_path / "mask.onnx")
     engine = open_engine(tmp_path / "mask.onnx", engine="onnxruntime", precision="f32")
