@@ -7,26 +7,14 @@ import math
 import pytest
 import torch
 from click.testing import CliRunner
-from torch import Tensor, nn
+from torch import nn
 
+from docs.experiments.zoo_measured import Chain
 from export.commands.train import zoo
 from export.zoo import BOX_NETS, NETS, build
-from export.zoo.mask_net import MaskNet
 from export.zoo.measure import multiply_adds, parameters, receptive_field
 
 CLASSES = ("sky", "road", "car")
-
-
-class Chain(MaskNet):
-    """Any layers as a network."""
-
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def logits(self, x: Tensor) -> Tensor:
-        out: Tensor = self.layers(x)
-        return out
 
 
 def conv(k: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:

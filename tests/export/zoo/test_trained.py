@@ -20,8 +20,6 @@ from export.commands.train import train
 from export.data.by_name import val_data
 from export.data.camvid import CLASSES
 from export.score.evaluate import evaluate_model
-from export.tensorrt.check.check import check_file
-from export.tensorrt.check.judge import best_judge
 from export.train.checkpoint import load_checkpoint, network_state, save_checkpoint
 from export.train.dataset import TrainingSet, load_training_set
 from export.train.onnx_file import export_onnx, trained_network
@@ -30,6 +28,7 @@ from export.train.train import run_training
 from export.train.trainer import Trainer
 from export.zoo import NETS, build
 from tests.export.street_data import make_camvid
+from tests.export.zoo.nvidia import assert_builder_takes, assert_parser_takes
 from tests.rtx_here import needs_rtx
 
 CPU = torch.device("cpu")
@@ -154,20 +153,13 @@ def test_on_the_backbones_of_the_sources_the_file_computes_what_torch_does(
 
 @needs_rtx
 def test_the_real_parser_takes_the_file(trained: tuple[Path, list[float]]) -> None:
-    judge, reasons = best_judge()
-    assert judge is not None, reasons
-    asked = judge._replace(builds=False, apart=False)
-    report = check_file(trained[0].with_suffix(".onnx"), judge=asked, release="10.3")
-    assert report.taken, report.findings
+    assert_parser_takes(trained[0].with_suffix(".onnx"))
 
 
 @needs_rtx
 @pytest.mark.slow
 def test_the_real_builder_takes_the_file(trained: tuple[Path, list[float]]) -> None:
-    judge, reasons = best_judge()
-    assert judge is not None, reasons
-    report = check_file(trained[0].with_suffix(".onnx"), judge=judge, release=None)
-    assert report.taken, report.findings
+    assert_builder_takes(trained[0].with_suffix(".onnx"))
 
 
 def test_a_training_that_was_cut_off_ends_where_an_unbroken_one_does(

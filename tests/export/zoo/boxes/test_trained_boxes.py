@@ -19,8 +19,6 @@ from export.commands.train import train
 from export.data.by_name import val_data
 from export.data.camvid import BOX_CLASSES
 from export.score.evaluate import evaluate_model
-from export.tensorrt.check.check import check_file
-from export.tensorrt.check.judge import best_judge
 from export.train.batch import Known
 from export.train.checkpoint import load_checkpoint, save_checkpoint
 from export.train.dataset import TrainingSet, load_training_set
@@ -29,6 +27,7 @@ from export.train.recipe import Recipe
 from export.train.trainer import Trainer
 from export.zoo import BOX_NETS, OWN_ENCODER
 from tests.export.street_data import make_camvid
+from tests.export.zoo.nvidia import assert_builder_takes, assert_parser_takes
 from tests.export.zoo.test_trained import CPU, rgb_of
 from tests.rtx_here import needs_rtx
 
@@ -97,20 +96,13 @@ def test_the_file_computes_what_torch_does(trained: tuple[Path, list[float]], en
 
 @needs_rtx
 def test_the_real_parser_takes_the_file(trained: tuple[Path, list[float]]) -> None:
-    judge, reasons = best_judge()
-    assert judge is not None, reasons
-    asked = judge._replace(builds=False, apart=False)
-    report = check_file(trained[0].with_suffix(".onnx"), judge=asked, release="10.3")
-    assert report.taken, report.findings
+    assert_parser_takes(trained[0].with_suffix(".onnx"))
 
 
 @needs_rtx
 @pytest.mark.slow
 def test_the_real_builder_takes_the_file(trained: tuple[Path, list[float]]) -> None:
-    judge, reasons = best_judge()
-    assert judge is not None, reasons
-    report = check_file(trained[0].with_suffix(".onnx"), judge=judge, release=None)
-    assert report.taken, report.findings
+    assert_builder_takes(trained[0].with_suffix(".onnx"))
 
 
 def test_the_app_runs_it(trained: tuple[Path, list[float]], tmp_path: Path) -> None:
