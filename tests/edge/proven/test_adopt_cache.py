@@ -130,7 +130,6 @@ def test_a_damaged_file_in_the_cache_is_thrown_away_and_made_anew(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    caplog.set_level("WARNING")  # that it was found again is told below that
     model = tmp_path / "net.onnx"
     foreign_yolov8(model)
     made = adopted(model, environ=environ)

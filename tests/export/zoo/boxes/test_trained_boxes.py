@@ -11,7 +11,6 @@ import torch
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from edge.commands.run import run
 from engines import open_engine
 from engines.errors import ExportError, SettingsError
 from engines.model_file import read_spec
@@ -26,6 +25,7 @@ from export.train.onnx_file import export_onnx, trained_network
 from export.train.recipe import Recipe
 from export.train.trainer import Trainer
 from export.zoo import BOX_NETS, OWN_ENCODER
+from tests.edge.door import edge
 from tests.export.street_data import make_camvid
 from tests.export.zoo.nvidia import assert_builder_takes, assert_parser_takes
 from tests.export.zoo.test_trained import CPU, rgb_of
@@ -106,13 +106,12 @@ def test_the_real_builder_takes_the_file(trained: tuple[Path, list[float]]) -> N
 
 
 def test_the_app_runs_it(trained: tuple[Path, list[float]], tmp_path: Path) -> None:
-    arguments = ["--model", str(trained[0].with_suffix(".onnx")), "--source", "synthetic:320x180"]
-    lines = tmp_path / "seen.jsonl"
-    done = CliRunner().invoke(
-        run, [*arguments, "--sink", str(lines), "--frames", "2", "--conf", "0.001"]
-    )
-    assert done.exit_code == 0, done.exception
-    assert lines.read_text().count("\n") == 2
+    done = edge(
+        "run", "--model", trained[0].with_suffix(".onnx"), "--source", "synthetic:320x180",
+        "--sink", "seen.jsonl", "--frames", "2", "--conf", "0.001", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "seen.jsonl").read_text().count("\n") == 2
 
 
 def test_a_network_is_trained_and_scored_by_the_command(root: Path, tmp_path: Path) -> None:
